@@ -1,0 +1,1 @@
+"""Types that cross a process: jobs, events, options, the catalog of models."""

@@ -1,0 +1,141 @@
+"""Which models and versions there are, and how traffic is split between them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import semver
+from pydantic import AfterValidator, Field, model_validator
+
+from matte_core.contracts.base import Contract
+
+
+def _semver(value: str) -> str:
+    semver.Version.parse(value)  # ValueError says what is wrong
+    return value
+
+
+ModelName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?$")]
+Version = Annotated[str, AfterValidator(_semver)]
+
+
+class VersionConfig(Contract):
+    """One version of a model as inference loads it."""
+
+    model: ModelName
+    version: Version
+    family: str
+    source: str | None = Field(None, description="folder with matte.yaml or config.json and safetensors")
+    parameters: dict[str, Any] = Field(default={}, description="the family's own")
+    license: str | None = None
+    replicas: int = Field(1, ge=1)
+    num_cpus: float = Field(0.1, ge=0, description="per replica, what Ray reserves")
+    num_gpus: float = Field(0.0, ge=0, description="per replica")
+    slots: int = Field(2, ge=1, description="jobs a replica holds at once")
+    threads: int = Field(1, ge=1, description="CPU threads of one forward")
+    max_batch_size: int = Field(8, ge=1)
+    batch_wait_seconds: float = Field(0.0, ge=0)
+
+    @property
+    def app(self) -> str:
+        """The name of its Serve application."""
+        return app_name(self.model, self.version)
+
+
+def app_name(model: str, version: str) -> str:
+    """The Serve application of a model version: a DNS label."""
+    return f"{model}-{version}".replace(".", "-").replace("+", "-")
+
+
+class Arm(Contract):
+    """One version's share of a model's traffic."""
+
+    version: Version
+    weight: int = Field(ge=0, le=100, description="per cent")
+
+
+class Route(Contract):
+    """How a model's unpinned traffic is split. A version with weight 0 answers pins only."""
+
+    model: ModelName
+    arms: tuple[Arm, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Route:
+        versions = [arm.version for arm in self.arms]
+        if len(set(versions)) != len(versions):
+            raise ValueError(f"model {self.model}: a version is named twice")
+        total = sum(arm.weight for arm in self.arms)
+        if total != 100:
+            raise ValueError(f"model {self.model}: weights sum to {total}, they must sum to 100")
+        return self
+
+
+class RouteTable(Contract):
+    """The router's ``user_config``: every model's route. The default model answers ``/v1/predict``."""
+
+    default_model: ModelName
+    routes: tuple[Route, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _known_default(self) -> RouteTable:
+        names = [route.model for route in self.routes]
+        if len(set(names)) != len(names):
+            raise ValueError("a model is named twice")
+        if self.default_model not in names:
+            raise ValueError(f"default model {self.default_model} has no route")
+        return self
+
+    def route(self, model: str) -> Route | None:
+        """The route of a model, or None."""
+        return next((route for route in self.routes if route.model == model), None)
+
+
+class Replica(Contract):
+    """A live replica as it announces itself."""
+
+    id: str
+    model: ModelName
+    version: Version
+    family: str
+    digest: str = Field(description="sha256:… over the weights, or over the family's code version")
+    license: str | None = None
+    slots: int
+    device: str = "cpu"
+    expires_at: float = Field(description="Unix seconds; silent until then: gone")
+
+
+class VersionView(Contract):
+    """A version as ``GET /models`` shows it."""
+
+    version: Version
+    weight: int
+    ready: bool
+    replicas: int
+    slots: int
+    family: str | None = None
+    digest: str | None = None
+    license: str | None = None
+    device: str | None = None
+    seconds_per_megapixel: float | None = None
+
+
+class ModelView(Contract):
+    """A model as ``GET /models`` shows it."""
+
+    name: ModelName
+    default: bool
+    ready: bool
+    queue_length: int
+    versions: tuple[VersionView, ...]
+
+
+class Catalog(Contract):
+    """What there is: the body of ``GET /models``."""
+
+    default_model: str
+    models: tuple[ModelView, ...]
+
+    def model(self, name: str) -> ModelView | None:
+        """A model by name, or None."""
+        return next((model for model in self.models if model.name == name), None)

@@ -1,0 +1,1 @@
+"""Pure rules: queue order, routing, states, waiting times, versions."""

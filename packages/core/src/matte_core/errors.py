@@ -1,0 +1,116 @@
+"""Every problem Matte reports, as RFC 9457 problem details with a stable ``code``.
+
+``Problem`` is the one exception that carries a problem from where it is found to where it is answered; it also
+travels inside a failed job as :meth:`Problem.document`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+TYPE_PREFIX = "https://matte.dev/problems/"
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A stable problem code: its HTTP status and its human title."""
+
+    status: int
+    title: str
+
+
+CODES: Mapping[str, Code] = {
+    # the request
+    "malformed_request": Code(400, "The request could not be read"),
+    "unknown_parameter": Code(422, "The request has a parameter that does not exist"),
+    "invalid_parameter": Code(422, "A parameter has a value that is not allowed"),
+    "picture_missing": Code(422, "The request has no picture"),
+    "idempotency_key_reused": Code(422, "The idempotency key was used for a different request"),
+    # the picture
+    "payload_too_large": Code(413, "The picture has too many bytes"),
+    "not_a_picture": Code(415, "The bytes are not a picture"),
+    "unsupported_format": Code(415, "The picture's format is not supported"),
+    "picture_empty": Code(422, "The picture has no bytes or no pixels"),
+    "picture_truncated": Code(422, "The picture ends too early"),
+    "picture_corrupt": Code(422, "The picture cannot be decoded"),
+    "picture_animated": Code(422, "The picture has more than one frame"),
+    "too_many_pixels": Code(422, "The picture has too many pixels"),
+    # what was asked for
+    "not_found": Code(404, "There is nothing at this address"),
+    "method_not_allowed": Code(405, "This address does not take this method"),
+    "model_not_found": Code(404, "There is no such model"),
+    "version_not_found": Code(404, "The model has no such version"),
+    "job_not_found": Code(404, "There is no such job"),
+    "job_not_finished": Code(409, "The job has no result yet"),
+    "job_not_dead": Code(409, "The job is not on the dead-letter list"),
+    "job_cancelled": Code(410, "The job was cancelled"),
+    "job_expired": Code(410, "The job waited too long and expired"),
+    "result_expired": Code(410, "The result was kept for its time and is gone"),
+    # the platform
+    "queue_full": Code(429, "The queue is full"),
+    "out_of_memory": Code(503, "The model ran out of memory on this picture"),
+    "attempts_exhausted": Code(503, "The job failed on every attempt"),
+    "model_not_ready": Code(503, "The model is not ready yet"),
+    "storage_unavailable": Code(503, "The job store cannot be reached"),
+    "storage_full": Code(503, "The job store is full"),
+    "shutting_down": Code(503, "This gateway is shutting down"),
+    "wait_exceeded": Code(504, "The job is still running"),
+    "internal_error": Code(500, "Something went wrong in Matte"),
+}
+
+
+class Problem(Exception):  # noqa: N818 - the field's word (RFC 9457)
+    """A problem with a stable code, what exactly is wrong, and how to mend it.
+
+    Args:
+        code: a key of :data:`CODES`.
+        detail: this occurrence, in words a person can act on.
+        retry_after: seconds after which trying again makes sense, sent as ``Retry-After``.
+        **extensions: further members of the problem document.
+    """
+
+    def __init__(self, code: str, detail: str, *, retry_after: float | None = None, **extensions: Any) -> None:
+        if code not in CODES:
+            raise KeyError(code)
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+        self.retry_after = retry_after
+        self.extensions = extensions
+
+    @property
+    def status(self) -> int:
+        """The HTTP status of the code."""
+        return CODES[self.code].status
+
+    def document(self, instance: str | None = None) -> dict[str, Any]:
+        """The RFC 9457 document; ``instance`` is the address of the thing that has the problem."""
+        head: dict[str, Any] = {
+            "type": TYPE_PREFIX + self.code,
+            "title": CODES[self.code].title,
+            "status": self.status,
+            "code": self.code,
+            "detail": self.detail,
+        }
+        if instance is not None:
+            head["instance"] = instance
+        if self.retry_after is not None:
+            head["retry_after"] = self.retry_after
+        return head | self.extensions
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Problem:
+        """The problem that :meth:`document` wrote; an unknown code becomes ``internal_error``."""
+        own = {"type", "title", "status", "code", "detail", "instance", "retry_after"}
+        code = str(document.get("code"))
+        return cls(
+            code if code in CODES else "internal_error",
+            str(document.get("detail", "")),
+            retry_after=document.get("retry_after"),
+            **{k: v for k, v in document.items() if k not in own},
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Problem.from_document, (self.document(),))

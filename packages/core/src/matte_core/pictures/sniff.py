@@ -1,0 +1,147 @@
+"""What bytes are, by their first ones."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from matte_core.errors import Problem
+from matte_core.pictures.common import MEND, truncated, unsupported
+
+JPEG, PNG, WEBP, GIF, BMP, TIFF = "JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"
+
+
+class _Magic(NamedTuple):
+    offset: int
+    magic: bytes
+    name: str
+
+
+_PICTURES = (
+    _Magic(0, b"\xff\xd8\xff", JPEG),
+    _Magic(0, b"\x89PNG\r\n\x1a\n", PNG),
+    _Magic(0, b"GIF87a", GIF),
+    _Magic(0, b"GIF89a", GIF),
+    _Magic(8, b"WEBP", WEBP),  # after RIFF and the size
+    _Magic(0, b"BM", BMP),
+    _Magic(0, b"II*\0", TIFF),
+    _Magic(0, b"MM\0*", TIFF),
+    _Magic(0, b"II+\0", TIFF),
+    _Magic(0, b"MM\0+", TIFF),
+)
+_RAW = "a camera RAW file"
+#: pictures that are known and not read; looked up before :data:`_PICTURES`, as some look like a TIFF at first
+_OTHERS = (
+    _Magic(8, b"CR\x02\0", _RAW),
+    _Magic(0, b"FUJIFILMCCD-RAW", _RAW),
+    _Magic(0, b"IIRO", _RAW),
+    _Magic(0, b"IIRS", _RAW),
+    _Magic(0, b"MMOR", _RAW),
+    _Magic(0, b"IIU\0", _RAW),
+    _Magic(0, b"\0MRM", _RAW),
+    _Magic(0, b"FOVb", _RAW),
+    _Magic(0, b"II\xbc", "a JPEG XR file"),
+    _Magic(0, b"\xff\x0a", "a JPEG XL file"),
+    _Magic(0, b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL file"),
+    _Magic(0, b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000 file"),
+    _Magic(0, b"\xff\x4f\xff\x51", "a JPEG 2000 file"),
+    _Magic(0, b"8BPS", "a Photoshop file"),
+    _Magic(0, b"gimp xcf", "a GIMP file"),
+    _Magic(0, b"\0\0\1\0", "an icon (ICO) file"),
+    _Magic(0, b"\0\0\2\0", "a cursor (CUR) file"),
+    _Magic(0, b"icns", "an icon (ICNS) file"),
+    _Magic(0, b"\x76\x2f\x31\x01", "an OpenEXR file"),
+    _Magic(0, b"#?RADIANCE", "a Radiance HDR file"),
+    _Magic(0, b"#?RGBE", "a Radiance HDR file"),
+    _Magic(0, b"DDS ", "a DDS texture"),
+    _Magic(0, b"qoif", "a QOI file"),
+    _Magic(0, b"\x8aMNG", "an MNG animation"),
+    _Magic(0, b"%!PS", "a PostScript file"),
+    _Magic(0, b"AT&TFORM", "a DjVu file"),
+    _Magic(0, b"SIMPLE  =", "a FITS file"),
+    _Magic(128, b"DICM", "a DICOM file"),
+)
+_THINGS = (
+    _Magic(0, b"%PDF", "a PDF document"),
+    _Magic(0, b"PK\3\4", "a ZIP archive or an office document"),
+    _Magic(0, b"\x7fELF", "a program"),
+    _Magic(0, b"MZ", "a program"),
+    _Magic(0, b"\x1f\x8b", "a gzip archive"),
+    _Magic(0, b"Rar!", "a RAR archive"),
+    _Magic(0, b"7z\xbc\xaf", "a 7-Zip archive"),
+    _Magic(4, b"ftyp", "a video"),
+    _Magic(0, b"\x1aE\xdf\xa3", "a video"),
+    _Magic(0, b"ID3", "a sound file"),
+    _Magic(8, b"WAVE", "a sound file"),
+    _Magic(8, b"AVI ", "a video"),
+)
+_BRANDS = (
+    (re.compile(rb"avif|avis"), "an AVIF file", MEND),
+    (re.compile(rb"crx "), _RAW, MEND),
+    (
+        re.compile(rb"hei[cxms]|hev[cxms]|mif1|msf1"),
+        "a HEIC/HEIF file",
+        f"{MEND} On an iPhone, Settings › Camera › Formats › Most Compatible makes it take JPEGs.",
+    ),
+)
+_NETPBM = re.compile(rb"P[1-7]\s+[#\dW]|Pf\s|PF\s")
+_SVG = re.compile(
+    rb"\A(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]{0,200}>\s*)?(?:<!--(?:(?!-->).)*-->\s*|<!DOCTYPE svg[^>]*>\s*)*<svg",
+    re.IGNORECASE | re.DOTALL,
+)
+_HTML = re.compile(rb"\A(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html|head|body|\?xml|!--)", re.IGNORECASE)
+_HEAD = 1024
+
+
+def sniff(data: bytes) -> str:
+    """The format of a picture that can be read: JPEG, PNG, WEBP, GIF, BMP or TIFF.
+
+    Raises:
+        Problem: ``unsupported_format`` for other pictures, ``not_a_picture``, or ``picture_truncated`` where the data
+            ends inside a signature.
+    """
+    head = data[:_HEAD]
+    _refuse_others(head)
+    name = _lookup(_PICTURES, head)
+    if name is not None and (name != WEBP or head.startswith(b"RIFF")):
+        return name
+    _refuse_stumps(data)
+    thing = _lookup(_THINGS, head) or _text(head)
+    saw = f"they look like {thing}" if thing else "they begin like no picture format"
+    raise Problem("not_a_picture", f"The bytes are not a picture: {saw}. Send a JPEG, PNG, WebP, BMP, TIFF or GIF.")
+
+
+def _lookup(table: tuple[_Magic, ...], head: bytes) -> str | None:
+    return next((name for offset, magic, name in table if head.startswith(magic, offset)), None)
+
+
+def _refuse_others(head: bytes) -> None:
+    if head.startswith(b"ftyp", 4):
+        brands = head[8 : max(16, min(int.from_bytes(head[:4], "big"), 256))]
+        for pattern, name, mend in _BRANDS:
+            if pattern.search(brands):
+                raise unsupported(name, mend)
+    other = _lookup(_OTHERS, head)
+    if other is None and _NETPBM.match(head):
+        other = "a Netpbm (PPM) file"
+    if other is None and _SVG.match(head):
+        other = "an SVG drawing"
+    if other is not None:
+        raise unsupported(other)
+
+
+def _refuse_stumps(data: bytes) -> None:
+    """Two bytes or more that are the beginning of a signature, and end there."""
+    for offset, magic, name in _PICTURES:
+        if offset == 0 and 2 <= len(data) < len(magic) and magic.startswith(data):
+            raise truncated(name, "only the first bytes are there")
+    if data.startswith(b"RIFF") and len(data) < 12:
+        raise truncated("WebP", "only the first bytes are there")
+
+
+def _text(head: bytes) -> str | None:
+    if _HTML.match(head):
+        return "a web page"
+    if head.isascii() and not re.search(rb"[\x00-\x08\x0e-\x1f]", head):
+        return "text"
+    return None

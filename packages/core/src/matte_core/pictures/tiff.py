@@ -1,0 +1,134 @@
+"""TIFF (TIFF 6.0 and BigTIFF): the directories, and whether the strips or tiles they name are there."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from matte_core.contracts.limits import Limits
+from matte_core.pictures.common import Header, animated, check_size, corrupt, take, truncated, unsupported
+from matte_core.pictures.exif import MAX_VALUES, ORIENTATION, TYPE_SIZES
+
+NAME = "TIFF"
+_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 256, 257, 258, 259, 262
+_STRIPS, _STRIP_SIZES, _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_SIZES = 273, 279, 322, 323, 324, 325
+_SUB_IFDS, _SAMPLE_FORMAT, _DNG = 330, 339, 50706
+_CFA, _LINEAR_RAW = 32803, 34892
+#: none, CCITT ×3, LZW, JPEG, Deflate, PackBits, old Deflate, LZMA, Zstandard, WebP: what libtiff reads
+_COMPRESSIONS = frozenset({1, 2, 3, 4, 5, 7, 8, 32773, 32946, 34925, 50000, 50001})
+_INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
+#: a strip or a tile has two numbers; more parts than this is no picture of 50 megapixels
+MAX_PARTS = 200_000
+MAX_PAGES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    kind: int
+    count: int
+    place: int
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    data: bytes
+    order: str
+    big: bool
+
+    def numbers(self, entry: _Entry | None) -> tuple[int, ...]:
+        """An entry's unsigned integers; () where it is absent or of another type."""
+        if entry is None or entry.kind not in _INTEGERS:
+            return ()
+        if entry.count > MAX_PARTS:
+            raise corrupt(NAME, f"a list in its directory has {entry.count} numbers")
+        return struct.unpack_from(f"{self.order}{entry.count}{_INTEGERS[entry.kind]}", self.data, entry.place)
+
+
+def walk(data: bytes, limits: Limits) -> Header:
+    """Size and orientation of a TIFF with one page that is whole; thumbnails and masks beside it are no pages.
+
+    Raises:
+        Problem: truncated, corrupt, animated (several pages), unsupported (camera RAW, floating point, compression),
+            empty or too many pixels.
+    """
+    file, place = _open(data)
+    tags, following = _directory(file, place)
+    header = _page(file, tags, limits)
+    seen = {place}
+    while following:
+        if following in seen or len(seen) > MAX_PAGES:
+            raise corrupt(NAME, "its directories run in a circle or are too many")
+        seen.add(following)
+        more, following = _directory(file, following)
+        if not _first(file, more, _SUBFILE, 0) & 0b101:
+            raise animated(NAME, "page")
+    _check_parts(file, tags)
+    return header
+
+
+def _open(data: bytes) -> tuple[_File, int]:
+    file = _File(data, "<" if data.startswith(b"II") else ">", data[2:4] in (b"+\0", b"\0+"))
+    layout, place = ("Q", 8) if file.big else ("I", 4)
+    return file, take(data, place, file.order + layout, NAME, "its header is cut")[0]
+
+
+def _directory(file: _File, start: int) -> tuple[dict[int, _Entry], int]:
+    """The entries of the directory at ``start`` by tag, and where the next one is (0: nowhere)."""
+    head, item, tail = ("Q", "HHQ", "Q") if file.big else ("H", "HHI", "I")
+    (number,) = take(file.data, start, file.order + head, NAME, "its directory lies beyond the end")
+    width, inline = (20, 8) if file.big else (12, 4)
+    place = start + struct.calcsize(head)
+    if number > 65535 or place + number * width > len(file.data):
+        raise truncated(NAME, "its directory is cut")
+    tags: dict[int, _Entry] = {}
+    total = 0
+    for at in range(place, place + number * width, width):
+        tag, kind, count = struct.unpack_from(file.order + item, file.data, at)
+        size = TYPE_SIZES.get(kind, 0) * count
+        field = at + width - inline
+        value = field if size <= inline else struct.unpack_from(file.order + tail, file.data, field)[0]
+        if value + size > len(file.data):
+            raise truncated(NAME, f"the value of tag {tag} lies beyond the end")
+        total += size
+        tags[tag] = _Entry(kind, count, value)
+    if total > len(file.data) + MAX_VALUES:
+        raise corrupt(NAME, "its directory declares more than it can hold")
+    after = place + number * width
+    return tags, take(file.data, after, file.order + tail, NAME, "its directory is cut")[0]
+
+
+def _first(file: _File, tags: dict[int, _Entry], tag: int, default: int) -> int:
+    values = file.numbers(tags.get(tag))
+    return values[0] if values else default
+
+
+def _page(file: _File, tags: dict[int, _Entry], limits: Limits) -> Header:
+    width, height = _first(file, tags, _WIDTH, 0), _first(file, tags, _HEIGHT, 0)
+    _check_coding(file, tags)
+    check_size(NAME, width, height, limits)
+    if _first(file, tags, _TILE_WIDTH, 1) * _first(file, tags, _TILE_HEIGHT, 1) > limits.max_pixels:
+        raise corrupt(NAME, "its tiles are larger than any picture")
+    orientation = _first(file, tags, ORIENTATION, 1)
+    return Header(width, height, orientation if 1 <= orientation <= 8 else 1)
+
+
+def _check_coding(file: _File, tags: dict[int, _Entry]) -> None:
+    thumbnail = _SUB_IFDS in tags and _first(file, tags, _SUBFILE, 0) & 1
+    if _DNG in tags or thumbnail or _first(file, tags, _PHOTOMETRIC, 2) in (_CFA, _LINEAR_RAW):
+        raise unsupported("a camera RAW file", "Develop it in a photo program, export it as JPEG, and send that.")
+    compression = _first(file, tags, _COMPRESSION, 1)
+    if compression not in _COMPRESSIONS:
+        raise unsupported(f"a TIFF with compression {compression}")
+    if _first(file, tags, _SAMPLE_FORMAT, 1) == 3 or _first(file, tags, _BITS, 1) > 16:
+        raise unsupported("a TIFF with floating-point or 32-bit values")
+
+
+def _check_parts(file: _File, tags: dict[int, _Entry]) -> None:
+    """Every strip or tile lies inside the data."""
+    places = file.numbers(tags.get(_STRIPS)) or file.numbers(tags.get(_TILES))
+    sizes = file.numbers(tags.get(_STRIP_SIZES)) or file.numbers(tags.get(_TILE_SIZES)) or (1,) * len(places)
+    if not places or len(sizes) != len(places):
+        raise corrupt(NAME, "it has no list of picture data, or one that contradicts itself")
+    end = max(place + size for place, size in zip(places, sizes, strict=True))
+    if end > len(file.data):
+        raise truncated(NAME, f"its directory names {end} bytes, there are {len(file.data)}")

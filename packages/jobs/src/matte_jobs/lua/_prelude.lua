@@ -1,0 +1,123 @@
+-- Shared by every script. ARGV[1] is the key prefix, ARGV[2] the caller's time in Unix seconds.
+-- Single primary: keys are derived here, so they are not declared in KEYS.
+local P, NOW = ARGV[1], ARGV[2]
+
+local function jobkey(id) return P .. 'job:' .. id end
+local function laneskey(model) return P .. 'lanes:' .. model end
+local function fairkey(model) return P .. 'fair:' .. model end
+local function lanekey(model, version)
+  if version == '' then return P .. 'q:' .. model end
+  return P .. 'q:' .. model .. '@' .. version
+end
+
+-- every lane of a model: the undecided one, and one per version that has jobs of its own
+local function lanes(model)
+  local all = redis.call('SMEMBERS', laneskey(model))
+  all[#all + 1] = ''
+  return all
+end
+
+local function length(model)
+  local n = 0
+  for _, version in ipairs(lanes(model)) do n = n + redis.call('ZCARD', lanekey(model, version)) end
+  return n
+end
+
+local function position(model, okey)
+  local n = 0
+  for _, version in ipairs(lanes(model)) do
+    n = n + redis.call('ZLEXCOUNT', lanekey(model, version), '-', '(' .. okey)
+  end
+  return n
+end
+
+local function ring()
+  if redis.call('LLEN', P .. 'bell') == 0 then redis.call('LPUSH', P .. 'bell', 1) end
+end
+
+local function emit(id, kind, data, origin)
+  local key = P .. 'ev:' .. id
+  local sid = redis.call('XADD', key, 'MAXLEN', '~', 1000, '*', 't', kind, 'a', NOW, 'd', data)
+  local message = cjson.encode({ job = id, id = sid, type = kind, at = NOW, data = data })
+  redis.call('PUBLISH', P .. 'n:job:' .. id, message)
+  if origin and origin ~= '' then redis.call('PUBLISH', P .. 'n:' .. origin, message) end
+  return sid
+end
+
+local function enter(id, model, version, okey, cost, expires)
+  redis.call('ZADD', lanekey(model, version), 0, okey)
+  if version ~= '' then redis.call('SADD', laneskey(model), version) end
+  redis.call('HINCRBYFLOAT', fairkey(model), 'cost', cost)
+  redis.call('ZADD', P .. 'deadlines', expires, id)
+end
+
+-- the busy period ends: virtual time moves on to the last finish tag, and no tenant owes anything
+local function settle(model)
+  local fair, all = fairkey(model), redis.call('HGETALL', fairkey(model))
+  local latest = {}
+  for i = 1, #all, 2 do
+    local kind, priority = string.match(all[i], '^([vf]):(%d)')
+    if kind then
+      latest[priority] = math.max(latest[priority] or 0, tonumber(all[i + 1]))
+    end
+  end
+  redis.call('DEL', fair)
+  for priority, tag in pairs(latest) do redis.call('HSET', fair, 'v:' .. priority, string.format('%.0f', tag)) end
+end
+
+-- takes a job out of its lane
+local function leave(id, model, version, okey, cost)
+  local lane = lanekey(model, version)
+  redis.call('ZREM', lane, okey)
+  redis.call('ZREM', P .. 'deadlines', id)
+  redis.call('HINCRBYFLOAT', fairkey(model), 'cost', -cost)
+  if version ~= '' and redis.call('ZCARD', lane) == 0 then redis.call('SREM', laneskey(model), version) end
+  if length(model) == 0 then settle(model) end
+end
+
+local FIELDS = { 'state', 'model', 'lane', 'okey', 'cost', 'expires', 'origin', 'token', 'attempts', 'max_attempts',
+  'inputs', 'version', 'pin' }
+local function load(id)
+  local values = redis.call('HMGET', jobkey(id), unpack(FIELDS))
+  if not values[1] then return nil end
+  local job = { id = id }
+  for i, name in ipairs(FIELDS) do job[name] = values[i] or '' end
+  return job
+end
+
+local function drop_inputs(job)
+  for _, key in ipairs(cjson.decode(job.inputs)) do redis.call('DEL', key) end
+end
+
+-- back to its lane, in its old place
+local function requeue(job)
+  redis.call('HSET', jobkey(job.id), 'state', 'queued', 'token', '', 'holder', '')
+  redis.call('ZREM', P .. 'leases', job.id)
+  enter(job.id, job.model, job.lane, job.okey, job.cost, job.expires)
+  ring()
+end
+
+-- the end of a job: the last event is written and the lease released in the same step
+local function conclude(job, state, keep, data)
+  if job.state == 'queued' then leave(job.id, job.model, job.lane, job.okey, job.cost) end
+  redis.call('ZREM', P .. 'leases', job.id)
+  redis.call('HSET', jobkey(job.id), 'state', state, 'finished', NOW, 'token', '', 'holder', '')
+  if state ~= 'dead' then drop_inputs(job) end
+  emit(job.id, 'finished', data, job.origin)
+  redis.call('EXPIRE', jobkey(job.id), keep)
+  redis.call('EXPIRE', P .. 'ev:' .. job.id, keep)
+end
+
+-- a lease was lost: once more, or dead
+local function give_back(job, problem, keep)
+  if tonumber(job.attempts) >= tonumber(job.max_attempts) then
+    redis.call('HSET', jobkey(job.id), 'error', problem)
+    redis.call('ZADD', P .. 'dead', NOW, job.id)
+    for _, key in ipairs(cjson.decode(job.inputs)) do redis.call('EXPIRE', key, keep) end
+    conclude(job, 'dead', keep, '{"state":"dead","error":' .. problem .. '}')
+    return 'dead'
+  end
+  requeue(job)
+  emit(job.id, 'retrying', '{"attempt":' .. job.attempts .. ',"error":' .. problem .. '}', job.origin)
+  return 'queued'
+end

@@ -1,0 +1,38 @@
+-- One step: blobs, record, queue entry, first event.
+-- 3 id, 4 spec, 5 model, 6 pin, 7 tenant, 8 priority, 9 cost/share in thousandths, 10 cost, 11 expires,
+-- 12 max attempts, 13 origin, 14 idempotency key, 15 fingerprint, 16 idempotency ttl, 17 longest queue,
+-- 18 input keys as JSON, then pairs of key and bytes
+local id, model, pin, priority = ARGV[3], ARGV[5], ARGV[6], ARGV[8]
+local idem, fingerprint = ARGV[14], ARGV[15]
+if redis.call('EXISTS', jobkey(id)) == 1 then return { 'existing', id } end
+if idem ~= '' then
+  local before = redis.call('GET', P .. 'idem:' .. idem)
+  if before then
+    local old, print = string.match(before, '^(%S+) (%S*)$')
+    if redis.call('EXISTS', jobkey(old)) == 1 then
+      if print ~= fingerprint then return { 'reused', old } end
+      return { 'existing', old }
+    end
+  end
+end
+local queued = length(model)
+if queued >= tonumber(ARGV[17]) then return { 'full', queued } end
+
+local fair = fairkey(model)
+local virtual = tonumber(redis.call('HGET', fair, 'v:' .. priority) or '0')
+local last = tonumber(redis.call('HGET', fair, 'f:' .. priority .. ':' .. ARGV[7]) or '0')
+local tag = math.max(virtual, last)
+local seq = redis.call('INCR', P .. 'seq')
+local okey = string.format('%s%015.0f%015.0f|%s', priority, tag, seq, id)
+
+for i = 19, #ARGV, 2 do redis.call('SET', ARGV[i], ARGV[i + 1]) end
+redis.call('HSET', jobkey(id), 'spec', ARGV[4], 'state', 'queued', 'model', model, 'pin', pin, 'lane', pin,
+  'okey', okey, 'cost', ARGV[10], 'expires', ARGV[11], 'max_attempts', ARGV[12], 'origin', ARGV[13],
+  'attempts', 0, 'created', NOW, 'inputs', ARGV[18], 'version', pin, 'wcost', ARGV[9])
+redis.call('HSET', fair, 'f:' .. priority .. ':' .. ARGV[7], string.format('%.0f', tag + tonumber(ARGV[9])))
+enter(id, model, pin, okey, ARGV[10], ARGV[11])
+if idem ~= '' then redis.call('SET', P .. 'idem:' .. idem, id .. ' ' .. fingerprint, 'EX', ARGV[16]) end
+local ahead = position(model, okey)
+emit(id, 'queued', '{"position":' .. ahead .. ',"queue_length":' .. (queued + 1) .. '}', '')
+ring()
+return { 'ok', id, ahead, queued + 1 }

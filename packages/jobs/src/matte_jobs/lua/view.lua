@@ -1,0 +1,9 @@
+-- 3 id; returns every field, then position and queue length (position -1 once it left the queue)
+local fields = redis.call('HGETALL', jobkey(ARGV[3]))
+if #fields == 0 then return {} end
+local job = load(ARGV[3])
+local ahead = -1
+if job.state == 'queued' then ahead = position(job.model, job.okey) end
+local stats = ''
+if job.version ~= '' then stats = redis.call('HGET', P .. 'stats:' .. job.model .. '@' .. job.version, 'spmp') or '' end
+return { fields, ahead, length(job.model), redis.call('HGET', fairkey(job.model), 'cost') or '0', stats }

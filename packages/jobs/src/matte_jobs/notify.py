@@ -1,0 +1,170 @@
+"""Events as they happen, over one connection per process.
+
+Redis pub/sub only wakes; the truth is each job's stream. After a lost connection every watcher reads its stream
+again, so that nothing is missed and nothing comes twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import redis.exceptions as rex
+from matte_core.contracts.job import Event
+from redis.asyncio import Redis
+
+from matte_jobs.store import JobStore
+
+#: put into every watcher's queue when messages may have been missed
+_RESYNC: None = None
+
+
+class Notifier:
+    """Follows the events of jobs. ``channel`` is this process' own: jobs admitted with ``origin=channel`` are heard
+    without a subscription of their own.
+    """
+
+    def __init__(self, store: JobStore, channel: str) -> None:
+        self.channel = channel
+        self._store = store
+        self._redis: Redis = store.redis
+        self._prefix = f"{store.prefix}n:"
+        self._watchers: dict[str, set[asyncio.Queue[Event | None]]] = {}
+        self._foreign: dict[str, int] = {}
+        self._pubsub = self._redis.pubsub(ignore_subscribe_messages=True)
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Subscribes and begins to listen."""
+        await self._pubsub.subscribe(self._prefix + self.channel)
+        self._task = asyncio.create_task(self._listen(), name="notifier")
+
+    async def close(self) -> None:
+        """Stops listening."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        with contextlib.suppress(rex.RedisError, OSError):
+            await self._pubsub.aclose()
+
+    async def follow(
+        self, job_id: str, *, after: str = "0", own: bool = False, heartbeat: float = 15.0
+    ) -> AsyncIterator[Event | None]:
+        """Every event of a job after ``after``, up to the last one; None after ``heartbeat`` quiet seconds.
+
+        Args:
+            job_id: the job; following may begin before it is admitted.
+            after: id of the last event already seen.
+            own: the job's origin is this notifier's channel.
+            heartbeat: seconds.
+        """
+        async with self._watching(job_id, own=own) as queue:
+            queue.put_nowait(_RESYNC)
+            while True:
+                try:
+                    event = await asyncio.wait_for(queue.get(), heartbeat)
+                except TimeoutError:
+                    yield None
+                    event = _RESYNC
+                events = [event] if event is not None else await self._store.events(job_id, after)
+                for found in events:
+                    if _later(found.id, after):
+                        after = found.id
+                        yield found
+                        if found.type == "finished":
+                            return
+
+    @contextlib.asynccontextmanager
+    async def watching(self, job_id: str) -> AsyncIterator[Watch]:
+        """Waits for the end of a job of this process' own; enter it before the job is admitted."""
+        async with self._watching(job_id, own=True) as queue:
+            yield Watch(self._store, job_id, queue)
+
+    @contextlib.asynccontextmanager
+    async def _watching(self, job_id: str, *, own: bool) -> AsyncIterator[asyncio.Queue[Event | None]]:
+        queue: asyncio.Queue[Event | None] = asyncio.Queue()
+        self._watchers.setdefault(job_id, set()).add(queue)
+        try:
+            if not own:
+                await self._subscribe(job_id)
+            yield queue
+        finally:
+            watchers = self._watchers[job_id]
+            watchers.discard(queue)
+            if not watchers:
+                del self._watchers[job_id]
+            if not own:
+                await self._unsubscribe(job_id)
+
+    async def _subscribe(self, job_id: str) -> None:
+        self._foreign[job_id] = self._foreign.get(job_id, 0) + 1
+        if self._foreign[job_id] == 1:
+            await self._pubsub.subscribe(f"{self._prefix}job:{job_id}")
+
+    async def _unsubscribe(self, job_id: str) -> None:
+        self._foreign[job_id] -= 1
+        if self._foreign[job_id] == 0:
+            del self._foreign[job_id]
+            with contextlib.suppress(rex.RedisError, OSError):
+                await self._pubsub.unsubscribe(f"{self._prefix}job:{job_id}")
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                message: dict[str, Any] | None = await self._pubsub.get_message(timeout=None)
+                if message is not None and message["type"] == "message":
+                    self._dispatch(json.loads(message["data"]))
+            except (rex.RedisError, OSError):
+                await asyncio.sleep(0.2)
+                self._resync()
+
+    def _dispatch(self, message: dict[str, str]) -> None:
+        watchers = self._watchers.get(message["job"])
+        if not watchers:
+            return
+        event = Event(id=message["id"], type=message["type"], at=float(message["at"]), data=json.loads(message["data"]))  # type: ignore[arg-type]
+        for queue in watchers:
+            queue.put_nowait(event)
+
+    def _resync(self) -> None:
+        for queues in self._watchers.values():
+            for queue in queues:
+                queue.put_nowait(_RESYNC)
+
+
+class Watch:
+    """Waits for one job's last event."""
+
+    def __init__(self, store: JobStore, job_id: str, queue: asyncio.Queue[Event | None]) -> None:
+        self._store = store
+        self._id = job_id
+        self._queue = queue
+
+    async def finished(self, within: float) -> Event | None:
+        """The ``finished`` event, or None after ``within`` seconds."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + within
+        while (left := deadline - loop.time()) > 0:
+            # the stream is read again now and then: a message lost on the way must not cost the whole wait
+            try:
+                event = await asyncio.wait_for(self._queue.get(), min(left, 10.0))
+            except TimeoutError:
+                event = _RESYNC
+            events = [event] if event is not None else await self._store.events(self._id)
+            for found in events:
+                if found.type == "finished":
+                    return found
+        return None
+
+
+def _later(a: str, b: str) -> bool:
+    return _stream_id(a) > _stream_id(b)
+
+
+def _stream_id(text: str) -> tuple[int, int]:
+    ms, _, seq = text.partition("-")
+    return int(ms), int(seq or 0)

@@ -1,0 +1,362 @@
+"""The life of a job. Every move is one atomic step in Redis; ``matte_jobs/lua`` holds the steps.
+
+Times are Unix seconds and passed in. Everything here may be called by any process at any moment: a call that comes
+too late (a lease that is no longer the caller's, a second result) changes nothing and says so in what it returns.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matte_core.contracts.job import BlobRef, Event, JobSpec, JobState, JobView, Result
+from matte_core.domain.eta import eta_seconds
+from matte_core.domain.order import TAG_SCALE
+from matte_core.errors import Problem
+from redis.asyncio import Redis
+
+from matte_jobs.blobs import BlobStore
+from matte_jobs.connect import connect, translated
+from matte_jobs.scripts import Scripts
+from matte_jobs.settings import StoreSettings
+
+LEASE_EXPIRED = Problem("attempts_exhausted", "The process that ran the job died or stalled on every attempt.")
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A job is in the queue. ``existing``: it, or one with the same idempotency key, already was."""
+
+    id: str
+    position: int
+    queue_length: int
+    existing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to finish a job until a moment. ``version`` is set for a pin, or a retry that keeps its arm."""
+
+    id: str
+    token: str
+    attempt: int
+    spec: JobSpec
+    version: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep found; ``due`` is when the next lease or deadline runs out."""
+
+    requeued: int
+    dead: int
+    expired: int
+    due: float | None
+
+
+class JobStore:
+    """Jobs in one Redis. Open one per process and event loop; close it with :meth:`close`."""
+
+    def __init__(self, redis: Redis, settings: StoreSettings) -> None:
+        self.redis = redis
+        self._raw: Any = redis  # the client's own types cannot say that answers are bytes here
+        self.settings = settings
+        self.prefix = settings.redis_prefix
+        self.blobs = BlobStore.open(
+            redis, prefix=self.prefix, inline_max_bytes=settings.blob_inline_max_bytes, url=settings.blob_url
+        )
+        self._run = Scripts(redis, self.prefix)
+
+    @classmethod
+    def open(cls, settings: StoreSettings) -> JobStore:
+        """A store with a connection pool of its own; nothing is sent before the first call."""
+        return cls(connect(settings.redis_url, max_connections=settings.redis_max_connections), settings)
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        await self.redis.aclose()
+        await self.redis.connection_pool.disconnect()
+
+    # admission ------------------------------------------------------------------------------------------------
+
+    async def admit(self, spec: JobSpec, data: Mapping[str, bytes], now: float) -> Admitted:
+        """Stores the inputs, the record and the queue entry; idempotent in ``spec.id``.
+
+        Args:
+            spec: the job; its blob references come from ``blobs.ref(spec.id, …)``.
+            data: bytes by blob key.
+            now: Unix seconds.
+
+        Raises:
+            Problem: queue_full, idempotency_key_reused, storage_full, storage_unavailable.
+        """
+        refs = [ref for ref in (spec.image, spec.background) if ref is not None]
+        for ref in refs:
+            if ref.store == "object":
+                await self.blobs.put_object(ref, data[ref.key])
+        inline = [ref for ref in refs if ref.store == "redis"]
+        pairs = [part for ref in inline for part in (ref.key, data[ref.key])]
+        with translated():
+            kind, *rest = await self._run(
+                "admit", now, spec.id, spec.model_dump_json(), spec.model, spec.version or "", spec.tenant,
+                spec.priority, max(1, int(spec.cost * TAG_SCALE / spec.share + 0.5)), f"{spec.cost:.6f}",
+                spec.expires_at, spec.max_attempts, spec.origin, _idempotency(spec), spec.fingerprint,
+                self.settings.idempotency_ttl_seconds, self.settings.max_queue_length,
+                json.dumps([ref.key for ref in inline]), *pairs,
+            )  # fmt: skip
+        return await self._admitted(kind.decode(), rest, now)
+
+    async def _admitted(self, kind: str, rest: Sequence[Any], now: float) -> Admitted:
+        if kind == "ok":
+            return Admitted(rest[0].decode(), int(rest[1]), int(rest[2]), existing=False)
+        if kind == "full":
+            raise Problem("queue_full", f"{rest[0]} jobs are waiting for this model already.", retry_after=30)
+        if kind == "reused":
+            raise Problem(
+                "idempotency_key_reused",
+                "This Idempotency-Key came before with another picture or other parameters; use a new key.",
+                job=rest[0].decode(),
+            )
+        view = await self.view(rest[0].decode(), now)
+        return Admitted(view.id, view.position or 0, view.queue_length, existing=True)
+
+    # the holder's side ----------------------------------------------------------------------------------------
+
+    async def lease(
+        self, model: str, *, holder: str, now: float, until: float, n: int, undecided: bool, versions: Mapping[str, int]
+    ) -> list[Lease]:
+        """Takes up to ``n`` jobs in the queue's order.
+
+        Args:
+            model: whose queue.
+            holder: who takes them, for people to read.
+            now: Unix seconds.
+            until: when the lease runs out if it is not renewed.
+            n: at most so many.
+            undecided: whether jobs without a version are taken too.
+            versions: free slots by version; jobs that already have one of these versions are taken up to that.
+        """
+        slots = [part for version, free in versions.items() for part in (version, free)]
+        with translated():
+            taken = await self._run("lease", now, model, holder, until, n, int(undecided), *slots)
+        return [
+            Lease(
+                id_.decode(), token.decode(), int(attempt), JobSpec.model_validate_json(spec), version.decode() or None
+            )
+            for id_, token, attempt, spec, version in taken
+        ]
+
+    async def start(self, job_id: str, token: str, version: str, now: float) -> bool:
+        """Writes the arm on the job and tells whoever waits; False if the lease is lost."""
+        with translated():
+            return bool(await self._run("start", now, job_id, token, version))
+
+    async def park(self, job_id: str, token: str, version: str | None, now: float) -> bool:
+        """Back to the queue, in its old place, to wait for ``version``; not counted as an attempt."""
+        with translated():
+            return bool(await self._run("park", now, job_id, token, version or ""))
+
+    async def renew(self, leases: Mapping[str, str], *, now: float, until: float) -> set[str]:
+        """Renews leases (token by id); returns the ids that are no longer the caller's."""
+        pairs = [part for pair in leases.items() for part in pair]
+        with translated():
+            return {id_.decode() for id_ in await self._run("renew", now, until, *pairs)} if pairs else set()
+
+    async def release(self, job_id: str, token: str, problem: Problem, now: float) -> str:
+        """The holder could not finish: ``queued`` again, ``dead`` after the last attempt, or ``lost``."""
+        with translated():
+            return str(
+                (
+                    await self._run(
+                        "release", now, job_id, token, json.dumps(problem.document()), self.settings.dead_ttl_seconds
+                    )
+                ).decode()
+            )
+
+    async def finish(
+        self, job_id: str, result: Result, data: Mapping[str, bytes], *, seconds_per_megapixel: float, now: float
+    ) -> bool:
+        """Stores the result; the first one wins, whoever brings it. False: it came too late."""
+        large = [ref for ref in result.files.values() if ref.store == "object"]
+        for ref in large:
+            await self.blobs.put_object(ref, data[ref.key])
+        pairs = [part for ref in result.files.values() if ref.store == "redis" for part in (ref.key, data[ref.key])]
+        stats = f"{self.prefix}stats:{result.model}@{result.version}"
+        with translated():
+            stored = await self._run(
+                "finish", now, job_id, result.model_dump_json(), self.settings.result_ttl_seconds, stats,
+                f"{seconds_per_megapixel:.6f}", *pairs,
+            )  # fmt: skip
+        return bool(stored)
+
+    async def fail(self, job_id: str, token: str, problem: Problem, now: float) -> bool:
+        """Ends the job by its own fault; ``token`` '' fails one that is still queued."""
+        with translated():
+            return bool(
+                await self._run(
+                    "fail", now, job_id, token, json.dumps(problem.document()), self.settings.result_ttl_seconds
+                )
+            )
+
+    async def unassign(self, model: str, version: str, problem: Problem, now: float, *, limit: int = 1000) -> int:
+        """A version is gone: its jobs are undecided again, those pinned to it fail with ``problem``."""
+        document = json.dumps(problem.document())
+        with translated():
+            return int(
+                await self._run("unassign", now, model, version, limit, document, self.settings.result_ttl_seconds)
+            )
+
+    async def sweep(self, now: float, *, limit: int = 1000) -> Swept:
+        """Gives back leases that ran out and expires jobs that waited too long. Any process may do it."""
+        keep = (self.settings.dead_ttl_seconds, self.settings.result_ttl_seconds)
+        with translated():
+            requeued, dead, expired, due = await self._run(
+                "sweep", now, limit, json.dumps(LEASE_EXPIRED.document()), *keep
+            )
+        return Swept(int(requeued), int(dead), int(expired), float(due) if due else None)
+
+    async def preview(self, spec: JobSpec, data: Mapping[str, Any], now: float) -> None:
+        """Tells whoever waits something small on the way (a ``preview`` event)."""
+        await self._event(spec, "preview", data, now)
+
+    async def progress(self, spec: JobSpec, data: Mapping[str, Any], now: float) -> None:
+        """Tells whoever waits which stage has begun (a ``progress`` event)."""
+        await self._event(spec, "progress", data, now)
+
+    async def _event(self, spec: JobSpec, kind: str, data: Mapping[str, Any], now: float) -> None:
+        text = json.dumps(data)
+        at = f"{now:.3f}"
+        with translated():
+            sid = await self._raw.xadd(f"{self.prefix}ev:{spec.id}", {"t": kind, "a": at, "d": text}, maxlen=1000)
+            message = json.dumps({"job": spec.id, "id": sid.decode(), "type": kind, "at": at, "data": text})
+            async with self._raw.pipeline(transaction=False) as pipe:
+                pipe.publish(f"{self.prefix}n:job:{spec.id}", message)
+                if spec.origin:
+                    pipe.publish(f"{self.prefix}n:{spec.origin}", message)
+                await pipe.execute()
+
+    async def wait_for_work(self, seconds: float) -> bool:
+        """Sleeps until a job may be ready, at most so many seconds; True if the bell rang."""
+        with translated():
+            return bool(await self._raw.blpop([f"{self.prefix}bell"], timeout=seconds))
+
+    # the owner's side -----------------------------------------------------------------------------------------
+
+    async def view(self, job_id: str, now: float, *, slots: int = 1) -> JobView:
+        """The job as its owner sees it; ``slots`` (live, over all replicas) sharpens the ETA.
+
+        Raises:
+            Problem: job_not_found.
+        """
+        with translated():
+            found = await self._run("view", now, job_id)
+        if not found:
+            raise Problem("job_not_found", f"There is no job {job_id}; finished jobs are kept for a while only.")
+        return _view(job_id, found, slots)
+
+    async def spec(self, job_id: str) -> JobSpec:
+        """What was asked.
+
+        Raises:
+            Problem: job_not_found.
+        """
+        with translated():
+            raw = await self._raw.hget(f"{self.prefix}job:{job_id}", "spec")
+        if raw is None:
+            raise Problem("job_not_found", f"There is no job {job_id}; finished jobs are kept for a while only.")
+        return JobSpec.model_validate_json(raw)
+
+    async def cancel(self, job_id: str, now: float) -> JobState:
+        """Cancels a job that has not ended; returns its state after.
+
+        Raises:
+            Problem: job_not_found.
+        """
+        with translated():
+            state = await self._run("cancel", now, job_id, self.settings.result_ttl_seconds)
+        if not state:
+            raise Problem("job_not_found", f"There is no job {job_id}.")
+        return JobState(state.decode())
+
+    async def events(self, job_id: str, after: str = "0") -> list[Event]:
+        """Everything that happened after the event with this id."""
+        with translated():
+            found = await self._raw.xrange(f"{self.prefix}ev:{job_id}", min=f"({after}" if after != "0" else "-")
+        return [
+            Event(id=sid.decode(), type=f[b"t"].decode(), at=float(f[b"a"]), data=json.loads(f[b"d"]))
+            for sid, f in found
+        ]
+
+    async def result_bytes(self, ref: BlobRef) -> bytes:
+        """A result's bytes.
+
+        Raises:
+            Problem: result_expired.
+        """
+        with translated():
+            data = await self.blobs.get(ref)
+        if data is None:
+            raise Problem("result_expired", "Results are kept for a while only; send the picture again.")
+        return data
+
+    # dead letters ---------------------------------------------------------------------------------------------
+
+    async def dead(self, *, limit: int = 100) -> list[str]:
+        """Ids on the dead-letter list, the newest first."""
+        with translated():
+            found = await self._raw.zrange(f"{self.prefix}dead", 0, limit - 1, desc=True)
+        return [id_.decode() for id_ in found]
+
+    async def revive(self, job_id: str, *, now: float, expires_at: float) -> None:
+        """Requeues a dead job, with all its attempts again.
+
+        Raises:
+            Problem: job_not_found, job_not_dead.
+        """
+        with translated():
+            done = int(await self._run("revive", now, job_id, expires_at))
+        if done < 0:
+            raise Problem("job_not_found", f"There is no job {job_id}.")
+        if done == 0:
+            raise Problem("job_not_dead", f"Job {job_id} is not on the dead-letter list.")
+
+
+def _idempotency(spec: JobSpec) -> str:
+    return f"{spec.tenant}:{spec.idempotency_key}" if spec.idempotency_key else ""
+
+
+def _view(job_id: str, found: Sequence[Any], slots: int) -> JobView:
+    raw, ahead, length, queued_cost, spmp = found
+    fields = {raw[i].decode(): raw[i + 1].decode() for i in range(0, len(raw), 2) if raw[i] != b"inputs"}
+    state = JobState(fields["state"])
+    queued = state is JobState.QUEUED
+    eta = None
+    if spmp and state in (JobState.QUEUED, JobState.RUNNING):
+        eta = eta_seconds(
+            position=int(ahead) if queued else 0,
+            mean_megapixels=float(queued_cost) / max(1, int(length)),
+            own_megapixels=float(fields["cost"]),
+            seconds_per_megapixel=float(spmp),
+            slots=slots,
+        )
+    return JobView(
+        id=job_id,
+        state=state,
+        position=int(ahead) if queued else None,
+        queue_length=int(length),
+        eta_seconds=eta,
+        attempts=int(fields["attempts"]),
+        model=fields["model"],
+        version=fields.get("version") or None,
+        created_at=float(fields["created"]),
+        started_at=_number(fields, "started"),
+        finished_at=_number(fields, "finished"),
+        result=Result.model_validate_json(fields["result"]) if "result" in fields else None,
+        error=json.loads(fields["error"]) if "error" in fields else None,
+    )
+
+
+def _number(fields: Mapping[str, str], name: str) -> float | None:
+    return float(fields[name]) if name in fields else None
