@@ -130,13 +130,13 @@ def riff(*chunks: tuple[bytes, bytes]) -> bytes:
 def tiff(samples: Pixels, photometric: int, extra: Sequence[tuple[int, int, int, int]] = (), order: str = "<") -> bytes:
     """An uncompressed one-strip TIFF of H×W×C samples; ``extra`` are (tag, type, count, value field) entries."""
     height, width, channels = samples.shape
-    data = np.ascontiguousarray(samples.astype(samples.dtype.newbyteorder(order))).tobytes()
+    data = np.ascontiguousarray(samples.astype(order + samples.dtype.str[1:])).tobytes()
     depth = samples.dtype.itemsize * 8
     bits = struct.pack(f"{order}{channels}H", *[depth] * channels)
     entries = {
         256: (4, 1, width),
         257: (4, 1, height),
-        258: (3, channels, 8 if channels > 2 else depth | depth << 16 if order == "<" else depth << 16 | depth),
+        258: (3, channels, depth if channels == 1 else 8),
         259: (3, 1, 1),
         262: (3, 1, photometric),
         273: (4, 1, 8 + len(bits)),
@@ -174,7 +174,11 @@ def icc(red: Sequence[float], green: Sequence[float], blue: Sequence[float], gam
 
     curve = b"curv" + struct.pack(">IIH", 0, 1, round(gamma * 256)) + bytes(2)
     name = b"desc" + struct.pack(">II", 0, 5) + b"test\0" + bytes(79)
-    tags = [(b"desc", name), (b"cprt", b"text\0\0\0\0free\0\0\0\0"), (b"wtpt", b"XYZ \0\0\0\0" + fixed((0.9642, 1, 0.8249)))]
+    tags = [
+        (b"desc", name),
+        (b"cprt", b"text\0\0\0\0free\0\0\0\0"),
+        (b"wtpt", b"XYZ \0\0\0\0" + fixed((0.9642, 1, 0.8249))),
+    ]
     for letter, colorant in zip(b"rgb", (red, green, blue), strict=True):
         tags += [(bytes((letter,)) + b"XYZ", b"XYZ \0\0\0\0" + fixed(colorant)), (bytes((letter,)) + b"TRC", curve)]
     table, body, place = struct.pack(">I", len(tags)), b"", 128 + 4 + 12 * len(tags)

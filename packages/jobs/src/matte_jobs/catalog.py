@@ -21,14 +21,30 @@ class CatalogStore:
         self._replicas = f"{store.prefix}replicas"
         self._table = f"{store.prefix}table"
 
-    async def announce(self, replica: Replica) -> None:
-        """Says that a replica lives until ``replica.expires_at``; the bell rings, for it may be a new one."""
+    async def announce(self, replica: Replica, *, new: bool) -> None:
+        """Says that a replica lives until ``replica.expires_at``; a new one rings the routers' bell."""
         with translated():
             async with self._raw.pipeline(transaction=True) as pipe:
                 pipe.hset(self._replicas, replica.id, replica.model_dump_json())
-                pipe.lpush(f"{self._store.prefix}bell", 1)
-                pipe.ltrim(f"{self._store.prefix}bell", 0, 0)
+                if new:
+                    pipe.lpush(f"{self._store.prefix}bell", 1)
+                    pipe.ltrim(f"{self._store.prefix}bell", 0, 0)
                 await pipe.execute()
+
+    async def announce_router(self, name: str, *, expires_at: float, now: float) -> int:
+        """Says that a router lives; returns how many do."""
+        key = f"{self._store.prefix}routers"
+        with translated():
+            async with self._raw.pipeline(transaction=True) as pipe:
+                pipe.zadd(key, {name: expires_at})
+                pipe.zremrangebyscore(key, "-inf", now)
+                pipe.zcard(key)
+                return int((await pipe.execute())[-1])
+
+    async def withdraw_router(self, name: str) -> None:
+        """Says that a router is gone."""
+        with translated():
+            await self._raw.zrem(f"{self._store.prefix}routers", name)
 
     async def withdraw(self, replica_id: str) -> None:
         """Says that a replica is gone."""

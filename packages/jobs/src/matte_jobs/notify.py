@@ -49,7 +49,7 @@ class Notifier:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
         with contextlib.suppress(rex.RedisError, OSError):
-            await self._pubsub.aclose()
+            await self._pubsub.aclose()  # type: ignore[no-untyped-call]
 
     async def follow(
         self, job_id: str, *, after: str = "0", own: bool = False, heartbeat: float = 15.0
@@ -126,7 +126,7 @@ class Notifier:
         watchers = self._watchers.get(message["job"])
         if not watchers:
             return
-        event = Event(id=message["id"], type=message["type"], at=float(message["at"]), data=json.loads(message["data"]))  # type: ignore[arg-type]
+        event = Event(id=message["id"], type=message["type"], at=float(message["at"]), data=json.loads(message["data"]))
         for queue in watchers:
             queue.put_nowait(event)
 

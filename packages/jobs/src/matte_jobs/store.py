@@ -200,6 +200,11 @@ class JobStore:
                 )
             )
 
+    async def lanes(self, model: str) -> set[str]:
+        """Versions that jobs of the model wait for."""
+        with translated():
+            return {version.decode() for version in await self._raw.smembers(f"{self.prefix}lanes:{model}")}
+
     async def unassign(self, model: str, version: str, problem: Problem, now: float, *, limit: int = 1000) -> int:
         """A version is gone: its jobs are undecided again, those pinned to it fail with ``problem``."""
         document = json.dumps(problem.document())

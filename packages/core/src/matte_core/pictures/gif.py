@@ -9,7 +9,7 @@ from matte_core.pictures.common import Header, animated, check_size, corrupt, ta
 NAME = "GIF"
 _EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
 #: encoders fill their blocks of 255 bytes; a file of tiny ones only costs time
-MAX_BLOCKS = 300_000
+MAX_BLOCKS = 150_000
 
 
 def walk(data: bytes, limits: Limits) -> Header:
@@ -55,8 +55,8 @@ def _skip(data: bytes, place: int, blocks: int) -> tuple[int, int]:
         size = data[place]
         place += 1 + size
         blocks += 1
-        if not size:
-            return place, blocks
         if blocks > MAX_BLOCKS:
             raise corrupt(NAME, f"it has more than {MAX_BLOCKS} blocks")
+        if not size:
+            return place, blocks
     raise truncated(NAME, "its picture data is cut")

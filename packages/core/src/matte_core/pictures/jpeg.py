@@ -16,6 +16,8 @@ _ODD_SOF = frozenset({0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF, 0xDE})
 _EXIF = b"Exif\0\0"
 #: a progressive picture has about 10; thousands in a small file keep a decoder busy for minutes
 MAX_SCANS = 100
+#: 30 MB of the largest segments are some 500; a flood of empty ones only costs time
+MAX_MARKERS = 5000
 
 
 def walk(data: bytes, limits: Limits) -> Header:
@@ -29,7 +31,7 @@ def walk(data: bytes, limits: Limits) -> Header:
     size: tuple[int, int] | None = None
     scans, place = 0, 2
     blocks: list[bytes] = []  # EXIF larger than a segment goes on in the next one
-    while True:
+    for _ in range(MAX_MARKERS):
         code, place = _next_marker(data, place)
         if code == _EOI:
             if size is None or not scans:
@@ -50,6 +52,7 @@ def walk(data: bytes, limits: Limits) -> Header:
         elif code == _APP1 and data.startswith(_EXIF, place + 2):
             blocks.append(data[place + 2 + len(_EXIF) : end])
         place = end
+    raise corrupt(NAME, f"it has more than {MAX_MARKERS} segments")
 
 
 def _next_marker(data: bytes, place: int) -> tuple[int, int]:

@@ -33,7 +33,7 @@ def walk(data: bytes, limits: Limits) -> Header:
         _check_chunk(view, kind, place, length)
         if kind == b"acTL" and length >= 4 and b"IDAT" not in seen and take(data, body, ">I", NAME, "a chunk")[0] > 1:
             raise animated("PNG (APNG)", "frame")
-        if kind == b"eXIf":
+        if kind == b"eXIf" and kind not in seen:
             orientation = exif.admit(data[body : body + length], NAME)
         if kind == b"IEND":
             _check_complete(header, data, seen)

@@ -44,7 +44,7 @@ def probe(data: bytes, limits: Limits) -> Picture:
             "Make it smaller or save it with stronger compression.",
         )
     if not data:
-        raise Problem("picture_empty", "The picture has no bytes. Was the file chosen and fully read?")
+        raise Problem("picture_empty", "The picture has no bytes. Choose the file again and send it whole.")
     name = sniff.sniff(data)
     if name not in limits.formats:
         raise unsupported(f"a {name} file", f"Send one of {', '.join(limits.formats)}.")

@@ -20,6 +20,7 @@ _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 #: a strip or a tile has two numbers; more parts than this is no picture of 50 megapixels
 MAX_PARTS = 200_000
 MAX_PAGES = 8
+MAX_ENTRIES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,9 @@ def _directory(file: _File, start: int) -> tuple[dict[int, _Entry], int]:
     (number,) = take(file.data, start, file.order + head, NAME, "its directory lies beyond the end")
     width, inline = (20, 8) if file.big else (12, 4)
     place = start + struct.calcsize(head)
-    if number > 65535 or place + number * width > len(file.data):
+    if number > MAX_ENTRIES:
+        raise corrupt(NAME, f"its directory has {number} entries")
+    if place + number * width > len(file.data):
         raise truncated(NAME, "its directory is cut")
     tags: dict[int, _Entry] = {}
     total = 0

@@ -22,7 +22,7 @@ def walk(data: bytes, limits: Limits) -> Header:
     (size,) = take(data, 4, "<I", NAME, "its header is cut")
     canvas: tuple[int, int] | None = None
     picture: tuple[int, int] | None = None
-    orientation, frames = 1, 0
+    orientation, frames = 0, 0
     for kind, body, length in _chunks(data, min(len(data), 8 + size)):
         if kind == b"VP8X" and canvas is None:
             canvas = _extended(data, body, length, limits)
@@ -33,13 +33,13 @@ def walk(data: bytes, limits: Limits) -> Header:
             frames += 1
             if frames > 1:
                 raise animated(NAME, "frame")
-        elif kind == b"EXIF":
+        elif kind == b"EXIF" and not orientation:
             orientation = exif.admit(data[body : body + length], NAME)
         if body + length > len(data):
             raise truncated(NAME, "a chunk is cut")
     if 8 + size > len(data):
         raise truncated(NAME, f"its header promises {8 + size} bytes, there are {len(data)}")
-    return Header(*_final_size(canvas, picture, frames), orientation)
+    return Header(*_final_size(canvas, picture, frames), orientation or 1)
 
 
 def _chunks(data: bytes, end: int) -> Iterator[tuple[bytes, int, int]]:

@@ -1,0 +1,1 @@
+"""The ``matte`` command: a server on this machine, and a client for any server."""

@@ -1,0 +1,207 @@
+"""Matte's REST API for one job: send, follow, fetch; every step survives a lost connection."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import httpx_sse
+from matte_core.contracts.job import Event, JobState, JobView
+from matte_core.contracts.limits import Limits
+from matte_core.errors import Problem
+
+#: attempts of one step without any progress between them
+ATTEMPTS = 8
+LONGEST_WAIT_SECONDS = 15.0
+RETRIED_STATUS = frozenset({429, 502, 503, 504})
+Sleep = Callable[[float], Awaitable[None]]
+
+
+class UnreachableError(RuntimeError):
+    """No server answers there; the message says what to do."""
+
+    def __init__(self, url: str, cause: Exception) -> None:
+        super().__init__(
+            f"no Matte server answers at {url} ({cause or type(cause).__name__}). "
+            "Start one with make run (or matte serve), or name another with --url."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How long to wait before attempt ``number`` (from 1), or None to stop."""
+
+    attempts: int = ATTEMPTS
+
+    def delay(self, number: int, asked: float | None = None) -> float | None:
+        """Seconds: what the server asked for, else 0.25, 0.5, 1 … 15."""
+        if number >= self.attempts:
+            return None
+        return min(LONGEST_WAIT_SECONDS, asked if asked is not None else 0.25 * 2.0 ** (number - 1))
+
+
+def problem_of(response: httpx.Response) -> Problem:
+    """The problem that an answer carries; an answer without one (a proxy's) becomes one."""
+    try:
+        document = response.json()
+    except ValueError:
+        document = None
+    if isinstance(document, Mapping) and "code" in document:
+        problem = Problem.from_document(document)
+    else:
+        problem = Problem("internal_error", f"the server answered {response.status_code} {response.reason_phrase}")
+    if problem.retry_after is None and response.headers.get("Retry-After", "").isdigit():
+        problem.retry_after = float(response.headers["Retry-After"])
+    return problem
+
+
+class Api:
+    """A server, and how patiently it is asked."""
+
+    def __init__(self, http: httpx.AsyncClient, *, retry: Retry | None = None, sleep: Sleep = asyncio.sleep) -> None:
+        self._http = http
+        self._retry = retry or Retry()
+        self._sleep = sleep
+
+    @classmethod
+    def at(cls, url: str) -> Api:
+        """The server at an address."""
+        # a picture may be long under way, an event stream silent for a heartbeat (15 s)
+        timeout = httpx.Timeout(60, connect=5)
+        return cls(httpx.AsyncClient(base_url=url.rstrip("/"), timeout=timeout, follow_redirects=True))
+
+    async def __aenter__(self) -> Api:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.aclose()
+
+    async def get(self, path: str) -> httpx.Response:
+        """One question, asked once.
+
+        Raises:
+            UnreachableError: nobody answers.
+            Problem: what the server says.
+        """
+        return await self._once("GET", path)
+
+    async def limits(self) -> Limits:
+        """What the server accepts; shows too that it is there."""
+        return Limits.model_validate_json((await self.get("/v1/limits")).content)
+
+    async def post(self, path: str) -> httpx.Response:
+        """As :meth:`get`."""
+        return await self._once("POST", path)
+
+    async def delete(self, path: str) -> httpx.Response:
+        """As :meth:`get`."""
+        return await self._once("DELETE", path)
+
+    async def submit(self, picture: bytes, media_type: str, parameters: Mapping[str, str], key: str) -> JobView:
+        """Sends a picture as a job. The key makes a repetition harmless: the server knows the job by it."""
+        headers = {"Content-Type": media_type, "Idempotency-Key": key}
+        response = await self._patient("POST", "/v1/jobs", params=dict(parameters), content=picture, headers=headers)
+        return JobView.model_validate_json(response.content)
+
+    async def view(self, job_id: str) -> JobView:
+        """The job as it is now."""
+        return JobView.model_validate_json((await self._patient("GET", f"/v1/jobs/{job_id}")).content)
+
+    async def result(self, job_id: str, parameters: Mapping[str, str] | None = None) -> bytes:
+        """The bytes of a result."""
+        return (await self._patient("GET", f"/v1/jobs/{job_id}/result", params=dict(parameters or {}))).content
+
+    async def cancel(self, job_id: str) -> None:
+        """Takes the job back."""
+        await self.delete(f"/v1/jobs/{job_id}")
+
+    async def follow(self, job_id: str) -> AsyncIterator[Event]:
+        """The job's events up to the last; after a lost connection it goes on behind the last one seen.
+
+        Raises:
+            UnreachableError: the server stayed away.
+            Problem: it does not know the job.
+        """
+        last, number = "", 0
+        while True:
+            number += 1
+            cause: Exception = ConnectionError("the stream of events ended early")
+            try:
+                async for event in self._stream(job_id, last):
+                    last, number = event.id or last, 0
+                    yield event
+                    if event.type == "finished":
+                        return
+            except httpx.TransportError as error:
+                cause = error
+            except Problem as problem:
+                if problem.status not in RETRIED_STATUS:
+                    raise
+                cause = problem
+            await self._wait_or_raise(number, cause)
+
+    async def _stream(self, job_id: str, last: str) -> AsyncIterator[Event]:
+        headers = {"Last-Event-ID": last} if last else {}
+        async with httpx_sse.aconnect_sse(self._http, "GET", f"/v1/jobs/{job_id}/events", headers=headers) as source:
+            if source.response.status_code != 200:
+                await source.response.aread()
+                raise problem_of(source.response)
+            async for message in source.aiter_sse():
+                if event := _event(message):
+                    yield event
+
+    async def _once(self, method: str, path: str, **more: Any) -> httpx.Response:
+        try:
+            response = await self._http.request(method, path, **more)
+        except httpx.TransportError as error:
+            raise UnreachableError(str(self._http.base_url), error) from error
+        if response.is_error:
+            raise problem_of(response)
+        return response
+
+    async def _patient(self, method: str, path: str, **more: Any) -> httpx.Response:
+        """Asks again while the server is away, full or not ready; only for what is harmless to repeat."""
+        number = 0
+        while True:
+            number += 1
+            try:
+                return await self._once(method, path, **more)
+            except UnreachableError as error:
+                await self._wait_or_raise(number, error)
+            except Problem as problem:
+                if problem.status not in RETRIED_STATUS or problem.code == "attempts_exhausted":
+                    raise
+                await self._wait_or_raise(number, problem, problem.retry_after)
+
+    async def _wait_or_raise(self, number: int, cause: Exception, asked: float | None = None) -> None:
+        delay = self._retry.delay(number, asked)
+        if delay is None:
+            if isinstance(cause, Problem | UnreachableError):
+                raise cause
+            raise UnreachableError(str(self._http.base_url), cause) from cause
+        await self._sleep(delay)
+
+
+def _event(message: httpx_sse.ServerSentEvent) -> Event | None:
+    """An event of ours, or None for one that a newer server may send. The data is the event or its ``data``."""
+    try:
+        data = json.loads(message.data) if message.data else {}
+        if isinstance(data, dict) and {"id", "type", "at"} <= data.keys():
+            return Event.model_validate(data)
+        return Event.model_validate({"id": message.id, "type": message.event, "at": 0.0, "data": data})
+    except ValueError:
+        return None
+
+
+def failure_of(view: JobView) -> Problem | None:
+    """Why a job has no result, or None when it has one."""
+    if view.state is JobState.SUCCEEDED:
+        return None
+    if view.error is not None:
+        return Problem.from_document(view.error)
+    codes = {JobState.CANCELLED: "job_cancelled", JobState.EXPIRED: "job_expired", JobState.DEAD: "attempts_exhausted"}
+    return Problem(codes.get(view.state, "internal_error"), f"job {view.id} is {view.state}")

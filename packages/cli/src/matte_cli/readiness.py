@@ -1,0 +1,46 @@
+"""Whether a server answers and has a model; what it still waits for, in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import httpx
+from matte_core.contracts.catalog import Catalog
+from pydantic import ValidationError
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """``waiting_for`` is empty when the server is ready."""
+
+    waiting_for: str = ""
+    models: tuple[str, ...] = ()
+
+
+def judge(status: int | None, catalog: Catalog | None) -> Readiness:
+    """What is missing, from the status of ``/readyz`` (None: no answer) and the catalog (None: none yet)."""
+    if status is None:
+        return Readiness("the gateway to answer")
+    if catalog is None or not catalog.models:
+        return Readiness("inference to load the first model")
+    ready = tuple(
+        f"{model.name} {version.version}" for model in catalog.models for version in model.versions if version.ready
+    )
+    if not ready:
+        return Readiness("a replica of " + ", ".join(model.name for model in catalog.models))
+    if status != 200:
+        return Readiness("the gateway to be ready", ready)
+    return Readiness("", ready)
+
+
+async def ask(client: httpx.AsyncClient) -> Readiness:
+    """Asks a server once; a server that does not answer is a state, not an error."""
+    try:
+        status = (await client.get("/readyz")).status_code
+        answer = await client.get("/models")
+        catalog = Catalog.model_validate_json(answer.content) if answer.status_code == 200 else None
+    except httpx.HTTPError:
+        return judge(None, None)
+    except ValidationError:
+        return judge(status, None)
+    return judge(status, catalog)

@@ -1,0 +1,222 @@
+"""``matte serve``: Redis, inference and gateways on this machine, started, watched and stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import Popen
+from typing import Annotated
+
+import httpx
+import typer
+from matte_jobs.embedded import EmbeddedRedis, NoRedisServerError
+from rich.console import Console
+from rich.markup import escape
+
+from matte_cli.ground import Claim, TakenError, check_ports, end_leftovers, is_loopback
+from matte_cli.readiness import Readiness, ask
+from matte_cli.settings import CliSettings, child_environment
+from matte_cli.supervisor import Child, GaveUpError, Supervisor, launch
+
+GATEWAYS, INFERENCE, STORE = 0, 1, 2  # the order of stopping
+POLL_SECONDS = 0.25  # while starting only
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What runs where."""
+
+    host: str
+    ports: tuple[int, ...]
+    data: Path
+    redis_url: str | None
+    config: Path | None
+    stop_seconds: float
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Where a browser on this machine finds the gateways."""
+        host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 - compared, not bound
+        return tuple(f"http://{f'[{host}]' if ':' in host else host}:{port}" for port in self.ports)
+
+    def log(self, name: str) -> Path:
+        """The log of a part."""
+        return self.data / "logs" / f"{name}.log"
+
+
+def redis_child(plan: Plan) -> tuple[Child, str]:
+    """The embedded Redis as a child, and its address."""
+    server = EmbeddedRedis(plan.data / "redis")
+
+    def start() -> Popen[bytes]:
+        server.start()
+        assert server.process is not None
+        return server.process
+
+    return Child("Redis", STORE, start, server.folder / "redis.log", plan.stop_seconds), server.url
+
+
+def service_children(plan: Plan, redis_url: str) -> list[Child]:
+    """Inference and the gateways."""
+    common = {"MATTE_REDIS_URL": redis_url}
+    if plan.config is not None:
+        common["MATTE_CONFIG"] = str(plan.config.absolute())
+    admin = {"MATTE_ADMIN": "true"} if is_loopback(plan.host) else {}
+    parts = [("inference", INFERENCE, "matte_inference", common)]
+    for number, port in enumerate(plan.ports, 1):
+        name = "gateway" if len(plan.ports) == 1 else f"gateway-{number}"
+        parts.append((name, GATEWAYS, "matte_frontend", {**common, **admin, "MATTE_HOST": plan.host, "MATTE_PORT": str(port)}))
+    return [_child(plan, *part) for part in parts]
+
+
+def _child(plan: Plan, name: str, stage: int, module: str, extra: dict[str, str]) -> Child:
+    log = plan.log(name)
+
+    def start() -> Popen[bytes]:
+        return launch([sys.executable, "-m", module], child_environment(extra), log)
+
+    return Child(name, stage, start, log, plan.stop_seconds)
+
+
+async def start_all(plan: Plan, supervisor: Supervisor, console: Console) -> None:
+    """Starts everything, the store first."""
+    redis_url = plan.redis_url
+    if redis_url is None:
+        redis, redis_url = redis_child(plan)
+        await supervisor.add(redis)
+        console.print(f"[green]✓[/] Redis, jobs are kept in {escape(str(plan.data))}/redis")
+    else:
+        console.print("[green]✓[/] Redis from MATTE_REDIS_URL")
+    for child in service_children(plan, redis_url):
+        await supervisor.add(child)
+
+
+async def wait_ready(url: str, console: Console, *, trust_env: bool = False) -> Readiness:
+    """Waits until the server is ready, saying what for."""
+    said = ""
+    async with httpx.AsyncClient(base_url=url, timeout=5, trust_env=trust_env) as client:
+        with console.status("starting") as status:
+            while (found := await ask(client)).waiting_for:
+                if found.waiting_for != said:
+                    said = found.waiting_for
+                    status.update(f"waiting for {said}")
+                    if not console.is_terminal:
+                        console.print(f"… waiting for {said}")
+                await asyncio.sleep(POLL_SECONDS)
+    return found
+
+
+async def run(plan: Plan, claim: Claim, console: Console) -> int:
+    """Runs until a signal or a lasting failure. Returns the exit code."""
+
+    def say(text: str) -> None:
+        console.print(f"[yellow]![/] {escape(text)}")
+
+    def note() -> None:
+        alive = {c.name: c.process.pid for c in supervisor.children if c.process is not None}
+        claim.write(pid=os.getpid(), url=plan.urls[0], children=alive)
+
+    supervisor = Supervisor(say, note)
+    asked = _on_signals(supervisor, console)
+    life = asyncio.create_task(_live(plan, supervisor, console))
+    waiting = asyncio.create_task(asked.wait())
+    done, pending = await asyncio.wait({life, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
+    await asyncio.gather(*pending, return_exceptions=True)
+    failed = life in done and life.exception()
+    if failed:
+        console.print(f"[red]✗[/] {escape(str(failed))}")
+    with console.status("stopping: gateways, inference, Redis (Ctrl-C again: at once)"):
+        await supervisor.stop()
+    console.print("stopped; jobs that wait are kept and go on next time")
+    return 1 if failed else 0
+
+
+async def _live(plan: Plan, supervisor: Supervisor, console: Console) -> None:
+    await start_all(plan, supervisor, console)
+    watch = asyncio.create_task(supervisor.failure())
+    ready = asyncio.create_task(wait_ready(plan.urls[0], console))
+    try:
+        await asyncio.wait({watch, ready}, return_when=asyncio.FIRST_COMPLETED)
+        if ready.done():
+            console.print(welcome(plan.urls, ready.result().models))
+            supervisor.ready = True
+        await watch
+    finally:
+        for task in (watch, ready):
+            task.cancel()
+
+
+def _on_signals(supervisor: Supervisor, console: Console) -> asyncio.Event:
+    """The first Ctrl-C or SIGTERM sets the event; the second ends everything."""
+    asked = asyncio.Event()
+
+    def hear() -> None:
+        if asked.is_set():
+            console.print("[yellow]![/] ending everything now")
+            supervisor.kill()
+        asked.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, hear)
+    return asked
+
+
+def welcome(urls: tuple[str, ...], models: tuple[str, ...]) -> str:
+    """What a person reads when all is ready: the address, and three things to try."""
+    url = urls[0]
+    more = "".join(f"\n  also  {other}" for other in urls[1:])
+    return (
+        f"\n[bold green]Matte is ready:[/] [bold]{url}[/]   ({', '.join(models)}){more}\n\n"
+        f"  1. open {url} and drop a photo on the page\n"
+        f"  2. matte cut photo.jpg -o cut.png\n"
+        f"  3. curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg' {url}/v1/predict -o cut.png\n\n"
+        f"Ctrl-C stops it."
+    )
+
+
+def command(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port of the first gateway.", show_default="7860")] = None,
+    gateways: Annotated[int, typer.Option(min=1, max=32, help="How many gateways; they take the ports that follow.")] = 1,
+    data_dir: Annotated[Path | None, typer.Option(help="Where jobs and logs are kept.", show_default=".matte")] = None,
+    config: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Which models to load, and their traffic.")
+    ] = None,
+) -> None:
+    """Start Matte on this machine: Redis, inference and the gateway. Ctrl-C stops it."""
+    settings, console = CliSettings(), Console(stderr=True, highlight=False)
+    first = port or settings.port
+    plan = Plan(
+        host=host or settings.host,
+        ports=tuple(range(first, first + gateways)),
+        data=(data_dir or settings.data_dir).absolute(),
+        redis_url=settings.redis_url,
+        config=config or settings.config,
+        stop_seconds=settings.stop_seconds,
+    )
+    raise typer.Exit(_guarded(lambda: _serve(plan, console), console))
+
+
+def _serve(plan: Plan, console: Console) -> int:
+    claim = Claim.take(plan.data)
+    try:
+        end_leftovers(claim.before(), lambda text: console.print(f"[yellow]![/] {text}"))
+        check_ports(plan.host, plan.ports)
+        return asyncio.run(run(plan, claim, console))
+    finally:
+        claim.release()
+
+
+def _guarded(work: Callable[[], int], console: Console) -> int:
+    try:
+        return work()
+    except (TakenError, NoRedisServerError, GaveUpError) as error:
+        console.print(f"[red]✗[/] {escape(str(error))}")
+        return 1

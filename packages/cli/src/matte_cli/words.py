@@ -1,0 +1,76 @@
+"""What the command says of events and problems: pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from matte_core.contracts.job import Event
+from matte_core.errors import CODES, Problem
+
+#: what a person can do, per problem code, where the detail does not say it
+FIXES: Mapping[str, str] = {
+    "payload_too_large": "make the picture smaller, or raise the server's limit",
+    "too_many_pixels": "scale the picture down",
+    "not_a_picture": "check that the file is a picture",
+    "unsupported_format": "convert it to JPEG, PNG or WebP",
+    "picture_truncated": "fetch or copy the file again",
+    "picture_corrupt": "save the picture again in another program",
+    "model_not_found": "see matte models",
+    "version_not_found": "see matte models",
+    "model_not_ready": "wait a little, or see the server's logs",
+    "queue_full": "try again later, or with fewer --jobs",
+    "attempts_exhausted": "see the server's logs, then matte jobs requeue ID",
+    "result_expired": "send the picture again",
+    "job_expired": "send the picture again when the queue is shorter",
+    "storage_unavailable": "see matte doctor on the server",
+    "storage_full": "give Redis more memory, or an object store",
+    "not_found": "is it a Matte server, and new enough? For the dead letters it needs MATTE_ADMIN=true",
+}
+
+
+def seconds(value: float) -> str:
+    """A duration as people say it: 0.4 s, 12 s, 3 min, 2 h."""
+    if value < 10:
+        return f"{value:.1f} s"
+    if value < 100:
+        return f"{value:.0f} s"
+    return f"{value / 60:.0f} min" if value < 5400 else f"{value / 3600:.0f} h"
+
+
+def explain(problem: Problem) -> str:
+    """Title, detail and what to do about it."""
+    fix = FIXES.get(problem.code)
+    detail = f": {problem.detail}" if problem.detail else ""
+    return f"{CODES[problem.code].title}{detail}" + (f" → {fix}" if fix else "")
+
+
+def describe(event: Event) -> str | None:
+    """What an event means for the person who waits; None: nothing new to say."""
+    data = event.data
+    if event.type in {"queued", "position"}:
+        return waiting(data)
+    if event.type == "started":
+        version = data.get("version")
+        return "cutting out" + (f" ({version})" if version else "")
+    if event.type == "progress":
+        return _progress(data)
+    if event.type == "retrying":
+        return f"attempt {data.get('attempt', '?')} failed, trying again"
+    return "done" if event.type == "finished" else None
+
+
+def waiting(data: Mapping[str, Any]) -> str:
+    """Place in the queue and time left, from an event's data or a job."""
+    position, eta = data.get("position"), data.get("eta_seconds")
+    if position is None:
+        place = "waiting"
+    else:
+        place = "next" if position == 0 else f"{position} ahead"
+    return place if eta is None else f"{place}, {seconds(float(eta))} left"
+
+
+def _progress(data: Mapping[str, Any]) -> str:
+    stage, fraction = data.get("stage"), data.get("fraction")
+    text = str(stage) if stage else "cutting out"
+    return text if fraction is None else f"{text} {float(fraction):.0%}"

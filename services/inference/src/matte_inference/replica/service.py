@@ -1,0 +1,123 @@
+"""One job through a replica, apart from Ray."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from matte_core.contracts.catalog import VersionConfig
+from matte_core.contracts.job import BlobRef, JobSpec, Result, Timings
+from matte_core.contracts.limits import Limits
+from matte_core.errors import Problem
+from matte_jobs.store import JobStore
+
+from matte_inference.families.base import Segmenter
+from matte_inference.replica.stages import Opened, Rendered, open_picture, render, small
+
+log = logging.getLogger("matte.replica")
+
+T = TypeVar("T")
+
+
+class ReplicaService:
+    """Runs jobs on a loaded segmenter.
+
+    Args:
+        store: the job store.
+        config: the version that is served.
+        segmenter: loaded and warm.
+        forward: one prepared picture to its alpha, batched with its neighbours.
+        clock: Unix seconds.
+        limits: bounds on pictures.
+    """
+
+    def __init__(
+        self,
+        store: JobStore,
+        config: VersionConfig,
+        segmenter: Segmenter,
+        forward: Callable[[Any], Awaitable[Any]],
+        *,
+        clock: Callable[[], float],
+        limits: Limits,
+    ) -> None:
+        self._store = store
+        self._config = config
+        self._segmenter = segmenter
+        self._forward = forward
+        self._clock = clock
+        self._limits = limits
+        self._threads = ThreadPoolExecutor(config.slots, thread_name_prefix="pixels")
+
+    async def run(self, spec: JobSpec, token: str) -> None:
+        """Runs a leased job and stores its outcome: a result, a failure, or one attempt less."""
+        try:
+            await self._finish(spec, await self._fetch(spec))
+        except Problem as problem:
+            await self._store.fail(spec.id, token, problem, self._clock())
+        except Exception:
+            log.exception("job %s failed on %s", spec.id, self._config.app)
+            detail = f"Version {self._config.version} of {self._config.model} failed on this picture."
+            await self._store.release(spec.id, token, Problem("attempts_exhausted", detail), self._clock())
+
+    async def _fetch(self, spec: JobSpec) -> list[bytes]:
+        refs = [ref for ref in (spec.image, spec.background) if ref is not None]
+        blobs = [await self._store.blobs.get(ref) for ref in refs]
+        if any(blob is None for blob in blobs):
+            raise Problem("result_expired", "The picture is gone: the job has ended already.")
+        return [blob for blob in blobs if blob is not None]
+
+    async def _finish(self, spec: JobSpec, blobs: Sequence[bytes]) -> None:
+        marks = [self._clock()]
+        opened: Opened = await self._threaded(open_picture, self._segmenter, blobs, self._limits)
+        marks.append(self._clock())
+        alpha = await self._forward(opened.prepared)
+        marks.append(self._clock())
+        if spec.preview:
+            await self._store.preview(spec, await self._threaded(small, self._segmenter, opened, alpha), marks[-1])
+        rendered: Rendered = await self._threaded(render, self._segmenter, opened, alpha, spec.options)
+        marks.append(self._clock())
+        await self._put(spec, rendered, marks)
+
+    async def _put(self, spec: JobSpec, rendered: Rendered, marks: Sequence[float]) -> None:
+        refs: dict[str, BlobRef] = {}
+        data: dict[str, bytes] = {}
+        for name, (content, content_type) in rendered.files.items():
+            refs[name] = self._store.blobs.ref(spec.id, name, len(content), content_type)
+            data[refs[name].key] = content
+        total = marks[-1] - marks[0]
+        result = Result(
+            model=self._config.model,
+            version=self._config.version,
+            digest=self._segmenter.digest,
+            arm=self._config.version,
+            width=rendered.width,
+            height=rendered.height,
+            files=refs,
+            timings=_timings(spec, marks),
+        )
+        per_megapixel = total / max(0.01, spec.picture.megapixels)
+        now = self._clock()
+        if not await self._store.finish(spec.id, result, data, seconds_per_megapixel=per_megapixel, now=now):
+            log.info("job %s had ended before its result came", spec.id)
+
+    async def _threaded(self, stage: Callable[..., T], *args: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, stage, *args)
+
+    def close(self) -> None:
+        """Ends the threads."""
+        self._threads.shutdown(wait=False)
+
+
+def _timings(spec: JobSpec, marks: Sequence[float]) -> Timings:
+    begun, decoded, forwarded, encoded = marks
+    return Timings(
+        queued=round(max(0.0, begun - spec.created_at), 6),
+        decode=round(decoded - begun, 6),
+        forward=round(forwarded - decoded, 6),
+        encode=round(encoded - forwarded, 6),
+        total=round(encoded - begun, 6),
+    )

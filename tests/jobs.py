@@ -1,0 +1,36 @@
+"""Jobs made for tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from matte_core.contracts.job import JobSpec, Picture, Result
+from matte_jobs.store import Admitted, JobStore
+
+MODEL = "portrait"
+PICTURE = b"the bytes of a picture"
+
+
+def make_spec(store: JobStore, job_id: str, *, megapixels: float = 1.0, now: float = 0.0, **fields: Any) -> JobSpec:
+    fields = {"expires_at": now + 1000, **fields}
+    return JobSpec(
+        id=job_id,
+        model=MODEL,
+        image=store.blobs.ref(job_id, "image", len(PICTURE), "image/png"),
+        picture=Picture(format="PNG", width=max(1, round(megapixels * 1000)), height=1000),
+        created_at=now,
+        **fields,
+    )
+
+
+async def admit(store: JobStore, job_id: str, *, now: float = 0.0, **fields: Any) -> Admitted:
+    spec = make_spec(store, job_id, now=now, **fields)
+    return await store.admit(spec, {spec.image.key: PICTURE}, now)
+
+
+async def finish(store: JobStore, job_id: str, *, now: float, version: str = "1.0.0", content: bytes = b"cut") -> bool:
+    ref = store.blobs.ref(job_id, "result", len(content), "image/png")
+    result = Result(
+        model=MODEL, version=version, digest="sha256:0", arm=version, width=1, height=1, files={"result": ref}
+    )
+    return await store.finish(job_id, result, {ref.key: content}, seconds_per_megapixel=0.5, now=now)

@@ -1,0 +1,305 @@
+"""The whole life of jobs against a real Redis, move by move beside a model in plain Python."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import uuid
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from matte_core.contracts.job import JobState as S
+from matte_core.contracts.job import TERMINAL
+from matte_core.domain.order import FairClock, order_key
+from matte_core.domain.states import may_move
+from matte_core.errors import Problem
+from matte_jobs.embedded import EmbeddedRedis
+from matte_jobs.settings import StoreSettings
+from matte_jobs.store import JobStore, Lease
+
+from jobs import MODEL, PICTURE, admit, finish, make_spec
+
+pytestmark = pytest.mark.integration
+
+T = TypeVar("T")
+VERSIONS = ["1.0.0", "2.0.0"]
+LEASE_SECONDS = 10
+LOST = Problem("attempts_exhausted", "lost")
+versions = st.sampled_from(VERSIONS)
+picks = st.integers(0, 10**6)
+
+
+@dataclass
+class Job:
+    tag: int
+    key: str
+    priority: int
+    pin: str
+    expires: float
+    state: S = S.QUEUED
+    lane: str = ""
+    attempts: int = 0
+    until: float = 0.0
+    leases: list[Lease] = field(default_factory=list)
+
+    def move(self, to: S) -> None:
+        assert may_move(self.state, to), (self.state, to)
+        self.state = to
+
+
+class JobLife(RuleBasedStateMachine):
+    url = ""
+
+    @initialize()
+    def begin(self) -> None:
+        self.runner = asyncio.Runner()
+        self.store = JobStore.open(StoreSettings(redis_url=self.url, redis_prefix=f"p{uuid.uuid4().hex[:8]}:"))
+        self.now, self.ids, self.seq = 1000.0, itertools.count(), itertools.count(1)
+        self.jobs: dict[str, Job] = {}
+        self.clock = FairClock()
+
+    def do(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(work)
+
+    def queued(self) -> list[str]:
+        return sorted((i for i, j in self.jobs.items() if j.state is S.QUEUED), key=lambda i: self.jobs[i].key)
+
+    def ids_in(self, *states: S) -> list[str]:
+        return [i for i, j in self.jobs.items() if j.state in states]
+
+    def settle(self) -> None:
+        if not self.queued():
+            self.clock.reset()
+
+    # moves ------------------------------------------------------------------------------------------------------
+
+    @rule(
+        tenant=st.sampled_from("abc"), priority=st.integers(3, 5), megapixels=st.sampled_from([0.05, 0.5, 1.0, 7.3]),
+        share=st.sampled_from([0.5, 1.0, 3.0]), pin=st.sampled_from(["", "", *VERSIONS]), ttl=st.sampled_from([15, 1000]),
+        attempts=st.integers(1, 3),
+    )  # fmt: skip
+    def admit(
+        self, tenant: str, priority: int, megapixels: float, share: float, pin: str, ttl: float, attempts: int
+    ) -> None:
+        job_id = f"job{next(self.ids)}"
+        fields: dict[str, Any] = {
+            "tenant": tenant, "priority": priority, "share": share, "version": pin or None, "max_attempts": attempts,
+        }  # fmt: skip
+        cost = make_spec(self.store, job_id, megapixels=megapixels).cost
+        tag = self.clock.admit(priority, tenant, cost, share)
+        key = order_key(priority, tag, next(self.seq), job_id)
+        self.jobs[job_id] = Job(tag, key, priority, pin, self.now + ttl, lane=pin)
+        admitted = self.do(
+            admit(self.store, job_id, now=self.now, megapixels=megapixels, expires_at=self.now + ttl, **fields)
+        )
+        self.jobs[job_id].max_attempts = attempts  # type: ignore[attr-defined]
+        line = self.queued()
+        assert (admitted.position, admitted.queue_length, admitted.existing) == (line.index(job_id), len(line), False)
+
+    @precondition(lambda self: self.jobs)
+    @rule(pick=picks)
+    def admit_again(self, pick: int) -> None:
+        job_id = sorted(self.jobs)[pick % len(self.jobs)]
+        assert self.do(admit(self.store, job_id, now=self.now)).existing
+
+    @rule(n=st.integers(1, 4), undecided=st.booleans(), free=st.dictionaries(versions, st.integers(1, 3), max_size=2))
+    def lease(self, n: int, undecided: bool, free: dict[str, int]) -> None:
+        left = {**free, **({"": n} if undecided else {})}
+        expected = []
+        for job_id in self.queued():
+            lane = self.jobs[job_id].lane
+            if left.get(lane, 0) > 0 and len(expected) < n:
+                left[lane] -= 1
+                expected.append(job_id)
+        until = self.now + LEASE_SECONDS
+        taken = self.do(
+            self.store.lease(MODEL, holder="r", now=self.now, until=until, n=n, undecided=undecided, versions=free)
+        )
+        assert [lease.id for lease in taken] == expected
+        for lease in taken:
+            job = self.jobs[lease.id]
+            job.move(S.RUNNING)
+            job.attempts, job.until = job.attempts + 1, until
+            job.leases.append(lease)
+            self.clock.serve(job.priority, job.tag)
+            self.settle()
+            assert (lease.attempt, lease.version or "") == (job.attempts, job.lane)
+
+    def some_lease(self, pick: int) -> tuple[str, Job, Lease, bool]:
+        held = [(i, j, lease) for i, j in self.jobs.items() for lease in j.leases]
+        job_id, job, lease = held[pick % len(held)]
+        return job_id, job, lease, job.state is S.RUNNING and lease is job.leases[-1]
+
+    def has_lease(self) -> bool:
+        return any(job.leases for job in self.jobs.values())
+
+    @precondition(has_lease)
+    @rule(pick=picks, version=versions)
+    def start(self, pick: int, version: str) -> None:
+        job_id, job, lease, mine = self.some_lease(pick)
+        version = job.lane or version
+        assert self.do(self.store.start(job_id, lease.token, version, self.now)) == mine
+        if mine:
+            job.lane = version
+
+    @precondition(has_lease)
+    @rule(pick=picks, version=versions)
+    def park(self, pick: int, version: str) -> None:
+        job_id, job, lease, mine = self.some_lease(pick)
+        version = job.lane or version
+        assert self.do(self.store.park(job_id, lease.token, version, self.now)) == mine
+        if mine:
+            job.move(S.QUEUED)
+            job.lane, job.attempts = version, job.attempts - 1
+
+    @precondition(has_lease)
+    @rule(pick=picks)
+    def renew(self, pick: int) -> None:
+        job_id, job, lease, mine = self.some_lease(pick)
+        until = self.now + LEASE_SECONDS
+        assert self.do(self.store.renew({job_id: lease.token}, now=self.now, until=until)) == (
+            set() if mine else {job_id}
+        )
+        if mine:
+            job.until = until
+
+    @precondition(has_lease)
+    @rule(pick=picks)
+    def release(self, pick: int) -> None:
+        job_id, job, lease, mine = self.some_lease(pick)
+        expected = self.give_back(job) if mine else "lost"
+        assert self.do(self.store.release(job_id, lease.token, LOST, self.now)) == expected
+
+    def give_back(self, job: Job) -> str:
+        job.move(S.DEAD if job.attempts >= job.max_attempts else S.QUEUED)  # type: ignore[attr-defined]
+        return str(job.state)
+
+    @precondition(has_lease)
+    @rule(pick=picks)
+    def finish(self, pick: int) -> None:
+        job_id, job, _, _ = self.some_lease(pick)
+        before = job.state
+        stored = self.do(finish(self.store, job_id, now=self.now))
+        assert stored == (before in (S.QUEUED, S.RUNNING))
+        if stored:
+            job.state = S.SUCCEEDED  # also of one that waits for its retry: the work is done
+            if before is S.QUEUED:
+                self.settle()
+
+    @precondition(has_lease)
+    @rule(pick=picks)
+    def fail(self, pick: int) -> None:
+        job_id, job, lease, mine = self.some_lease(pick)
+        assert self.do(self.store.fail(job_id, lease.token, Problem("picture_corrupt", "x"), self.now)) == mine
+        if mine:
+            job.move(S.FAILED)
+
+    @precondition(lambda self: self.jobs)
+    @rule(pick=picks)
+    def cancel(self, pick: int) -> None:
+        job_id = sorted(self.jobs)[pick % len(self.jobs)]
+        job = self.jobs[job_id]
+        before = job.state
+        if before not in TERMINAL:
+            job.move(S.CANCELLED)
+        assert self.do(self.store.cancel(job_id, self.now)) is job.state
+        if before is S.QUEUED:
+            self.settle()
+
+    @rule(seconds=st.sampled_from([0.5, 4.0, 11.0]))
+    def time_goes_by(self, seconds: float) -> None:
+        self.now += seconds
+        counts = {"queued": 0, "dead": 0, "expired": 0}
+        for job_id in self.ids_in(S.RUNNING):
+            if self.jobs[job_id].until <= self.now:
+                counts[self.give_back(self.jobs[job_id])] += 1
+        for job_id in self.ids_in(S.QUEUED):
+            if self.jobs[job_id].expires <= self.now:
+                self.jobs[job_id].move(S.EXPIRED)
+                counts["expired"] += 1
+                self.settle()
+        swept = self.do(self.store.sweep(self.now))
+        assert (swept.requeued, swept.dead, swept.expired) == (counts["queued"], counts["dead"], counts["expired"])
+
+    @precondition(lambda self: self.ids_in(S.DEAD))
+    @rule(pick=picks)
+    def revive(self, pick: int) -> None:
+        dead = self.ids_in(S.DEAD)
+        job_id = dead[pick % len(dead)]
+        job = self.jobs[job_id]
+        self.do(self.store.revive(job_id, now=self.now, expires_at=self.now + 1000))
+        job.move(S.QUEUED)
+        job.key = order_key(job.priority, job.tag, next(self.seq), job_id)
+        job.attempts, job.lane, job.expires = 0, job.pin, self.now + 1000
+
+    @rule(version=versions)
+    def version_goes_away(self, version: str) -> None:
+        waiting = [i for i in self.queued() if self.jobs[i].lane == version]
+        moved = self.do(self.store.unassign(MODEL, version, Problem("version_not_found", "gone"), self.now))
+        assert moved == len(waiting)
+        for job_id in waiting:
+            job = self.jobs[job_id]
+            if job.pin:
+                job.state = S.FAILED
+                self.settle()
+            job.lane = job.pin
+
+    # what always holds ------------------------------------------------------------------------------------------
+
+    @invariant()
+    def every_job_is_where_the_model_says(self) -> None:
+        if not hasattr(self, "jobs"):
+            return
+        line = self.queued()
+        for job_id, job in self.jobs.items():
+            view = self.do(self.store.view(job_id, self.now))
+            position = line.index(job_id) if job.state is S.QUEUED else None
+            assert (view.state, view.position, view.queue_length, view.attempts) == (
+                job.state, position, len(line), job.attempts,
+            )  # fmt: skip
+
+    @invariant()
+    def inputs_live_as_long_as_they_are_needed(self) -> None:
+        for job_id, job in getattr(self, "jobs", {}).items():
+            ref = make_spec(self.store, job_id).image
+            kept = self.do(self.store.blobs.get(ref))
+            assert kept == (PICTURE if job.state not in TERMINAL - {S.DEAD} else None)
+
+    @invariant()
+    def a_job_ends_with_one_last_event(self) -> None:
+        for job_id, job in getattr(self, "jobs", {}).items():
+            kinds = [event.type for event in self.do(self.store.events(job_id))]
+            assert (kinds[-1] == "finished") == (job.state in TERMINAL)
+            if job.state is S.SUCCEEDED:
+                assert kinds.count("finished") == 1 + kinds.count("queued") - 1
+
+    def teardown(self) -> None:
+        if hasattr(self, "runner"):
+            self.do(self.store.close())
+            self.runner.close()
+
+
+def test_job_life(redis_server: EmbeddedRedis) -> None:
+    JobLife.url = redis_server.url
+    run_state_machine_as_test(
+        JobLife,
+        settings=settings(
+            max_examples=60,
+            stateful_step_count=30,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            derandomize=False,
+        ),
+    )
