@@ -52,8 +52,8 @@ class Plan:
 
 
 PLANS = {
-    "1.0.0": Plan(1, (Phase(128, 220, 12, 1200, 3e-3), Phase(256, 40, 6, 160, 8e-4)), 0.95),
-    "2.0.0": Plan(2, (Phase(128, 750, 12, 4000, 3e-3), Phase(256, 150, 6, 600, 1e-3)), 0.98),
+    "1.0.0": Plan(1, (Phase(128, 450, 12, 2000, 3e-3), Phase(256, 60, 6, 240, 1e-3)), 0.97),
+    "2.0.0": Plan(2, (Phase(128, 1500, 12, 5000, 3e-3), Phase(256, 180, 6, 700, 1e-3)), 0.98),
 }
 
 
@@ -70,7 +70,7 @@ def pool(seed: int, count: int, size: int) -> tuple[Tensor, Tensor]:
 
 
 def batches(seed: int, phase: Phase) -> Iterator[tuple[Tensor, Tensor]]:
-    """Random batches of a pool, mirrored, shifted and with their colours exchanged."""
+    """Random batches of a pool, mirrored and with their colours exchanged."""
     rng = np.random.default_rng(seed)
     pictures, alphas = pool(seed * 10_000_000, phase.pool, phase.size)
     for _ in range(phase.steps):
@@ -78,8 +78,6 @@ def batches(seed: int, phase: Phase) -> Iterator[tuple[Tensor, Tensor]]:
         x, y = pictures[rows][..., torch.from_numpy(rng.permutation(3))], alphas[rows]
         if rng.random() < 0.5:
             x, y = x.flip(2), y.flip(2)
-        shift = tuple(int(v) for v in rng.integers(-8, 9, 2)) if rng.random() < 0.3 else (0, 0)
-        x, y = x.roll(shift, (1, 2)), y.roll(shift, (1, 2))
         yield normalised(x), y[:, None].float() / 255
 
 

@@ -157,7 +157,9 @@ def parameters_of(options: Options, model: str | None, version: str | None) -> d
 def command(  # noqa: PLR0913 - one parameter per option
     files: Annotated[list[Path], typer.Argument(help="Pictures and folders; - reads standard input.")],
     *,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="File or folder for the results; - is standard output.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="File or folder for the results; - is standard output.")
+    ] = None,
     recursive: Annotated[bool, typer.Option("-r", "--recursive", help="Folders within folders too.")] = False,
     url: Annotated[str | None, typer.Option(help="The server.", show_default="http://127.0.0.1:7860")] = None,
     model: Annotated[str | None, typer.Option(help="See matte models.")] = None,
@@ -181,7 +183,9 @@ def command(  # noqa: PLR0913 - one parameter per option
         items = plan(collect(files, recursive=recursive), out, output=output, format_=format_name)
         if not items:
             raise OutputError("no pictures there; --recursive looks into folders within folders")
-        failed = asyncio.run(_run(url or CliSettings().url, items, parameters_of(options, model, version), jobs, console))
+        failed = asyncio.run(
+            _run(url or CliSettings().url, items, parameters_of(options, model, version), jobs, console)
+        )
     except (OutputError, ValidationError) as error:
         console.print(f"[red]✗[/] {escape(_first(error))}")
         raise typer.Exit(2) from None

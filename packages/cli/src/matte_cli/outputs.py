@@ -111,7 +111,9 @@ def _target(source: Source, out: Path | None, ending: str) -> Path:
 def _longer(item: Item) -> Item:
     """``a.jpg`` and ``a.png`` in one folder: the suffix becomes part of the name."""
     kind = item.source.suffix.removeprefix(".")
-    return Item(item.source, item.target.with_name(item.target.name.replace(item.source.stem, f"{item.source.stem}-{kind}", 1)))
+    return Item(
+        item.source, item.target.with_name(item.target.name.replace(item.source.stem, f"{item.source.stem}-{kind}", 1))
+    )
 
 
 def _safe(items: list[Item]) -> list[Item]:

@@ -67,10 +67,12 @@ def service_children(plan: Plan, redis_url: str) -> list[Child]:
     if plan.config is not None:
         common["MATTE_CONFIG"] = str(plan.config.absolute())
     admin = {"MATTE_ADMIN": "true"} if is_loopback(plan.host) else {}
+    drain = str(int(plan.stop_seconds * 0.8))  # streams end before the supervisor loses its patience
     parts = [("inference", INFERENCE, "matte_inference", common)]
     for number, port in enumerate(plan.ports, 1):
         name = "gateway" if len(plan.ports) == 1 else f"gateway-{number}"
-        parts.append((name, GATEWAYS, "matte_frontend", {**common, **admin, "MATTE_HOST": plan.host, "MATTE_PORT": str(port)}))
+        listen = {"MATTE_HOST": plan.host, "MATTE_PORT": str(port), "MATTE_SHUTDOWN_SECONDS": drain}
+        parts.append((name, GATEWAYS, "matte_frontend", {**common, **admin, **listen}))
     return [_child(plan, *part) for part in parts]
 
 
@@ -183,8 +185,12 @@ def welcome(urls: tuple[str, ...], models: tuple[str, ...]) -> str:
 
 def command(
     host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port of the first gateway.", show_default="7860")] = None,
-    gateways: Annotated[int, typer.Option(min=1, max=32, help="How many gateways; they take the ports that follow.")] = 1,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port of the first gateway.", show_default="7860")
+    ] = None,
+    gateways: Annotated[
+        int, typer.Option(min=1, max=32, help="How many gateways; they take the ports that follow.")
+    ] = 1,
     data_dir: Annotated[Path | None, typer.Option(help="Where jobs and logs are kept.", show_default=".matte")] = None,
     config: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="Which models to load, and their traffic.")

@@ -40,7 +40,7 @@ class Child:
     stop_seconds: float = 30.0
     process: subprocess.Popen[bytes] | None = None
     exited: asyncio.Future[int] | None = None
-    restarts: Restarts = Restarts()
+    restarts: Restarts = field(default_factory=Restarts)
 
     def signal(self, number: int) -> None:
         """Signals the process, not its group: it ends its own children."""

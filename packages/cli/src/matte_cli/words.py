@@ -63,10 +63,7 @@ def describe(event: Event) -> str | None:
 def waiting(data: Mapping[str, Any]) -> str:
     """Place in the queue and time left, from an event's data or a job."""
     position, eta = data.get("position"), data.get("eta_seconds")
-    if position is None:
-        place = "waiting"
-    else:
-        place = "next" if position == 0 else f"{position} ahead"
+    place = "waiting" if position is None else ("next" if position == 0 else f"{position} ahead")
     return place if eta is None else f"{place}, {seconds(float(eta))} left"
 
 

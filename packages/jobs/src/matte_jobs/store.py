@@ -249,8 +249,12 @@ class JobStore:
 
     # the owner's side -----------------------------------------------------------------------------------------
 
-    async def view(self, job_id: str, now: float, *, slots: int = 1) -> JobView:
+    async def view(
+        self, job_id: str, now: float, *, slots: int = 1, seconds_per_megapixel: float | None = None
+    ) -> JobView:
         """The job as its owner sees it; ``slots`` (live, over all replicas) sharpens the ETA.
+
+        ``seconds_per_megapixel`` stands in for the measured one while no version has been chosen.
 
         Raises:
             Problem: job_not_found.
@@ -259,7 +263,7 @@ class JobStore:
             found = await self._run("view", now, job_id)
         if not found:
             raise Problem("job_not_found", f"There is no job {job_id}; finished jobs are kept for a while only.")
-        return _view(job_id, found, slots)
+        return _view(job_id, found, slots, seconds_per_megapixel)
 
     async def spec(self, job_id: str) -> JobSpec:
         """What was asked.
@@ -332,18 +336,19 @@ def _idempotency(spec: JobSpec) -> str:
     return f"{spec.tenant}:{spec.idempotency_key}" if spec.idempotency_key else ""
 
 
-def _view(job_id: str, found: Sequence[Any], slots: int) -> JobView:
-    raw, ahead, length, queued_cost, spmp = found
+def _view(job_id: str, found: Sequence[Any], slots: int, seconds_per_megapixel: float | None) -> JobView:
+    raw, ahead, length, queued_cost, measured = found
+    spmp = float(measured) if measured else seconds_per_megapixel
     fields = {raw[i].decode(): raw[i + 1].decode() for i in range(0, len(raw), 2) if raw[i] != b"inputs"}
     state = JobState(fields["state"])
     queued = state is JobState.QUEUED
     eta = None
-    if spmp and state in (JobState.QUEUED, JobState.RUNNING):
+    if spmp is not None and state in (JobState.QUEUED, JobState.RUNNING):
         eta = eta_seconds(
             position=int(ahead) if queued else 0,
             mean_megapixels=float(queued_cost) / max(1, int(length)),
             own_megapixels=float(fields["cost"]),
-            seconds_per_megapixel=float(spmp),
+            seconds_per_megapixel=spmp,
             slots=slots,
         )
     return JobView(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from matte_core.contracts.catalog import VersionConfig
+from ray import serve
 from ray.serve import Application
 
 from matte_inference.replica.deployment import ModelVersion
@@ -14,7 +15,10 @@ from matte_inference.router.deployment import Router
 def model_version(args: dict[str, Any]) -> Application:
     """One version of a model; ``args`` is a :class:`VersionConfig`."""
     config = VersionConfig.model_validate(args)
-    deployment = ModelVersion.options(
+    deployment = serve.deployment(
+        ModelVersion,
+        name="ModelVersion",
+        graceful_shutdown_timeout_s=60,
         num_replicas=config.replicas,
         max_ongoing_requests=config.slots,
         ray_actor_options={"num_cpus": config.num_cpus, "num_gpus": config.num_gpus},
@@ -24,7 +28,10 @@ def model_version(args: dict[str, Any]) -> Application:
 
 def router(args: dict[str, Any]) -> Application:
     """The router; ``args`` may set ``replicas`` and ``num_cpus``, and ``table`` where no Serve config does."""
-    deployment = Router.options(
+    deployment = serve.deployment(
+        Router,
+        name="Router",
+        graceful_shutdown_timeout_s=30,
         num_replicas=int(args.get("replicas", 1)),
         ray_actor_options={"num_cpus": float(args.get("num_cpus", 0.1))},
     )

@@ -1,4 +1,4 @@
-"""A model version as a Serve deployment."""
+"""A model version as a Serve replica; ``matte_inference.apps`` makes the deployment of it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ from matte_inference.settings import InferenceSettings
 log = logging.getLogger("ray.serve")
 
 
-@serve.deployment(name="ModelVersion", graceful_shutdown_timeout_s=60)
 class ModelVersion:
     """Loads one version, warms it, announces itself, and runs the jobs that a router hands over."""
 
@@ -53,7 +52,7 @@ class ModelVersion:
         """Runs a leased job; its outcome is in the store when this returns."""
         await self._service.run(JobSpec.model_validate_json(spec), token)
 
-    @serve.batch(max_batch_size=8, batch_wait_timeout_s=0.0)
+    @serve.batch(max_batch_size=8, batch_wait_timeout_s=0.0)  # type: ignore[untyped-decorator]
     async def forward(self, batch: Sequence[Any]) -> list[Any]:
         """Alphas, or a problem for the item that has one. One batch at a time holds the device."""
         loop = asyncio.get_running_loop()

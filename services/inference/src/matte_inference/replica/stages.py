@@ -4,13 +4,75 @@ the bench's bare loop calls the same ones.
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from matte_core.contracts.job import JobSpec
+import numpy as np
 from matte_core.contracts.limits import Limits
+from matte_core.contracts.options import Options
 
-from matte_inference.families.base import Segmenter
+from matte_inference.families.base import Alpha, Prepared, Segmenter
 from matte_inference.pixels.compose import compose
-from matte_inference.pixels.decode import Pixels, decode
-from matte_inference.pixels.encode import encode, preview
+from matte_inference.pixels.decode import decode
+from matte_inference.pixels.encode import CONTENT_TYPES, encode, preview
+from matte_inference.pixels.types import Pixels
+
+#: (height, width) of the picture that warms a model
+_WARM = (320, 320)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A decoded job: its picture, the network's input, and the picture behind, if there is one."""
+
+    pixels: Pixels
+    prepared: Prepared
+    background: Pixels | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """Encoded answers by name (``result``, ``mask``) with their content types; width and height of the result."""
+
+    files: dict[str, tuple[bytes, str]]
+    width: int
+    height: int
+
+
+def open_picture(segmenter: Segmenter, blobs: Sequence[bytes], limits: Limits) -> Opened:
+    """Decodes the picture (and, as second blob, its background) and prepares the network's input.
+
+    Raises:
+        Problem: whatever is wrong with a picture.
+    """
+    pixels = decode(blobs[0], limits)
+    background = decode(blobs[1], limits) if len(blobs) > 1 else None
+    return Opened(pixels, segmenter.prepare(pixels), background)
+
+
+def render(segmenter: Segmenter, opened: Opened, alpha: Alpha, options: Options) -> Rendered:
+    """The alpha at the picture's size, composed and encoded as asked."""
+    whole = segmenter.finish(opened.pixels, alpha)
+    pictures = compose(opened.pixels, whole, options, opened.background)
+    kind = "png" if options.format == "auto" else options.format
+    files = {name: (encode(array, kind), CONTENT_TYPES[kind]) for name, array in pictures.items()}
+    height, width = pictures["result"].shape[:2]
+    return Rendered(files, width, height)
+
+
+def small(segmenter: Segmenter, opened: Opened, alpha: Alpha) -> dict[str, Any]:
+    """A small cut-out for whoever watches: the data of a ``preview`` event."""
+    whole = segmenter.finish(opened.pixels, alpha)
+    array = compose(opened.pixels, whole, Options(size="preview"))["result"]
+    height, width = array.shape[:2]
+    content = base64.b64encode(preview(array)).decode()
+    return {"b64": content, "content_type": "image/webp", "width": width, "height": height}
+
+
+def warm(segmenter: Segmenter) -> None:
+    """One picture through every stage, so that the first user does not pay for lazy set-up."""
+    pixels = Pixels(np.random.default_rng(0).integers(0, 256, (*_WARM, 3), dtype=np.uint8))
+    alpha = segmenter.forward([segmenter.prepare(pixels)])[0]
+    segmenter.finish(pixels, alpha)

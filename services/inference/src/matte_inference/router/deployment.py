@@ -1,4 +1,4 @@
-"""The router as a Serve deployment. Its table is the ``user_config``, so traffic moves without a restart."""
+"""The router as a Serve replica; ``matte_inference.apps`` makes the deployment of it. Its table is the ``user_config``, so traffic moves without a restart."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from matte_inference.settings import InferenceSettings
 log = logging.getLogger("ray.serve")
 
 
-@serve.deployment(name="Router", max_ongoing_requests=100, graceful_shutdown_timeout_s=30)
 class Router:
     """Pulls jobs and hands them to model versions. Answers nothing itself but ``status``."""
 

@@ -1,0 +1,69 @@
+# Matte. `make` lists what there is. `make run` and `make test` need git, make and Python >= 3.11; they fetch the rest.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+TORCH ?=
+ARGS ?=
+# the packages a service needs: light by default, TORCH=1 (or cpu, auto) adds the torch families
+RUN_SET := $(if $(filter-out 0,$(TORCH)),torch,run)
+export TORCH := $(filter-out 0,$(TORCH))
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1mmake %-18s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: ## Start Matte on this machine at http://127.0.0.1:7860 (TORCH=1: with torch; ARGS="--port 8000 …")
+	@scripts/setup.sh $(RUN_SET)
+	@exec $(BIN)/matte serve $(ARGS)
+
+.PHONY: test
+test: setup-all ## Run every test (ARGS="-k name" for some of them)
+	$(BIN)/pytest $(ARGS)
+
+.PHONY: test-unit
+test-unit: setup-all ## Run the fast tests: unit and property
+	$(BIN)/pytest tests/unit tests/property $(ARGS)
+
+.PHONY: test-integration
+test-integration: setup-all ## Run the tests with a real Redis and a real Ray Serve
+	$(BIN)/pytest tests/integration $(ARGS)
+
+.PHONY: test-browser
+test-browser: setup-all ## Run the tests with a real Chromium
+	$(BIN)/pytest tests/browser $(ARGS)
+
+.PHONY: check
+check: setup-all ## Format, lint, types, layers and locks, without changing anything
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	scripts/lock.sh --check
+
+.PHONY: format
+format: setup-all ## Format the sources and mend what ruff can mend
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+.PHONY: lock
+lock: setup-all ## Write locks/*.txt anew for changed requirements (ARGS=--upgrade: newest versions)
+	scripts/lock.sh $(ARGS)
+
+.PHONY: bench
+bench: setup-all ## Measure Matte beside a bare loop, write bench/results.md
+	$(BIN)/python bench/run.py $(ARGS)
+
+.PHONY: weights
+weights: setup-all ## Train the bundled U-Net's weights again (ARGS="2.0.0": one version)
+	$(BIN)/python scripts/train_unet.py $(ARGS)
+
+.PHONY: clean
+clean: ## Remove the environments and caches (jobs in .matte/ stay)
+	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: setup-all
+setup-all:
+	@scripts/setup.sh all

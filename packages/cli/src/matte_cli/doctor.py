@@ -1,0 +1,155 @@
+"""``matte doctor``: what is missing on this machine, and how to mend it."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import typer
+from matte_jobs.embedded import NoRedisServerError, find_server
+from rich.console import Console
+from rich.markup import escape
+
+from matte_cli.ground import port_free
+from matte_cli.readiness import Readiness, ask
+from matte_cli.settings import CliSettings
+from matte_cli.talk import Json, Url, print_json
+
+GB = 1e9
+#: a local Ray with two replicas takes about 2 GB
+MEMORY_NEEDED_BYTES = 3 * GB
+DISK_NEEDED_BYTES = 2 * GB
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding. One that is not ``ok`` but not ``needed`` is only worth knowing."""
+
+    name: str
+    ok: bool
+    found: str
+    fix: str = ""
+    needed: bool = True
+
+
+def python_check(version: tuple[int, int]) -> Check:
+    """Whether this Python is one Matte runs on."""
+    ok = (3, 11) <= version < (3, 14)
+    return Check("Python", ok, f"{version[0]}.{version[1]}", "install Python 3.11, 3.12 or 3.13, then make clean")
+
+
+def redis_check(find: Callable[[], str]) -> Check:
+    """Whether there is a Redis server to start."""
+    try:
+        return Check("Redis server", ok=True, found=find())
+    except NoRedisServerError as error:
+        return Check("Redis server", ok=False, found="none", fix=f"{error}: apt install redis-server")
+
+
+def memory_check(available: int | None) -> Check:
+    """Whether the memory that is free will do; None: not known."""
+    if available is None:
+        return Check("memory", ok=True, found="not known")
+    fix = f"free some: {MEMORY_NEEDED_BYTES / GB:g} GB are needed for Ray and one model"
+    return Check("memory", available >= MEMORY_NEEDED_BYTES, f"{available / GB:.1f} GB free", fix)
+
+
+def disk_check(free: int, folder: Path) -> Check:
+    """Whether jobs have room."""
+    fix = f"free some, or use another --data-dir: {DISK_NEEDED_BYTES / GB:g} GB are needed"
+    return Check("disk", free >= DISK_NEEDED_BYTES, f"{free / GB:.1f} GB free at {folder}", fix)
+
+
+def server_check(url: str, waiting_for: str, models: tuple[str, ...]) -> Check:
+    """Whether a server answers; none running is no fault of the machine."""
+    if not waiting_for:
+        return Check("server", ok=True, found=f"{url} is ready: {', '.join(models)}")
+    fix = "start one with make run, or name another with --url"
+    return Check("server", ok=False, found=f"{url}: waiting for {waiting_for}", fix=fix, needed=False)
+
+
+def port_check(host: str, port: int, *, free: bool, ours: bool) -> Check:
+    """Whether matte serve could listen; a port that a Matte server holds is well used."""
+    found = "free" if free else ("held by Matte" if ours else "taken by another program")
+    return Check(f"port {port}", free or ours, f"{found} on {host}", "matte serve --port another one", needed=False)
+
+
+def torch_check() -> Check:
+    """Whether the torch families can run, and on what. torch is imported only if it is there: that takes seconds."""
+    if importlib.util.find_spec("torch") is None:
+        return Check("torch", ok=False, found="not installed: grabcut serves", fix="make run TORCH=1", needed=False)
+    import torch  # noqa: PLC0415
+
+    device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "no GPU: it runs on the CPU"
+    return Check("torch", ok=True, found=f"{torch.__version__}, {device}")
+
+
+def available_memory() -> int | None:
+    """Bytes that can be used without swapping, as Linux says; elsewhere all the memory there is, or None."""
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        return None
+
+
+def _existing(folder: Path) -> Path:
+    return next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+
+
+def checks(settings: CliSettings, url: str) -> Iterator[Check]:
+    """Every check, each made when it is asked for."""
+    yield python_check(sys.version_info[:2])
+    if settings.redis_url is None:
+        yield redis_check(find_server)
+    yield memory_check(available_memory())
+    folder = _existing(settings.data_dir)
+    yield disk_check(shutil.disk_usage(folder).free, folder)
+    yield torch_check()
+    ready = asyncio.run(_ask(url))
+    answers = ready.waiting_for != "the gateway to answer"
+    yield port_check(settings.host, settings.port, free=port_free(settings.host, settings.port), ours=answers)
+    yield server_check(url, ready.waiting_for, ready.models)
+
+
+async def _ask(url: str) -> Readiness:
+    async with httpx.AsyncClient(base_url=url, timeout=3) as client:
+        return await ask(client)
+
+
+def line(check: Check) -> str:
+    """A check for a person: ✓ fine, ✗ must be mended, – worth knowing."""
+    mark = "[green]✓[/]" if check.ok else ("[red]✗[/]" if check.needed else "[yellow]–[/]")
+    fix = "" if check.ok or not check.fix else f"  → {escape(check.fix)}"
+    return f"{mark} {check.name}: {escape(check.found)}{fix}"
+
+
+def command(
+    *,
+    url: Url = None,
+    as_json: Json = False,
+    data_dir: Annotated[Path | None, typer.Option(help="As for serve.")] = None,
+) -> None:
+    """Say what is missing on this machine and how to fix it. Ends with status 1 when something must be fixed."""
+    settings = CliSettings() if data_dir is None else CliSettings(data_dir=data_dir)
+    console, done = Console(highlight=False), []
+    for check in checks(settings, url or settings.url):
+        done.append(check)
+        if not as_json:
+            console.print(line(check))
+    if as_json:
+        print_json([asdict(check) for check in done])
+    raise typer.Exit(1 if any(check.needed and not check.ok for check in done) else 0)

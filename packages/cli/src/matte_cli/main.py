@@ -1,0 +1,39 @@
+"""The ``matte`` command."""
+
+from __future__ import annotations
+
+from importlib.metadata import version as installed_version
+from typing import Annotated
+
+import typer
+
+from matte_cli import cut, doctor, jobs, models, serve
+
+app = typer.Typer(
+    name="matte",
+    help="Cut out the subject of pictures: serve models on this machine, or use a server.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("serve")(serve.command)
+app.command("cut")(cut.command)
+app.add_typer(jobs.app, name="jobs")
+app.command("models")(models.command)
+app.command("doctor")(doctor.command)
+
+
+def _version(asked: bool) -> None:  # noqa: FBT001 - a callback of typer
+    if asked:
+        typer.echo(f"matte {installed_version('matte-cli')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    *,
+    version: Annotated[  # noqa: ARG001 - its callback answers
+        bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
+    """Cut out the subject of pictures: serve models on this machine, or use a server."""

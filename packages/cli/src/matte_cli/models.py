@@ -1,0 +1,49 @@
+"""``matte models``: what a server has."""
+
+from __future__ import annotations
+
+from matte_core.contracts.catalog import Catalog, ModelView, VersionView
+from rich.console import Console
+from rich.table import Table
+
+from matte_cli.client import Api
+from matte_cli.talk import Json, Url, print_json, with_api
+
+
+async def _catalog(api: Api) -> Catalog:
+    return Catalog.model_validate_json((await api.get("/models")).content)
+
+
+def command(*, url: Url = None, as_json: Json = False) -> None:
+    """List models and versions: their share of the traffic, whether they are ready, how fast they are."""
+    catalog = with_api(url, _catalog)
+    if as_json:
+        print_json(catalog.model_dump(mode="json"))
+        return
+    Console(highlight=False).print(table(catalog))
+
+
+def table(catalog: Catalog) -> Table:
+    """One row per version."""
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("model", "version", "weight", "ready", "replicas", "s/MP", "device", "licence"):
+        grid.add_column(title, justify="right" if title in {"weight", "replicas", "s/MP"} else "left")
+    for model in catalog.models:
+        for version in model.versions:
+            grid.add_row(*row(model, version))
+    return grid
+
+
+def row(model: ModelView, version: VersionView) -> tuple[str, ...]:
+    """The cells of a version; – is what is not known yet."""
+    measured = version.seconds_per_megapixel
+    return (
+        model.name + (" (default)" if model.default else ""),
+        version.version,
+        f"{version.weight} %",
+        "[green]yes[/]" if version.ready else "[red]no[/]",
+        str(version.replicas),
+        "–" if measured is None else f"{measured:.2f}",
+        version.device or "–",
+        version.license or "–",
+    )

@@ -1,0 +1,43 @@
+"""What the commands that only ask a server share: one loop, errors in words, ``--json``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypeVar
+
+import typer
+from matte_core.errors import Problem
+from rich.console import Console
+from rich.markup import escape
+
+from matte_cli.client import Api, UnreachableError
+from matte_cli.settings import CliSettings
+from matte_cli.words import explain
+
+T = TypeVar("T")
+Url = Annotated[str | None, typer.Option("--url", help="The server.", show_default="http://127.0.0.1:7860")]
+Json = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
+
+
+def with_api(url: str | None, work: Callable[[Api], Awaitable[T]]) -> T:
+    """Does something with a server; a problem is printed and ends the command with status 1."""
+
+    async def inside() -> T:
+        async with Api.at(url or CliSettings().url) as api:
+            return await work(api)
+
+    try:
+        return asyncio.run(inside())
+    except (Problem, UnreachableError) as error:
+        text = explain(error) if isinstance(error, Problem) else str(error)
+        Console(stderr=True, highlight=False).print(f"[red]✗[/] {escape(text)}")
+        raise typer.Exit(1) from None
+
+
+def print_json(document: Any) -> None:
+    """JSON on standard output."""
+    json.dump(document, sys.stdout, indent=2, ensure_ascii=False)
+    sys.stdout.write("\n")

@@ -1,0 +1,155 @@
+"""From what a caller sent to a job that is sound: parameters, model and version, pictures."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from matte_core.contracts.catalog import ModelView
+from matte_core.contracts.job import JobSpec, Picture
+from matte_core.contracts.limits import Limits
+from matte_core.contracts.options import Options
+from matte_core.domain.versions import resolve_version
+from matte_core.errors import Problem
+from matte_core.pictures.probe import probe
+from pydantic import ValidationError
+
+from matte_frontend.body import Inputs
+from matte_frontend.gateway import Gateway
+
+_PLAIN = Options()
+_NAMES = frozenset(Options.model_fields)
+#: probing walks the whole file; from this size on it leaves the event loop
+_HEAVY = 2_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that is sound. ``version`` is exact; None: by the split."""
+
+    model: str
+    version: str | None
+    options: Options
+    picture: Picture
+    image: bytes
+    background: bytes | None = None
+    background_type: str = ""
+
+
+def parse_options(parameters: Mapping[str, object], *, also: frozenset[str]) -> tuple[Options, dict[str, str]]:
+    """Options, and the parameters named in ``also`` (strings).
+
+    Raises:
+        Problem: unknown_parameter with the allowed ones, invalid_parameter with one error per field.
+    """
+    if not parameters:
+        return _PLAIN, {}
+    for name in parameters:
+        if name not in _NAMES and name not in also:
+            allowed = sorted(_NAMES | also)
+            raise Problem(
+                "unknown_parameter", f"There is no parameter {name!r}. There is: {', '.join(allowed)}.",
+                parameter=name, allowed=allowed,
+            )  # fmt: skip
+    rest = {name: str(value) for name, value in parameters.items() if name in also and value not in (None, "")}
+    try:
+        return Options.model_validate({k: v for k, v in parameters.items() if k in _NAMES}), rest
+    except ValidationError as error:
+        raise invalid(error) from error
+
+
+def invalid(error: ValidationError) -> Problem:
+    """``invalid_parameter`` with what is wrong with each."""
+    errors = [
+        {"parameter": ".".join(map(str, e["loc"])), "message": e["msg"].removeprefix("Value error, ")}
+        for e in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+    detail = "; ".join(f"{e['parameter']}: {e['message']}" if e["parameter"] else e["message"] for e in errors)
+    return Problem("invalid_parameter", detail, errors=errors)
+
+
+def pinned(model: ModelView, version: str | None) -> str | None:
+    """The exact version that ``version`` (exact, major or minor) names; None stays None.
+
+    Raises:
+        Problem: version_not_found.
+    """
+    if version is None:
+        return None
+    available = [v.version for v in model.versions]
+    found = resolve_version(version, available)
+    if found is None:
+        raise Problem(
+            "version_not_found", f"{model.name} has no version {version}. It has: {', '.join(available)}.",
+            model=model.name, versions=available,
+        )  # fmt: skip
+    return found
+
+
+async def sound(gateway: Gateway, inputs: Inputs, *, model: str | None, major: str | None) -> Asked:
+    """Checks everything that can be checked before anything is stored.
+
+    Args:
+        gateway: whose catalog and limits count.
+        inputs: what came.
+        model: from the address; None: the parameter ``model``, else the default model.
+        major: the version that the address pins; None: the parameter ``version``.
+
+    Raises:
+        Problem: any of the request and the picture.
+    """
+    also = {"version"} if major is None else set()
+    also |= {"model"} if model is None and major is None else set()
+    options, rest = parse_options(inputs.parameters, also=frozenset(also))
+    catalog = await gateway.catalog.get()
+    view = await gateway.catalog.model(model or rest.get("model") or catalog.default_model)
+    version = pinned(view, major or rest.get("version"))
+    picture = await probed(inputs.image, gateway.limits)
+    if inputs.background is None:
+        return Asked(view.name, version, options, picture, inputs.image)
+    behind = await probed(inputs.background, gateway.limits)
+    kind = f"image/{behind.format.lower()}"
+    return Asked(view.name, version, options, picture, inputs.image, inputs.background, kind)
+
+
+async def probed(data: bytes, limits: Limits) -> Picture:
+    """``probe``, in a thread where it could hold up others."""
+    return await asyncio.to_thread(probe, data, limits) if len(data) > _HEAVY else probe(data, limits)
+
+
+def to_job(
+    gateway: Gateway,
+    asked: Asked,
+    *,
+    origin: str = "",
+    traceparent: str | None = None,
+    idempotency_key: str | None = None,
+    preview: bool = False,
+) -> tuple[JobSpec, dict[str, bytes]]:
+    """The job for a sound request, and its bytes by blob key."""
+    job_id, now, blobs = gateway.new_id(), gateway.clock(), gateway.store.blobs
+    image = blobs.ref(job_id, "image", len(asked.image), f"image/{asked.picture.format.lower()}")
+    data = {image.key: asked.image}
+    background = None
+    if asked.background is not None:
+        background = blobs.ref(job_id, "background", len(asked.background), asked.background_type)
+        data[background.key] = asked.background
+    spec = JobSpec(
+        id=job_id, model=asked.model, version=asked.version, options=asked.options, image=image,
+        background=background, picture=asked.picture, created_at=now,
+        expires_at=now + gateway.limits.job_ttl_seconds, origin=origin, idempotency_key=idempotency_key,
+        fingerprint=fingerprint(asked) if idempotency_key else "", preview=preview, traceparent=traceparent,
+    )  # fmt: skip
+    return spec, data
+
+
+def fingerprint(asked: Asked) -> str:
+    """A digest of everything that makes two requests the same."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in (asked.image, asked.background or b""):
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    digest.update(f"{asked.options.model_dump_json()}|{asked.model}|{asked.version or ''}".encode())
+    return digest.hexdigest()

@@ -1,0 +1,95 @@
+"""Answers that carry results, and jobs as their owners see them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+import zipfile
+from typing import Any
+
+from matte_core.contracts.job import JobView, Result
+from starlette.requests import Request
+from starlette.responses import Response
+
+from matte_frontend.gateway import Gateway
+
+
+def wants_json(request: Request) -> bool:
+    """Whether the caller asked for JSON instead of the picture."""
+    return "application/json" in request.headers.get("accept", "")
+
+
+def links(request: Request, job_id: str) -> dict[str, str]:
+    """Addresses of a job's resources, as paths."""
+    base = f"{request.scope.get('root_path', '')}/v1/jobs/{job_id}"
+    return {"self": base, "events": f"{base}/events", "result": f"{base}/result"}
+
+
+def job_answer(request: Request, view: JobView, *, status: int = 200, applied: str = "") -> Response:
+    """A job as JSON; with 202 its address is in ``Location``."""
+    found = links(request, view.id)
+    headers = {"Cache-Control": "no-store", "X-Job-Id": view.id}
+    if status == 202:
+        headers["Location"] = found["self"]
+    if applied:
+        headers["Preference-Applied"] = applied
+    body = view.model_copy(update={"links": found}).model_dump_json()
+    return Response(body, status, headers, "application/json")
+
+
+async def result_answer(
+    gateway: Gateway, request: Request, job_id: str, result: Result, *, file: str | None = None
+) -> Response:
+    """The result's bytes, or JSON with them; two files travel as a ZIP archive unless one is named.
+
+    Raises:
+        Problem: result_expired.
+    """
+    headers = result_headers(job_id, result)
+    names = [file] if file else list(result.files)
+    data = {name: await gateway.store.result_bytes(result.files[name]) for name in names}
+    if wants_json(request):
+        body = await asyncio.to_thread(_json_body, job_id, result, data)
+        return Response(body, 200, headers, "application/json")
+    if len(names) == 1:
+        return Response(data[names[0]], 200, headers, result.files[names[0]].content_type)
+    return Response(await asyncio.to_thread(_zip, result, data), 200, headers, "application/zip")
+
+
+def result_headers(job_id: str, result: Result) -> dict[str, str]:
+    """Who made the result, and how long each stage took."""
+    stages = result.timings.model_dump()
+    return {
+        "X-Job-Id": job_id,
+        "X-Model": result.model,
+        "X-Model-Version": result.version,
+        "X-Model-Digest": result.digest,
+        "Server-Timing": ", ".join(f"{name};dur={seconds * 1000:.1f}" for name, seconds in stages.items()),
+        "Cache-Control": "no-store",
+    }
+
+
+def extension(content_type: str) -> str:
+    """``png`` for ``image/png``."""
+    return content_type.rpartition("/")[2]
+
+
+def _json_body(job_id: str, result: Result, data: dict[str, bytes]) -> bytes:
+    document: dict[str, Any] = {
+        "id": job_id, "model": result.model, "version": result.version, "digest": result.digest, "arm": result.arm,
+        "width": result.width, "height": result.height, "timings": result.timings.model_dump(),
+    }  # fmt: skip
+    document |= {f"{name}_b64": base64.b64encode(content).decode() for name, content in data.items()}
+    return json.dumps(document).encode()
+
+
+def _zip(result: Result, data: dict[str, bytes]) -> bytes:
+    """Stored, not deflated: the pictures are compressed already. The same result gives the same bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in data.items():
+            stem = "cutout" if name == "result" else name
+            archive.writestr(zipfile.ZipInfo(f"{stem}.{extension(result.files[name].content_type)}"), content)
+    return buffer.getvalue()

@@ -1,0 +1,76 @@
+"""The gateway as an ASGI application."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from collections.abc import AsyncIterator
+
+from matte_core.errors import Problem
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.routing import BaseRoute, Mount, Route
+
+from matte_frontend import openapi, pages, problems
+from matte_frontend.edge import Edge
+from matte_frontend.gateway import Clock, NewId, opened
+from matte_frontend.gradio_api import routes as gradio_routes
+from matte_frontend.rest import admin, jobs, models, predict
+from matte_frontend.settings import GatewaySettings
+
+
+def new_uuid() -> str:
+    """32 hexadecimal digits, 122 of the bits random."""
+    return uuid.uuid4().hex
+
+
+def create_app(settings: GatewaySettings, *, clock: Clock = time.time, new_id: NewId = new_uuid) -> Starlette:
+    """The application; its connections open and close with its lifespan.
+
+    Args:
+        settings: what it listens on and accepts.
+        clock: Unix seconds.
+        new_id: makes ids of jobs, uploads and requests; they are capabilities, so nobody may guess them.
+    """
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with opened(settings, clock, new_id) as gateway:
+            app.state.gateway = gateway
+            yield
+
+    return Starlette(
+        routes=[*rest_routes(settings), *gradio_routes.routes(settings), *page_routes()],
+        middleware=[Middleware(Edge, new_id)],
+        exception_handlers={Problem: problems.on_problem, HTTPException: problems.on_http_exception},
+        lifespan=lifespan,
+    )
+
+
+def rest_routes(settings: GatewaySettings) -> list[BaseRoute]:
+    """The REST interface, the busiest first: routes are tried in order."""
+    routes: list[BaseRoute] = [
+        Route("/v{major:int}/predict", predict.predict_default, methods=["POST"]),
+        Route("/models/{model}/predict", predict.predict_model, methods=["POST"]),
+        Route("/v1/jobs", jobs.create, methods=["POST"]),
+        Route("/v1/jobs/{id}", jobs.one, methods=["GET", "DELETE"]),
+        Route("/v1/jobs/{id}/events", jobs.events, methods=["GET"]),
+        Route("/v1/jobs/{id}/result", jobs.result, methods=["GET"]),
+        Route("/models", models.list_models, methods=["GET"]),
+        Route("/models/{model}", models.read_model, methods=["GET"]),
+        Route("/v1/limits", models.limits, methods=["GET"]),
+        Route("/healthz", models.healthz, methods=["GET"]),
+        Route("/readyz", models.readyz, methods=["GET"]),
+        Route("/openapi.json", openapi.read, methods=["GET"]),
+    ]
+    if settings.admin:
+        routes.append(Route("/admin/dead", admin.dead, methods=["GET"]))
+        routes.append(Route("/admin/dead/{id}/requeue", admin.requeue, methods=["POST"]))
+    return routes
+
+
+def page_routes() -> list[BaseRoute]:
+    """The page."""
+    return [Route("/", pages.index, methods=["GET"]), Mount("/static", pages.Static(directory=pages.FOLDER))]

@@ -1,0 +1,140 @@
+"""What every handler shares: the store, the notifier, the cached catalog, and where time and ids come from."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+from matte_core.contracts.catalog import Catalog, ModelView
+from matte_core.contracts.job import TERMINAL, Event, JobView
+from matte_core.contracts.limits import Limits
+from matte_core.errors import Problem
+from matte_jobs.catalog import CatalogStore
+from matte_jobs.notify import Notifier
+from matte_jobs.sessions import Sessions
+from matte_jobs.store import JobStore
+from starlette.requests import Request
+
+from matte_frontend.settings import GatewaySettings
+
+Clock = Callable[[], float]
+NewId = Callable[[], str]
+
+
+class CatalogCache:
+    """The catalog, read again when it is older than ``seconds``; however many ask, one reads."""
+
+    def __init__(self, source: CatalogStore, *, seconds: float, clock: Clock) -> None:
+        self._source = source
+        self._seconds = seconds
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self._held: Catalog | None = None
+        self._until = 0.0
+
+    async def get(self) -> Catalog:
+        """What there is.
+
+        Raises:
+            Problem: model_not_ready, storage_unavailable.
+        """
+        if self._held is not None and self._clock() < self._until:
+            return self._held
+        async with self._lock:
+            if self._held is None or self._clock() >= self._until:
+                self._held = await self._source.catalog(self._clock())
+                self._until = self._clock() + self._seconds
+            return self._held
+
+    async def model(self, name: str) -> ModelView:
+        """One model.
+
+        Raises:
+            Problem: model_not_found, with the names of those there are.
+        """
+        catalog = await self.get()
+        found = catalog.model(name)
+        if found is None:
+            names = [model.name for model in catalog.models]
+            raise Problem("model_not_found", f"There is no model {name!r}. There is: {', '.join(names)}.", models=names)
+        return found
+
+
+@dataclass(slots=True)
+class Gateway:
+    """One gateway process. ``clock`` gives Unix seconds, ``new_id`` 32 hexadecimal digits nobody can guess."""
+
+    settings: GatewaySettings
+    store: JobStore
+    notifier: Notifier
+    catalog: CatalogCache
+    sessions: Sessions
+    clock: Clock
+    new_id: NewId
+    draining: bool = False
+    limits: Limits = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.limits = self.settings.limits
+
+    async def view(self, job_id: str) -> JobView:
+        """A job as its owner sees it, with an ETA for the slots that are live now.
+
+        Raises:
+            Problem: job_not_found.
+        """
+        first = await self.store.view(job_id, self.clock())
+        if first.state in TERMINAL:
+            return first
+        slots, seconds = await self._capacity(first)
+        return await self.store.view(job_id, self.clock(), slots=slots, seconds_per_megapixel=seconds)
+
+    async def _capacity(self, view: JobView) -> tuple[int, float | None]:
+        """Live slots for a job, and its model's mean seconds per megapixel where it has no version yet."""
+        try:
+            model = (await self.catalog.get()).model(view.model)
+        except Problem:
+            model = None
+        if model is None:
+            return 1, None
+        arms = [v for v in model.versions if v.version == view.version or (view.version is None and v.weight)]
+        measured = [(v.seconds_per_megapixel, v.weight) for v in arms if v.seconds_per_megapixel is not None]
+        weight = sum(w for _, w in measured)
+        mean = sum(s * w for s, w in measured) / weight if weight else None
+        return max(1, sum(v.slots for v in arms)), mean
+
+    async def finished(self, job_id: str, within: float) -> Event | None:
+        """The last event of any job, whoever admitted it; None after ``within`` seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with (
+                asyncio.timeout(within),
+                contextlib.aclosing(self.notifier.follow(job_id)) as events,
+            ):
+                async for event in events:
+                    if event is not None and event.type == "finished":
+                        return event
+        return None
+
+
+@contextlib.asynccontextmanager
+async def opened(settings: GatewaySettings, clock: Clock, new_id: NewId) -> AsyncIterator[Gateway]:
+    """A gateway with its connections; they are closed at the end."""
+    store = JobStore.open(settings)
+    try:
+        notifier = Notifier(store, new_id())
+        await notifier.start()
+        try:
+            cache = CatalogCache(CatalogStore(store), seconds=settings.catalog_seconds, clock=clock)
+            yield Gateway(settings, store, notifier, cache, Sessions(store), clock, new_id)
+        finally:
+            await notifier.close()
+    finally:
+        await store.close()
+
+
+def gateway_of(request: Request) -> Gateway:
+    """The gateway that serves a request."""
+    gateway: Gateway = request.app.state.gateway
+    return gateway

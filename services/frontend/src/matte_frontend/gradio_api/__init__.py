@@ -1,0 +1,1 @@
+"""Gradio's API on durable jobs: any gateway answers any event."""

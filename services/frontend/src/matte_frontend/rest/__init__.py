@@ -1,0 +1,1 @@
+"""The REST interface: plain Starlette handlers, described by hand in ``openapi``."""

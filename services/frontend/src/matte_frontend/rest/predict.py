@@ -1,0 +1,53 @@
+"""``POST …/predict``: a picture in, a picture out."""
+
+from __future__ import annotations
+
+from matte_core.contracts.job import Result
+from matte_core.errors import Problem
+from starlette.requests import Request
+from starlette.responses import Response
+
+from matte_frontend import problems
+from matte_frontend.admission import sound
+from matte_frontend.answers import job_answer, links, result_answer
+from matte_frontend.body import read_inputs
+from matte_frontend.gateway import Gateway, gateway_of
+from matte_frontend.rest.submit import Prefer, admit, admit_and_wait
+
+
+async def predict_default(request: Request) -> Response:
+    """``/v{major}/predict``: the default model, pinned to the highest version of that major."""
+    return await _predict(request, model=None, major=str(request.path_params["major"]))
+
+
+async def predict_model(request: Request) -> Response:
+    """``/models/{model}/predict``: by the current split; ``?version=`` pins."""
+    return await _predict(request, model=request.path_params["model"], major=None)
+
+
+async def _predict(request: Request, *, model: str | None, major: str | None) -> Response:
+    gateway, prefer = gateway_of(request), Prefer.of(request)
+    inputs = await read_inputs(request, gateway.limits.max_bytes)
+    asked = await sound(gateway, inputs, model=model, major=major)
+    if prefer.asynchronous and prefer.wait is None:
+        view = await gateway.view(await admit(gateway, request, asked))
+        return job_answer(request, view, status=202, applied=prefer.applied)
+    longest = gateway.limits.max_wait_seconds
+    within = longest if prefer.wait is None else min(prefer.wait, longest)
+    job_id, event, _ = await admit_and_wait(gateway, request, asked, within)
+    if event is None:
+        return await _too_slow(gateway, request, job_id, prefer, within)
+    problem = problems.of_event(job_id, event)
+    if problem is not None:
+        raise problem
+    return await result_answer(gateway, request, job_id, Result.model_validate(event.data["result"]))
+
+
+async def _too_slow(gateway: Gateway, request: Request, job_id: str, prefer: Prefer, waited: float) -> Response:
+    view = await gateway.view(job_id)
+    if prefer.wait is not None:
+        return job_answer(request, view, status=202, applied=prefer.applied)
+    raise Problem(
+        "wait_exceeded", f"The job is still {view.state} after {waited:g} s; it goes on, ask for its result later.",
+        retry_after=max(1.0, view.eta_seconds or 1.0), job=job_id, links=links(request, job_id),
+    )  # fmt: skip

@@ -1,0 +1,43 @@
+"""What the gateway reads from the environment (``MATTE_…``)."""
+
+from __future__ import annotations
+
+from matte_core.contracts.limits import Limits
+from matte_jobs.settings import StoreSettings
+from pydantic import Field
+
+
+class GatewaySettings(StoreSettings):
+    """Where the gateway listens and what it accepts. Durations are seconds, sizes bytes."""
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(7860, ge=0, le=65535, description="port to listen on; 0: a free one")
+    drain_seconds: float = Field(
+        0.0, ge=0, description="after SIGTERM /readyz says no and requests are still taken for this long"
+    )
+    shutdown_seconds: int = Field(60, ge=0, description="requests and streams that run may finish for this long")
+    heartbeat_seconds: float = Field(15.0, gt=0, description="a quiet event stream sends a sign of life this often")
+    position_seconds: float = Field(1.0, gt=0, description="a stream of a waiting job tells its position this often")
+    catalog_seconds: float = Field(1.0, ge=0, description="the catalog of models is read again after this long")
+    upload_ttl_seconds: int = Field(3600, ge=1, description="an uploaded picture that no job took is kept this long")
+    admin: bool = Field(default=False, description="serve /admin (dead letters); there is no login, so loopback only")
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+
+    max_bytes: int = Field(30_000_000, ge=1, description="bytes of one picture")
+    max_pixels: int = Field(50_000_000, ge=1, description="width × height of one picture")
+    max_side: int = Field(30_000, ge=1, description="pixels along one side")
+    max_wait_seconds: float = Field(600.0, gt=0, description="a synchronous call waits at most this long")
+    job_ttl_seconds: float = Field(3600.0, gt=0, description="a job that waited this long expires")
+
+    @property
+    def limits(self) -> Limits:
+        """The body of ``GET /v1/limits``."""
+        return Limits(
+            max_bytes=self.max_bytes,
+            max_pixels=self.max_pixels,
+            max_side=self.max_side,
+            max_queue_length=self.max_queue_length,
+            max_wait_seconds=self.max_wait_seconds,
+            job_ttl_seconds=self.job_ttl_seconds,
+            result_ttl_seconds=float(self.result_ttl_seconds),
+        )

@@ -1,0 +1,1 @@
+"""Model families: how a picture becomes an alpha."""

@@ -1,0 +1,143 @@
+"""Picture and alpha to what was asked for: cut-out, mask or both, cropped, sized, before a background."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+from matte_core.contracts.options import SIZE_MEGAPIXELS, Options
+
+from matte_inference.pixels.foreground import estimate_foreground
+from matte_inference.pixels.resize import resized
+from matte_inference.pixels.types import Bytes, Floats, Pixels
+
+#: alpha up to this (of 255) counts as empty when cropping: a network's faint haze is not the subject
+_EMPTY = 12
+_NOTHING = np.zeros(4, np.float32)
+
+
+def compose(pixels: Pixels, alpha: Bytes, options: Options, background: Pixels | None = None) -> dict[str, Bytes]:
+    """The pictures to send, by name: ``result``, and for ``output=both`` also ``mask``.
+
+    Args:
+        pixels: the input.
+        alpha: uint8 (H, W), the input's size; multiplied with the input's own alpha.
+        options: what was asked for.
+        background: a picture behind the cut-out, scaled to cover it and cut at its centre; where it is
+            transparent, ``bg_color`` shows.
+
+    Returns:
+        Masks are uint8 (H, W); cut-outs (H, W, 4), black where alpha is 0 so that nothing of the background
+        leaks; before an opaque background (H, W, 3).
+    """
+    rgb, alpha = _arranged(pixels, alpha, options)
+    files: dict[str, Bytes] = {}
+    if options.wants == "mask":
+        return {"result": alpha}
+    if options.decontaminate:
+        rgb = estimate_foreground(rgb, alpha)
+    files["result"] = _before(_backdrop(alpha.shape, options.bg_color, background), rgb, alpha)
+    if options.wants == "both":
+        files["mask"] = alpha
+    return files
+
+
+# --- crop and size ------------------------------------------------------------------------------------------------
+
+
+def _arranged(pixels: Pixels, alpha: Bytes, options: Options) -> tuple[Bytes, Bytes]:
+    """Colours and whole alpha, cropped and scaled down as asked."""
+    if pixels.alpha is not None:
+        alpha = cv2.multiply(alpha, pixels.alpha, scale=1 / 255)
+    rgb, own = pixels.rgb, pixels.alpha
+    if options.crop:
+        part = crop_box(alpha, options.crop_margin)
+        rgb, alpha, own = rgb[part], alpha[part], None if own is None else own[part]
+    height, width = sized(*alpha.shape, options.size)
+    if (height, width) == alpha.shape:
+        return rgb, alpha
+    return _scaled(rgb, own, height, width), resized(alpha, height, width)
+
+
+def _scaled(rgb: Bytes, own: Bytes | None, height: int, width: int) -> Bytes:
+    """Scaled colours; what lies under transparent input pixels does not bleed into visible ones."""
+    if own is None:
+        return resized(rgb, height, width)
+    weight = own.astype(np.float32)[..., None] / 255
+    total = resized(np.ascontiguousarray(rgb * weight), height, width)
+    return _bytes(total / np.maximum(resized(weight[..., 0], height, width), 1e-3)[..., None])
+
+
+def crop_box(alpha: Bytes, margin: str | None) -> tuple[slice, slice]:
+    """Rows and columns of the subject and its margin (``30px``, or ``10%`` of the subject's size), in the picture.
+
+    An empty alpha keeps the whole picture.
+    """
+    left, top, width, height = cv2.boundingRect((alpha > _EMPTY).view(np.uint8))
+    if not width:
+        return slice(None), slice(None)
+    x, y = _margin(margin, width), _margin(margin, height)
+    return slice(max(0, top - y), top + height + y), slice(max(0, left - x), left + width + x)
+
+
+def _margin(text: str | None, length: int) -> int:
+    if not text:
+        return 0
+    if text.endswith("%"):
+        return round(float(text[:-1]) / 100 * length)
+    return round(float(text.removesuffix("px")))
+
+
+def sized(height: int, width: int, size: str) -> tuple[int, int]:
+    """(height, width) of the result under ``options.size``: never larger than it was, never below 1."""
+    most = SIZE_MEGAPIXELS.get(size, math.inf) * 1e6
+    scale = min(1.0, math.sqrt(most / (height * width)))
+    return (height, width) if scale == 1.0 else (max(1, int(height * scale)), max(1, int(width * scale)))
+
+
+# --- background ---------------------------------------------------------------------------------------------------
+
+
+def _backdrop(shape: tuple[int, ...], color: str | None, picture: Pixels | None) -> Floats | None:
+    """What is behind, premultiplied RGBA, float32 0 … 255, (H, W, 4) or (4,); None for nothing."""
+    if color is None and picture is None:
+        return None
+    plain = _NOTHING if color is None else np.frombuffer(bytes.fromhex(color), np.uint8).astype(np.float32)
+    plain = plain * np.append(np.repeat(plain[3] / 255, 3), 1).astype(np.float32)
+    if picture is None:
+        return plain
+    rgb, alpha = cover(picture, shape[0], shape[1])
+    weight = alpha.astype(np.float32)[..., None] / 255
+    front = np.dstack((rgb, np.full(shape, 255, np.uint8))) * weight
+    return front + plain * (1 - weight)  # type: ignore[no-any-return]
+
+
+def cover(picture: Pixels, height: int, width: int) -> tuple[Bytes, Bytes]:
+    """The picture's colours and alpha, scaled to cover height × width, its centre kept."""
+    scale = max(height / picture.height, width / picture.width)
+    tall, wide = min(picture.height, round(height / scale)), min(picture.width, round(width / scale))
+    top, left = (picture.height - tall) // 2, (picture.width - wide) // 2
+    part = (slice(top, top + max(1, tall)), slice(left, left + max(1, wide)))
+    rgb = resized(np.ascontiguousarray(picture.rgb[part]), height, width)
+    if picture.alpha is None:
+        return rgb, np.full((height, width), 255, np.uint8)
+    return rgb, resized(np.ascontiguousarray(picture.alpha[part]), height, width)
+
+
+def _before(back: Floats | None, rgb: Bytes, alpha: Bytes) -> Bytes:
+    """The subject over its background: RGBA, or RGB where nothing shines through."""
+    if back is None:
+        cut = cv2.merge((*cv2.split(rgb), alpha))
+        return cv2.bitwise_and(cut, cut, mask=alpha)
+    weight = (alpha.astype(np.float32) / 255)[..., None]
+    mixed = np.broadcast_to(back[..., :3], rgb.shape) * (1 - weight) + rgb * weight
+    opacity = np.broadcast_to(back[..., 3:], weight.shape) * (1 - weight) + 255 * weight
+    if back[..., 3].min() == 255:
+        return _bytes(mixed)
+    straight = mixed * (255 / np.maximum(opacity, 1))
+    return _bytes(np.concatenate((np.where(opacity > 0, straight, 0), opacity), axis=2))
+
+
+def _bytes(values: Floats) -> Bytes:
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)

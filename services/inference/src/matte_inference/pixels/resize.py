@@ -1,0 +1,34 @@
+"""Sizes: antialiased down, smooth up; and what a network wants to see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import cv2
+import numpy as np
+
+from matte_inference.pixels.types import Bytes, Floats
+
+Array = TypeVar("Array", Bytes, Floats)
+
+
+def resized(array: Array, height: int, width: int) -> Array:
+    """``array`` (H, W[, C]) at another size: area mean when it shrinks, linear when it grows."""
+    if array.shape[:2] == (height, width):
+        return array
+    shrinks = height * width < array.shape[0] * array.shape[1]
+    return cv2.resize(array, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def fitted(height: int, width: int, *, side: int) -> tuple[int, int]:
+    """(height, width) scaled down so that the longer is at most ``side`` pixels; never up, never below 1."""
+    scale = min(1.0, side / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def normalised(rgb: Bytes, mean: Sequence[float], std: Sequence[float]) -> Floats:
+    """uint8 (H, W, 3) to float32 (3, H, W): (value / 255 - mean) / std per channel."""
+    scale = (1 / (255 * np.asarray(std))).astype(np.float32)
+    shift = (-np.asarray(mean) / np.asarray(std)).astype(np.float32)
+    return np.ascontiguousarray((rgb * scale + shift).transpose(2, 0, 1))

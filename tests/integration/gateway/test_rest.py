@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import base64
+import io
+import json
+import zipfile
+
+import httpx
+import pytest
+from PIL import Image
+
+from integration.gateway.conftest import Platform, photo
+
+pytestmark = pytest.mark.integration
+JPEG = {"Content-Type": "image/jpeg"}
+
+
+def opened(data: bytes) -> Image.Image:
+    picture = Image.open(io.BytesIO(data))
+    picture.load()
+    return picture
+
+
+def problem(answer: httpx.Response, status: int, code: str) -> dict[str, object]:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["x-request-id"]
+    document: dict[str, object] = answer.json()
+    assert document["code"] == code
+    assert document["status"] == status
+    assert document["detail"]
+    return document
+
+
+class TestPredict:
+    def test_picture_in_picture_out(self, client: httpx.Client, jpeg: bytes) -> None:
+        answer = client.post("/models/cut/predict", content=jpeg, headers=JPEG)
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["content-type"] == "image/png"
+        picture = opened(answer.content)
+        assert (picture.size, picture.mode) == ((320, 240), "RGBA")
+        assert picture.getchannel("A").getextrema() == (0, 255)
+        assert answer.headers["x-model"] == "cut"
+        assert answer.headers["x-model-version"] == "2.0.0"
+        assert answer.headers["x-model-digest"] == "sha256:0"
+        assert "forward;dur=" in answer.headers["server-timing"]
+        assert answer.headers["cache-control"] == "no-store"
+        assert len(answer.headers["x-job-id"]) == 32
+
+    @pytest.mark.parametrize(("path", "version"), [("/v1/predict", "1.0.0"), ("/v2/predict", "2.0.0")])
+    def test_major_pins(self, client: httpx.Client, jpeg: bytes, path: str, version: str) -> None:
+        answer = client.post(path, content=jpeg, headers=JPEG)
+        assert (answer.status_code, answer.headers.get("x-model-version")) == (200, version)
+
+    @pytest.mark.parametrize("asked", ["1", "v1", "1.0", "1.0.0"])
+    def test_version_pins(self, client: httpx.Client, jpeg: bytes, asked: str) -> None:
+        answer = client.post("/models/cut/predict", params={"version": asked}, content=jpeg, headers=JPEG)
+        assert answer.headers["x-model-version"] == "1.0.0"
+
+    def test_form_with_options(self, client: httpx.Client, jpeg: bytes) -> None:
+        files = {"image": ("a.jpg", jpeg, "image/jpeg"), "bg_image": ("b.png", photo(kind="PNG"), "image/png")}
+        answer = client.post("/v2/predict", files=files, data={"format": "webp"})
+        assert answer.headers["content-type"] == "image/webp", answer.text
+        assert opened(answer.content).size == (320, 240)
+
+    def test_json_both_ways(self, client: httpx.Client, jpeg: bytes) -> None:
+        body = {"image_b64": base64.b64encode(jpeg).decode(), "output": "both"}
+        answer = client.post("/v1/predict", json=body, headers={"Accept": "application/json"})
+        document = answer.json()
+        assert set(document) == {
+            "id", "model", "version", "digest", "arm", "width", "height", "timings", "result_b64", "mask_b64"
+        }  # fmt: skip
+        assert opened(base64.b64decode(document["mask_b64"])).mode == "L"
+        assert (document["version"], document["width"], document["height"]) == ("1.0.0", 320, 240)
+
+    def test_both_is_a_stored_archive(self, client: httpx.Client, jpeg: bytes) -> None:
+        answer = client.post("/v1/predict", params={"output": "both"}, content=jpeg, headers=JPEG)
+        assert answer.headers["content-type"] == "application/zip"
+        with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+            assert archive.namelist() == ["cutout.png", "mask.png"]
+            assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
+            assert opened(archive.read("cutout.png")).mode == "RGBA"
+
+    def test_respond_async(self, client: httpx.Client, jpeg: bytes) -> None:
+        answer = client.post("/v1/predict", content=jpeg, headers=JPEG | {"Prefer": "respond-async"})
+        assert answer.status_code == 202
+        assert answer.headers["preference-applied"] == "respond-async"
+        assert answer.headers["location"] == answer.json()["links"]["self"]
+
+    def test_wait_is_kept(self, client: httpx.Client, jpeg: bytes) -> None:
+        headers = JPEG | {"Prefer": "respond-async, wait=0"}
+        answer = client.post("/models/asleep/predict", content=jpeg, headers=headers)
+        assert (answer.status_code, answer.json()["state"]) == (202, "queued")
+        quick = client.post("/v1/predict", content=jpeg, headers=JPEG | {"Prefer": "wait=20"})
+        assert quick.status_code == 200
+
+    def test_failed_job_answers_with_its_problem(self, client: httpx.Client, jpeg: bytes) -> None:
+        document = problem(
+            client.post("/models/broken/predict", content=jpeg, headers=JPEG), 503, "out_of_memory"
+        )  # fmt: skip
+        assert document["detail"] == "The test's model is always out of memory."
+        assert document["job"]
+
+    def test_ids_come_back(self, client: httpx.Client, jpeg: bytes) -> None:
+        parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        headers = JPEG | {"X-Request-Id": "mine-1", "traceparent": parent}
+        answer = client.post("/v1/predict", content=jpeg, headers=headers)
+        assert (answer.headers["x-request-id"], answer.headers["traceparent"]) == ("mine-1", parent)
+        odd = client.get("/v1/limits", headers={"X-Request-Id": "a b", "traceparent": "00-0-0-01"})
+        assert odd.headers["x-request-id"] != "a b"
+        assert len(odd.headers["traceparent"]) == len(parent)
+
+
+class TestRefusals:
+    def test_unknown_parameter_is_named(self, client: httpx.Client, jpeg: bytes) -> None:
+        document = problem(
+            client.post("/v1/predict", params={"colour": "red"}, content=jpeg, headers=JPEG), 422, "unknown_parameter"
+        )
+        assert document["parameter"] == "colour"
+        assert "bg_color" in document["allowed"]  # type: ignore[operator]
+
+    def test_bad_values_are_listed(self, client: httpx.Client, jpeg: bytes) -> None:
+        params = {"format": "gif", "bg_color": "mauve-ish", "crop": "perhaps"}
+        document = problem(
+            client.post("/v1/predict", params=params, content=jpeg, headers=JPEG), 422, "invalid_parameter"
+        )
+        assert {e["parameter"] for e in document["errors"]} == set(params)  # type: ignore[attr-defined]
+
+    def test_twice_the_same_parameter(self, client: httpx.Client, jpeg: bytes) -> None:
+        url = "/v1/predict?format=png&format=webp"
+        problem(client.post(url, content=jpeg, headers=JPEG), 422, "invalid_parameter")
+
+    @pytest.mark.parametrize(
+        ("content", "kind", "status", "code"),
+        [
+            (b"", "image/jpeg", 422, "picture_empty"),
+            (b"", "", 422, "picture_missing"),
+            (b"<html></html>", "image/png", 415, "not_a_picture"),
+            (b"x=1", "application/x-www-form-urlencoded", 415, "unsupported_format"),
+            (b"{", "application/json", 400, "malformed_request"),
+            (b"[]", "application/json", 400, "malformed_request"),
+            (b"{}", "application/json", 422, "picture_missing"),
+            (b'{"image_b64": "***"}', "application/json", 422, "invalid_parameter"),
+            (b'{"image_b64": 7}', "application/json", 422, "invalid_parameter"),
+            (b"nothing", "multipart/form-data", 400, "malformed_request"),
+            (b"nothing", "multipart/form-data; boundary=x", 400, "malformed_request"),
+        ],
+    )
+    def test_bodies(self, client: httpx.Client, content: bytes, kind: str, status: int, code: str) -> None:
+        headers = {"Content-Type": kind} if kind else {}
+        problem(client.post("/v1/predict", content=content, headers=headers), status, code)
+
+    def test_truncated_picture(self, client: httpx.Client, jpeg: bytes) -> None:
+        problem(client.post("/v1/predict", content=jpeg[:-200], headers=JPEG), 422, "picture_truncated")
+
+    def test_bad_background(self, client: httpx.Client, jpeg: bytes) -> None:
+        files = {"image": ("a.jpg", jpeg), "bg_image": ("b.png", b"<svg")}
+        assert client.post("/v1/predict", files=files).status_code == 415
+
+    def test_unknown_file_field(self, client: httpx.Client, jpeg: bytes) -> None:
+        files = {"image": ("a.jpg", jpeg), "photo": ("b.jpg", jpeg)}
+        problem(client.post("/v1/predict", files=files), 422, "unknown_parameter")
+
+    def test_announced_size(self, platform: Platform) -> None:
+        with httpx.Client(base_url=platform.gateways[0].url) as direct:
+            headers = JPEG | {"Content-Length": "31000000"}
+            request = direct.build_request("POST", "/v1/predict", content=b"", headers=headers)
+            problem(direct.send(request), 413, "payload_too_large")
+
+    def test_streamed_size(self, platform: Platform) -> None:
+        chunks = (b"\xff" * 1_000_000 for _ in range(33))
+        with httpx.Client(base_url=platform.gateways[0].url) as direct:
+            problem(direct.post("/v1/predict", content=chunks, headers=JPEG), 413, "payload_too_large")
+
+    def test_missing_things(self, client: httpx.Client, jpeg: bytes) -> None:
+        document = problem(client.post("/models/none/predict", content=jpeg, headers=JPEG), 404, "model_not_found")
+        assert document["models"] == ["cut", "slow", "broken", "asleep"]
+        document = problem(client.post("/v7/predict", content=jpeg, headers=JPEG), 404, "version_not_found")
+        assert document["versions"] == ["1.0.0", "2.0.0"]
+        problem(client.get("/nowhere"), 404, "not_found")
+        problem(client.put("/v1/jobs"), 405, "method_not_allowed")
+        problem(client.get("/v1/jobs/none"), 404, "job_not_found")
+        problem(client.get("/models/none"), 404, "model_not_found")
+        problem(client.get("/models", params={"all": "1"}), 422, "unknown_parameter")
+
+
+class TestOther:
+    def test_catalog(self, client: httpx.Client) -> None:
+        catalog = client.get("/models").json()
+        assert catalog["default_model"] == "cut"
+        assert [m["name"] for m in catalog["models"] if m["ready"]] == ["cut", "slow", "broken"]
+        assert client.get("/models/cut").json()["versions"][1]["weight"] == 100
+
+    def test_limits_and_probes(self, client: httpx.Client) -> None:
+        assert client.get("/v1/limits").json()["max_bytes"] == 30_000_000
+        assert client.get("/healthz").json() == {"status": "ok"}
+        assert client.get("/readyz").json()["models"] == ["cut", "slow", "broken", "asleep"]
+
+    def test_idempotency(self, client: httpx.Client, jpeg: bytes) -> None:
+        headers = JPEG | {"Idempotency-Key": "order-1"}
+        first = client.post("/v1/predict", content=jpeg, headers=headers)
+        again = client.post("/v1/predict", content=jpeg, headers=headers)
+        assert first.status_code == again.status_code == 200
+        assert first.headers["x-job-id"] == again.headers["x-job-id"]
+        assert first.content == again.content
+        other = client.post("/v1/predict", params={"format": "webp"}, content=jpeg, headers=headers)
+        problem(other, 422, "idempotency_key_reused")
+        problem(client.post("/v1/predict", content=jpeg, headers=JPEG | {"Idempotency-Key": "a b"}), 422,
+                "invalid_parameter")  # fmt: skip
+
+    def test_admin(self, client: httpx.Client) -> None:
+        assert client.get("/admin/dead").json() == {"jobs": []}
+        problem(client.post("/admin/dead/none/requeue"), 404, "job_not_found")
+
+    def test_openapi_is_served(self, client: httpx.Client) -> None:
+        assert json.loads(client.get("/openapi.json").text)["openapi"] == "3.1.0"

@@ -1,0 +1,68 @@
+"""Queue order: priority, then fair share, then arrival."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from matte_core.domain.eta import eta_seconds
+from matte_core.domain.order import FairClock, order_key
+from matte_core.domain.versions import resolve_version
+
+
+def queue(jobs: list[tuple[int, str, float, float]]) -> list[int]:
+    clock = FairClock()
+    entries = [
+        (order_key(priority, clock.admit(priority, tenant, cost, share), i, f"j{i}"), i)
+        for i, (priority, tenant, cost, share) in enumerate(jobs)
+    ]
+    return [i for _, i in sorted(entries)]
+
+
+def test_a_tenant_with_many_jobs_does_not_delay_one_with_few() -> None:
+    jobs = [(5, "big", 1.0, 1.0)] * 100 + [(5, "small", 1.0, 1.0)] * 2
+    order = queue(jobs)
+    assert order.index(100) == 1
+    assert order.index(101) == 3
+
+
+def test_shares_weigh_and_costs_count() -> None:
+    order = queue([(5, "double", 1.0, 2.0)] * 6 + [(5, "single", 1.0, 1.0)] * 3)
+    assert sum(i < 6 for i in order[:6]) == 4
+    heavy_first = queue([(5, "heavy", 10.0, 1.0)] * 2 + [(5, "light", 1.0, 1.0)] * 11)
+    assert heavy_first.index(1) == 11  # the second 10 megapixels come after ten times one
+
+
+def test_priority_comes_first() -> None:
+    assert queue([(5, "a", 1.0, 1.0), (0, "b", 1.0, 1.0), (9, "c", 1.0, 1.0)]) == [1, 0, 2]
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.sampled_from("ab"), st.floats(0.1, 50), st.floats(0.1, 10))))
+def test_one_tenant_of_one_priority_is_served_in_arrival_order(jobs: list[tuple[int, str, float, float]]) -> None:
+    order = queue(jobs)
+    for priority in range(10):
+        for tenant in "ab":
+            own = [i for i in order if jobs[i][:2] == (priority, tenant)]
+            assert own == sorted(own)
+
+
+def test_a_new_busy_period_owes_nothing() -> None:
+    clock = FairClock()
+    for _ in range(5):
+        clock.admit(5, "a", 1.0, 1.0)
+    clock.reset()
+    assert clock.admit(5, "a", 1.0, 1.0) == clock.admit(5, "b", 1.0, 1.0) == 5000
+
+
+def test_eta_counts_the_queue_over_the_slots() -> None:
+    eta = eta_seconds(position=10, mean_megapixels=2.0, own_megapixels=1.0, seconds_per_megapixel=0.5, slots=4)
+    assert eta == 3.0
+    assert eta_seconds(position=0, mean_megapixels=0, own_megapixels=2, seconds_per_megapixel=0.5, slots=0) == 1.0
+
+
+def test_versions_as_people_write_them() -> None:
+    have = ["1.0.0", "1.2.0", "1.10.1", "2.0.0-rc.1"]
+    assert resolve_version("1", have) == resolve_version("v1", have) == "1.10.1"
+    assert resolve_version("1.2", have) == "1.2.0"
+    assert resolve_version("2.0.0-rc.1", have) == "2.0.0-rc.1"
+    for unknown in ("2", "3", "1.2.1", "latest", "", "1."):
+        assert resolve_version(unknown, have) is None
