@@ -35,11 +35,12 @@ test-browser: setup-all ## Run the tests with a real Chromium
 	$(BIN)/pytest tests/browser $(ARGS)
 
 .PHONY: check
-check: setup-all ## Format, lint, types, layers and locks, without changing anything
+check: setup-all ## Format, lint, types, layers, docs and locks, without changing anything
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/settings_table.py --check || { echo 'the README names other settings: make docs' >&2; exit 1; }
 	scripts/lock.sh --check
 
 .PHONY: format
@@ -50,6 +51,10 @@ format: setup-all ## Format the sources and mend what ruff can mend
 .PHONY: lock
 lock: setup-all ## Write locks/*.txt anew for changed requirements (ARGS=--upgrade: newest versions)
 	scripts/lock.sh $(ARGS)
+
+.PHONY: docs
+docs: setup-all ## Write the README's table of settings anew
+	$(BIN)/python scripts/settings_table.py
 
 .PHONY: bench
 bench: setup-all ## Measure Matte beside a bare loop, write bench/results.md

@@ -55,7 +55,7 @@ install_uv() { # into .uv, by whatever this Python has: venv, or pip
   if "$python" -c 'import ensurepip, venv' 2>/dev/null; then
     "$python" -m venv .uv && .uv/bin/python -m pip install --quiet "uv>=$UV_AT_LEAST"
   else
-    "$python" -m pip install --quiet --target .uv "uv>=$UV_AT_LEAST"
+    "$python" -m pip install --quiet --root-user-action=ignore --target .uv "uv>=$UV_AT_LEAST"
   fi || die "uv could not be installed. Check the network, or install uv yourself."
 }
 

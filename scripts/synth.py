@@ -8,13 +8,14 @@ No photograph is used.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 Rng = np.random.Generator
-Floats = NDArray[np.float32]
+Floats = NDArray[Any]
 
 
 def sample(seed: int, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -52,7 +53,8 @@ def _color(rng: Rng) -> Floats:
 def _ramp(rng: Rng, size: int) -> Floats:
     y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j].astype(np.float32)
     turn = rng.uniform(0, 2 * np.pi)
-    return x * np.float32(np.cos(turn)) + y * np.float32(np.sin(turn))
+    ramp: Floats = x * np.float32(np.cos(turn)) + y * np.float32(np.sin(turn))
+    return ramp
 
 
 def _stripes(rng: Rng, size: int) -> Floats:
@@ -68,7 +70,7 @@ def texture(rng: Rng, size: int) -> Floats:
     kind = rng.random()
     falloff = rng.uniform(0.3, 0.85)
     if kind < 0.25:
-        mix = np.zeros((size, size), np.float32)
+        mix: Floats = np.zeros((size, size), np.float32)
     elif kind < 0.65:
         mix = 0.5 + 0.5 * octaves(rng, size, coarse=int(rng.integers(1, 8)), falloff=falloff)[..., 0]
     elif kind < 0.8:
@@ -76,9 +78,9 @@ def texture(rng: Rng, size: int) -> Floats:
         mix = 1 / (1 + np.exp(-edge * rng.uniform(3, 25)))
     else:
         mix = 0.5 + 0.5 * _stripes(rng, size)
-    base = one + (two - one) * np.clip(mix, 0, 1)[..., None]
+    base: Floats = one + (two - one) * np.clip(mix, 0, 1)[..., None]
     grain = octaves(rng, size, coarse=int(rng.integers(4, 24)), falloff=falloff)
-    return base + grain * np.float32(rng.uniform(0, 0.12))  # type: ignore[no-any-return]
+    return base + grain * np.float32(rng.uniform(0, 0.12))
 
 
 def _materials(rng: Rng, size: int) -> Floats:
@@ -119,7 +121,7 @@ def _parted(rng: Rng, size: int) -> Floats:
 
 def _graded(rng: Rng, size: int) -> Floats:
     one, two = _color(rng), _color(rng)
-    return one + (two - one) * (0.5 + 0.5 * _ramp(rng, size))[..., None]  # type: ignore[no-any-return]
+    return one + (two - one) * (0.5 + 0.5 * _ramp(rng, size))[..., None]
 
 
 def background(rng: Rng, size: int) -> Floats:
@@ -162,7 +164,8 @@ def _filled(size: int, outline: NDArray[np.float64]) -> Floats:
 
 
 def _line(mask: NDArray[np.uint8], path: NDArray[np.float64], width: float) -> None:
-    cv2.polylines(mask, [_points(mask.shape[0], path)], False, 255, max(1, round(width)), cv2.LINE_AA, shift=4)
+    points, thick = [_points(mask.shape[0], path)], max(1, round(width))
+    cv2.polylines(mask, points, isClosed=False, color=255, thickness=thick, lineType=cv2.LINE_AA, shift=4)
 
 
 def _blobs(rng: Rng, size: int) -> Floats:
@@ -251,7 +254,8 @@ def subject(rng: Rng, size: int) -> Floats:
         mask = _haired(rng, mask)
     if rng.random() < 0.3:
         mask = cv2.GaussianBlur(mask, (0, 0), rng.uniform(0.5, 2.5))
-    return cv2.resize(mask, (size, size), interpolation=cv2.INTER_AREA)
+    small: Floats = cv2.resize(mask, (size, size), interpolation=cv2.INTER_AREA)
+    return small
 
 
 # --- the picture ------------------------------------------------------------------------------------------------
@@ -273,8 +277,7 @@ def _separation(rng: Rng, front: Floats, back: Floats, alpha: Floats) -> Floats:
     gap = float(np.linalg.norm(away))
     if gap > 0.15:
         return np.zeros(3, np.float32)
-    lift = 0.25 * rng.choice((-1.0, 1.0)) * np.ones(3)
-    return lift.astype(np.float32)
+    return np.full(3, 0.25 * rng.choice((-1.0, 1.0)), np.float32)
 
 
 def _camera(rng: Rng, picture: Floats) -> NDArray[np.uint8]:
@@ -285,8 +288,8 @@ def _camera(rng: Rng, picture: Floats) -> NDArray[np.uint8]:
     seen = seen + rng.normal(0, rng.uniform(0, 0.04), picture.shape)
     if rng.random() < 0.08:
         seen = np.broadcast_to(seen.mean(2, keepdims=True), picture.shape)
-    eight = np.rint(np.clip(seen, 0, 1) * 255).astype(np.uint8)
+    eight: NDArray[np.uint8] = np.rint(np.clip(seen, 0, 1) * 255).astype(np.uint8)
     if rng.random() < 0.5:
         _, data = cv2.imencode(".jpg", eight, (cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(45, 95))))
-        eight = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
     return eight

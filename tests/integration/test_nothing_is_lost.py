@@ -8,13 +8,11 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import cv2
 import httpx
 import numpy as np
 import pytest
-
 from stack import Stack, running
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]

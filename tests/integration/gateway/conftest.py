@@ -1,4 +1,4 @@
-"""Two gateways, a worker and a round robin, once per module."""
+"""Two gateways, a worker and a round robin, once per session."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from matte_jobs.embedded import EmbeddedRedis
-from PIL import Image, ImageDraw
-
 from integration.gateway.processes import (
     GatewayProcess,
     RoundRobin,
@@ -22,6 +19,8 @@ from integration.gateway.processes import (
     start_worker,
     wait_until,
 )
+from matte_jobs.embedded import EmbeddedRedis
+from PIL import Image, ImageDraw
 
 
 @dataclass
@@ -36,7 +35,7 @@ class Platform:
         return self.proxy.url
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def platform(redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     logs = tmp_path_factory.mktemp("platform")
     env = environment(
@@ -44,13 +43,12 @@ def platform(redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFacto
         MATTE_POSITION_SECONDS="0.2",
     )  # fmt: skip
     worker = start_worker(env, logs / "worker.log", "--slow-seconds", "1.2")
-    with running(worker):
-        first = GatewayProcess(env, logs / "first.log")
-        with running(first):
-            second = GatewayProcess(env, logs / "second.log")
-            with running(second), RoundRobin([first.port, second.port]) as proxy:
-                wait_until(lambda: ready(first.url) and ready(second.url))
-                yield Platform((first, second), proxy, env, logs)
+    first, second = (GatewayProcess(env, logs / f"{name}.log") for name in ("first", "second"))
+    with running(worker, first, second):
+        assert worker.line
+        with RoundRobin([first.port, second.port]) as proxy:
+            wait_until(lambda: ready(first.url) and ready(second.url))
+            yield Platform((first, second), proxy, env, logs)
 
 
 @pytest.fixture

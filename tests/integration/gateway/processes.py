@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 import httpx
@@ -31,13 +32,15 @@ class Process:
         self.log = log
         with log.open("wb") as out:
             self.child = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.STDOUT)
-        self.line = self._await(ready)
+        self._ready = ready
 
-    def _await(self, ready: str) -> str:
+    @cached_property
+    def line(self) -> str:
+        """The line that says it is ready; waits for it."""
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and self.child.poll() is None:
             for line in self.log.read_text().splitlines():
-                if ready in line:
+                if self._ready in line:
                     return line
             time.sleep(0.05)
         self.stop()
@@ -56,8 +59,14 @@ class Process:
 class GatewayProcess(Process):
     def __init__(self, env: dict[str, str], log: Path) -> None:
         super().__init__([sys.executable, "-m", "matte_frontend"], env, "listening on", log)
-        self.port = int(self.line.partition("listening on ")[2].split('"')[0].rpartition(":")[2])
-        self.url = f"http://127.0.0.1:{self.port}"
+
+    @cached_property
+    def port(self) -> int:
+        return int(self.line.partition("listening on ")[2].split('"')[0].rpartition(":")[2])
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
 
 
 @contextlib.contextmanager
@@ -121,7 +130,7 @@ class RoundRobin:
         assert task is not None
         self._tasks.add(task)
         try:
-            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 await self._one(reader, writer)
         finally:
             self._tasks.discard(task)

@@ -68,8 +68,9 @@ class Worker:
                 await catalog.announce(
                     Replica(
                         id=f"{model}-{version}-{os.getpid()}", model=model, version=version, family="pillow",
-                        digest="sha256:0", slots=2, expires_at=time.time() + 60,
-                    )
+                        digest="sha256:0", slots=2, expires_at=time.time() + 600,
+                    ),
+                    new=True,
                 )  # fmt: skip
 
     async def run(self) -> None:

@@ -31,6 +31,10 @@ class UnreachableError(RuntimeError):
         )
 
 
+class _AllSentError(Exception):
+    """The job is over and its last event was sent before."""
+
+
 @dataclass(frozen=True, slots=True)
 class Retry:
     """How long to wait before attempt ``number`` (from 1), or None to stop."""
@@ -136,6 +140,8 @@ class Api:
                     yield event
                     if event.type == "finished":
                         return
+            except _AllSentError:
+                return
             except httpx.TransportError as error:
                 cause = error
             except Problem as problem:
@@ -147,7 +153,9 @@ class Api:
     async def _stream(self, job_id: str, last: str) -> AsyncIterator[Event]:
         headers = {"Last-Event-ID": last} if last else {}
         async with httpx_sse.aconnect_sse(self._http, "GET", f"/v1/jobs/{job_id}/events", headers=headers) as source:
-            if source.response.status_code != 200:
+            if source.response.status_code == httpx.codes.NO_CONTENT:
+                raise _AllSentError
+            if source.response.status_code != httpx.codes.OK:
                 await source.response.aread()
                 raise problem_of(source.response)
             async for message in source.aiter_sse():
@@ -187,13 +195,12 @@ class Api:
 
 
 def _event(message: httpx_sse.ServerSentEvent) -> Event | None:
-    """An event of ours, or None for one that a newer server may send. The data is the event or its ``data``."""
+    """An event of ours, or None for one that only a newer server knows."""
     try:
-        data = json.loads(message.data) if message.data else {}
-        if isinstance(data, dict) and {"id", "type", "at"} <= data.keys():
-            return Event.model_validate(data)
-        return Event.model_validate({"id": message.id, "type": message.event, "at": 0.0, "data": data})
-    except ValueError:
+        data = json.loads(message.data)
+        at = data.pop("at", 0.0)
+        return Event.model_validate({"id": message.id, "type": message.event, "at": at, "data": data})
+    except (ValueError, AttributeError):
         return None
 
 

@@ -24,6 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from matte_cli.client import Api, UnreachableError, failure_of
 from matte_cli.outputs import STDIO, Item, OutputError, choose_format, collect, plan
 from matte_cli.settings import CliSettings
+from matte_cli.talk import complain, screen
 from matte_cli.words import describe, explain
 
 Tell = Callable[[str], None]
@@ -142,7 +143,7 @@ async def _run(url: str, items: Sequence[Item], parameters: Mapping[str, str], j
     )  # fmt: skip
     async with Api.at(url) as api:
         order = Order(parameters, parameters.get("output") == "both", jobs, await api.limits())
-        with Progress(*columns, console=console, transient=True) as progress:
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
             board = Board(progress, len(items))
             return await cut_all(api, order, items, board, lambda: uuid.uuid4().hex)
 
@@ -173,7 +174,7 @@ def command(  # noqa: PLR0913 - one parameter per option
     jobs: Annotated[int, typer.Option(min=1, max=64, help="Pictures under way at once.")] = 4,
 ) -> None:
     """Cut out the subject of pictures: photo.jpg becomes photo-cutout.png beside it, or goes where -o says."""
-    console = Console(stderr=True, highlight=False)
+    console = screen(stderr=True)
     try:
         format_name: Literal["auto", "png", "webp"] = choose_format(format_, out)  # type: ignore[assignment]
         options = Options(
@@ -187,10 +188,10 @@ def command(  # noqa: PLR0913 - one parameter per option
             _run(url or CliSettings().url, items, parameters_of(options, model, version), jobs, console)
         )
     except (OutputError, ValidationError) as error:
-        console.print(f"[red]✗[/] {escape(_first(error))}")
+        complain(_first(error))
         raise typer.Exit(2) from None
     except (UnreachableError, Problem) as error:
-        console.print(f"[red]✗[/] {escape(explain(error) if isinstance(error, Problem) else str(error))}")
+        complain(explain(error) if isinstance(error, Problem) else str(error))
         raise typer.Exit(1) from None
     raise typer.Exit(1 if failed else 0)
 
@@ -199,5 +200,6 @@ def _first(error: Exception) -> str:
     if isinstance(error, ValidationError):
         found = error.errors()[0]
         name = "--" + "-".join(str(part) for part in found["loc"]).replace("_", "-")
-        return f"{name}: {found['msg']}" if found["loc"] else found["msg"]
+        message = found["msg"].removeprefix("Value error, ")
+        return f"{name}: {message}" if found["loc"] else message
     return str(error)

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
 import httpx
 import typer
 from matte_jobs.embedded import NoRedisServerError, find_server
-from rich.console import Console
 from rich.markup import escape
 
 from matte_cli.ground import port_free
 from matte_cli.readiness import Readiness, ask
 from matte_cli.settings import CliSettings
-from matte_cli.talk import Json, Url, print_json
+from matte_cli.talk import Json, Url, print_json, screen
 
 GB = 1e9
 #: a local Ray with two replicas takes about 2 GB
@@ -83,13 +83,24 @@ def port_check(host: str, port: int, *, free: bool, ours: bool) -> Check:
 
 
 def torch_check() -> Check:
-    """Whether the torch families can run, and on what. torch is imported only if it is there: that takes seconds."""
-    if importlib.util.find_spec("torch") is None:
+    """Whether the torch families can run, and on what. torch itself is not imported: that takes many seconds."""
+    try:
+        version = metadata.version("torch")
+    except metadata.PackageNotFoundError:
         return Check("torch", ok=False, found="not installed: grabcut serves", fix="make run TORCH=1", needed=False)
-    import torch  # noqa: PLC0415
+    return Check("torch", ok=True, found=f"{version}, {gpu() or 'no NVIDIA GPU: it runs on the CPU'}")
 
-    device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "no GPU: it runs on the CPU"
-    return Check("torch", ok=True, found=f"{torch.__version__}, {device}")
+
+def gpu() -> str | None:
+    """The first NVIDIA GPU as its driver names it, or None."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return None
+    try:
+        done = subprocess.run([program, "-L"], capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return next((line.partition(" (UUID")[0] for line in done.stdout.splitlines()), None)
 
 
 def available_memory() -> int | None:
@@ -145,7 +156,7 @@ def command(
 ) -> None:
     """Say what is missing on this machine and how to fix it. Ends with status 1 when something must be fixed."""
     settings = CliSettings() if data_dir is None else CliSettings(data_dir=data_dir)
-    console, done = Console(highlight=False), []
+    console, done = screen(), []
     for check in checks(settings, url or settings.url):
         done.append(check)
         if not as_json:

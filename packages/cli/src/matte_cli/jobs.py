@@ -8,11 +8,10 @@ import typer
 from matte_core.contracts.job import JobView
 from matte_core.errors import Problem
 from pydantic import TypeAdapter
-from rich.console import Console
 from rich.table import Table
 
 from matte_cli.client import Api
-from matte_cli.talk import Json, Url, print_json, with_api
+from matte_cli.talk import Json, Url, print_json, screen, with_api
 from matte_cli.words import explain, seconds, waiting
 
 app = typer.Typer(help="Look at jobs, cancel them, requeue the dead.", invoke_without_command=True)
@@ -34,9 +33,9 @@ def dead(*, url: Url = None, as_json: Json = False) -> None:
     if as_json:
         print_json([view.model_dump(mode="json") for view in views])
     elif not views:
-        Console(highlight=False).print("no dead jobs")
+        screen().print("no dead jobs")
     else:
-        Console(highlight=False).print(dead_table(views))
+        screen().print(dead_table(views))
 
 
 async def _dead(api: Api) -> tuple[JobView, ...]:
@@ -60,7 +59,7 @@ def show(job: Id, *, url: Url = None, as_json: Json = False) -> None:
     if as_json:
         print_json(view.model_dump(mode="json"))
         return
-    console = Console(highlight=False)
+    console = screen()
     for line in lines(view):
         console.print(line, markup=False)
 
@@ -84,11 +83,11 @@ def lines(view: JobView) -> list[str]:
 def cancel(job: Id, *, url: Url = None) -> None:
     """Cancel a job that is not finished."""
     with_api(url, lambda api: api.cancel(job))
-    Console(highlight=False).print(f"{job}: cancelled", markup=False)
+    screen().print(f"{job}: cancelled", markup=False)
 
 
 @app.command()
 def requeue(job: Id, *, url: Url = None) -> None:
     """Put a dead job into the queue again."""
     with_api(url, lambda api: api.post(f"/admin/dead/{job}/requeue"))
-    Console(highlight=False).print(f"{job}: queued again", markup=False)
+    screen().print(f"{job}: queued again", markup=False)

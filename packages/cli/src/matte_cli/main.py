@@ -32,7 +32,7 @@ def _version(asked: bool) -> None:  # noqa: FBT001 - a callback of typer
 @app.callback()
 def root(
     *,
-    version: Annotated[  # noqa: ARG001 - its callback answers
+    version: Annotated[
         bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=_version)
     ] = False,
 ) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from matte_core.contracts.catalog import Catalog, ModelView, VersionView
-from rich.console import Console
 from rich.table import Table
 
 from matte_cli.client import Api
-from matte_cli.talk import Json, Url, print_json, with_api
+from matte_cli.talk import Json, Url, print_json, screen, with_api
 
 
 async def _catalog(api: Api) -> Catalog:
@@ -20,7 +19,7 @@ def command(*, url: Url = None, as_json: Json = False) -> None:
     if as_json:
         print_json(catalog.model_dump(mode="json"))
         return
-    Console(highlight=False).print(table(catalog))
+    screen().print(table(catalog))
 
 
 def table(catalog: Catalog) -> Table:

@@ -23,11 +23,15 @@ def judge(status: int | None, catalog: Catalog | None) -> Readiness:
         return Readiness("the gateway to answer")
     if catalog is None or not catalog.models:
         return Readiness("inference to load the first model")
+    default = catalog.model(catalog.default_model) or catalog.models[0]
+    missing = [
+        f"{default.name} {version.version}" for version in default.versions if version.weight and not version.ready
+    ]
     ready = tuple(
         f"{model.name} {version.version}" for model in catalog.models for version in model.versions if version.ready
     )
-    if not ready:
-        return Readiness("a replica of " + ", ".join(model.name for model in catalog.models))
+    if missing:  # the versions that unpinned requests may get; the others may follow
+        return Readiness("a replica of " + ", ".join(missing), ready)
     if status != 200:
         return Readiness("the gateway to be ready", ready)
     return Readiness("", ready)

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
@@ -14,14 +13,15 @@ from typing import Annotated
 
 import httpx
 import typer
-from matte_jobs.embedded import EmbeddedRedis, NoRedisServerError
+from matte_jobs.embedded import EmbeddedRedis
 from rich.console import Console
 from rich.markup import escape
 
 from matte_cli.ground import Claim, TakenError, check_ports, end_leftovers, is_loopback
 from matte_cli.readiness import Readiness, ask
 from matte_cli.settings import CliSettings, child_environment
-from matte_cli.supervisor import Child, GaveUpError, Supervisor, launch
+from matte_cli.supervisor import Child, Supervisor, launch
+from matte_cli.talk import complain, screen
 
 GATEWAYS, INFERENCE, STORE = 0, 1, 2  # the order of stopping
 POLL_SECONDS = 0.25  # while starting only
@@ -133,7 +133,7 @@ async def run(plan: Plan, claim: Claim, console: Console) -> int:
     await asyncio.gather(*pending, return_exceptions=True)
     failed = life in done and life.exception()
     if failed:
-        console.print(f"[red]✗[/] {escape(str(failed))}")
+        complain(str(failed))
     with console.status("stopping: gateways, inference, Redis (Ctrl-C again: at once)"):
         await supervisor.stop()
     console.print("stopped; jobs that wait are kept and go on next time")
@@ -197,7 +197,7 @@ def command(
     ] = None,
 ) -> None:
     """Start Matte on this machine: Redis, inference and the gateway. Ctrl-C stops it."""
-    settings, console = CliSettings(), Console(stderr=True, highlight=False)
+    settings, console = CliSettings(), screen(stderr=True)
     first = port or settings.port
     plan = Plan(
         host=host or settings.host,
@@ -207,7 +207,11 @@ def command(
         config=config or settings.config,
         stop_seconds=settings.stop_seconds,
     )
-    raise typer.Exit(_guarded(lambda: _serve(plan, console), console))
+    try:
+        raise typer.Exit(_serve(plan, console))
+    except TakenError as error:
+        complain(str(error))
+        raise typer.Exit(1) from None
 
 
 def _serve(plan: Plan, console: Console) -> int:
@@ -218,11 +222,3 @@ def _serve(plan: Plan, console: Console) -> int:
         return asyncio.run(run(plan, claim, console))
     finally:
         claim.release()
-
-
-def _guarded(work: Callable[[], int], console: Console) -> int:
-    try:
-        return work()
-    except (TakenError, NoRedisServerError, GaveUpError) as error:
-        console.print(f"[red]✗[/] {escape(str(error))}")
-        return 1

@@ -22,6 +22,16 @@ Url = Annotated[str | None, typer.Option("--url", help="The server.", show_defau
 Json = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
 
 
+def screen(*, stderr: bool = False) -> Console:
+    """Where people read: lines are theirs to wrap, and numbers are not coloured."""
+    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+
+
+def complain(text: str) -> None:
+    """An error for a person, on standard error."""
+    screen(stderr=True).print(f"[red]✗[/] {escape(text)}")
+
+
 def with_api(url: str | None, work: Callable[[Api], Awaitable[T]]) -> T:
     """Does something with a server; a problem is printed and ends the command with status 1."""
 
@@ -33,7 +43,7 @@ def with_api(url: str | None, work: Callable[[Api], Awaitable[T]]) -> T:
         return asyncio.run(inside())
     except (Problem, UnreachableError) as error:
         text = explain(error) if isinstance(error, Problem) else str(error)
-        Console(stderr=True, highlight=False).print(f"[red]✗[/] {escape(text)}")
+        complain(text)
         raise typer.Exit(1) from None
 
 

@@ -10,18 +10,11 @@ from matte_core.errors import CODES, Problem
 
 #: what a person can do, per problem code, where the detail does not say it
 FIXES: Mapping[str, str] = {
-    "payload_too_large": "make the picture smaller, or raise the server's limit",
-    "too_many_pixels": "scale the picture down",
-    "not_a_picture": "check that the file is a picture",
-    "unsupported_format": "convert it to JPEG, PNG or WebP",
-    "picture_truncated": "fetch or copy the file again",
-    "picture_corrupt": "save the picture again in another program",
     "model_not_found": "see matte models",
     "version_not_found": "see matte models",
     "model_not_ready": "wait a little, or see the server's logs",
     "queue_full": "try again later, or with fewer --jobs",
     "attempts_exhausted": "see the server's logs, then matte jobs requeue ID",
-    "result_expired": "send the picture again",
     "job_expired": "send the picture again when the queue is shorter",
     "storage_unavailable": "see matte doctor on the server",
     "storage_full": "give Redis more memory, or an object store",

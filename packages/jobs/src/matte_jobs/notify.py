@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import redis.exceptions as rex
@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 from matte_jobs.store import JobStore
 
 #: put into every watcher's queue when messages may have been missed
-_RESYNC: None = None
+_RESYNC: Event | None = None
 
 
 class Notifier:
@@ -53,7 +53,7 @@ class Notifier:
 
     async def follow(
         self, job_id: str, *, after: str = "0", own: bool = False, heartbeat: float = 15.0
-    ) -> AsyncIterator[Event | None]:
+    ) -> AsyncGenerator[Event | None]:
         """Every event of a job after ``after``, up to the last one; None after ``heartbeat`` quiet seconds.
 
         Args:
@@ -65,11 +65,13 @@ class Notifier:
         async with self._watching(job_id, own=own) as queue:
             queue.put_nowait(_RESYNC)
             while True:
+                event = _RESYNC
                 try:
-                    event = await asyncio.wait_for(queue.get(), heartbeat)
+                    # not wait_for: until Python 3.12 it can swallow a cancellation
+                    async with asyncio.timeout(heartbeat):
+                        event = await queue.get()
                 except TimeoutError:
                     yield None
-                    event = _RESYNC
                 events = [event] if event is not None else await self._store.events(job_id, after)
                 for found in events:
                     if _later(found.id, after):
@@ -150,10 +152,10 @@ class Watch:
         deadline = loop.time() + within
         while (left := deadline - loop.time()) > 0:
             # the stream is read again now and then: a message lost on the way must not cost the whole wait
-            try:
-                event = await asyncio.wait_for(self._queue.get(), min(left, 10.0))
-            except TimeoutError:
-                event = _RESYNC
+            event = _RESYNC
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(left, 10.0)):
+                    event = await self._queue.get()
             events = [event] if event is not None else await self._store.events(self._id)
             for found in events:
                 if found.type == "finished":

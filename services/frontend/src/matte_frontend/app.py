@@ -41,12 +41,14 @@ def create_app(settings: GatewaySettings, *, clock: Clock = time.time, new_id: N
             app.state.gateway = gateway
             yield
 
-    return Starlette(
-        routes=[*rest_routes(settings), *gradio_routes.routes(settings), *page_routes()],
+    app = Starlette(
+        routes=[*rest_routes(settings), *page_routes()],
         middleware=[Middleware(Edge, new_id)],
         exception_handlers={Problem: problems.on_problem, HTTPException: problems.on_http_exception},
         lifespan=lifespan,
     )
+    gradio_routes.add_to(app, max_file_size=settings.max_bytes)
+    return app
 
 
 def rest_routes(settings: GatewaySettings) -> list[BaseRoute]:

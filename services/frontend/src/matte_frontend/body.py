@@ -6,7 +6,7 @@ import asyncio
 import base64
 import binascii
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass, field
 
 from matte_core.errors import Problem
@@ -140,7 +140,7 @@ async def parse_form(headers: Headers, body: bytes, *, max_files: int) -> list[t
         Problem: malformed_request.
     """
 
-    async def once() -> AsyncIterator[bytes]:
+    async def once() -> AsyncGenerator[bytes]:
         yield body
 
     try:

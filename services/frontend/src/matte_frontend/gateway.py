@@ -107,14 +107,15 @@ class Gateway:
 
     async def finished(self, job_id: str, within: float) -> Event | None:
         """The last event of any job, whoever admitted it; None after ``within`` seconds."""
-        with contextlib.suppress(TimeoutError):
-            async with (
-                asyncio.timeout(within),
-                contextlib.aclosing(self.notifier.follow(job_id)) as events,
-            ):
-                async for event in events:
-                    if event is not None and event.type == "finished":
-                        return event
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + within
+        follow = self.notifier.follow(job_id, heartbeat=min(max(within / 10, 0.05), 5.0))
+        async with contextlib.aclosing(follow) as events:
+            async for event in events:
+                if event is not None and event.type == "finished":
+                    return event
+                if loop.time() >= deadline:
+                    break
         return None
 
 

@@ -1,11 +1,14 @@
-"""Inference on one machine: a local Ray with every configured version and a router, until SIGTERM."""
+"""Inference on one machine: a local Ray with every configured version and a router, until SIGTERM.
+
+SIGHUP reads the configuration again and moves traffic by its weights; what is loaded stays.
+"""
 
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import sys
-import threading
 
 #: read by Ray when it is imported: lean handles (references only travel in them), no ports open, few wake-ups
 RAY_ENVIRONMENT = {
@@ -20,21 +23,23 @@ RAY_ENVIRONMENT = {
 
 def main() -> int:
     """Starts, says ``ready``, and ends cleanly on SIGTERM or SIGINT."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    received: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda number, _: received.put(number))
     for name, value in RAY_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     from matte_inference.local import LocalServe  # noqa: PLC0415 - after Ray's environment is set
     from matte_inference.settings import InferenceSettings  # noqa: PLC0415
 
+    settings = InferenceSettings()
     try:
-        local = LocalServe.start(InferenceSettings())
+        local = LocalServe.start(settings)
     except (ValueError, RuntimeError) as error:
         sys.stderr.write(f"matte-inference: {error}\n")
         return 2
     sys.stderr.write("matte-inference: ready\n")
-    stop.wait()
+    while received.get() == signal.SIGHUP:
+        sys.stderr.write(f"matte-inference: {local.reload(settings)}\n")
     local.stop()
     return 0
 

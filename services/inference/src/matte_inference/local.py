@@ -45,6 +45,14 @@ class LocalServe:
         """Moves traffic: a new ``user_config`` for the running router."""
         serve.run(router({"table": table.model_dump()}), name=ROUTER, route_prefix=None)
 
+    def reload(self, settings: InferenceSettings) -> str:
+        """Moves traffic by the configuration as it is now; says what was done. A wrong one changes nothing."""
+        try:
+            self.route(load_config(settings.config, settings.model_version).table())
+        except (OSError, ValueError) as error:
+            return f"the configuration was refused, traffic stays as it is: {error}"
+        return "the configuration was read again, traffic moves"
+
     def stop(self) -> None:
         """Drains and ends Serve, then Ray."""
         serve.shutdown()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
-from matte_core.contracts.job import TERMINAL, Event, JobState, JobView
+from matte_core.contracts.job import TERMINAL, Event
 from matte_core.errors import Problem
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,7 +16,8 @@ from matte_frontend import problems, sse
 from matte_frontend.admission import sound
 from matte_frontend.answers import job_answer, result_answer
 from matte_frontend.body import read_inputs
-from matte_frontend.gateway import Gateway, gateway_of
+from matte_frontend.following import Waiting, follow
+from matte_frontend.gateway import gateway_of
 from matte_frontend.rest.query import only
 from matte_frontend.rest.submit import admit
 
@@ -78,36 +80,15 @@ async def events(request: Request) -> Response:
     after = last if _STREAM_ID.fullmatch(last) else "0"
     if view.state in TERMINAL and not await gateway.store.events(view.id, after):
         return Response(status_code=204)
-    return sse.stream(_job_events(gateway, view, after))
+    return sse.stream(_blocks(follow(gateway, view.id, after)))
 
 
-async def _job_events(gateway: Gateway, view: JobView, after: str) -> AsyncIterator[str]:
-    """Blocks of the stream; a waiting job's position in between, when it changed."""
-    settings = gateway.settings
-    quiet, told, waiting = 0.0, (view.position, view.queue_length), view.state is JobState.QUEUED
-    if waiting:
-        yield sse.block(_position(view), event="position")
-    follow = gateway.notifier.follow(view.id, after=after, heartbeat=settings.position_seconds)
-    async with contextlib.aclosing(follow) as found:
-        async for event in found:
-            if event is not None:
-                waiting, quiet = _waits(event, before=waiting), 0.0
-                yield sse.block(event.data | {"at": event.at}, event=event.type, id_=event.id)
-                continue
-            quiet += settings.position_seconds
-            if waiting:
-                view = await gateway.view(view.id)
-                if view.state is JobState.QUEUED and told != (view.position, view.queue_length):
-                    told, quiet = (view.position, view.queue_length), 0.0
-                    yield sse.block(_position(view), event="position")
-            if quiet >= settings.heartbeat_seconds:
-                quiet = 0.0
+async def _blocks(found: AsyncGenerator[Event | Waiting | None]) -> AsyncIterator[str]:
+    async with contextlib.aclosing(found):
+        async for thing in found:
+            if thing is None:
                 yield sse.COMMENT
-
-
-def _waits(event: Event, *, before: bool) -> bool:
-    return {"queued": True, "retrying": True, "started": False, "finished": False}.get(event.type, before)
-
-
-def _position(view: JobView) -> dict[str, object]:
-    return {"position": view.position, "queue_length": view.queue_length, "eta_seconds": view.eta_seconds}
+            elif isinstance(thing, Waiting):
+                yield sse.block(dataclasses.asdict(thing), event="position")
+            else:
+                yield sse.block(thing.data | {"at": thing.at}, event=thing.type, id_=thing.id)

@@ -29,21 +29,16 @@ export class Problem extends Error {
   }
 }
 
-async function get(path, signal) {
-  let answer;
-  try {
-    answer = await fetch(path, { headers: { Accept: "application/json, image/*" }, cache: "no-store", signal });
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw Problem.unreachable();
-  }
+async function get(path, accept) {
+  const answer = await fetch(path, { headers: { Accept: accept }, cache: "no-store" }).catch(() => null);
+  if (!answer) throw Problem.unreachable();
   if (!answer.ok) throw Problem.from(answer.status, await answer.text().catch(() => ""));
   return answer;
 }
 
 async function json(path) {
   try {
-    return await (await get(path)).json();
+    return await (await get(path, "application/json")).json();
   } catch (error) {
     throw error instanceof Problem ? error : Problem.unreachable();
   }
@@ -56,7 +51,7 @@ export const eventsPath = (id) => `v1/jobs/${id}/events`;
 
 /** The result's bytes. Throws a Problem. */
 export async function result(id) {
-  const answer = await get(`v1/jobs/${id}/result`);
+  const answer = await get(`v1/jobs/${id}/result`, "image/*");
   try {
     return await answer.blob();
   } catch {

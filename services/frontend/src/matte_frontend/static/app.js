@@ -71,7 +71,7 @@ function watchSettings() {
   let reached = true;
   settings.addEventListener("change", () => stage.job?.state === "done" && stage.show(stage.job));
   settings.addEventListener("reached", ({ detail: problem }) => {
-    if (problem) notice("The service cannot be reached. Trying again…");
+    if (problem) notice(`${problem.title}. Trying again…`);
     else if (!reached) notice("");
     reached = !problem;
     if (!problem && !jobs.limits) learnLimits();

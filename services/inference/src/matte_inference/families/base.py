@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from matte_inference.pixels.guided import refine
 from matte_inference.pixels.resize import resized
-from matte_inference.pixels.types import Bytes, Floats, Pixels
+from matte_inference.pixels.types import Bytes, Floats, Pixels, bytes_of
 
 Prepared = NDArray[Any]
 Alpha = Bytes | Floats
@@ -52,13 +52,12 @@ def to_size(pixels: Pixels, alpha: Alpha, *, guided: bool) -> Bytes:
     Raises:
         Problem: internal_error, the alpha has NaN or infinity.
     """
-    soft = alpha.astype(np.float32) / 255 if alpha.dtype == np.uint8 else alpha.astype(np.float32, copy=False)
+    soft: Floats = np.multiply(alpha, 1 / 255 if alpha.dtype == np.uint8 else 1, dtype=np.float32)
     if not np.isfinite(soft).all():
         raise Problem("internal_error", "The model's output is not a number on this picture.")
     if guided:
         return refine(pixels.rgb, soft)
-    eight = np.rint(np.clip(soft, 0, 1) * 255).astype(np.uint8)
-    return resized(eight, pixels.height, pixels.width)
+    return resized(bytes_of(soft), pixels.height, pixels.width)
 
 
 def guided_wanted(parameters: dict[str, Any]) -> bool:

@@ -34,7 +34,7 @@ class _Context(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         for block in self.blocks:
             x = x + block(x)
-        return x + self.whole(x.mean(dim=(2, 3)))[:, :, None, None]
+        return x + cast(Tensor, self.whole(x.mean(dim=(2, 3))))[:, :, None, None]
 
 
 class _Up(nn.Module):

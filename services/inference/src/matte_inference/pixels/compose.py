@@ -10,7 +10,7 @@ from matte_core.contracts.options import SIZE_MEGAPIXELS, Options
 
 from matte_inference.pixels.foreground import estimate_foreground
 from matte_inference.pixels.resize import resized
-from matte_inference.pixels.types import Bytes, Floats, Pixels
+from matte_inference.pixels.types import Bytes, Floats, Pixels, bytes_of, floats
 
 #: alpha up to this (of 255) counts as empty when cropping: a network's faint haze is not the subject
 _EMPTY = 12
@@ -54,7 +54,7 @@ def _arranged(pixels: Pixels, alpha: Bytes, options: Options) -> tuple[Bytes, By
     if options.crop:
         part = crop_box(alpha, options.crop_margin)
         rgb, alpha, own = rgb[part], alpha[part], None if own is None else own[part]
-    height, width = sized(*alpha.shape, options.size)
+    height, width = sized(alpha.shape[0], alpha.shape[1], options.size)
     if (height, width) == alpha.shape:
         return rgb, alpha
     return _scaled(rgb, own, height, width), resized(alpha, height, width)
@@ -64,9 +64,11 @@ def _scaled(rgb: Bytes, own: Bytes | None, height: int, width: int) -> Bytes:
     """Scaled colours; what lies under transparent input pixels does not bleed into visible ones."""
     if own is None:
         return resized(rgb, height, width)
-    weight = own.astype(np.float32)[..., None] / 255
-    total = resized(np.ascontiguousarray(rgb * weight), height, width)
-    return _bytes(total / np.maximum(resized(weight[..., 0], height, width), 1e-3)[..., None])
+    weight = floats(own)
+    total = resized(rgb * weight[..., None], height, width)
+    share = np.maximum(resized(weight, height, width), np.float32(1e-3))
+    straight: Floats = total / (share[..., None] * np.float32(255))
+    return bytes_of(straight)
 
 
 def crop_box(alpha: Bytes, margin: str | None) -> tuple[slice, slice]:
@@ -100,17 +102,17 @@ def sized(height: int, width: int, size: str) -> tuple[int, int]:
 
 
 def _backdrop(shape: tuple[int, ...], color: str | None, picture: Pixels | None) -> Floats | None:
-    """What is behind, premultiplied RGBA, float32 0 … 255, (H, W, 4) or (4,); None for nothing."""
+    """What is behind, premultiplied RGBA, float32 0 … 1, (H, W, 4) or (4,); None for nothing."""
     if color is None and picture is None:
         return None
-    plain = _NOTHING if color is None else np.frombuffer(bytes.fromhex(color), np.uint8).astype(np.float32)
-    plain = plain * np.append(np.repeat(plain[3] / 255, 3), 1).astype(np.float32)
+    plain = _NOTHING if color is None else floats(np.frombuffer(bytes.fromhex(color), np.uint8))
+    plain = np.append(plain[:3] * plain[3], plain[3])
     if picture is None:
         return plain
     rgb, alpha = cover(picture, shape[0], shape[1])
-    weight = alpha.astype(np.float32)[..., None] / 255
-    front = np.dstack((rgb, np.full(shape, 255, np.uint8))) * weight
-    return front + plain * (1 - weight)  # type: ignore[no-any-return]
+    weight = floats(alpha)[..., None]
+    front = np.concatenate((floats(rgb), np.ones_like(weight)), axis=2) * weight
+    return front + plain * (1 - weight)
 
 
 def cover(picture: Pixels, height: int, width: int) -> tuple[Bytes, Bytes]:
@@ -129,15 +131,12 @@ def _before(back: Floats | None, rgb: Bytes, alpha: Bytes) -> Bytes:
     """The subject over its background: RGBA, or RGB where nothing shines through."""
     if back is None:
         cut = cv2.merge((*cv2.split(rgb), alpha))
-        return cv2.bitwise_and(cut, cut, mask=alpha)
-    weight = (alpha.astype(np.float32) / 255)[..., None]
-    mixed = np.broadcast_to(back[..., :3], rgb.shape) * (1 - weight) + rgb * weight
-    opacity = np.broadcast_to(back[..., 3:], weight.shape) * (1 - weight) + 255 * weight
-    if back[..., 3].min() == 255:
-        return _bytes(mixed)
-    straight = mixed * (255 / np.maximum(opacity, 1))
-    return _bytes(np.concatenate((np.where(opacity > 0, straight, 0), opacity), axis=2))
-
-
-def _bytes(values: Floats) -> Bytes:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+        clean: Bytes = cv2.bitwise_and(cut, cut, mask=alpha)
+        return clean
+    weight = floats(alpha)[..., None]
+    mixed = back[..., :3] * (1 - weight) + floats(rgb) * weight
+    if back[..., 3].min() == 1:
+        return bytes_of(mixed)
+    opacity = back[..., 3:] * (1 - weight) + weight
+    straight = mixed / np.maximum(opacity, np.float32(1 / 255))
+    return bytes_of(np.concatenate((straight, opacity), axis=2))

@@ -37,10 +37,7 @@ def decode(data: bytes, limits: Limits) -> Pixels:
     """
     picture = probe(data, limits)
     try:
-        if picture.format == "JPEG":
-            pixels = _decode_jpeg(data)
-        else:
-            pixels = _decode_other(data, picture.format)
+        pixels = _decode_jpeg(data) if picture.format == "JPEG" else _decode_other(data, picture.format)
     except Problem:
         raise
     except MemoryError as error:

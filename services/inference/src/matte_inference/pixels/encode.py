@@ -25,8 +25,10 @@ def encode(array: Bytes, format: str) -> bytes:  # noqa: A002 - the option's nam
     if format == "webp":
         return _webp(array, quality=90)
     if array.ndim == 2:
-        return cv2.imencode(".png", array)[1].tobytes()  # type: ignore[no-any-return]
-    return fpng.from_ndarray(np.ascontiguousarray(array))  # type: ignore[no-any-return]
+        coded: Bytes = cv2.imencode(".png", array)[1]
+        return coded.tobytes()
+    png: bytes = fpng.from_ndarray(np.ascontiguousarray(array))
+    return png
 
 
 def preview(array: Bytes) -> bytes:

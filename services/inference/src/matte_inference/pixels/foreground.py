@@ -5,9 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from matte_inference.pixels.types import Bytes, Floats
+from matte_inference.pixels.types import Bytes, Floats, floats
 
-#: box sizes of the two passes at 1 megapixel (the paper's 90 and 6)
+#: box sizes of the two passes, pixels, up to 1 megapixel; they grow with larger pictures
 _PASSES = (90, 6)
 
 
@@ -18,11 +18,11 @@ def estimate_foreground(rgb: Bytes, alpha: Bytes) -> Bytes:
     keep their colour exactly.
     """
     image = rgb.astype(np.float32)
-    weight = alpha.astype(np.float32) / 255
+    weight = floats(alpha)
     front, back = image, image
-    scale = max(0.2, (alpha.size / 1e6) ** 0.5)
+    scale = max(1.0, (alpha.size / 1e6) ** 0.5)
     for box in _PASSES:
-        front, back = _fused(image, front, back, weight, max(3, round(box * scale)))
+        front, back = _fused(image, front, back, weight, round(box * scale))
     kept = np.where((alpha == 255)[..., None], image, front)
     return np.clip(np.rint(kept), 0, 255).astype(np.uint8)
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from matte_inference.pixels.resize import fitted, resized
-from matte_inference.pixels.types import Bytes, Floats
+from matte_inference.pixels.types import Bytes, Floats, bytes_of, floats
 
 #: the filter's linear model is fitted at this size and applied at full size
 _FIT_SIDE = 400
@@ -50,18 +50,22 @@ def refine(rgb: Bytes, alpha: Floats, *, radius: float = 0.008, epsilon: float =
     small = fitted(height, width, side=_FIT_SIDE)
     reach = max(2, round(radius * max(small)))
     coarse = resized(alpha, *small)
-    a, b = guided_model(resized(rgb, *small).astype(np.float32) / 255, coarse, reach, epsilon)
-    full = resized(rgb, height, width).astype(np.float32) / 255
+    guide = floats(resized(rgb, *small))
+    a, b = guided_model(guide, coarse, reach, epsilon)
+    once = np.einsum("hwc,hwc->hw", a, guide) + b
+    a, b = guided_model(guide, np.clip((once - 0.1) / 0.8, 0, 1), reach, epsilon)  # again, from a better start
+    full = floats(resized(rgb, height, width))
     fine = np.einsum("hwc,hwc->hw", resized(a, height, width), full) + resized(b, height, width)
     near = resized(_edge_band(coarse, reach), height, width)
     plain = resized(coarse, height, width)
     mixed = plain + near * (np.clip(fine, 0, 1) - plain)
     sharp = np.clip((mixed - 0.06) / 0.88, 0, 1)  # the window's tails leave a haze on both sides
-    return resized(np.rint(sharp * 255).astype(np.uint8), *rgb.shape[:2])
+    return resized(bytes_of(sharp), *rgb.shape[:2])
 
 
 def _edge_band(alpha: Floats, reach: int) -> Floats:
     """1 within ``reach`` of an edge of the alpha, fading to 0 beyond."""
     edge = cv2.morphologyEx(alpha, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
     wide = cv2.dilate(edge, np.ones((2 * reach + 1,) * 2, np.uint8))
-    return np.clip(cv2.blur(wide, (reach + 1,) * 2), 0, 1)
+    band: Floats = np.clip(cv2.blur(wide, (reach + 1,) * 2), 0, 1)
+    return band

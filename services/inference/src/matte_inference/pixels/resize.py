@@ -18,7 +18,8 @@ def resized(array: Array, height: int, width: int) -> Array:
     if array.shape[:2] == (height, width):
         return array
     shrinks = height * width < array.shape[0] * array.shape[1]
-    return cv2.resize(array, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    out: Array = cv2.resize(array, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return out
 
 
 def fitted(height: int, width: int, *, side: int) -> tuple[int, int]:

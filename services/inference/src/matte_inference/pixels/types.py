@@ -11,6 +11,16 @@ Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 
+def floats(array: Bytes) -> Floats:
+    """0 … 255 as 0 … 1."""
+    return np.multiply(array, np.float32(1 / 255), dtype=np.float32)
+
+
+def bytes_of(array: Floats) -> Bytes:
+    """0 … 1 as 0 … 255, rounded; what lies outside is cut."""
+    return np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8)
+
+
 @dataclass(frozen=True, slots=True)
 class Pixels:
     """A picture as seen: sRGB, orientation applied.
@@ -24,9 +34,9 @@ class Pixels:
     @property
     def height(self) -> int:
         """Pixels from top to bottom."""
-        return self.rgb.shape[0]
+        return int(self.rgb.shape[0])
 
     @property
     def width(self) -> int:
         """Pixels from left to right."""
-        return self.rgb.shape[1]
+        return int(self.rgb.shape[1])

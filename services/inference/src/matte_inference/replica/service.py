@@ -55,7 +55,7 @@ class ReplicaService:
     async def run(self, spec: JobSpec, token: str) -> None:
         """Runs a leased job and stores its outcome: a result, a failure, or one attempt less."""
         try:
-            await self._finish(spec, await self._fetch(spec))
+            await self._process(spec)
         except Problem as problem:
             await self._store.fail(spec.id, token, problem, self._clock())
         except Exception:
@@ -70,8 +70,10 @@ class ReplicaService:
             raise Problem("result_expired", "The picture is gone: the job has ended already.")
         return [blob for blob in blobs if blob is not None]
 
-    async def _finish(self, spec: JobSpec, blobs: Sequence[bytes]) -> None:
+    async def _process(self, spec: JobSpec) -> None:
         marks = [self._clock()]
+        blobs = await self._fetch(spec)
+        marks.append(self._clock())
         opened: Opened = await self._threaded(open_picture, self._segmenter, blobs, self._limits)
         marks.append(self._clock())
         alpha = await self._forward(opened.prepared)
@@ -113,10 +115,11 @@ class ReplicaService:
 
 
 def _timings(spec: JobSpec, marks: Sequence[float]) -> Timings:
-    begun, decoded, forwarded, encoded = marks
+    begun, fetched, decoded, forwarded, encoded = marks
     return Timings(
         queued=round(max(0.0, begun - spec.created_at), 6),
-        decode=round(decoded - begun, 6),
+        fetch=round(fetched - begun, 6),
+        decode=round(decoded - fetched, 6),
         forward=round(forwarded - decoded, 6),
         encode=round(encoded - forwarded, 6),
         total=round(encoded - begun, 6),

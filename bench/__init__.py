@@ -1,0 +1,1 @@
+"""What Matte costs over the bare model, measured beside it in one run."""

@@ -1,0 +1,57 @@
+"""A lean load generator: keep-alive connections over the standard library."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+import time
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+
+class Asker:
+    """One connection that sends the same picture again and again."""
+
+    def __init__(self, url: str, path: str, picture: bytes) -> None:
+        self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=120)
+        self._path, self._picture = path, picture
+
+    def __call__(self) -> float:
+        """Seconds one request took.
+
+        Raises:
+            RuntimeError: the answer was not 200.
+        """
+        begun = time.perf_counter()
+        self._connection.request("POST", self._path, self._picture, {"Content-Type": "image/jpeg"})
+        answer = self._connection.getresponse()
+        body = answer.read()
+        if answer.status != 200:
+            raise RuntimeError(f"{answer.status}: {body[:300]!r}")
+        return time.perf_counter() - begun
+
+
+def hammer(ask: Callable[[], Callable[[], float]], *, concurrency: int, seconds: float) -> tuple[int, list[float]]:
+    """Asks from ``concurrency`` threads for so long; returns how many were answered in time, and their seconds."""
+    walls: list[float] = []
+    end = time.perf_counter() + seconds
+    errors: list[Exception] = []
+
+    def loop() -> None:
+        one = ask()
+        try:
+            while time.perf_counter() < end:
+                took = one()
+                if time.perf_counter() <= end:
+                    walls.append(took)
+        except (OSError, RuntimeError, http.client.HTTPException) as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=loop) for _ in range(concurrency)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    return len(walls), walls

@@ -1,0 +1,133 @@
+"""The same on a GPU: a bare batched loop beside Matte. Needs CUDA; ``python -m bench.gpu`` runs it alone."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from matte_core.contracts.catalog import VersionConfig
+
+from bench.client import Asker, hammer
+from bench.report import Accelerated
+
+BATCH = 16
+SLOTS = 48
+SECONDS = 20.0
+CONFIG = """
+default_model: {model}
+versions:
+- model: {model}
+  version: {version}
+  family: {family}
+  source: {source}
+  weight: 100
+  slots: {slots}
+  num_gpus: {num_gpus}
+  max_batch_size: {batch}
+  batch_wait_seconds: 0.005
+  parameters: {parameters}
+"""
+
+
+def available() -> bool:
+    """Whether torch sees a GPU."""
+    if importlib.util.find_spec("torch") is None:
+        return False
+    import torch  # noqa: PLC0415
+
+    return bool(torch.cuda.is_available())
+
+
+def segformer_b2(folder: Path) -> VersionConfig:
+    """SegFormer-B2 with random weights (27 M parameters), two labels, 512² input."""
+    from transformers import SegformerConfig, SegformerForSemanticSegmentation  # noqa: PLC0415
+
+    config = SegformerConfig(
+        depths=[3, 4, 6, 3], hidden_sizes=[64, 128, 320, 512], decoder_hidden_size=768, num_labels=2
+    )
+    SegformerForSemanticSegmentation(config).save_pretrained(folder)
+    return VersionConfig(
+        model="segformer", version="1.0.0", family="transformers", source=str(folder), parameters={"foreground": [1]},
+        num_gpus=1, max_batch_size=BATCH,
+    )  # fmt: skip
+
+
+def bare(config: VersionConfig) -> tuple[str, float]:
+    """Device, and pictures per second of a batched loop that decodes and encodes in threads."""
+    from matte_inference.families.registry import load  # noqa: PLC0415
+    from matte_inference.replica.stages import open_picture, render, warm  # noqa: PLC0415
+
+    from bench.job import LIMITS, OPTIONS, photo  # noqa: PLC0415 - imports torch
+
+    model, picture = load(config), photo()
+    warm(model)
+    done, end = 0, 0.0
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+
+        def opened() -> list[object]:
+            return [pool.submit(open_picture, model, [picture], LIMITS) for _ in range(BATCH)]
+
+        coming, leaving = opened(), []
+        for round_ in range(10**9):
+            batch = [future.result() for future in coming]  # type: ignore[attr-defined]
+            coming = opened()
+            alphas = model.forward([item.prepared for item in batch])
+            [future.result() for future in leaving]
+            leaving = [pool.submit(render, model, o, a, OPTIONS) for o, a in zip(batch, alphas, strict=True)]
+            if round_ == 2:  # the first batches warm the device
+                end, done = time.perf_counter() + SECONDS, 0
+            elif round_ > 2:
+                done += BATCH
+                if time.perf_counter() >= end:
+                    break
+        for future in (*coming, *leaving):
+            future.result()  # type: ignore[attr-defined]
+    return model.device, done / SECONDS
+
+
+def through_matte(config: VersionConfig) -> float:
+    """Pictures per second through gateway, queue, router and one replica."""
+    from stack import running  # noqa: PLC0415
+
+    from bench.job import photo  # noqa: PLC0415
+
+    text = CONFIG.format(
+        model=config.model, version=config.version, family=config.family, source=config.source, slots=SLOTS,
+        num_gpus=config.num_gpus, batch=BATCH, parameters=config.parameters or "{}",
+    )  # fmt: skip
+    picture = photo()
+    with tempfile.TemporaryDirectory() as folder, running(Path(folder), config=text, gateways=2) as stack:
+        urls = list(stack.gateways)
+        turns = iter(range(10**9))
+
+        def ask() -> Asker:
+            return Asker(urls[next(turns) % len(urls)], f"/models/{config.model}/predict", picture)
+
+        hammer(ask, concurrency=SLOTS, seconds=5)
+        done, _ = hammer(ask, concurrency=SLOTS + BATCH, seconds=SECONDS)
+    return done / SECONDS
+
+
+def measure(num_gpus: float = 1.0) -> list[Accelerated]:
+    """The U-Net and a SegFormer of B2's size."""
+    from bench.job import unet  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory() as folder:
+        models = [unet(), segformer_b2(Path(folder))]
+        found = []
+        for model in models:
+            config = model.model_copy(update={"num_gpus": num_gpus, "max_batch_size": BATCH})
+            device, rate = bare(config)
+            found.append(Accelerated(f"{config.model} {config.version}", device, BATCH, rate, through_matte(config)))
+    return found
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+    for figure in measure(1.0 if available() else 0.0):
+        sys.stdout.write(f"{figure}\n")

@@ -1,0 +1,78 @@
+"""The job that everything is measured with: a 1024² JPEG in, the 256² U-Net on one thread, a PNG out."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+import cv2
+from matte_core.contracts.catalog import VersionConfig
+from matte_core.contracts.limits import Limits
+from matte_core.contracts.options import Options
+from matte_inference.config import built_in
+from matte_inference.families.base import Segmenter
+from matte_inference.families.registry import load
+from matte_inference.replica.stages import open_picture, render, warm
+from skimage import data
+
+LIMITS = Limits()
+OPTIONS = Options()
+
+
+def photo(side: int = 1024) -> bytes:
+    """A real photograph as a square JPEG."""
+    resized = cv2.resize(data.astronaut(), (side, side), interpolation=cv2.INTER_CUBIC)
+    encoded = cv2.imencode(".jpg", cv2.cvtColor(resized, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
+    return bytes(encoded.tobytes())
+
+
+def unet() -> VersionConfig:
+    """The repository's U-Net, version 2.0.0, one thread."""
+    config = next(v for v in built_in().versions if (v.model, v.version) == ("unet", "2.0.0"))
+    return VersionConfig(**config.model_dump(exclude={"weight"}))
+
+
+def segmenter() -> Segmenter:
+    """Loaded as a replica loads it."""
+    cv2.setNumThreads(1)
+    loaded = load(unet())
+    warm(loaded)
+    return loaded
+
+
+def run(model: Segmenter, picture: bytes) -> bytes:
+    """The whole job in this process."""
+    opened = open_picture(model, [picture], LIMITS)
+    alpha = model.forward([opened.prepared])[0]
+    return render(model, opened, alpha, OPTIONS).files["result"][0]
+
+
+def timed(model: Segmenter, picture: bytes, n: int) -> tuple[list[float], float]:
+    """Wall seconds of each of ``n`` jobs, and CPU seconds of one."""
+    walls, cpu = [], time.process_time()
+    for _ in range(n):
+        begun = time.perf_counter()
+        run(model, picture)
+        walls.append(time.perf_counter() - begun)
+    return walls, (time.process_time() - cpu) / n
+
+
+def worker(pipe: Connection) -> None:
+    """A process that runs jobs for as many seconds as it is told; answers how many it did."""
+    model, picture = segmenter(), photo()
+    pipe.send(os.getpid())
+    while (seconds := pipe.recv()) is not None:
+        done, end = 0, time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            run(model, picture)
+            done += 1
+        pipe.send(done)
+
+
+def percentile(values: Sequence[float], q: float) -> float:
+    """The q-th (0 … 1) of the sorted values."""
+    ranked: list[Any] = sorted(values)
+    return float(ranked[min(len(ranked) - 1, int(q * len(ranked)))])

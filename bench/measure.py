@@ -1,0 +1,186 @@
+"""Each figure, beside the bare loop and in turns with it, so that a noisy machine is noisy for all."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing as mp
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+from matte_core.contracts.job import JobSpec, Picture
+from matte_jobs.embedded import EmbeddedRedis
+from matte_jobs.settings import StoreSettings
+from matte_jobs.store import JobStore
+from stack import Stack, free_port
+
+from bench.client import Asker, hammer
+from bench.job import percentile, photo, segmenter, timed, worker
+
+ROUNDS = 6
+JOBS_PER_ROUND = 25
+SECONDS_PER_ROUND = 8.0
+CONCURRENCY = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a way of serving costs over the bare job. Seconds, and CPU seconds per request."""
+
+    name: str
+    added_p50: float
+    added_cpu: float
+    share: float
+    throughput: float
+
+
+def cpu_seconds(processes: Sequence[psutil.Process]) -> float:
+    """CPU used so far, user and system."""
+    total = 0.0
+    for process in processes:
+        try:
+            times = process.cpu_times()
+            total += times.user + times.system
+        except psutil.Error:
+            continue
+    return total
+
+
+def idle(processes: Sequence[psutil.Process], seconds: float = 20.0) -> float:
+    """CPU seconds per second while nothing is asked."""
+    before = cpu_seconds(processes)
+    time.sleep(seconds)
+    return (cpu_seconds(processes) - before) / seconds
+
+
+def one_at_a_time(
+    ways: dict[str, tuple[str, str, Sequence[psutil.Process]]],
+) -> tuple[float, float, dict[str, tuple[float, float]]]:
+    """Bare p50 and CPU per job; and per way the added p50 and the CPU outside the job per request, in turns."""
+    model, picture = segmenter(), photo()
+    bare_walls: list[float] = []
+    bare_cpu: list[float] = []
+    added: dict[str, list[float]] = {name: [] for name in ways}
+    cpu: dict[str, list[float]] = {name: [] for name in ways}
+    resting = {name: idle(processes) for name, (_, _, processes) in ways.items()}
+    for name, (url, path, _) in ways.items():
+        warm_up = Asker(url, path, picture)
+        [warm_up() for _ in range(10)]
+    for _ in range(ROUNDS):
+        walls, job_cpu = timed(model, picture, JOBS_PER_ROUND)
+        bare_walls += walls
+        bare_cpu.append(job_cpu)
+        base = statistics.median(walls)
+        for name, (url, path, processes) in ways.items():
+            ask = Asker(url, path, picture)
+            before, begun = cpu_seconds(processes), time.perf_counter()
+            took = [ask() for _ in range(JOBS_PER_ROUND)]
+            rest = resting[name] * (time.perf_counter() - begun)
+            added[name].append(statistics.median(took) - base)
+            cpu[name].append((cpu_seconds(processes) - before - rest) / JOBS_PER_ROUND - job_cpu)
+    costs = {name: (statistics.median(added[name]), statistics.median(cpu[name])) for name in ways}
+    return statistics.median(bare_walls), statistics.median(bare_cpu), costs
+
+
+def both_cores(ways: dict[str, tuple[str, str]]) -> tuple[float, dict[str, float]]:
+    """Jobs per second of two bare processes on two cores; and of each way at concurrency 8, in turns."""
+    context = mp.get_context("spawn")
+    pairs = [context.Pipe() for _ in range(2)]
+    workers = [context.Process(target=worker, args=(theirs,), daemon=True) for _, theirs in pairs]
+    for process in workers:
+        process.start()
+    pipes = [ours for ours, _ in pairs]
+    for pipe in pipes:
+        pipe.recv()
+    picture = photo()
+    bare: list[float] = []
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(ROUNDS):
+        for pipe in pipes:
+            pipe.send(SECONDS_PER_ROUND)
+        bare.append(sum(pipe.recv() for pipe in pipes) / SECONDS_PER_ROUND)
+        for name, (url, path) in ways.items():
+            ask: Callable[[], Asker] = lambda url=url, path=path: Asker(url, path, picture)  # type: ignore[misc] # noqa: E731
+            done, _ = hammer(ask, concurrency=CONCURRENCY, seconds=SECONDS_PER_ROUND)
+            rates[name].append(done / SECONDS_PER_ROUND)
+    for pipe in pipes:
+        pipe.send(None)
+    for process in workers:
+        process.join(10)
+    return statistics.median(bare), {name: statistics.median(found) for name, found in rates.items()}
+
+
+def peer() -> tuple[str, subprocess.Popen[bytes]]:
+    """FastAPI with the same job, and its address."""
+    port = free_port()
+    process = subprocess.Popen([sys.executable, "-m", "bench.peer", str(port)])
+    url = f"http://127.0.0.1:{port}"
+    for _ in range(600):
+        try:
+            httpx.get(url)
+            return url, process
+        except httpx.HTTPError:
+            time.sleep(0.1)
+    raise RuntimeError("the FastAPI peer did not start")
+
+
+def memory(processes: Sequence[psutil.Process]) -> float:
+    """Bytes that would be free without these processes (PSS)."""
+    return float(sum(process.memory_full_info().pss for process in processes))
+
+
+def parts(stack: Stack) -> dict[str, list[psutil.Process]]:
+    """The stack's processes by what they are."""
+    assert stack.inference is not None
+    assert stack.redis.process is not None
+    replicas = stack.serve_processes("ModelVersion")
+    router = stack.serve_processes("Router")
+    everything = stack.processes()
+    gateways = [psutil.Process(process.pid) for process in stack.gateways.values()]
+    redis = [psutil.Process(stack.redis.process.pid)]
+    named = {process.pid for process in (*replicas, *router, *gateways, *redis)}
+    return {
+        "one gateway": gateways[:1],
+        "one replica": replicas[:1],
+        "router": router,
+        "Redis": redis,
+        "Ray itself": [process for process in everything if process.pid not in named],
+    }
+
+
+async def deep_queue(n: int = 100_000, samples: int = 3000) -> tuple[float, float, float]:
+    """Admit + position with ``n`` jobs queued, from 50 tenants: p50, p99 and the largest, in seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        redis = EmbeddedRedis(Path(folder))
+        redis.start()
+        store = JobStore.open(StoreSettings(redis_url=redis.url, max_queue_length=n + samples + 1))
+        try:
+            for begin in range(0, n, 200):
+                await asyncio.gather(*(_admit(store, i) for i in range(begin, begin + 200)))
+            walls = []
+            for i in range(n, n + samples):
+                begun = time.perf_counter()
+                admitted = await _admit(store, i)
+                walls.append(time.perf_counter() - begun)
+                if admitted.queue_length != i + 1:
+                    raise RuntimeError(f"queue length {admitted.queue_length} after {i + 1} jobs")
+            return percentile(walls, 0.5), percentile(walls, 0.99), max(walls)
+        finally:
+            await store.close()
+            redis.stop()
+
+
+async def _admit(store: JobStore, i: int):  # type: ignore[no-untyped-def]
+    image = store.blobs.ref(f"j{i}", "image", 1000, "image/jpeg")
+    spec = JobSpec(
+        id=f"j{i}", model="m", tenant=f"tenant{i % 50}", priority=3 + i % 3, image=image,
+        picture=Picture(format="JPEG", width=1024, height=1024), created_at=0, expires_at=1e9,
+    )  # fmt: skip
+    return await store.admit(spec, {image.key: b"x" * 1000}, 1.0)

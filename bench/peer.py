@@ -1,0 +1,24 @@
+"""The plainest peer: FastAPI with the same job in a thread pool and no queue. ``python -m bench.peer PORT``."""
+
+from __future__ import annotations
+
+import sys
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from bench.job import run, segmenter
+
+app = FastAPI()
+MODEL = segmenter()
+
+
+@app.post("/predict")
+async def predict(request: Request) -> Response:
+    body = await request.body()
+    return Response(await run_in_threadpool(run, MODEL, body), media_type="image/png")
+
+
+if __name__ == "__main__":
+    uvicorn.run(app, port=int(sys.argv[1]), log_level="warning", access_log=False)

@@ -1,0 +1,1 @@
+"""The operator: Pools and Models become RayServices. It watches, asks a pure ``decide``, and applies what it says."""

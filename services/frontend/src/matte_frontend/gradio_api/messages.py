@@ -1,0 +1,111 @@
+"""Gradio's queue messages (protocol ``sse_v3``), derived from a job's own events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from matte_core.contracts.job import Event, Result
+from matte_core.errors import CODES, Problem
+
+from matte_frontend import problems
+from matte_frontend.answers import extension
+from matte_frontend.following import Waiting
+
+Message = dict[str, Any]
+HEARTBEAT: Message = {"msg": "heartbeat"}
+CLOSE: Message = {"msg": "close_stream"}
+
+
+class Translator:
+    """Messages of one call for one reader, who gets intermediate values as a first one and changes to it.
+
+    Args:
+        call_id: the job's id; Gradio calls it the event's.
+        root: the public address that ends in ``/gradio_api``, for links to files.
+    """
+
+    def __init__(self, call_id: str, root: str) -> None:
+        self._id = call_id
+        self._root = root
+        self._generated = False
+        self._began = 0.0
+
+    def of(self, thing: Event | Waiting | None) -> list[Message]:
+        """What to send for one thing that happened."""
+        if thing is None:
+            return []
+        if isinstance(thing, Waiting):
+            return [self._estimation(thing.position, thing.queue_length, thing.eta_seconds)]
+        make = getattr(self, f"_{thing.type}", None)
+        return [make(thing)] if make else []
+
+    def refused(self, document: dict[str, Any]) -> Message:
+        """The end of a call that was never a job."""
+        return self._failed(Problem.from_document(document))
+
+    def _queued(self, event: Event) -> Message:
+        return self._estimation(event.data["position"], event.data["queue_length"], None)
+
+    def _started(self, event: Event) -> Message:
+        self._began = event.at
+        return self._message("process_starts", eta=None)
+
+    def _progress(self, event: Event) -> Message:
+        unit = {
+            "index": None, "length": None, "unit": None, "progress": event.data.get("fraction"),
+            "desc": event.data.get("stage"),
+        }  # fmt: skip
+        return self._message("progress", progress_data=[unit])
+
+    def _retrying(self, _event: Event) -> Message:
+        text = "The process that ran the job is gone; it runs again."
+        return self._message("log", log=text, level="info", title="Retrying", duration=10, visible=True)
+
+    def _preview(self, event: Event) -> Message:
+        kind = str(event.data.get("content_type", "image/webp"))
+        value: Any = file_data(self._root, f"jobs/{self._id}/preview.{extension(kind)}", kind)
+        if self._generated:
+            value = [["replace", [], value]]
+        self._generated = True
+        output = self._output([value], event) | {"is_generating": True}
+        return self._message("process_generating", success=True, output=output)
+
+    def _finished(self, event: Event) -> Message:
+        problem = problems.of_event(self._id, event)
+        if problem is not None:
+            return self._failed(problem)
+        kind = Result.model_validate(event.data["result"]).files["result"]
+        path = f"jobs/{self._id}/result.{extension(kind.content_type)}"
+        value = file_data(self._root, path, kind.content_type, kind.size)
+        return self._message("process_completed", success=True, output=self._output([value], event))
+
+    def _failed(self, problem: Problem) -> Message:
+        title = CODES[problem.code].title
+        output = {"error": f"{title}: {problem.detail}", "title": title}
+        return self._message("process_completed", success=False, title=title, output=output)
+
+    def _estimation(self, rank: int, size: int, eta: float | None) -> Message:
+        return self._message("estimation", rank=rank, queue_size=size, rank_eta=eta)
+
+    def _output(self, data: list[Any], event: Event) -> Message:
+        seconds = event.at - self._began if self._began else 0.0
+        return {
+            "data": data, "is_generating": False, "duration": seconds, "average_duration": seconds,
+            "render_config": None, "changed_state_ids": [],
+        }  # fmt: skip
+
+    def _message(self, kind: str, **fields: Any) -> Message:
+        return {"msg": kind, "event_id": self._id, **fields}
+
+
+def file_data(root: str, path: str, kind: str, size: int | None = None) -> Message:
+    """A ``FileData`` that both clients can fetch from any gateway."""
+    return {
+        "path": path, "url": f"{root}/file={path}", "size": size, "orig_name": path.rpartition("/")[2],
+        "mime_type": kind, "is_stream": False, "meta": {"_type": "gradio.FileData"},
+    }  # fmt: skip
+
+
+def ended(message: Message) -> bool:
+    """Whether it is the last one of its call."""
+    return bool(message["msg"] == "process_completed")

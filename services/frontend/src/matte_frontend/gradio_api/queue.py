@@ -1,0 +1,166 @@
+"""Gradio's queue on durable jobs: ``/queue/join``, ``/queue/data``, ``/cancel`` and ``/call/…``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from gradio.route_utils import get_root_url
+from matte_core.errors import Problem
+from matte_jobs.sessions import Call
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from matte_frontend import sse
+from matte_frontend.admission import sound, to_job
+from matte_frontend.body import Inputs, read_bounded
+from matte_frontend.following import follow
+from matte_frontend.gateway import Gateway, gateway_of
+from matte_frontend.gradio_api.endpoints import ENDPOINTS, Endpoint
+from matte_frontend.gradio_api.files import own_path, read_path
+from matte_frontend.gradio_api.messages import Translator, ended
+from matte_frontend.gradio_api.reader import Reader
+
+_MAX_BODY = 1_000_000
+_SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def file_root(request: Request, route: str) -> str:
+    """The public address that ends in ``/gradio_api``."""
+    root = get_root_url(request, f"/gradio_api{route}", request.scope.get("root_path", ""))
+    return f"{root}/gradio_api"
+
+
+async def join(request: Request) -> Response:
+    """``POST /gradio_api/queue/join``.
+
+    A call that is refused gets an id too, and its problem as its end: both clients show only what comes on the
+    event stream as it is. (Python's reads the ``detail`` of a 422 as a list of fields.)
+    """
+    gateway, body = gateway_of(request), await _json(request)
+    session, endpoint = _session(body.get("session_hash")), _by_index(request, body.get("fn_index"))
+    try:
+        image, parameters = endpoint.bind(_data(body))
+        call = Call(await _submit(gateway, request, image, parameters), endpoint.name)
+    except Problem as problem:
+        if problem.status >= 500:
+            raise
+        call = Call(gateway.new_id(), endpoint.name, problem.document())
+    await gateway.sessions.add(session, call, gateway.clock())
+    return JSONResponse({"event_id": call.id})
+
+
+async def data(request: Request) -> Response:
+    """``GET /gradio_api/queue/data``: messages of all the session's calls."""
+    session = _session(request.query_params.get("session_hash"))
+    return sse.stream(_data_lines(Reader(gateway_of(request), session, file_root(request, "/queue/data"))))
+
+
+async def _data_lines(reader: Reader) -> AsyncIterator[str]:
+    async with contextlib.aclosing(reader.messages()) as messages:
+        async for message in messages:
+            yield sse.block(message)  # `data:` only: the clients know neither ids nor comments here
+
+
+async def cancel(request: Request) -> Response:
+    """``POST /gradio_api/cancel``: one of the session's own calls."""
+    gateway, body = gateway_of(request), await _json(request)
+    call_id = str(body.get("event_id"))
+    call = await gateway.sessions.get(_session(body.get("session_hash")), call_id)
+    if call is None:
+        raise Problem("job_not_found", "The session has no such call, or it has ended.")
+    if call.error is None:
+        await gateway.store.cancel(call.id, gateway.clock())
+    return JSONResponse({"success": True})
+
+
+async def call_by_position(request: Request) -> Response:
+    """``POST /gradio_api/call/{api}``: values in a list ``data``; the answer's ``event_id`` is asked for next."""
+    endpoint, body = _by_name(request), await _json(request)
+    return await _called(request, *endpoint.bind(_data(body)))
+
+
+async def call_by_name(request: Request) -> Response:
+    """``POST /gradio_api/call/v2/{api}``: values by name."""
+    endpoint, body = _by_name(request), await _json(request)
+    return await _called(request, *endpoint.bind_named(body))
+
+
+async def _called(request: Request, image: object, parameters: dict[str, object]) -> Response:
+    return JSONResponse({"event_id": await _submit(gateway_of(request), request, image, parameters)})
+
+
+async def call_events(request: Request) -> Response:
+    """``GET /gradio_api/call/{api}/{event_id}``: ``generating``, then ``complete`` or ``error``."""
+    _by_name(request)
+    gateway, call_id = gateway_of(request), request.path_params["event_id"]
+    await gateway.store.spec(call_id)
+    translator = Translator(call_id, file_root(request, f"/call/{request.path_params['api']}/{call_id}"))
+    return sse.stream(_call_lines(gateway, call_id, translator))
+
+
+_NAMES = {("process_generating", True): "generating", ("process_completed", True): "complete"}
+
+
+async def _call_lines(gateway: Gateway, call_id: str, translator: Translator) -> AsyncIterator[str]:
+    async with contextlib.aclosing(follow(gateway, call_id)) as found:
+        async for thing in found:
+            if thing is None:
+                yield sse.block(None, event="heartbeat")
+            for message in translator.of(thing):
+                if "output" not in message:
+                    continue
+                good = message["success"]
+                yield sse.block(
+                    message["output"]["data"] if good else message["output"],
+                    event=_NAMES.get((message["msg"], good), "error"),
+                )
+                if ended(message):
+                    return
+
+
+async def _submit(gateway: Gateway, request: Request, image: object, parameters: dict[str, object]) -> str:
+    picture, _ = await read_path(gateway, own_path(image, host=request.headers.get("host", "")))
+    asked = await sound(gateway, Inputs(picture, None, parameters), model=None, major=None)
+    spec, blobs = to_job(gateway, asked, traceparent=request.scope["matte"]["traceparent"], preview=True)
+    return (await gateway.store.admit(spec, blobs, gateway.clock())).id
+
+
+async def _json(request: Request) -> dict[str, Any]:
+    try:
+        body = json.loads(await read_bounded(request, _MAX_BODY))
+    except (ValueError, RecursionError) as error:
+        raise Problem("malformed_request", f"The body is not JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise Problem("malformed_request", "The JSON body must be an object.")
+    return body
+
+
+def _session(value: object) -> str:
+    if not isinstance(value, str) or not _SESSION.fullmatch(value):
+        raise Problem("malformed_request", "session_hash is missing or odd.")
+    return value
+
+
+def _data(body: dict[str, Any]) -> Sequence[object]:
+    values = body.get("data")
+    if not isinstance(values, list):
+        raise Problem("malformed_request", "data must be a list.")
+    return values
+
+
+def _by_index(request: Request, index: object) -> Endpoint:
+    names: list[str] = request.app.state.gradio_endpoints
+    if not isinstance(index, int) or not 0 <= index < len(names):
+        raise Problem("not_found", f"There is no function {index}.")
+    return ENDPOINTS[names[index]]
+
+
+def _by_name(request: Request) -> Endpoint:
+    name = request.path_params["api"]
+    if name not in ENDPOINTS:
+        raise Problem("not_found", f"There is no endpoint {name!r}. There is: {', '.join(ENDPOINTS)}.")
+    return ENDPOINTS[name]

@@ -1,0 +1,112 @@
+"""Inference on a real Ray Serve: weights move in place, a bad table is refused, pins and retries hold."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import cv2
+import httpx
+import numpy as np
+import pytest
+from skimage import data
+
+from stack import Stack, running
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
+
+CONFIG = """
+default_model: grabcut
+versions:
+- {{model: grabcut, version: 1.0.0, family: grabcut, weight: {one}}}
+- {{model: grabcut, version: 2.0.0, family: grabcut, weight: {two}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with running(tmp_path_factory.mktemp("serve"), config=CONFIG.format(one=100, two=0)) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def photo() -> bytes:
+    small = cv2.resize(data.astronaut(), (200, 200), interpolation=cv2.INTER_AREA)
+    return bytes(cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))[1].tobytes())
+
+
+def cut(stack: Stack, photo: bytes, path: str = "/models/grabcut/predict") -> httpx.Response:
+    return httpx.post(stack.url + path, content=photo, headers={"Content-Type": "image/jpeg"}, timeout=60)
+
+
+def versions(stack: Stack, photo: bytes, n: int) -> Counter[str]:
+    return Counter(cut(stack, photo).headers["X-Model-Version"] for _ in range(n))
+
+
+def weights(stack: Stack) -> dict[str, int]:
+    model = httpx.get(f"{stack.url}/models").json()["models"][0]
+    return {version["version"]: version["weight"] for version in model["versions"]}
+
+
+def reload(stack: Stack, text: str) -> None:
+    (stack.folder / "matte.yaml").write_text(text)
+    assert stack.inference is not None
+    stack.inference.send_signal(signal.SIGHUP)
+
+
+def eventually(check: Callable[[], bool], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_a_cut_out_has_the_pictures_size_and_a_subject(stack: Stack, photo: bytes) -> None:
+    answer = cut(stack, photo)
+    assert answer.status_code == 200, answer.text
+    array = cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert array.shape == (200, 200, 4)
+    assert 0.1 < (array[..., 3] > 128).mean() < 0.9
+    assert answer.headers["X-Model-Digest"].startswith("sha256:")
+
+
+def test_pins_go_where_they_say(stack: Stack, photo: bytes) -> None:
+    assert cut(stack, photo, "/v1/predict").headers["X-Model-Version"] == "1.0.0"
+    assert cut(stack, photo, "/v2/predict").headers["X-Model-Version"] == "2.0.0"
+    assert cut(stack, photo, "/models/grabcut/predict?version=2").headers["X-Model-Version"] == "2.0.0"
+    assert cut(stack, photo, "/v3/predict").json()["code"] == "version_not_found"
+
+
+def test_weights_move_without_a_restart_and_a_bad_table_is_refused(stack: Stack, photo: bytes) -> None:
+    before = [process.pid for name in ("Router", "ModelVersion") for process in stack.serve_processes(name)]
+    assert versions(stack, photo, 6) == {"1.0.0": 6}
+    reload(stack, CONFIG.format(one=0, two=100))
+    eventually(lambda: weights(stack) == {"1.0.0": 0, "2.0.0": 100})
+    assert versions(stack, photo, 6) == {"2.0.0": 6}
+
+    reload(stack, CONFIG.format(one=10, two=40))
+    unknown = CONFIG.format(one=0, two=0) + "- {model: grabcut, version: 9.0.0, family: grabcut, weight: 100}\n"
+    reload(stack, unknown)
+    log = stack.folder / "inference.log"
+    eventually(lambda: "weights of grabcut" in log.read_text() or "weights sum to 50" in log.read_text())
+    eventually(lambda: log.read_text().count("was read again") >= 2)
+    time.sleep(2)
+    assert weights(stack) == {"1.0.0": 0, "2.0.0": 100}
+    assert versions(stack, photo, 4) == {"2.0.0": 4}
+    after = [process.pid for name in ("Router", "ModelVersion") for process in stack.serve_processes(name)]
+    assert after == before
+
+    reload(stack, CONFIG.format(one=50, two=50))
+    eventually(lambda: weights(stack) == {"1.0.0": 50, "2.0.0": 50})
+    assert set(versions(stack, photo, 24)) == {"1.0.0", "2.0.0"}
+
+
+def test_a_picture_that_breaks_in_the_decoder_hurts_nobody_else(stack: Stack, photo: bytes) -> None:
+    import corpus
+
+    case = next(case for case in corpus.CASES if case.expect == "ok" and case.decode == "picture_corrupt")
+    bad = httpx.post(f"{stack.url}/v1/predict", content=case.data, timeout=60)
+    assert (bad.status_code, bad.json()["code"]) == (422, "picture_corrupt")
+    assert cut(stack, photo).status_code == 200

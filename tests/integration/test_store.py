@@ -1,0 +1,186 @@
+"""The store beside a real Redis: idempotency, events from any point, large blobs, limits."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import redis.exceptions
+from matte_core.contracts.job import JobState
+from matte_core.errors import Problem
+from matte_jobs.embedded import EmbeddedRedis
+from matte_jobs.notify import Notifier
+from matte_jobs.settings import StoreSettings
+from matte_jobs.store import JobStore
+
+from jobs import MODEL, PICTURE, admit, finish, make_spec
+from stack import free_port
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
+
+
+async def lease_one(store: JobStore, now: float = 0.0) -> str:
+    taken = await store.lease(MODEL, holder="t", now=now, until=now + 10, n=1, undecided=True, versions={})
+    return taken[0].id
+
+
+async def test_the_same_idempotency_key_is_the_same_job(store: JobStore) -> None:
+    first = await admit(store, "a", idempotency_key="k", fingerprint="one")
+    again = await admit(store, "b", idempotency_key="k", fingerprint="one")
+    assert (again.id, again.existing) == (first.id, True)
+    with pytest.raises(Problem, match="idempotency_key_reused"):
+        await admit(store, "c", idempotency_key="k", fingerprint="other")
+    other = await admit(store, "d", idempotency_key="k", fingerprint="other", tenant="somebody else")
+    assert not other.existing
+
+
+async def test_a_full_queue_refuses_and_says_when_to_come_back(redis_server: EmbeddedRedis) -> None:
+    settings = StoreSettings(redis_url=redis_server.url, redis_prefix="full:", max_queue_length=2)
+    store = JobStore.open(settings)
+    await admit(store, "a")
+    await admit(store, "b")
+    with pytest.raises(Problem) as refused:
+        await admit(store, "c")
+    assert (refused.value.code, refused.value.status) == ("queue_full", 429)
+    assert refused.value.retry_after
+    await store.close()
+
+
+async def test_a_store_without_memory_is_a_503_and_nothing_half_stored(tmp_path: Path) -> None:
+    server = EmbeddedRedis(tmp_path, max_memory_bytes=3_000_000)
+    server.start()
+    store = JobStore.open(StoreSettings(redis_url=server.url))
+    spec = make_spec(store, "big")
+    try:
+        with pytest.raises(redis.exceptions.OutOfMemoryError):
+            for i in range(100):
+                await store.redis.set(f"ballast{i}", b"x" * 100_000)
+        with pytest.raises(Problem) as refused:
+            await store.admit(spec, {spec.image.key: PICTURE}, 0.0)
+        assert (refused.value.code, refused.value.status) == ("storage_full", 503)
+        with pytest.raises(Problem, match="job_not_found"):
+            await store.view("big", 0.0)
+    finally:
+        await store.close()
+        server.stop()
+
+
+async def test_events_can_be_read_from_any_point_by_any_process(store: JobStore, store_settings: StoreSettings) -> None:
+    elsewhere = JobStore.open(store_settings)
+    notifier = Notifier(elsewhere, "there")
+    await notifier.start()
+    await admit(store, "a")
+
+    async def follow(after: str) -> list[str]:
+        return [event.type async for event in notifier.follow("a", after=after) if event is not None]
+
+    whole = asyncio.create_task(follow("0"))
+    await asyncio.sleep(0.1)
+    await lease_one(store)
+    lease_token = (await store.redis.hget(f"{store.prefix}job:a", "token")).decode()  # type: ignore[union-attr]
+    await store.start("a", lease_token, "1.0.0", 1.0)
+    half = (await store.events("a"))[0].id
+    rest = asyncio.create_task(follow(half))
+    await asyncio.sleep(0.1)
+    await finish(store, "a", now=2.0)
+    assert await asyncio.wait_for(whole, 5) == ["queued", "started", "finished"]
+    assert await asyncio.wait_for(rest, 5) == ["started", "finished"]
+    assert await asyncio.wait_for(follow("0"), 5) == ["queued", "started", "finished"]
+    await notifier.close()
+    await elsewhere.close()
+
+
+async def test_followers_ride_over_a_restart_of_redis(tmp_path: Path) -> None:
+    server = EmbeddedRedis(tmp_path)
+    server.start()
+    store = JobStore.open(StoreSettings(redis_url=server.url))
+    notifier = Notifier(store, "g")
+    await notifier.start()
+    try:
+        await admit(store, "a", origin="g")
+        async with notifier.watching("a") as watch:
+            waiting = asyncio.create_task(watch.finished(30))
+            await lease_one(store)
+            assert server.process is not None
+            server.process.kill()
+            server.process.wait()
+            await asyncio.to_thread(server.start)
+            assert await finish(store, "a", now=1.0)
+            event = await waiting
+        assert event is not None
+        assert event.data["state"] == JobState.SUCCEEDED
+    finally:
+        await notifier.close()
+        await store.close()
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """A real HTTP S3 endpoint with a bucket; its address is in the environment as obstore reads it."""
+    port = free_port()
+    process = subprocess.Popen([sys.executable, "-m", "moto.server", "-p", str(port)], stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    for _ in range(100):
+        try:
+            httpx.put(f"{url}/blobs")
+            break
+        except httpx.HTTPError:
+            time.sleep(0.1)
+    yield url
+    process.terminate()
+    process.wait()
+
+
+@pytest.mark.parametrize("kind", ["file", "s3"])
+async def test_large_blobs_go_to_the_object_store(
+    kind: str, redis_server: EmbeddedRedis, tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", os.environ | {
+        "AWS_ENDPOINT": s3, "AWS_ALLOW_HTTP": "true", "AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s",
+        "AWS_REGION": "us-east-1",
+    })  # fmt: skip
+    for name in ("AWS_ENDPOINT", "AWS_ALLOW_HTTP", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
+        os.putenv(name, os.environ[name])
+    url = f"file://{tmp_path}/blobs" if kind == "file" else "s3://blobs/jobs"
+    store = JobStore.open(
+        StoreSettings(redis_url=redis_server.url, redis_prefix=f"{kind}:", blob_url=url, blob_inline_max_bytes=1000)
+    )
+    big = b"p" * 5000
+    image = store.blobs.ref("a", "image", len(big), "image/png")
+    assert image.store == "object"
+    await store.admit(make_spec(store, "a").model_copy(update={"image": image}), {image.key: big}, 0.0)
+    assert await store.blobs.get(image) == big
+    await lease_one(store)
+    assert await finish(store, "a", now=1.0, content=b"c" * 9000)
+    view = await store.view("a", 1.0)
+    assert view.result is not None
+    assert view.result.files["result"].store == "object"
+    assert await store.result_bytes(view.result.files["result"]) == b"c" * 9000
+    await store.blobs.delete_object(view.result.files["result"])
+    with pytest.raises(Problem, match="result_expired"):
+        await store.result_bytes(view.result.files["result"])
+    await store.close()
+
+
+async def test_dead_letters_are_listed_and_requeued(store: JobStore) -> None:
+    await admit(store, "a", max_attempts=1)
+    await lease_one(store)
+    assert (await store.sweep(20.0)).dead == 1
+    assert await store.dead() == ["a"]
+    view = await store.view("a", 20.0)
+    assert view.state is JobState.DEAD
+    assert view.error is not None
+    assert view.error["code"] == "attempts_exhausted"
+    await store.revive("a", now=20.0, expires_at=1000.0)
+    assert await store.dead() == []
+    assert await lease_one(store, 20.0) == "a"
+    with pytest.raises(Problem, match="job_not_dead"):
+        await store.revive("a", now=20.0, expires_at=1000.0)

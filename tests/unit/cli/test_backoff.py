@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from matte_cli.backoff import (
+    FIRST_DELAY_SECONDS,
+    GIVE_UP_AFTER,
+    LONGEST_DELAY_SECONDS,
+    WELL_AFTER_SECONDS,
+    Restarts,
+    after_exit,
+)
+
+
+def delays(lives: list[float], *, was_ready: bool) -> list[float | None]:
+    found, restarts = [], Restarts()
+    for lived in lives:
+        verdict = after_exit(restarts, lived=lived, was_ready=was_ready)
+        restarts = verdict.restarts
+        found.append(verdict.delay)
+    return found
+
+
+def test_doubles_up_to_a_bound() -> None:
+    assert delays([0.0] * 9, was_ready=True) == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
+
+
+def test_a_long_life_forgives() -> None:
+    assert delays([0, 0, 0, WELL_AFTER_SECONDS, 0], was_ready=True) == [0.5, 1, 2, 0.5, 1]
+
+
+def test_gives_up_only_before_it_was_ready() -> None:
+    assert delays([0.0] * GIVE_UP_AFTER, was_ready=False) == [0.5, 1, 2, None]
+
+
+@given(st.integers(0, 10**6), st.floats(0, 10**6))
+def test_a_ready_service_always_comes_back_in_bounded_time(failures: int, lived: float) -> None:
+    delay = after_exit(Restarts(failures), lived=lived, was_ready=True).delay
+    assert delay is not None
+    assert FIRST_DELAY_SECONDS <= delay <= LONGEST_DELAY_SECONDS

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from matte_cli.doctor import (
+    available_memory,
+    disk_check,
+    line,
+    memory_check,
+    port_check,
+    python_check,
+    redis_check,
+    server_check,
+)
+from matte_jobs.embedded import NoRedisServerError
+
+
+def test_each_fault_says_how_to_mend_it() -> None:
+    def none() -> str:
+        raise NoRedisServerError("install redis-server")
+
+    faults = [
+        python_check((3, 10)),
+        redis_check(none),
+        memory_check(10**9),
+        disk_check(10**8, Path("/data")),
+        port_check("127.0.0.1", 7860, free=False, ours=False),
+        server_check("http://x", "the gateway to answer", ()),
+    ]
+    assert all(not fault.ok and fault.fix for fault in faults)
+    assert [fault.needed for fault in faults] == [True, True, True, True, False, False]
+    assert all("→" in line(fault) for fault in faults)
+
+
+def test_what_is_fine_is_fine() -> None:
+    fine = [
+        python_check((3, 13)),
+        redis_check(lambda: "/usr/bin/redis-server"),
+        memory_check(8 * 10**9),
+        memory_check(None),
+        disk_check(10**11, Path("/data")),
+        port_check("127.0.0.1", 7860, free=False, ours=True),
+        server_check("http://x", "", ("grabcut 2.0.0",)),
+    ]
+    assert all(check.ok for check in fine)
+    assert all("✓" in line(check) for check in fine)
+
+
+def test_memory_is_measured() -> None:
+    found = available_memory()
+    assert found is None or found > 10**8

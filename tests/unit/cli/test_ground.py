@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from matte_cli.ground import Claim, TakenError, check_ports, end_leftovers, is_loopback, port_free
+
+
+def test_a_folder_has_one_holder(tmp_path: Path) -> None:
+    claim = Claim.take(tmp_path / "data")
+    claim.write(pid=123, url="http://127.0.0.1:9", children={"gateway": 5})
+    with pytest.raises(TakenError, match=r"process 123.*--data-dir"):
+        Claim.take(tmp_path / "data")
+    claim.release()
+    again = Claim.take(tmp_path / "data")
+    assert again.before() == []
+    again.release()
+
+
+def test_what_a_killed_holder_left_is_known(tmp_path: Path) -> None:
+    claim = Claim.take(tmp_path)
+    claim.write(children={"gateway": 5, "Redis": 6})
+    claim.file.close()  # as a kill does
+    again = Claim.take(tmp_path)
+    assert again.before() == [5, 6]
+    again.release()
+
+
+def test_a_taken_port_is_named_with_a_free_one() -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        assert not port_free("127.0.0.1", port)
+        with pytest.raises(TakenError, match=rf"port {port} .*--port \d+"):
+            check_ports("127.0.0.1", [port])
+    assert port_free("127.0.0.1", port)
+
+
+@pytest.mark.parametrize(
+    ("host", "yes"),
+    [("127.0.0.1", True), ("localhost", True), ("::1", True), ("0.0.0.0", False), ("example.org", False)],
+)
+def test_loopback(host: str, *, yes: bool) -> None:
+    assert is_loopback(host) is yes
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc")
+def test_only_our_leftovers_are_ended() -> None:
+    sleep = "import time; time.sleep(60)"
+    ours = subprocess.Popen([sys.executable, "-c", sleep, "matte_frontend"])
+    other = subprocess.Popen([sys.executable, "-c", sleep, "something else"])
+    said: list[str] = []
+    try:
+        end_leftovers([ours.pid, other.pid, 2**22 + 1], said.append, patience=0.5)
+        assert ours.wait(5) == -signal.SIGTERM
+        assert other.poll() is None
+        assert len(said) == 1
+    finally:
+        for process in (ours, other):
+            process.kill()
+            process.wait()

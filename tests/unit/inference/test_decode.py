@@ -1,0 +1,109 @@
+"""Every file of the corpus, and what decoding adds to the admission check."""
+
+from __future__ import annotations
+
+import io
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from corpus_case import IMAGE, JPEG, PNG, Case, Spot
+from corpus_hostile import cases as hostile
+from corpus_sound import cases as sound
+from matte_core.contracts.limits import Limits
+from matte_core.errors import Problem
+from matte_inference.pixels.decode import decode, oriented
+from matte_inference.pixels.jpeg import read_colors
+from matte_inference.pixels.types import Pixels
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+LIMITS = Limits()
+CASES = [*sound(), *hostile()]
+
+
+def seen(pixels: Pixels, spot: Spot) -> tuple[NDArray[np.int64], int]:
+    alpha = 255 if pixels.alpha is None else int(pixels.alpha[spot.y, spot.x])
+    return pixels.rgb[spot.y, spot.x].astype(np.int64), alpha
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_corpus(case: Case) -> None:
+    outcome = decoded(case.data)
+    if isinstance(outcome, Problem):
+        assert outcome.code in (case.decode if case.ok else case.expect)
+    else:
+        assert "ok" in case.decode
+        check(case, outcome)
+
+
+def decoded(data: bytes) -> Pixels | Problem:
+    try:
+        return decode(data, LIMITS)
+    except Problem as problem:
+        return problem
+
+
+def check(case: Case, pixels: Pixels) -> None:
+    assert (pixels.width, pixels.height) == case.size
+    assert pixels.rgb.dtype == np.uint8
+    assert pixels.rgb.flags.c_contiguous
+    for spot in case.spots:
+        color, alpha = seen(pixels, spot)
+        assert np.abs(color - spot.rgb).max() <= spot.off, spot
+        assert spot.alpha is None or abs(alpha - spot.alpha) <= 3, spot
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_agrees_with_pillow(orientation: int) -> None:
+    stored = np.random.default_rng(orientation).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    image = Image.fromarray(stored)
+    image.getexif()[0x0112] = orientation
+    right = np.asarray(ImageOps.exif_transpose(image))
+    assert np.array_equal(oriented(stored, orientation), right)
+    assert np.array_equal(oriented(stored[..., 0], orientation), right[..., 0])
+
+
+def test_alpha_is_turned_with_the_picture() -> None:
+    rgba = np.zeros((4, 6, 4), np.uint8)
+    rgba[0, 0, 3] = 200
+    image = Image.fromarray(rgba)
+    image.getexif()[0x0112] = 6
+    sink = io.BytesIO()
+    image.save(sink, "PNG", exif=image.getexif())
+    alpha = decode(sink.getvalue(), LIMITS).alpha
+    assert alpha is not None
+    assert alpha.shape == (6, 4)
+    assert alpha[0, 3] == 200
+
+
+def test_limits_hold_before_pixels_are_made() -> None:
+    with pytest.raises(Problem) as caught:
+        decode(JPEG, Limits(max_pixels=100))
+    assert caught.value.code == "too_many_pixels"
+
+
+def test_a_jpeg_cut_in_its_data_but_with_an_end_marker_is_truncated() -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    sink = io.BytesIO()
+    noise.save(sink, "JPEG")
+    whole = sink.getvalue()
+    with pytest.raises(Problem) as caught:
+        decode(whole[: len(whole) // 2] + b"\xff\xd9", LIMITS)
+    assert caught.value.code in ("picture_truncated", "picture_corrupt")
+
+
+def test_threads_decode_side_by_side() -> None:
+    files = [JPEG, PNG] * 20
+    with ThreadPoolExecutor(4) as pool:
+        pictures = list(pool.map(lambda data: decode(data, LIMITS), files))
+    assert all(np.array_equal(one.rgb, two.rgb) for one, two in zip(pictures[2:], pictures, strict=False))
+
+
+def test_colors_of_a_jpeg() -> None:
+    assert read_colors(JPEG).components == 3
+    sink = io.BytesIO()
+    IMAGE.convert("CMYK").save(sink, "JPEG")
+    colors = read_colors(sink.getvalue())
+    assert (colors.components, colors.adobe, colors.icc) == (4, True, None)
+    assert read_colors(b"\xff\xd8\xff").components == 3

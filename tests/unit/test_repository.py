@@ -1,0 +1,148 @@
+"""What holds for the files of the repository themselves."""
+
+from __future__ import annotations
+
+import ast
+import re
+import runpy
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MEMBERS = sorted(
+    path.parent
+    for pattern in ("packages", "services", "operators")
+    for path in ROOT.glob(f"{pattern}/*/pyproject.toml")
+)
+#: package indexes, and folders of one person's machine
+FORBIDDEN = re.compile(
+    r"pypi\.(org|python)|files\.pythonhosted|registry\.npmjs|index-url\s+http|\bdeb\.debian\.org|/(root|home)/[a-z.]+/|/Users/"
+)
+TEXT = frozenset(
+    {".css", ".html", ".in", ".js", ".json", ".lua", ".md", ".py", ".sh", ".toml", ".txt", ".yaml", ".yml", ""}
+)
+
+
+def own_files() -> Iterator[Path]:
+    """What is or would be committed."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    yield from (ROOT / name for name in listed.stdout.decode().split("\0") if name and (ROOT / name).is_file())
+
+
+def requirements(lock: str) -> dict[str, str]:
+    text = (ROOT / "locks" / lock).read_text()
+    return {m[1]: m[2] for m in re.finditer(r"^([a-zA-Z0-9][\w.-]*)==([^ ;\\]+)", text, re.MULTILINE)}
+
+
+def test_no_file_names_an_index_or_somebodys_folder() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}: {match[0]}"
+        for path in own_files()
+        if path.suffix in TEXT and path != Path(__file__)
+        for match in [FORBIDDEN.search(path.read_text(encoding="utf-8", errors="replace"))]
+        if match
+    ]
+    assert found == []
+
+
+def test_python_files_are_short() -> None:
+    long = {
+        str(path.relative_to(ROOT)): count
+        for path in own_files()
+        if path.suffix == ".py" and (count := path.read_text().count("\n")) > 400
+    }
+    assert long == {}
+
+
+def test_functions_are_short() -> None:
+    long = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}: {length}"
+        for path in own_files()
+        if path.suffix == ".py" and "tests" not in path.parts
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (length := (node.end_lineno or 0) - node.lineno + 1) > 40
+    ]
+    assert long == []
+
+
+def test_only_settings_read_the_environment() -> None:
+    reads = re.compile(r"os\.environ\b(?!\.setdefault)|os\.getenv")
+    found = [
+        str(path.relative_to(ROOT))
+        for path in own_files()
+        if path.suffix == ".py"
+        and "src" in path.parts
+        and path.name != "settings.py"
+        and reads.search(path.read_text())
+    ]
+    assert found == []
+
+
+def test_every_requirement_is_locked() -> None:
+    locked = requirements("all.txt")
+    members = {tomllib.loads((member / "pyproject.toml").read_text())["project"]["name"] for member in MEMBERS}
+    for member in MEMBERS:
+        project = tomllib.loads((member / "pyproject.toml").read_text())["project"]
+        wanted = [
+            *project["dependencies"],
+            *(r for extra in project.get("optional-dependencies", {}).values() for r in extra),
+        ]
+        names = {re.split(r"[\[<>=~! ;]", requirement)[0].lower() for requirement in wanted}
+        assert names - members <= locked.keys(), project["name"]
+
+
+def test_locks_are_cuts_of_one_resolution() -> None:
+    everything, run, torch = (requirements(f"{name}.txt") for name in ("all", "run", "torch"))
+    assert run.items() <= torch.items()
+    assert torch.items() <= everything.items()
+    assert "torch" in torch
+    assert "torch" not in run
+
+
+@pytest.mark.parametrize("lock", ["all", "run", "torch"])
+def test_locks_have_hashes(lock: str) -> None:
+    text = (ROOT / "locks" / f"{lock}.txt").read_text()
+    blocks = re.split(r"^(?=[a-zA-Z0-9])", text, flags=re.MULTILINE)[1:]
+    assert all("--hash=sha256:" in block for block in blocks)
+
+
+def test_every_setting_is_documented() -> None:
+    script = runpy.run_path(str(ROOT / "scripts/settings_table.py"))
+    text = (ROOT / "README.md").read_text()
+    assert script["renewed"](text) == text, "make docs"
+    assert len(script["rows"]()) > 20
+
+
+def test_every_target_says_what_it_does() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^\.PHONY: (\S+)$", makefile, re.MULTILINE)) - {"setup-all"}
+    help_ = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert {line.split()[1].removesuffix("\x1b[0m") for line in help_.splitlines()} == targets
+    assert {"run", "test", "check", "bench"} <= targets
+
+
+def test_setup_refuses_what_it_does_not_know() -> None:
+    for arguments, torch in ((["nothing"], "1"), (["torch"], "gpu please")):
+        done = subprocess.run(
+            [ROOT / "scripts/setup.sh", *arguments],
+            env={"PATH": "/usr/bin:/bin", "TORCH": torch},
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert b"set-up:" in done.stderr
+
+
+def test_links_of_the_readme_exist() -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / "README.md").read_text())
+    assert [link for link in links if not (ROOT / link).exists()] == []
