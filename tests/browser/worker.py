@@ -56,6 +56,8 @@ async def serve(store: JobStore, pace: float) -> None:
         expires_at=time.time() + HOUR,
     )  # fmt: skip
     await catalog.announce(replica, new=True)
+    bell = store.bell()
+    await bell.start()
     while True:
         now = time.time()
         leases = await store.lease(
@@ -64,7 +66,7 @@ async def serve(store: JobStore, pace: float) -> None:
         for lease in leases:
             await cut(store, lease, pace)
         if not leases:
-            await store.wait_for_work(1.0)
+            await bell.wait(1.0)
 
 
 async def cut(store: JobStore, lease: Lease, pace: float) -> None:

@@ -63,7 +63,7 @@ async def test_a_store_without_memory_is_a_503_and_nothing_half_stored(tmp_path:
             for i in range(100):
                 await store.redis.set(f"ballast{i}", b"x" * 100_000)
         with pytest.raises(Problem) as refused:
-            await store.admit(spec, {spec.image.key: PICTURE}, 0.0)
+            await store.admit(spec, {spec.image.key: b"x" * 200_000}, 0.0)
         assert (refused.value.code, refused.value.status) == ("storage_full", 503)
         with pytest.raises(Problem, match="job_not_found"):
             await store.view("big", 0.0)

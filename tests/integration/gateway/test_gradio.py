@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
 from integration.gateway.conftest import Platform
 from integration.gateway.processes import wait_until
 from PIL import Image
@@ -122,8 +123,10 @@ class TestStockClient:
         event_id = job.communicator.event_id
         wait_until(lambda: job.status().rank is not None)
         job.cancel()
-        with pytest.raises(CancelledError):
+        # the client stops waiting by itself, unless the job's own end is quicker
+        with pytest.raises((CancelledError, AppError)) as caught:
             job.result(timeout=20)
+        assert isinstance(caught.value, CancelledError) or "cancelled" in str(caught.value)
         state = httpx.get(f"{platform.url}/v1/jobs/{event_id}").json()["state"]
         assert state == "cancelled"
 

@@ -75,6 +75,8 @@ class Worker:
 
     async def run(self) -> None:
         await self.announce()
+        bell = self.store.bell()
+        await bell.start()
         print("ready", flush=True)
         running: set[asyncio.Task[None]] = set()
         while True:
@@ -84,7 +86,7 @@ class Worker:
                 running.add(task)
                 task.add_done_callback(running.discard)
             if not leases:
-                await self.store.wait_for_work(1.0)
+                await bell.wait(1.0)
 
     async def take(self, model: str) -> list[Lease]:
         versions = {version: 8 for version, _ in ROUTES[model]}

@@ -144,6 +144,16 @@ def test_decontamination_takes_the_background_out_of_soft_edges() -> None:
     assert np.array_equal(cut[alpha == 255][:, :3], rgb[alpha == 255])
 
 
+def test_a_large_picture_is_decontaminated_at_a_bounded_size() -> None:
+    alpha = np.zeros((1500, 3000), np.uint8)
+    alpha[:, 1000:], alpha[:, 980:1000] = 255, 128
+    rgb = np.full((1500, 3000, 3), (20, 220, 20), np.uint8)
+    rgb[:, 1000:], rgb[:, 980:1000] = (200, 40, 40), (110, 130, 30)
+    out = estimate_foreground(rgb, alpha)
+    assert np.array_equal(out[:, 1000:], rgb[:, 1000:])
+    assert np.abs(out[100:1400, 982:998] - np.array((200.0, 40, 40))).mean() < 12
+
+
 @pytest.mark.parametrize("shape", [(7, 9), (7, 9, 3), (7, 9, 4)])
 def test_png_is_lossless_and_bare(shape: tuple[int, ...]) -> None:
     array = RNG.integers(0, 256, shape, dtype=np.uint8)

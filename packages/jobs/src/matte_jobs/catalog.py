@@ -27,8 +27,7 @@ class CatalogStore:
             async with self._raw.pipeline(transaction=True) as pipe:
                 pipe.hset(self._replicas, replica.id, replica.model_dump_json())
                 if new:
-                    pipe.lpush(f"{self._store.prefix}bell", 1)
-                    pipe.ltrim(f"{self._store.prefix}bell", 0, 0)
+                    pipe.publish(f"{self._store.prefix}bell", "")
                 await pipe.execute()
 
     async def announce_router(self, name: str, *, expires_at: float, now: float) -> int:

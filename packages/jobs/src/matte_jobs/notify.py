@@ -10,12 +10,10 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Any
 
-import redis.exceptions as rex
 from matte_core.contracts.job import Event
-from redis.asyncio import Redis
 
+from matte_jobs.listener import Listener
 from matte_jobs.store import JobStore
 
 #: put into every watcher's queue when messages may have been missed
@@ -30,26 +28,18 @@ class Notifier:
     def __init__(self, store: JobStore, channel: str) -> None:
         self.channel = channel
         self._store = store
-        self._redis: Redis = store.redis
         self._prefix = f"{store.prefix}n:"
         self._watchers: dict[str, set[asyncio.Queue[Event | None]]] = {}
         self._foreign: dict[str, int] = {}
-        self._pubsub = self._redis.pubsub(ignore_subscribe_messages=True)
-        self._task: asyncio.Task[None] | None = None
+        self._listener = Listener(store.redis, self._prefix + channel, self._dispatch, self._resync)
 
     async def start(self) -> None:
         """Subscribes and begins to listen."""
-        await self._pubsub.subscribe(self._prefix + self.channel)
-        self._task = asyncio.create_task(self._listen(), name="notifier")
+        await self._listener.start()
 
     async def close(self) -> None:
         """Stops listening."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-        with contextlib.suppress(rex.RedisError, OSError):
-            await self._pubsub.aclose()  # type: ignore[no-untyped-call]
+        await self._listener.close()
 
     async def follow(
         self, job_id: str, *, after: str = "0", own: bool = False, heartbeat: float = 15.0
@@ -105,26 +95,16 @@ class Notifier:
     async def _subscribe(self, job_id: str) -> None:
         self._foreign[job_id] = self._foreign.get(job_id, 0) + 1
         if self._foreign[job_id] == 1:
-            await self._pubsub.subscribe(f"{self._prefix}job:{job_id}")
+            await self._listener.add(f"{self._prefix}job:{job_id}")
 
     async def _unsubscribe(self, job_id: str) -> None:
         self._foreign[job_id] -= 1
         if self._foreign[job_id] == 0:
             del self._foreign[job_id]
-            with contextlib.suppress(rex.RedisError, OSError):
-                await self._pubsub.unsubscribe(f"{self._prefix}job:{job_id}")
+            await self._listener.remove(f"{self._prefix}job:{job_id}")
 
-    async def _listen(self) -> None:
-        while True:
-            try:
-                message: dict[str, Any] | None = await self._pubsub.get_message(timeout=None)
-                if message is not None and message["type"] == "message":
-                    self._dispatch(json.loads(message["data"]))
-            except (rex.RedisError, OSError):
-                await asyncio.sleep(0.2)
-                self._resync()
-
-    def _dispatch(self, message: dict[str, str]) -> None:
+    def _dispatch(self, text: bytes) -> None:
+        message: dict[str, str] = json.loads(text)
         watchers = self._watchers.get(message["job"])
         if not watchers:
             return

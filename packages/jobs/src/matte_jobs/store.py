@@ -19,6 +19,7 @@ from redis.asyncio import Redis
 
 from matte_jobs.blobs import BlobStore
 from matte_jobs.connect import connect, translated
+from matte_jobs.listener import Bell
 from matte_jobs.scripts import Scripts
 from matte_jobs.settings import StoreSettings
 
@@ -242,10 +243,9 @@ class JobStore:
                     pipe.publish(f"{self.prefix}n:{spec.origin}", message)
                 await pipe.execute()
 
-    async def wait_for_work(self, seconds: float) -> bool:
-        """Sleeps until a job may be ready, at most so many seconds; True if the bell rang."""
-        with translated():
-            return bool(await self._raw.blpop([f"{self.prefix}bell"], timeout=seconds))
+    def bell(self) -> Bell:
+        """Rings when a job may be ready; start it, and close it before the store."""
+        return Bell(self.redis, self.prefix)
 
     # the owner's side -----------------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ def model_version(args: dict[str, Any]) -> Application:
 
 
 def router(args: dict[str, Any]) -> Application:
-    """The router; ``args`` may set ``replicas`` and ``num_cpus``, and ``table`` where no Serve config does."""
+    """The router; ``args`` may set ``replicas`` and ``num_cpus``. Its table is the deployment's ``user_config``."""
     deployment = serve.deployment(
         Router,
         name="Router",
@@ -35,6 +35,4 @@ def router(args: dict[str, Any]) -> Application:
         num_replicas=int(args.get("replicas", 1)),
         ray_actor_options={"num_cpus": float(args.get("num_cpus", 0.1))},
     )
-    if table := args.get("table"):
-        deployment = deployment.options(user_config=table)
     return deployment.bind()

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import ray
 from matte_core.contracts.catalog import RouteTable
 from ray import serve
 from ray.serve.api import RunTarget, run_many
+from ray.serve.context import _get_global_client
+from ray.serve.schema import ApplicationStatus, ServeDeploySchema
 
-from matte_inference.apps import model_version, router
+from matte_inference.apps import model_version
 from matte_inference.config import ServeConfig, load_config
 from matte_inference.settings import InferenceSettings
 
 ROUTER = "router"
+ROUTER_SECONDS = 120.0
 
 
 @dataclass(slots=True)
@@ -42,8 +46,32 @@ class LocalServe:
         return local
 
     def route(self, table: RouteTable) -> None:
-        """Moves traffic: a new ``user_config`` for the running router."""
-        serve.run(router({"table": table.model_dump()}), name=ROUTER, route_prefix=None)
+        """Moves traffic as in production: a Serve config whose ``user_config`` alone changes keeps the router running.
+
+        Versions are deployed by :meth:`start` with Serve's imperative calls, which such a config leaves alone.
+
+        Raises:
+            RuntimeError: the router did not start.
+        """
+        application = {
+            "name": ROUTER,
+            "route_prefix": None,
+            "import_path": "matte_inference.apps:router",
+            "deployments": [{"name": "Router", "user_config": table.model_dump(mode="json")}],
+        }
+        config = ServeDeploySchema.model_validate({"proxy_location": "Disabled", "applications": [application]})
+        _get_global_client().deploy_apps(config)
+        self._wait_for_router()
+
+    def _wait_for_router(self) -> None:
+        for _ in range(int(ROUTER_SECONDS / 0.1)):
+            found = serve.status().applications.get(ROUTER)
+            if found is not None and found.status == ApplicationStatus.RUNNING:
+                return
+            if found is not None and found.status == ApplicationStatus.DEPLOY_FAILED:
+                raise RuntimeError(f"the router did not start: {found.message}")
+            time.sleep(0.1)
+        raise RuntimeError(f"the router did not start within {ROUTER_SECONDS:.0f} s")
 
     def reload(self, settings: InferenceSettings) -> str:
         """Moves traffic by the configuration as it is now; says what was done. A wrong one changes nothing."""

@@ -32,7 +32,7 @@ local function position(model, okey)
 end
 
 local function ring()
-  if redis.call('LLEN', P .. 'bell') == 0 then redis.call('LPUSH', P .. 'bell', 1) end
+  redis.call('PUBLISH', P .. 'bell', '')
 end
 
 local function emit(id, kind, data, origin)

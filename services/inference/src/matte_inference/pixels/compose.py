@@ -14,6 +14,8 @@ from matte_inference.pixels.types import Bytes, Floats, Pixels, bytes_of, floats
 
 #: alpha up to this (of 255) counts as empty when cropping: a network's faint haze is not the subject
 _EMPTY = 12
+#: rows composed at once
+_STRIP = 128
 _NOTHING = np.zeros(4, np.float32)
 
 
@@ -37,7 +39,8 @@ def compose(pixels: Pixels, alpha: Bytes, options: Options, background: Pixels |
         return {"result": alpha}
     if options.decontaminate:
         rgb = estimate_foreground(rgb, alpha)
-    files["result"] = _before(_backdrop(alpha.shape, options.bg_color, background), rgb, alpha)
+    bare = options.bg_color is None and background is None
+    files["result"] = _cut(rgb, alpha) if bare else _laid(rgb, alpha, options.bg_color, background)
     if options.wants == "both":
         files["mask"] = alpha
     return files
@@ -101,20 +104,6 @@ def sized(height: int, width: int, size: str) -> tuple[int, int]:
 # --- background ---------------------------------------------------------------------------------------------------
 
 
-def _backdrop(shape: tuple[int, ...], color: str | None, picture: Pixels | None) -> Floats | None:
-    """What is behind, premultiplied RGBA, float32 0 … 1, (H, W, 4) or (4,); None for nothing."""
-    if color is None and picture is None:
-        return None
-    plain = _NOTHING if color is None else floats(np.frombuffer(bytes.fromhex(color), np.uint8))
-    plain = np.append(plain[:3] * plain[3], plain[3])
-    if picture is None:
-        return plain
-    rgb, alpha = cover(picture, shape[0], shape[1])
-    weight = floats(alpha)[..., None]
-    front = np.concatenate((floats(rgb), np.ones_like(weight)), axis=2) * weight
-    return front + plain * (1 - weight)
-
-
 def cover(picture: Pixels, height: int, width: int) -> tuple[Bytes, Bytes]:
     """The picture's colours and alpha, scaled to cover height × width, its centre kept."""
     scale = max(height / picture.height, width / picture.width)
@@ -127,16 +116,36 @@ def cover(picture: Pixels, height: int, width: int) -> tuple[Bytes, Bytes]:
     return rgb, resized(np.ascontiguousarray(picture.alpha[part]), height, width)
 
 
-def _before(back: Floats | None, rgb: Bytes, alpha: Bytes) -> Bytes:
-    """The subject over its background: RGBA, or RGB where nothing shines through."""
-    if back is None:
-        cut = cv2.merge((*cv2.split(rgb), alpha))
-        clean: Bytes = cv2.bitwise_and(cut, cut, mask=alpha)
-        return clean
+def _cut(rgb: Bytes, alpha: Bytes) -> Bytes:
+    cut = cv2.merge((*cv2.split(rgb), alpha))
+    clean: Bytes = cv2.bitwise_and(cut, cut, mask=alpha)
+    return clean
+
+
+def _laid(rgb: Bytes, alpha: Bytes, color: str | None, picture: Pixels | None) -> Bytes:
+    """The subject over its background: RGBA, or RGB where nothing shines through. Strip by strip: floats are large."""
+    plain = _NOTHING if color is None else floats(np.frombuffer(bytes.fromhex(color), np.uint8))
+    plain = np.append(plain[:3] * plain[3], plain[3])
+    back = None if picture is None else cover(picture, alpha.shape[0], alpha.shape[1])
+    opaque = plain[3] == 1 or (back is not None and back[1].min() == 255)
+    channels = 3 if opaque else 4
+    out = np.empty((*alpha.shape, channels), np.uint8)
+    for top in range(0, len(alpha), _STRIP):
+        rows = slice(top, top + _STRIP)
+        behind = plain if back is None else _over(_premultiplied(back[0][rows], back[1][rows]), plain)
+        mixed = _over(_premultiplied(rgb[rows], alpha[rows]), behind)
+        out[rows, :, :3] = bytes_of(np.divide(mixed[..., :3], np.maximum(mixed[..., 3:], 1 / 255), dtype=np.float32))
+        if not opaque:
+            out[rows, :, 3] = bytes_of(mixed[..., 3])
+    return out
+
+
+def _premultiplied(rgb: Bytes, alpha: Bytes) -> Floats:
+    """float32 (H, W, 4) in 0 … 1."""
     weight = floats(alpha)[..., None]
-    mixed = back[..., :3] * (1 - weight) + floats(rgb) * weight
-    if back[..., 3].min() == 1:
-        return bytes_of(mixed)
-    opacity = back[..., 3:] * (1 - weight) + weight
-    straight = mixed / np.maximum(opacity, np.float32(1 / 255))
-    return bytes_of(np.concatenate((straight, opacity), axis=2))
+    return np.concatenate((floats(rgb) * weight, weight), axis=2)
+
+
+def _over(front: Floats, back: Floats) -> Floats:
+    """Porter and Duff's operator on premultiplied colours."""
+    return front + back * (1 - front[..., 3:])

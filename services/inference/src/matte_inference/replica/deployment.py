@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import cv2
 from matte_core.contracts.catalog import Replica, VersionConfig
 from matte_core.contracts.job import JobSpec
 from matte_core.contracts.limits import Limits
@@ -34,6 +35,7 @@ class ModelVersion:
     async def __init__(self, config: dict[str, Any]) -> None:  # type: ignore[misc] # Serve awaits it
         self._settings = InferenceSettings()
         self._config = VersionConfig.model_validate(config)
+        cv2.setNumThreads(1)  # a replica has the cores it was given; its neighbours have theirs
         self._segmenter = await asyncio.to_thread(load, self._config)
         await asyncio.to_thread(warm, self._segmenter)
         self._one_at_a_time = ThreadPoolExecutor(1, thread_name_prefix="forward")

@@ -37,7 +37,7 @@ class Router:
             draw=random.random,
             lease_seconds=settings.lease_seconds,
         )
-        self._service.start()
+        await self._service.start()
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Takes a new table, or keeps the old one: an exception here would end the replica."""

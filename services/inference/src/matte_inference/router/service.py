@@ -52,6 +52,7 @@ class RouterService:
     ) -> None:
         self._store = store
         self._catalog = CatalogStore(store)
+        self._bell = store.bell()
         self._run = run
         self._name = name
         self._clock = clock
@@ -66,8 +67,9 @@ class RouterService:
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begins to pull."""
+        await self._bell.start()
         loops = (self._pump, self._listen, self._renew, self._sweep)
         self._tasks = [asyncio.create_task(self._forever(loop), name=loop.__name__) for loop in loops]
 
@@ -79,6 +81,7 @@ class RouterService:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._bell.close()
         with contextlib.suppress(Problem):
             await self._catalog.withdraw_router(self._name)
         await self._store.close()
@@ -111,8 +114,8 @@ class RouterService:
                 await asyncio.sleep(0.5)
 
     async def _listen(self) -> None:
-        if await self._store.wait_for_work(30):
-            self._wake.set()
+        await self._bell.wait(self._lease_seconds / 3)  # looks now and then unasked: a ring may get lost
+        self._wake.set()
 
     async def _pump(self) -> None:
         await self._wake.wait()
