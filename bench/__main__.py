@@ -65,6 +65,7 @@ def main() -> int:
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     say("admission into a queue of 100 000 jobs")
     deep = asyncio.run(deep_queue())
+    say(f"{deep}")
     figures = cores()
     say("GPU" if gpu.available() else "no GPU here")
     text = report.render(machine, figures, deep, gpu.measure() if gpu.available() else None)

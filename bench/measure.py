@@ -24,7 +24,7 @@ from stack import Stack, free_port
 from bench.client import Asker, hammer
 from bench.job import percentile, photo, segmenter, timed, worker
 
-ROUNDS = 6
+ROUNDS = 3
 JOBS_PER_ROUND = 25
 SECONDS_PER_ROUND = 8.0
 CONCURRENCY = 8
@@ -70,9 +70,10 @@ def one_at_a_time(
     added: dict[str, list[float]] = {name: [] for name in ways}
     cpu: dict[str, list[float]] = {name: [] for name in ways}
     resting = {name: idle(processes) for name, (_, _, processes) in ways.items()}
-    for name, (url, path, _) in ways.items():
+    for url, path, _ in ways.values():
         warm_up = Asker(url, path, picture)
-        [warm_up() for _ in range(10)]
+        for _ in range(10):
+            warm_up()
     for _ in range(ROUNDS):
         walls, job_cpu = timed(model, picture, JOBS_PER_ROUND)
         bare_walls += walls
@@ -86,6 +87,7 @@ def one_at_a_time(
             added[name].append(statistics.median(took) - base)
             cpu[name].append((cpu_seconds(processes) - before - rest) / JOBS_PER_ROUND - job_cpu)
     costs = {name: (statistics.median(added[name]), statistics.median(cpu[name])) for name in ways}
+    print(statistics.median(bare_walls), statistics.median(bare_cpu), costs, resting, file=sys.stderr)
     return statistics.median(bare_walls), statistics.median(bare_cpu), costs
 
 
@@ -114,6 +116,7 @@ def both_cores(ways: dict[str, tuple[str, str]]) -> tuple[float, dict[str, float
         pipe.send(None)
     for process in workers:
         process.join(10)
+    print(bare, rates, file=sys.stderr)
     return statistics.median(bare), {name: statistics.median(found) for name, found in rates.items()}
 
 

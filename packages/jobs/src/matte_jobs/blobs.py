@@ -52,10 +52,13 @@ class BlobStore:
         """Stores a blob in the object store."""
         await obstore.put_async(self._objects(), ref.key, data)
 
-    async def get(self, ref: BlobRef) -> bytes | None:
-        """The bytes, or None if they are gone."""
+    async def get(self, ref: BlobRef, *, then_keep_seconds: int | None = None) -> bytes | None:
+        """The bytes, or None if they are gone; one in Redis is kept only so much longer where that is given."""
         if ref.store == "redis":
-            return cast("bytes | None", await self.redis.get(ref.key))
+            read = (
+                self.redis.get(ref.key) if then_keep_seconds is None else self.redis.getex(ref.key, then_keep_seconds)
+            )
+            return cast("bytes | None", await read)
         try:
             found = await obstore.get_async(self._objects(), ref.key)
         except FileNotFoundError:

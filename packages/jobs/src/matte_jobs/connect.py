@@ -23,7 +23,7 @@ def connect(url: str, *, max_connections: int = 64) -> Redis:
         max_connections=max_connections,
         timeout=30,
         socket_connect_timeout=5,
-        health_check_interval=0,
+        socket_timeout=None,  # redis-py's would wrap every send in a task; scripts have a time limit of their own
         retry=Retry(ExponentialWithJitterBackoff(**_RETRY), _RETRIES),
         retry_on_error=[rex.ConnectionError, rex.TimeoutError, rex.BusyLoadingError],
     )

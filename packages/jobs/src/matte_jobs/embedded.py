@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import redis
@@ -37,10 +37,13 @@ def find_server() -> str:
 
 @dataclass(slots=True)
 class EmbeddedRedis:
-    """A server with an append-only file in ``folder``, on a Unix socket there; it survives its own restart."""
+    """A server with an append-only file in ``folder``, on a Unix socket there; it survives its own restart.
+
+    ``max_memory_bytes`` is a quarter of the machine's.
+    """
 
     folder: Path
-    max_memory_bytes: int = 2_000_000_000
+    max_memory_bytes: int = field(default_factory=lambda: os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4)
     process: subprocess.Popen[bytes] | None = None
 
     @property

@@ -67,7 +67,7 @@ class Notifier:
                     if _later(found.id, after):
                         after = found.id
                         yield found
-                        if found.type == "finished":
+                        if found.type == "finished" and found is events[-1]:  # a dead job may have been revived
                             return
 
     @contextlib.asynccontextmanager
@@ -137,9 +137,8 @@ class Watch:
                 async with asyncio.timeout(min(left, 10.0)):
                     event = await self._queue.get()
             events = [event] if event is not None else await self._store.events(self._id)
-            for found in events:
-                if found.type == "finished":
-                    return found
+            if events and events[-1].type == "finished":
+                return events[-1]
         return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from importlib.resources import files
 from typing import Any
 
@@ -12,6 +13,9 @@ NAMES = (
     "admit", "cancel", "fail", "finish", "lease", "park", "release", "renew", "revive", "start", "sweep", "unassign",
     "view",
 )  # fmt: skip
+
+#: longer than a restart of Redis takes, shorter than anybody waits
+SECONDS = 30.0
 
 
 class Scripts:
@@ -26,5 +30,10 @@ class Scripts:
         }
 
     async def __call__(self, name: str, now: float, *args: str | bytes | float) -> Any:
-        """Runs one script; it is loaded again by itself after a restart of Redis."""
-        return await self._scripts[name](args=[self._prefix, f"{now:.3f}", *args])
+        """Runs one script; it is loaded again by itself after a restart of Redis.
+
+        Raises:
+            TimeoutError: no answer came in time.
+        """
+        async with asyncio.timeout(SECONDS):
+            return await self._scripts[name](args=[self._prefix, f"{now:.3f}", *args])

@@ -19,6 +19,9 @@ class StoreSettings(BaseSettings):
     blob_url: str = Field("", description="object store for large blobs: s3://bucket/prefix, file:///folder; '': none")
     blob_inline_max_bytes: int = Field(8_000_000, description="larger blobs go to the object store, if there is one")
     result_ttl_seconds: int = Field(3600, ge=1, description="a finished job and its result are kept this long")
+    delivered_ttl_seconds: int = Field(
+        30, ge=1, description="a result that its waiting caller got is kept this long, unless it has an idempotency key"
+    )
     dead_ttl_seconds: int = Field(7 * 86400, ge=1, description="a dead job and its input are kept this long")
     idempotency_ttl_seconds: int = Field(86400, ge=1, description="an Idempotency-Key is remembered this long")
     max_queue_length: int = Field(200_000, ge=1, description="jobs queued per model; more are refused with 429")

@@ -23,6 +23,8 @@ from matte_jobs.listener import Bell
 from matte_jobs.scripts import Scripts
 from matte_jobs.settings import StoreSettings
 
+#: share of Redis' memory from which on no job is admitted
+ADMIT_BELOW = 0.8
 LEASE_EXPIRED = Problem("attempts_exhausted", "The process that ran the job died or stalled on every attempt.")
 
 
@@ -265,6 +267,13 @@ class JobStore:
             raise Problem("job_not_found", f"There is no job {job_id}; finished jobs are kept for a while only.")
         return _view(job_id, found, slots, seconds_per_megapixel)
 
+    async def has_room(self) -> bool:
+        """Whether new jobs may come in; the rest of the memory is for the results of those that did."""
+        with translated():
+            memory = await self._raw.info("memory")
+        most = int(memory["maxmemory"])
+        return not most or int(memory["used_memory"]) < most * ADMIT_BELOW
+
     async def spec(self, job_id: str) -> JobSpec:
         """What was asked.
 
@@ -298,14 +307,19 @@ class JobStore:
             for sid, f in found
         ]
 
-    async def result_bytes(self, ref: BlobRef) -> bytes:
+    async def result_bytes(self, ref: BlobRef, *, delivered: bool = False) -> bytes:
         """A result's bytes.
+
+        Args:
+            ref: from the job's result.
+            delivered: this answers the caller who waited for it, so it need not be kept for long any more.
 
         Raises:
             Problem: result_expired.
         """
         with translated():
-            data = await self.blobs.get(ref)
+            keep = self.settings.delivered_ttl_seconds if delivered else None
+            data = await self.blobs.get(ref, then_keep_seconds=keep)
         if data is None:
             raise Problem("result_expired", "Results are kept for a while only; send the picture again.")
         return data

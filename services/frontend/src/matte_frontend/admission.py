@@ -104,6 +104,8 @@ async def sound(gateway: Gateway, inputs: Inputs, *, model: str | None, major: s
     also |= {"model"} if model is None and major is None else set()
     options, rest = parse_options(inputs.parameters, also=frozenset(also))
     catalog = await gateway.catalog.get()
+    if not gateway.catalog.has_room:
+        raise Problem("storage_full", "The store has no room for more jobs just now.", retry_after=10)
     view = await gateway.catalog.model(model or rest.get("model") or catalog.default_model)
     version = pinned(view, major or rest.get("version"))
     picture = await probed(inputs.image, gateway.limits)

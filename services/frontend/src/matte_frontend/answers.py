@@ -40,16 +40,24 @@ def job_answer(request: Request, view: JobView, *, status: int = 200, applied: s
 
 
 async def result_answer(
-    gateway: Gateway, request: Request, job_id: str, result: Result, *, file: str | None = None
+    gateway: Gateway,
+    request: Request,
+    job_id: str,
+    result: Result,
+    *,
+    file: str | None = None,
+    delivered: bool = False,
 ) -> Response:
     """The result's bytes, or JSON with them; two files travel as a ZIP archive unless one is named.
+
+    ``delivered``: nobody else is expected to ask for it.
 
     Raises:
         Problem: result_expired.
     """
     headers = result_headers(job_id, result)
     names = [file] if file else list(result.files)
-    data = {name: await gateway.store.result_bytes(result.files[name]) for name in names}
+    data = {name: await gateway.store.result_bytes(result.files[name], delivered=delivered) for name in names}
     if wants_json(request):
         body = await asyncio.to_thread(_json_body, job_id, result, data)
         return Response(body, 200, headers, "application/json")

@@ -24,15 +24,17 @@ NewId = Callable[[], str]
 
 
 class CatalogCache:
-    """The catalog, read again when it is older than ``seconds``; however many ask, one reads."""
+    """The catalog and whether the store has room, read again after ``seconds``; however many ask, one reads."""
 
-    def __init__(self, source: CatalogStore, *, seconds: float, clock: Clock) -> None:
-        self._source = source
+    def __init__(self, store: JobStore, *, seconds: float, clock: Clock) -> None:
+        self._store = store
+        self._source = CatalogStore(store)
         self._seconds = seconds
         self._clock = clock
         self._lock = asyncio.Lock()
         self._held: Catalog | None = None
         self._until = 0.0
+        self.has_room = True
 
     async def get(self) -> Catalog:
         """What there is.
@@ -45,6 +47,7 @@ class CatalogCache:
         async with self._lock:
             if self._held is None or self._clock() >= self._until:
                 self._held = await self._source.catalog(self._clock())
+                self.has_room = await self._store.has_room()
                 self._until = self._clock() + self._seconds
             return self._held
 
@@ -127,7 +130,7 @@ async def opened(settings: GatewaySettings, clock: Clock, new_id: NewId) -> Asyn
         notifier = Notifier(store, new_id())
         await notifier.start()
         try:
-            cache = CatalogCache(CatalogStore(store), seconds=settings.catalog_seconds, clock=clock)
+            cache = CatalogCache(store, seconds=settings.catalog_seconds, clock=clock)
             yield Gateway(settings, store, notifier, cache, Sessions(store), clock, new_id)
         finally:
             await notifier.close()

@@ -40,7 +40,9 @@ async def _predict(request: Request, *, model: str | None, major: str | None) ->
     problem = problems.of_event(job_id, event)
     if problem is not None:
         raise problem
-    return await result_answer(gateway, request, job_id, Result.model_validate(event.data["result"]))
+    result = Result.model_validate(event.data["result"])
+    alone = "idempotency-key" not in request.headers
+    return await result_answer(gateway, request, job_id, result, delivered=alone)
 
 
 async def _too_slow(gateway: Gateway, request: Request, job_id: str, prefer: Prefer, waited: float) -> Response:

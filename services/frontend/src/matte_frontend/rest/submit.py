@@ -18,10 +18,11 @@ _KEY = re.compile(r"[\x21-\x7e]{1,200}")
 
 @dataclass(frozen=True, slots=True)
 class Prefer:
-    """RFC 7240: ``respond-async``, ``wait=N``. ``applied`` says what was honoured."""
+    """RFC 7240: ``respond-async``, ``wait=N``, and our own ``preview``. ``applied`` says what was honoured."""
 
     asynchronous: bool
     wait: float | None
+    preview: bool
     applied: str
 
     @classmethod
@@ -31,7 +32,7 @@ class Prefer:
         waits = [found for wish in wishes if (found := _WAIT.fullmatch(wish))]
         asynchronous = "respond-async" in wishes
         applied = ["respond-async"] * asynchronous + [found[0] for found in waits[:1]]
-        return cls(asynchronous, float(waits[0][1]) if waits else None, ", ".join(applied))
+        return cls(asynchronous, float(waits[0][1]) if waits else None, "preview" in wishes, ", ".join(applied))
 
 
 def idempotency_key(request: Request) -> str | None:
@@ -51,8 +52,9 @@ def idempotency_key(request: Request) -> str | None:
 async def admit(gateway: Gateway, request: Request, asked: Asked) -> str:
     """Queues a job nobody here waits for; returns its id, or that of the one with the same idempotency key."""
     spec, data = to_job(
-        gateway, asked, idempotency_key=idempotency_key(request), traceparent=request.scope["matte"]["traceparent"]
-    )
+        gateway, asked, idempotency_key=idempotency_key(request), traceparent=request.scope["matte"]["traceparent"],
+        preview=Prefer.of(request).preview,
+    )  # fmt: skip
     return (await gateway.store.admit(spec, data, gateway.clock())).id
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -20,6 +20,11 @@ from matte_inference.replica.stages import Opened, Rendered, open_picture, rende
 log = logging.getLogger("matte.replica")
 
 T = TypeVar("T")
+
+#: says something of the store, not of the job
+AWAY = frozenset({"storage_unavailable", "storage_full"})
+#: seconds between tries to store a result: two minutes in all
+STORE_WAITS = (0.5, 1, 2, 4, 8, 15, 30, 30, 30)
 
 
 class ReplicaService:
@@ -57,6 +62,8 @@ class ReplicaService:
         try:
             await self._process(spec)
         except Problem as problem:
+            if problem.code in AWAY:
+                raise  # the router gives the job back
             await self._store.fail(spec.id, token, problem, self._clock())
         except Exception:
             log.exception("job %s failed on %s", spec.id, self._config.app)
@@ -76,8 +83,10 @@ class ReplicaService:
         marks.append(self._clock())
         opened: Opened = await self._threaded(open_picture, self._segmenter, blobs, self._limits)
         marks.append(self._clock())
+        await self._progress(spec, "segment", 0.3)
         alpha = await self._forward(opened.prepared)
         marks.append(self._clock())
+        await self._progress(spec, "render", 0.7)
         if spec.preview:
             await self._store.preview(spec, await self._threaded(small, self._segmenter, opened, alpha), marks[-1])
         rendered: Rendered = await self._threaded(render, self._segmenter, opened, alpha, spec.options)
@@ -102,9 +111,25 @@ class ReplicaService:
             timings=_timings(spec, marks),
         )
         per_megapixel = total / max(0.01, spec.picture.megapixels)
-        now = self._clock()
-        if not await self._store.finish(spec.id, result, data, seconds_per_megapixel=per_megapixel, now=now):
+        if not await self._stored(spec, result, data, per_megapixel):
             log.info("job %s had ended before its result came", spec.id)
+
+    async def _stored(self, spec: JobSpec, result: Result, data: Mapping[str, bytes], per_megapixel: float) -> bool:
+        """Keeps trying while the store is full or away: the work is done, and the lease is renewed meanwhile."""
+        for wait in STORE_WAITS:
+            try:
+                return await self._store.finish(
+                    spec.id, result, data, seconds_per_megapixel=per_megapixel, now=self._clock()
+                )
+            except Problem as problem:
+                log.warning("job %s: its result waits for the store: %s", spec.id, problem)
+                await asyncio.sleep(wait)
+        raise RuntimeError("the store took no result")
+
+    async def _progress(self, spec: JobSpec, stage: str, fraction: float) -> None:
+        """For those who watch; everybody else need not pay for it."""
+        if spec.preview:
+            await self._store.progress(spec, {"stage": stage, "fraction": fraction}, self._clock())
 
     async def _threaded(self, stage: Callable[..., T], *args: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, stage, *args)
