@@ -16,6 +16,7 @@ from matte_inference.config import built_in
 from matte_inference.families.base import Segmenter
 from matte_inference.families.registry import load
 from matte_inference.replica.stages import open_picture, render, warm
+from matte_jobs.allocator import keep_memory
 from skimage import data
 
 LIMITS = Limits()
@@ -37,6 +38,7 @@ def unet() -> VersionConfig:
 
 def segmenter() -> Segmenter:
     """Loaded as a replica loads it."""
+    keep_memory()
     cv2.setNumThreads(1)
     loaded = load(unet())
     warm(loaded)

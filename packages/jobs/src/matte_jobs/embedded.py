@@ -11,6 +11,9 @@ from pathlib import Path
 
 import redis
 
+#: glibc gives every freed megabyte back to the kernel and faults it in again for the next picture; not with these
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "134217728"}
+
 
 class NoRedisServerError(RuntimeError):
     """There is no redis-server here, and the package that carries one has no build for this Python."""
@@ -73,6 +76,7 @@ class EmbeddedRedis:
                 "--daemonize", "no",
             ],
             stdout=subprocess.DEVNULL,
+            env=os.environ | MALLOC,
             start_new_session=True,  # a Ctrl-C ends the gateway first, Redis last
         )  # fmt: skip
         deadline = time.monotonic() + timeout

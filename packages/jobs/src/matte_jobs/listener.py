@@ -70,7 +70,7 @@ class Listener:
 
 
 class Bell:
-    """Wakes whoever waits for work. Every listener hears every ring: one that has no room does not keep it from others."""
+    """Wakes whoever waits for work. Every listener hears every ring: one without room keeps it from nobody."""
 
     def __init__(self, redis: Redis, prefix: str) -> None:
         self._rung = asyncio.Event()

@@ -100,14 +100,13 @@ class JobStore:
             if ref.store == "object":
                 await self.blobs.put_object(ref, data[ref.key])
         inline = [ref for ref in refs if ref.store == "redis"]
-        pairs = [part for ref in inline for part in (ref.key, data[ref.key])]
         with translated():
             kind, *rest = await self._run(
                 "admit", now, spec.id, spec.model_dump_json(), spec.model, spec.version or "", spec.tenant,
                 spec.priority, max(1, int(spec.cost * TAG_SCALE / spec.share + 0.5)), f"{spec.cost:.6f}",
                 spec.expires_at, spec.max_attempts, spec.origin, _idempotency(spec), spec.fingerprint,
                 self.settings.idempotency_ttl_seconds, self.settings.max_queue_length,
-                json.dumps([ref.key for ref in inline]), *pairs,
+                json.dumps([ref.key for ref in inline]), blobs=[(ref.key, data[ref.key]) for ref in inline],
             )  # fmt: skip
         return await self._admitted(kind.decode(), rest, now)
 
@@ -185,12 +184,12 @@ class JobStore:
         large = [ref for ref in result.files.values() if ref.store == "object"]
         for ref in large:
             await self.blobs.put_object(ref, data[ref.key])
-        pairs = [part for ref in result.files.values() if ref.store == "redis" for part in (ref.key, data[ref.key])]
+        inline = [ref.key for ref in result.files.values() if ref.store == "redis"]
         stats = f"{self.prefix}stats:{result.model}@{result.version}"
         with translated():
             stored = await self._run(
                 "finish", now, job_id, result.model_dump_json(), self.settings.result_ttl_seconds, stats,
-                f"{seconds_per_megapixel:.6f}", *pairs,
+                f"{seconds_per_megapixel:.6f}", *inline, blobs=[(key, data[key]) for key in inline],
             )  # fmt: skip
         return bool(stored)
 

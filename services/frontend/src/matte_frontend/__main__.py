@@ -9,6 +9,7 @@ import socket
 from types import FrameType
 
 import uvicorn
+from matte_jobs.allocator import keep_memory
 from starlette.applications import Starlette
 
 from matte_frontend import logs
@@ -61,6 +62,7 @@ def main() -> None:
     """Runs until a signal."""
     settings = GatewaySettings()
     logs.set_up(settings.log_level)
+    keep_memory()
     Draining(create_app(settings), settings).run()
 
 

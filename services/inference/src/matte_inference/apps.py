@@ -11,6 +11,9 @@ from ray.serve import Application
 from matte_inference.replica.deployment import ModelVersion
 from matte_inference.router.deployment import Router
 
+#: no line per job: the job's own events and record tell more
+QUIET = {"enable_access_log": False}
+
 
 def model_version(args: dict[str, Any]) -> Application:
     """One version of a model; ``args`` is a :class:`VersionConfig`."""
@@ -19,6 +22,7 @@ def model_version(args: dict[str, Any]) -> Application:
         ModelVersion,
         name="ModelVersion",
         graceful_shutdown_timeout_s=60,
+        logging_config=QUIET,
         num_replicas=config.replicas,
         max_ongoing_requests=config.slots,
         ray_actor_options={"num_cpus": config.num_cpus, "num_gpus": config.num_gpus},
@@ -32,6 +36,7 @@ def router(args: dict[str, Any]) -> Application:
         Router,
         name="Router",
         graceful_shutdown_timeout_s=30,
+        logging_config=QUIET,
         num_replicas=int(args.get("replicas", 1)),
         ray_actor_options={"num_cpus": float(args.get("num_cpus", 0.1))},
     )

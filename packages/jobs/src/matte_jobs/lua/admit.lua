@@ -1,22 +1,30 @@
--- One step: blobs, record, queue entry, first event.
+-- One step: record, queue entry, first event. The blobs were set just before, in the same transaction.
 -- 3 id, 4 spec, 5 model, 6 pin, 7 tenant, 8 priority, 9 cost/share in thousandths, 10 cost, 11 expires,
 -- 12 max attempts, 13 origin, 14 idempotency key, 15 fingerprint, 16 idempotency ttl, 17 longest queue,
--- 18 input keys as JSON, then pairs of key and bytes
+-- 18 input keys as JSON
 local id, model, pin, priority = ARGV[3], ARGV[5], ARGV[6], ARGV[8]
 local idem, fingerprint = ARGV[14], ARGV[15]
-if redis.call('EXISTS', jobkey(id)) == 1 then return { 'existing', id } end
+local function refuse(...)
+  for _, key in ipairs(cjson.decode(ARGV[18])) do redis.call('DEL', key) end
+  return { ... }
+end
+local before = load(id)
+if before then
+  if before.state == 'queued' or before.state == 'running' or before.state == 'dead' then return { 'existing', id } end
+  return refuse('existing', id)
+end
 if idem ~= '' then
-  local before = redis.call('GET', P .. 'idem:' .. idem)
-  if before then
-    local old, print = string.match(before, '^(%S+) (%S*)$')
+  local held = redis.call('GET', P .. 'idem:' .. idem)
+  if held then
+    local old, print = string.match(held, '^(%S+) (%S*)$')
     if redis.call('EXISTS', jobkey(old)) == 1 then
-      if print ~= fingerprint then return { 'reused', old } end
-      return { 'existing', old }
+      if print ~= fingerprint then return refuse('reused', old) end
+      return refuse('existing', old)
     end
   end
 end
 local queued = length(model)
-if queued >= tonumber(ARGV[17]) then return { 'full', queued } end
+if queued >= tonumber(ARGV[17]) then return refuse('full', queued) end
 
 local fair = fairkey(model)
 local virtual = tonumber(redis.call('HGET', fair, 'v:' .. priority) or '0')
@@ -25,7 +33,6 @@ local tag = math.max(virtual, last)
 local seq = redis.call('INCR', P .. 'seq')
 local okey = string.format('%s%015.0f%015.0f|%s', priority, tag, seq, id)
 
-for i = 19, #ARGV, 2 do redis.call('SET', ARGV[i], ARGV[i + 1]) end
 redis.call('HSET', jobkey(id), 'spec', ARGV[4], 'state', 'queued', 'model', model, 'pin', pin, 'lane', pin,
   'okey', okey, 'cost', ARGV[10], 'expires', ARGV[11], 'max_attempts', ARGV[12], 'origin', ARGV[13],
   'attempts', 0, 'created', NOW, 'inputs', ARGV[18], 'version', pin, 'wcost', ARGV[9])

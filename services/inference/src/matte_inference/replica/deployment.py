@@ -16,6 +16,7 @@ from matte_core.contracts.catalog import Replica, VersionConfig
 from matte_core.contracts.job import JobSpec
 from matte_core.contracts.limits import Limits
 from matte_core.errors import Problem
+from matte_jobs.allocator import keep_memory
 from matte_jobs.catalog import CatalogStore
 from matte_jobs.store import JobStore
 from ray import serve
@@ -35,6 +36,7 @@ class ModelVersion:
     async def __init__(self, config: dict[str, Any]) -> None:  # type: ignore[misc] # Serve awaits it
         self._settings = InferenceSettings()
         self._config = VersionConfig.model_validate(config)
+        keep_memory()
         cv2.setNumThreads(1)  # a replica has the cores it was given; its neighbours have theirs
         self._segmenter = await asyncio.to_thread(load, self._config)
         await asyncio.to_thread(warm, self._segmenter)

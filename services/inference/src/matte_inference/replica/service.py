@@ -60,7 +60,7 @@ class ReplicaService:
     async def run(self, spec: JobSpec, token: str) -> None:
         """Runs a leased job and stores its outcome: a result, a failure, or one attempt less."""
         try:
-            await self._process(spec)
+            await self._process(spec, token)
         except Problem as problem:
             if problem.code in AWAY:
                 raise  # the router gives the job back
@@ -77,7 +77,7 @@ class ReplicaService:
             raise Problem("result_expired", "The picture is gone: the job has ended already.")
         return [blob for blob in blobs if blob is not None]
 
-    async def _process(self, spec: JobSpec) -> None:
+    async def _process(self, spec: JobSpec, token: str) -> None:
         marks = [self._clock()]
         blobs = await self._fetch(spec)
         marks.append(self._clock())
@@ -91,13 +91,13 @@ class ReplicaService:
             await self._store.preview(spec, await self._threaded(small, self._segmenter, opened, alpha), marks[-1])
         rendered: Rendered = await self._threaded(render, self._segmenter, opened, alpha, spec.options)
         marks.append(self._clock())
-        await self._put(spec, rendered, marks)
+        await self._put(spec, token, rendered, marks)
 
-    async def _put(self, spec: JobSpec, rendered: Rendered, marks: Sequence[float]) -> None:
+    async def _put(self, spec: JobSpec, token: str, rendered: Rendered, marks: Sequence[float]) -> None:
         refs: dict[str, BlobRef] = {}
         data: dict[str, bytes] = {}
         for name, (content, content_type) in rendered.files.items():
-            refs[name] = self._store.blobs.ref(spec.id, name, len(content), content_type)
+            refs[name] = self._store.blobs.ref(f"{spec.id}:{token}", name, len(content), content_type)
             data[refs[name].key] = content
         total = marks[-1] - marks[0]
         result = Result(

@@ -1,4 +1,7 @@
-"""The router as a Serve replica; ``matte_inference.apps`` makes the deployment of it. Its table is the ``user_config``, so traffic moves without a restart."""
+"""The router as a Serve replica; ``matte_inference.apps`` makes the deployment of it.
+
+Its table is the ``user_config``, so traffic moves without a restart.
+"""
 
 from __future__ import annotations
 
