@@ -58,7 +58,7 @@ docs: setup-all ## Write the README's table of settings anew
 
 .PHONY: bench
 bench: setup-all ## Measure Matte beside a bare loop, write bench/results.md
-	$(BIN)/python bench/run.py $(ARGS)
+	$(BIN)/python -m bench $(ARGS)
 
 .PHONY: weights
 weights: setup-all ## Train the bundled U-Net's weights again (ARGS="2.0.0": one version)

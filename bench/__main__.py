@@ -34,14 +34,14 @@ def cores() -> report.Cores:
     """The bare loop, FastAPI and Matte on this machine's CPU."""
     from bench.job import unet  # noqa: PLC0415 - imports torch
 
-    with tempfile.TemporaryDirectory() as folder:
-        with running(Path(folder), config=CONFIG.format(source=unet().source)) as stack:
-            url, process = peer()
-            try:
-                return _cores(stack, url, process.pid)
-            finally:
-                process.terminate()
-                process.wait()
+    config = CONFIG.format(source=unet().source)
+    with tempfile.TemporaryDirectory() as folder, running(Path(folder), config=config) as stack:
+        url, process = peer()
+        try:
+            return _cores(stack, url, process.pid)
+        finally:
+            process.terminate()
+            process.wait()
 
 
 def _cores(stack: Stack, peer_url: str, peer_pid: int) -> report.Cores:

@@ -7,13 +7,17 @@ import os
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from matte_core.contracts.catalog import VersionConfig
 
 from bench.client import Asker, hammer
 from bench.report import Accelerated
+
+if TYPE_CHECKING:
+    from matte_inference.replica.stages import Opened, Rendered
 
 BATCH = 16
 SLOTS = 48
@@ -69,12 +73,13 @@ def bare(config: VersionConfig) -> tuple[str, float]:
     done, end = 0, 0.0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
 
-        def opened() -> list[object]:
+        def opened() -> list[Future[Opened]]:
             return [pool.submit(open_picture, model, [picture], LIMITS) for _ in range(BATCH)]
 
-        coming, leaving = opened(), []
+        coming = opened()
+        leaving: list[Future[Rendered]] = []
         for round_ in range(10**9):
-            batch = [future.result() for future in coming]  # type: ignore[attr-defined]
+            batch = [future.result() for future in coming]
             coming = opened()
             alphas = model.forward([item.prepared for item in batch])
             [future.result() for future in leaving]
@@ -85,8 +90,6 @@ def bare(config: VersionConfig) -> tuple[str, float]:
                 done += BATCH
                 if time.perf_counter() >= end:
                     break
-        for future in (*coming, *leaving):
-            future.result()  # type: ignore[attr-defined]
     return model.device, done / SECONDS
 
 

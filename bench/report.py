@@ -46,16 +46,16 @@ def _head(machine: str) -> str:
     return (
         "# What Matte costs over the bare model\n\n"
         f"Made by `make bench` on {machine}. The job: a 1024² JPEG in, decode, the 256² U-Net (2.0.0) on one thread, "
-        "PNG out. Every way of serving it is measured in turns with the bare loop in one run; where a machine is noisy, "
-        "read the ratios.\n"
+        "PNG out. Every way of serving it is measured in turns with the bare loop in one run; where a machine is "
+        "noisy, read the ratios.\n"
     )
 
 
 def _costs(cores: Cores) -> str:
     job = cores.wall * 1e3
     rows = [
-        f"| {way.name} | {way.added_p50 * 1e3:.1f} ms | {way.added_p50 / cores.wall:.3f} | {way.added_cpu * 1e3:.1f} ms "
-        f"| {way.added_cpu / cores.cpu:.3f} | {way.share:.3f} | {way.throughput:.1f} |"
+        f"| {way.name} | {way.added_p50 * 1e3:.1f} ms | {way.added_p50 / cores.wall:.3f} "
+        f"| {way.added_cpu * 1e3:.1f} ms | {way.added_cpu / cores.cpu:.3f} | {way.share:.3f} | {way.throughput:.1f} |"
         for way in cores.ways
     ]
     matte = cores.ways[-1]

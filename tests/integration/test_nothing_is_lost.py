@@ -28,8 +28,8 @@ versions:
 def picture(i: int) -> bytes:
     """Distinct pictures: a result that was swapped for another's would show."""
     rng = np.random.default_rng(i)
-    array = cv2.resize(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8), (240, 240), interpolation=cv2.INTER_CUBIC)
-    cv2.circle(array, (120, 120), 40 + i % 40, tuple(int(c) for c in rng.integers(0, 256, 3)), -1)
+    array = cv2.resize(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8), (480, 480), interpolation=cv2.INTER_CUBIC)
+    cv2.circle(array, (240, 240), 80 + 2 * (i % 40), tuple(int(c) for c in rng.integers(0, 256, 3)), -1)
     return bytes(cv2.imencode(".jpg", array)[1].tobytes())
 
 
@@ -46,6 +46,7 @@ class Asker:
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
         self.turn = itertools.count()
+        self.client = httpx.Client(timeout=30)
 
     def ask(self, method: str, path: str, *, until: float = 240.0, **request: object) -> httpx.Response:
         deadline = time.monotonic() + until
@@ -53,7 +54,7 @@ class Asker:
             urls = list(self.stack.gateways)
             url = urls[next(self.turn) % len(urls)]
             try:
-                answer = httpx.request(method, url + path, timeout=30, **request)  # type: ignore[arg-type]
+                answer = self.client.request(method, url + path, **request)  # type: ignore[arg-type]
                 if answer.status_code not in (409, 502, 503):
                     return answer
             except httpx.HTTPError:
@@ -68,8 +69,14 @@ def kill(stack: Stack, name: str) -> None:
     victim.wait(10)
 
 
-def test_200_jobs_survive_every_death(stack: Stack) -> None:
-    asker = Asker(stack)
+@pytest.fixture
+def asker(stack: Stack) -> Iterator[Asker]:
+    opened = Asker(stack)
+    yield opened
+    opened.client.close()
+
+
+def test_200_jobs_survive_every_death(stack: Stack, asker: Asker) -> None:
     pictures = [picture(i) for i in range(JOBS)]
     alone = asker.ask("POST", "/v1/predict", content=pictures[0], headers={"Content-Type": "image/jpeg"})
     assert alone.status_code == 200, alone.text
@@ -83,8 +90,8 @@ def test_200_jobs_survive_every_death(stack: Stack) -> None:
     with ThreadPoolExecutor(8) as pool:
         ids = list(pool.map(admit, range(JOBS)))
     assert len(set(ids)) == JOBS
-    states = [asker.ask("GET", f"/v1/jobs/{job_id}").json()["state"] for job_id in ids]
-    assert states.count("succeeded") < JOBS - 50, "the jobs ended before anything could die"
+    queued = asker.ask("GET", "/models").json()["models"][0]["queue_length"]
+    assert queued > JOBS // 2, "the jobs ended before anything could die"
 
     url, gateway = next(iter(stack.gateways.items()))
     gateway.kill()

@@ -20,16 +20,15 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from matte_core.contracts.job import JobState as S
+from jobs import MODEL, PICTURE, admit, finish, make_spec
 from matte_core.contracts.job import TERMINAL
+from matte_core.contracts.job import JobState as S
 from matte_core.domain.order import FairClock, order_key
 from matte_core.domain.states import may_move
 from matte_core.errors import Problem
 from matte_jobs.embedded import EmbeddedRedis
 from matte_jobs.settings import StoreSettings
 from matte_jobs.store import JobStore, Lease
-
-from jobs import MODEL, PICTURE, admit, finish, make_spec
 
 pytestmark = pytest.mark.integration
 
@@ -87,8 +86,8 @@ class JobLife(RuleBasedStateMachine):
 
     @rule(
         tenant=st.sampled_from("abc"), priority=st.integers(3, 5), megapixels=st.sampled_from([0.05, 0.5, 1.0, 7.3]),
-        share=st.sampled_from([0.5, 1.0, 3.0]), pin=st.sampled_from(["", "", *VERSIONS]), ttl=st.sampled_from([15, 1000]),
-        attempts=st.integers(1, 3),
+        share=st.sampled_from([0.5, 1.0, 3.0]), pin=st.sampled_from(["", "", *VERSIONS]),
+        ttl=st.sampled_from([15, 1000]), attempts=st.integers(1, 3),
     )  # fmt: skip
     def admit(
         self, tenant: str, priority: int, megapixels: float, share: float, pin: str, ttl: float, attempts: int
@@ -117,7 +116,7 @@ class JobLife(RuleBasedStateMachine):
     @rule(n=st.integers(1, 4), undecided=st.booleans(), free=st.dictionaries(versions, st.integers(1, 3), max_size=2))
     def lease(self, n: int, undecided: bool, free: dict[str, int]) -> None:
         left = {**free, **({"": n} if undecided else {})}
-        expected = []
+        expected: list[str] = []
         for job_id in self.queued():
             lane = self.jobs[job_id].lane
             if left.get(lane, 0) > 0 and len(expected) < n:

@@ -12,7 +12,7 @@ from pathlib import Path
 import redis
 
 #: glibc gives every freed megabyte back to the kernel and faults it in again for the next picture; not with these
-MALLOC = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "134217728"}
+MALLOC = ("MALLOC_MMAP_THRESHOLD_=33554432", "MALLOC_TRIM_THRESHOLD_=134217728")
 
 
 class NoRedisServerError(RuntimeError):
@@ -69,14 +69,13 @@ class EmbeddedRedis:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.process = subprocess.Popen(
             [
-                find_server(), "--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700",
+                "env", *MALLOC, find_server(), "--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700",
                 "--dir", str(self.folder), "--appendonly", "yes", "--appendfsync", "everysec", "--save", "",
                 "--auto-aof-rewrite-min-size", "256mb", "--maxmemory", str(self.max_memory_bytes),
                 "--maxmemory-policy", "noeviction", "--logfile", str(self.folder / "redis.log"),
                 "--daemonize", "no",
             ],
             stdout=subprocess.DEVNULL,
-            env=os.environ | MALLOC,
             start_new_session=True,  # a Ctrl-C ends the gateway first, Redis last
         )  # fmt: skip
         deadline = time.monotonic() + timeout

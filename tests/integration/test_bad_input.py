@@ -1,0 +1,220 @@
+"""Every picture of the corpus through a whole Matte: hostile ones are refused at the door, sound ones come back cut
+out, and none costs memory that is not given back.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import socket
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import corpus
+import httpx
+import psutil
+import pytest
+import redis
+from matte_core.contracts.limits import Limits
+from matte_core.errors import CODES
+from PIL import Image
+from stack import Stack, running
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+
+CONFIG = """
+default_model: grabcut
+versions:
+- {model: grabcut, version: 2.0.0, family: grabcut, weight: 100}
+"""
+#: requests under way at once
+WIDE = 4
+#: no answer may take longer
+SECONDS = 60.0
+REFUSED = [case for case in corpus.CASES if not case.ok]
+SOUND = [case for case in corpus.CASES if case.ok]
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back, and what it took."""
+
+    status: int
+    headers: httpx.Headers
+    content: bytes
+    seconds: float
+
+    @property
+    def document(self) -> dict[str, object]:
+        """The problem, or {} if it is none."""
+        told = self.headers["content-type"] == "application/problem+json"
+        return dict(json.loads(self.content)) if told else {}
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.document or self.headers['content-type']} after {self.seconds:.1f} s"
+
+
+Answers = dict[str, Answer]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """The corpus sent once: the answers by case, what refused and sound ones left in the store, memory afterwards."""
+
+    answers: Answers
+    refused_left: set[bytes]
+    sound_left: set[bytes]
+    queued: int
+    memory: dict[str, int]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with running(tmp_path_factory.mktemp("bad"), config=CONFIG) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def first(stack: Stack) -> Pass:
+    return sent(stack)
+
+
+def sent(stack: Stack) -> Pass:
+    """The refused ones go first: what is in the store then, they left there."""
+    before = jobs(stack)
+    answers = answered(stack, REFUSED)
+    between, queued = jobs(stack), queue_length(stack)
+    answers |= answered(stack, SOUND)
+    return Pass(answers, between - before, jobs(stack) - between, queued, memory(stack))
+
+
+def answered(stack: Stack, cases: Iterable[corpus.Case]) -> Answers:
+    with httpx.Client(base_url=stack.url, timeout=SECONDS) as client, ThreadPoolExecutor(WIDE) as threads:
+
+        def send(case: corpus.Case) -> tuple[str, Answer]:
+            begun = time.monotonic()
+            got = client.post("/v2/predict", content=case.data, headers={"Content-Type": "image/jpeg"})
+            return case.name, Answer(got.status_code, got.headers, got.content, time.monotonic() - begun)
+
+        return dict(threads.map(send, cases))
+
+
+def jobs(stack: Stack) -> set[bytes]:
+    """Every key of the store that belongs to a job, its pictures or its events."""
+    with redis.Redis.from_url(stack.redis.url) as client:
+        return {key for kind in ("job", "blob", "ev") for key in client.scan_iter(f"matte:{kind}:*", count=1000)}
+
+
+def queue_length(stack: Stack) -> int:
+    return int(httpx.get(f"{stack.url}/models/grabcut").json()["queue_length"])
+
+
+def memory(stack: Stack) -> dict[str, int]:
+    """Bytes that are a process's alone, of the gateway and of the replica."""
+    gateway = psutil.Process(next(iter(stack.gateways.values())).pid)
+    (replica,) = stack.serve_processes("ModelVersion")
+    return {name: process.memory_full_info().uss for name, process in (("gateway", gateway), ("replica", replica))}
+
+
+def size_of(content: bytes) -> tuple[str | None, tuple[int, int], str]:
+    """Format, size and mode of a picture that can be decoded whole."""
+    with Image.open(io.BytesIO(content)) as picture:
+        picture.load()
+        return picture.format, picture.size, picture.mode
+
+
+def refused_well(answer: Answer, codes: frozenset[str]) -> bool:
+    code = str(answer.document.get("code"))
+    return code in codes and answer.status == CODES[code].status == answer.document["status"]
+
+
+def test_every_case_was_answered_in_time_and_none_broke_matte(first: Pass) -> None:
+    assert first.answers.keys() == {case.name for case in corpus.CASES}
+    assert len(first.answers) == len(corpus.CASES) > 200
+    broken = {name: str(a) for name, a in first.answers.items() if a.status >= 500 or a.seconds > SECONDS}
+    assert broken == {}
+
+
+def test_bad_pictures_are_refused_with_their_code(first: Pass) -> None:
+    got = {case: first.answers[case.name] for case in REFUSED}
+    assert {c.name: str(a) for c, a in got.items() if not refused_well(a, c.expect)} == {}
+    assert {a.status for a in got.values()} == {413, 415, 422}
+
+
+def test_a_refused_picture_never_becomes_a_job(first: Pass) -> None:
+    got = {case.name: first.answers[case.name] for case in REFUSED}
+    assert [name for name, a in got.items() if "x-job-id" in a.headers or "job" in a.document] == []
+    assert (first.refused_left, first.queued) == (set(), 0)
+    assert first.sound_left  # so a job would have been seen
+
+
+def test_sound_pictures_come_back_at_their_size(first: Pass) -> None:
+    """Some pass the door and break in the decoder, where the case says so; those were jobs."""
+    wrong, whole = {}, 0
+    for case in SOUND:
+        answer = first.answers[case.name]
+        if answer.status == 200 and "ok" in case.decode:
+            whole += 1
+            if size_of(answer.content) != ("PNG", case.size, "RGBA"):
+                wrong[case.name] = f"{size_of(answer.content)} for {case.size}"
+        elif not (answer.status == 422 and refused_well(answer, case.decode) and answer.document.get("job")):
+            wrong[case.name] = str(answer)
+    assert wrong == {}
+    assert whole > 80
+
+
+@pytest.mark.parametrize("way", ["query", "form", "json"])
+def test_an_unknown_parameter_is_refused_whichever_way_it_comes(stack: Stack, way: str) -> None:
+    picture, url = corpus.SOUND["jpeg"], f"{stack.url}/v2/predict"
+    if way == "query":
+        answer = httpx.post(f"{url}?sise=full", content=picture, headers={"Content-Type": "image/jpeg"})
+    elif way == "form":
+        answer = httpx.post(url, files={"image": ("a.jpg", picture)}, data={"sise": "full"})
+    else:
+        answer = httpx.post(url, json={"image_b64": base64.b64encode(picture).decode(), "sise": "full"})
+    document = answer.json()
+    assert (answer.status_code, document["code"], document["parameter"]) == (422, "unknown_parameter", "sise")
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "size" in document["allowed"]
+    assert "x-job-id" not in answer.headers
+    assert "job" not in document
+
+
+@pytest.mark.parametrize(
+    ("kind", "times"), [("image/jpeg", 1.0), ("multipart/form-data; boundary=x", 3), ("application/json", 4)]
+)
+def test_a_body_that_announces_too_much_is_refused_unread(stack: Stack, kind: str, times: float) -> None:
+    """Not one byte of the body is ever sent: an answer shows that none was waited for."""
+    length = int(Limits().max_bytes * times) + 1
+    host = httpx.URL(stack.url)
+    head = f"POST /v2/predict HTTP/1.1\r\nHost: matte\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
+    with socket.create_connection((host.host, host.port or 80), timeout=10) as sock:
+        sock.sendall(head.encode())
+        answer = b""
+        while b"payload_too_large" not in answer:
+            got = sock.recv(65536)
+            assert got, answer
+            answer += got
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"application/problem+json" in answer
+
+
+def test_a_second_pass_takes_no_more_memory(stack: Stack, first: Pass) -> None:
+    second = sent(stack)
+    changed = {
+        name: f"{answer}, then {second.answers[name]}"
+        for name, answer in first.answers.items()
+        if (answer.status, answer.document.get("code"))
+        != (second.answers[name].status, second.answers[name].document.get("code"))
+    }
+    assert changed == {}
+    grown = {
+        name: f"{before / MIB:.0f} MiB, then {second.memory[name] / MIB:.0f} MiB"
+        for name, before in first.memory.items()
+        if second.memory[name] > 1.15 * before + 60e6
+    }
+    assert grown == {}
