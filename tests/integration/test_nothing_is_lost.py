@@ -36,7 +36,8 @@ def picture(i: int) -> bytes:
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("lost")
-    with running(folder, config=CONFIG, gateways=2, MATTE_LEASE_SECONDS="6", MATTE_ANNOUNCE_SECONDS="1") as started:
+    quick = {"MATTE_LEASE_SECONDS": "6", "MATTE_ANNOUNCE_SECONDS": "1", "MATTE_CATALOG_SECONDS": "0"}
+    with running(folder, config=CONFIG, gateways=2, **quick) as started:
         yield started
 
 

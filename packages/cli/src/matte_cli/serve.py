@@ -167,6 +167,14 @@ def _on_signals(supervisor: Supervisor, console: Console) -> asyncio.Event:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, hear)
+
+    def reload() -> None:
+        for child in supervisor.children:
+            if child.name == "inference":
+                child.signal(signal.SIGHUP)
+        console.print("reading the models' weights again; inference's log says what came of it")
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
     return asked
 
 
