@@ -69,8 +69,8 @@ class EmbeddedRedis:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.process = subprocess.Popen(
             [
-                "env", *MALLOC, find_server(), "--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700",
-                "--dir", str(self.folder), "--appendonly", "yes", "--appendfsync", "everysec", "--save", "",
+                "env", *MALLOC, find_server(),
+                "--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700", "--dir", str(self.folder), "--appendonly", "yes", "--appendfsync", "everysec", "--save", "",
                 "--auto-aof-rewrite-min-size", "256mb", "--maxmemory", str(self.max_memory_bytes),
                 "--maxmemory-policy", "noeviction", "--logfile", str(self.folder / "redis.log"),
                 "--daemonize", "no",
