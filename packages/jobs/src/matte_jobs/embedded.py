@@ -68,21 +68,23 @@ class EmbeddedRedis:
         """
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.process = subprocess.Popen(
-            [
-                "env", *MALLOC, find_server(),
-                "--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700", "--dir", str(self.folder), "--appendonly", "yes", "--appendfsync", "everysec", "--save", "",
-                "--auto-aof-rewrite-min-size", "256mb", "--maxmemory", str(self.max_memory_bytes),
-                "--maxmemory-policy", "noeviction", "--logfile", str(self.folder / "redis.log"),
-                "--daemonize", "no",
-            ],
+            ["env", *MALLOC, find_server(), *self._options()],
             stdout=subprocess.DEVNULL,
             start_new_session=True,  # a Ctrl-C ends the gateway first, Redis last
-        )  # fmt: skip
+        )
         deadline = time.monotonic() + timeout
         while not self.alive():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"redis-server did not start: see {self.folder / 'redis.log'}")
             time.sleep(0.02)
+
+    def _options(self) -> list[str]:
+        return [
+            "--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700", "--daemonize", "no",
+            "--dir", str(self.folder), "--logfile", str(self.folder / "redis.log"),
+            "--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--auto-aof-rewrite-min-size", "256mb",
+            "--maxmemory", str(self.max_memory_bytes), "--maxmemory-policy", "noeviction",
+        ]  # fmt: skip
 
     def alive(self) -> bool:
         """Whether it answers (and has loaded its file)."""
