@@ -5,6 +5,7 @@ Its table is the ``user_config``, so traffic moves without a restart.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import time
@@ -30,6 +31,7 @@ class Router:
     async def __init__(self) -> None:  # type: ignore[misc] # Serve awaits it, so that tasks find their loop
         settings = InferenceSettings()
         self._handles: dict[str, DeploymentHandle] = {}
+        self._max_run_seconds = settings.max_run_seconds
         self._refused: str | None = None
         self._table: RouteTable | None = None
         self._service = RouterService(
@@ -66,7 +68,8 @@ class Router:
 
     async def _run(self, model: str, version: str, lease: Lease) -> None:
         spec = lease.spec.model_dump_json()
-        await self._handles[app_name(model, version)].run.remote(spec, lease.token)
+        async with asyncio.timeout(self._max_run_seconds):
+            await self._handles[app_name(model, version)].run.remote(spec, lease.token)
 
     async def __del__(self) -> None:
         await self._service.close()
