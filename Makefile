@@ -20,7 +20,7 @@ run: ## Start Matte on this machine at http://127.0.0.1:7860 (TORCH=1: with torc
 
 .PHONY: test
 test: setup-all ## Run every test (ARGS="-k name" for some of them)
-	$(BIN)/pytest $(ARGS)
+	@scripts/test.sh $(ARGS)
 
 .PHONY: test-unit
 test-unit: setup-all ## Run the fast tests: unit and property

@@ -24,9 +24,9 @@ from stack import Stack, free_port
 from bench.client import Asker, hammer
 from bench.job import percentile, photo, segmenter, timed, worker
 
-ROUNDS = 3
+ROUNDS = 5
 JOBS_PER_ROUND = 25
-SECONDS_PER_ROUND = 8.0
+SECONDS_PER_ROUND = 7.0
 CONCURRENCY = 8
 
 

@@ -82,7 +82,7 @@ class EmbeddedRedis:
         return [
             "--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700", "--daemonize", "no",
             "--dir", str(self.folder), "--logfile", str(self.folder / "redis.log"),
-            "--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--auto-aof-rewrite-min-size", "256mb",
+            "--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--auto-aof-rewrite-min-size", "1gb",
             "--maxmemory", str(self.max_memory_bytes), "--maxmemory-policy", "noeviction",
         ]  # fmt: skip
 
