@@ -55,7 +55,7 @@ def _cores(stack: Stack, peer_url: str, peer_pid: int) -> report.Cores:
     say("eight at a time, in turns with two bare processes")
     bare, rates = both_cores(names)
     say("at rest")
-    rest = {name: (idle(found, 15.0), memory(found)) for name, found in parts(stack).items()}
+    rest = {name: (idle(found, 12.0), memory(found)) for name, found in parts(stack).items()}
     ways = [Cost(name, *costs[name], rates[name] / bare, rates[name]) for name in names]
     return report.Cores(wall, cpu, bare, ways, rest)
 
