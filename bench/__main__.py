@@ -47,8 +47,7 @@ def cores() -> report.Cores:
 def _cores(stack: Stack, peer_url: str, peer_pid: int) -> report.Cores:
     import psutil  # noqa: PLC0415
 
-    names = {"FastAPI, no queue": (peer_url, "/predict")}
-    names["Matte"] = (stack.url, "/models/unet/predict")
+    names = {"FastAPI, no queue": (peer_url, "/predict"), "Matte": (stack.url, "/models/unet/predict")}
     processes = {"FastAPI, no queue": [psutil.Process(peer_pid)], "Matte": stack.processes()}
     say("one job at a time, in turns with the bare loop")
     wall, cpu, costs = one_at_a_time({name: (*where, processes[name]) for name, where in names.items()})

@@ -111,3 +111,13 @@ def test_a_picture_that_breaks_in_the_decoder_hurts_nobody_else(stack: Stack, ph
     bad = httpx.post(f"{stack.url}/v1/predict", content=case.data, timeout=60)
     assert (bad.status_code, bad.json()["code"]) == (422, "picture_corrupt")
     assert cut(stack, photo).status_code == 200
+
+
+def test_who_watches_sees_progress_and_a_preview(stack: Stack, photo: bytes) -> None:
+    headers = {"Content-Type": "image/jpeg", "Prefer": "preview"}
+    job = httpx.post(f"{stack.url}/v1/jobs", content=photo, headers=headers, timeout=60).json()
+    text = httpx.get(f"{stack.url}/v1/jobs/{job['id']}/events", timeout=60).text
+    kinds = [line.removeprefix("event: ") for line in text.splitlines() if line.startswith("event: ")]
+    assert [kind for kind in kinds if kind != "position"] == [
+        "queued", "started", "progress", "progress", "preview", "finished",
+    ]  # fmt: skip

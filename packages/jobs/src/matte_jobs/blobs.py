@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import cast
 
 import obstore
 from matte_core.contracts.job import BlobRef
@@ -11,16 +11,11 @@ from obstore.store import ObjectStore, from_url
 from redis.asyncio import Redis
 
 
-class _Readable(Protocol):
-    async def bytes_async(self) -> object: ...
-
-
 @dataclass(frozen=True, slots=True)
 class BlobStore:
     """Where a blob goes is decided by its size alone.
 
-    Object keys are ``{prefix}{job}/{name}``; their expiry is the bucket's lifecycle rule, and the job's end deletes
-    its inputs at once.
+    Object keys are ``{owner}/{name}``; they expire by the bucket's lifecycle rule.
     """
 
     redis: Redis
@@ -31,9 +26,7 @@ class BlobStore:
     @classmethod
     def open(cls, redis: Redis, *, prefix: str, inline_max_bytes: int, url: str) -> BlobStore:
         """``url`` as in ``MATTE_BLOB_URL``; '' keeps everything in Redis."""
-        return cls(
-            redis, prefix, inline_max_bytes, from_url(url, mkdir=True) if url.startswith("file:") else _remote(url)
-        )
+        return cls(redis, prefix, inline_max_bytes, _object_store(url) if url else None)
 
     def ref(self, owner: str, name: str, size: int, content_type: str) -> BlobRef:
         """The address of a blob that is about to be stored."""
@@ -78,5 +71,5 @@ class BlobStore:
         return self.objects
 
 
-def _remote(url: str) -> ObjectStore | None:
-    return from_url(url) if url else None
+def _object_store(url: str) -> ObjectStore:
+    return from_url(url, mkdir=True) if url.startswith("file:") else from_url(url)

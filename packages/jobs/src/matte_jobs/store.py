@@ -13,7 +13,7 @@ from typing import Any
 
 from matte_core.contracts.job import BlobRef, Event, JobSpec, JobState, JobView, Result
 from matte_core.domain.eta import eta_seconds
-from matte_core.domain.order import TAG_SCALE
+from matte_core.domain.order import charge
 from matte_core.errors import Problem
 from redis.asyncio import Redis
 
@@ -103,7 +103,7 @@ class JobStore:
         with translated():
             kind, *rest = await self._run(
                 "admit", now, spec.id, spec.model_dump_json(), spec.model, spec.version or "", spec.tenant,
-                spec.priority, max(1, int(spec.cost * TAG_SCALE / spec.share + 0.5)), f"{spec.cost:.6f}",
+                spec.priority, charge(spec.cost, spec.share), f"{spec.cost:.6f}",
                 spec.expires_at, spec.max_attempts, spec.origin, _idempotency(spec), spec.fingerprint,
                 self.settings.idempotency_ttl_seconds, self.settings.max_queue_length,
                 json.dumps([ref.key for ref in inline]), blobs=[(ref.key, data[ref.key]) for ref in inline],
@@ -233,16 +233,8 @@ class JobStore:
         await self._event(spec, "progress", data, now)
 
     async def _event(self, spec: JobSpec, kind: str, data: Mapping[str, Any], now: float) -> None:
-        text = json.dumps(data)
-        at = f"{now:.3f}"
         with translated():
-            sid = await self._raw.xadd(f"{self.prefix}ev:{spec.id}", {"t": kind, "a": at, "d": text}, maxlen=1000)
-            message = json.dumps({"job": spec.id, "id": sid.decode(), "type": kind, "at": at, "data": text})
-            async with self._raw.pipeline(transaction=False) as pipe:
-                pipe.publish(f"{self.prefix}n:job:{spec.id}", message)
-                if spec.origin:
-                    pipe.publish(f"{self.prefix}n:{spec.origin}", message)
-                await pipe.execute()
+            await self._run("tell", now, spec.id, kind, json.dumps(data), spec.origin)
 
     def bell(self) -> Bell:
         """Rings when a job may be ready; start it, and close it before the store."""

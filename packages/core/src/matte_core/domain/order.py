@@ -19,6 +19,11 @@ def order_key(priority: int, tag: int, seq: int, job_id: str) -> str:
     return f"{priority:01d}{tag:015d}{seq:015d}|{job_id}"
 
 
+def charge(cost: float, share: float) -> int:
+    """How far a job moves its tenant's finish tag."""
+    return max(1, int(cost * TAG_SCALE / share + 0.5))
+
+
 @dataclass(slots=True)
 class FairClock:
     """Virtual time and finish tags of one model's queue, per priority."""
@@ -29,7 +34,7 @@ class FairClock:
     def admit(self, priority: int, tenant: str, cost: float, share: float) -> int:
         """The tag of a new job."""
         tag = max(self.virtual.get(priority, 0), self.finish.get((priority, tenant), 0))
-        self.finish[(priority, tenant)] = tag + max(1, int(cost * TAG_SCALE / share + 0.5))
+        self.finish[(priority, tenant)] = tag + charge(cost, share)
         return tag
 
     def serve(self, priority: int, tag: int) -> None:

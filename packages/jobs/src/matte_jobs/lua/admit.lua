@@ -35,7 +35,7 @@ local okey = string.format('%s%015.0f%015.0f|%s', priority, tag, seq, id)
 
 redis.call('HSET', jobkey(id), 'spec', ARGV[4], 'state', 'queued', 'model', model, 'pin', pin, 'lane', pin,
   'okey', okey, 'cost', ARGV[10], 'expires', ARGV[11], 'max_attempts', ARGV[12], 'origin', ARGV[13],
-  'attempts', 0, 'created', NOW, 'inputs', ARGV[18], 'version', pin, 'wcost', ARGV[9])
+  'attempts', 0, 'created', NOW, 'inputs', ARGV[18], 'version', pin)
 redis.call('HSET', fair, 'f:' .. priority .. ':' .. ARGV[7], string.format('%.0f', tag + tonumber(ARGV[9])))
 enter(id, model, pin, okey, ARGV[10], ARGV[11])
 if idem ~= '' then redis.call('SET', P .. 'idem:' .. idem, id .. ' ' .. fingerprint, 'EX', ARGV[16]) end

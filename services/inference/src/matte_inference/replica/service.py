@@ -14,8 +14,8 @@ from matte_core.contracts.limits import Limits
 from matte_core.errors import Problem
 from matte_jobs.store import JobStore
 
-from matte_inference.families.base import Segmenter
-from matte_inference.replica.stages import Opened, Rendered, open_picture, render, small
+from matte_inference.families.base import Alpha, Segmenter
+from matte_inference.replica.stages import Opened, Rendered, open_picture, render, render_whole, small
 
 log = logging.getLogger("matte.replica")
 
@@ -87,11 +87,18 @@ class ReplicaService:
         alpha = await self._forward(opened.prepared)
         marks.append(self._clock())
         await self._progress(spec, "render", 0.7)
-        if spec.preview:
-            await self._store.preview(spec, await self._threaded(small, self._segmenter, opened, alpha), marks[-1])
-        rendered: Rendered = await self._threaded(render, self._segmenter, opened, alpha, spec.options)
+        rendered = await (self._watched if spec.preview else self._rendered)(spec, opened, alpha)
         marks.append(self._clock())
         await self._put(spec, token, rendered, marks)
+
+    async def _rendered(self, spec: JobSpec, opened: Opened, alpha: Alpha) -> Rendered:
+        return await self._threaded(render, self._segmenter, opened, alpha, spec.options)
+
+    async def _watched(self, spec: JobSpec, opened: Opened, alpha: Alpha) -> Rendered:
+        """The same, with a preview before it."""
+        whole = await self._threaded(self._segmenter.finish, opened.pixels, alpha)
+        await self._store.preview(spec, await self._threaded(small, opened, whole), self._clock())
+        return await self._threaded(render_whole, opened, whole, spec.options)
 
     async def _put(self, spec: JobSpec, token: str, rendered: Rendered, marks: Sequence[float]) -> None:
         refs: dict[str, BlobRef] = {}

@@ -17,7 +17,7 @@ from matte_inference.families.base import Alpha, Prepared, Segmenter
 from matte_inference.pixels.compose import compose
 from matte_inference.pixels.decode import decode
 from matte_inference.pixels.encode import CONTENT_TYPES, encode, preview
-from matte_inference.pixels.types import Pixels
+from matte_inference.pixels.types import Bytes, Pixels
 
 #: (height, width) of the picture that warms a model
 _WARM = (320, 320)
@@ -54,7 +54,11 @@ def open_picture(segmenter: Segmenter, blobs: Sequence[bytes], limits: Limits) -
 
 def render(segmenter: Segmenter, opened: Opened, alpha: Alpha, options: Options) -> Rendered:
     """The alpha at the picture's size, composed and encoded as asked."""
-    whole = segmenter.finish(opened.pixels, alpha)
+    return render_whole(opened, segmenter.finish(opened.pixels, alpha), options)
+
+
+def render_whole(opened: Opened, whole: Bytes, options: Options) -> Rendered:
+    """An alpha that has the picture's size, composed and encoded as asked."""
     pictures = compose(opened.pixels, whole, options, opened.background)
     kind = "png" if options.format == "auto" else options.format
     files = {name: (encode(array, kind), CONTENT_TYPES[kind]) for name, array in pictures.items()}
@@ -62,9 +66,8 @@ def render(segmenter: Segmenter, opened: Opened, alpha: Alpha, options: Options)
     return Rendered(files, width, height)
 
 
-def small(segmenter: Segmenter, opened: Opened, alpha: Alpha) -> dict[str, Any]:
+def small(opened: Opened, whole: Bytes) -> dict[str, Any]:
     """A small cut-out for whoever watches: the data of a ``preview`` event."""
-    whole = segmenter.finish(opened.pixels, alpha)
     array = compose(opened.pixels, whole, Options(size="preview"))["result"]
     height, width = array.shape[:2]
     content = base64.b64encode(preview(array)).decode()
