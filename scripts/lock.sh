@@ -4,8 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH=$PATH:$PWD/.uv/bin
-members=(packages/core packages/jobs packages/cli services/frontend services/inference operators/matte)
-own=(); for name in core jobs cli frontend inference operator; do own+=(--no-emit-package "matte-$name"); done
+members=(packages/core packages/telemetry packages/jobs packages/cli services/frontend services/inference operators/matte)
+own=(); for name in core telemetry jobs cli frontend inference operator; do own+=(--no-emit-package "matte-$name"); done
 compile() { # OUT ARGS...: no header (it would record how we were called), no index address
   local out=$1; shift
   "${UV:-uv}" pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \

@@ -1,0 +1,1 @@
+"""Traces and metrics of every program: set up here, named here."""
