@@ -132,7 +132,7 @@ def running(folder: Path, *, config: str | None = None, gateways: int = 1, **env
     folder.mkdir(parents=True, exist_ok=True)
     redis = EmbeddedRedis(folder / "redis")
     redis.start()
-    own = {"MATTE_REDIS_URL": redis.url, **environment}
+    own = {**redis.environment, **environment}
     if config is not None:
         (folder / "matte.yaml").write_text(config)
         own["MATTE_CONFIG"] = str(folder / "matte.yaml")

@@ -172,10 +172,50 @@ async def test_large_blobs_go_to_the_object_store(
     assert view.result is not None
     assert view.result.files["result"].store == "object"
     assert await store.result_bytes(view.result.files["result"]) == b"c" * 9000
-    await store.blobs.delete_object(view.result.files["result"])
+    await store.sweep(2.0)
+    assert await store.blobs.get(image) is None  # it was needed until the job's end
+    late = view.result.files["result"].model_copy(update={"key": "a-late-token/result"})
+    again = view.result.model_copy(update={"files": {"result": late}})
+    assert not await store.finish("a", again, {late.key: b"late"}, seconds_per_megapixel=1.0, now=2.0)
+    await store.sweep(2.0)
+    assert await store.blobs.get(late) is None
+    assert await store.result_bytes(view.result.files["result"], delivered_at=3.0) == b"c" * 9000
+    await store.sweep(32.0)
+    assert await store.result_bytes(view.result.files["result"])
+    await store.sweep(33.0)
     with pytest.raises(Problem, match="result_expired"):
         await store.result_bytes(view.result.files["result"])
+    assert not list((tmp_path / "blobs").glob("*"))
     await store.close()
+
+
+async def test_an_object_store_that_is_away_is_a_503(redis_server: EmbeddedRedis, tmp_path: Path) -> None:
+    folder = tmp_path / "blobs"
+    store = JobStore.open(
+        StoreSettings(
+            redis_url=redis_server.url, redis_prefix="away:", blob_url=f"file://{folder}", blob_inline_max_bytes=0
+        )
+    )
+    folder.rmdir()
+    folder.write_text("not a folder")
+    with pytest.raises(Problem) as refused:
+        await admit(store, "a")
+    assert (refused.value.code, refused.value.status) == ("storage_unavailable", 503)
+    with pytest.raises(Problem, match="job_not_found"):
+        await store.view("a", 0.0)
+    await store.close()
+
+
+async def test_an_only_open_version_is_started_with_its_lease(store: JobStore) -> None:
+    await admit(store, "a")
+    await admit(store, "b")
+    taken = await store.lease(
+        MODEL, holder="t", now=0.0, until=10.0, n=2, undecided=True, versions={"1.0.0": 1}, sole="1.0.0"
+    )
+    assert [(lease.id, lease.version) for lease in taken] == [("a", "1.0.0")]
+    started = (await store.events("a"))[-1]
+    assert (started.type, started.data) == ("started", {"version": "1.0.0", "attempt": 1})
+    assert (await store.view("a", 1.0)).version == "1.0.0"
 
 
 async def test_dead_letters_are_listed_and_requeued(store: JobStore) -> None:

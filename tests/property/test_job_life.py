@@ -7,6 +7,7 @@ import itertools
 import uuid
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 import hypothesis.strategies as st
@@ -60,11 +61,18 @@ class Job:
 
 class JobLife(RuleBasedStateMachine):
     url = ""
+    blob_url = ""
 
     @initialize()
     def begin(self) -> None:
         self.runner = asyncio.Runner()
-        self.store = JobStore.open(StoreSettings(redis_url=self.url, redis_prefix=f"p{uuid.uuid4().hex[:8]}:"))
+        self.store = JobStore.open(
+            StoreSettings(
+                redis_url=self.url, redis_prefix=f"p{uuid.uuid4().hex[:8]}:",
+                blob_url=self.blob_url and f"{self.blob_url}/{uuid.uuid4().hex}",
+                blob_inline_max_bytes=0 if self.blob_url else 1000,
+            )
+        )  # fmt: skip
         self.now, self.ids, self.seq = 1000.0, itertools.count(), itertools.count(1)
         self.jobs: dict[str, Job] = {}
         self.clock = FairClock()
@@ -113,18 +121,25 @@ class JobLife(RuleBasedStateMachine):
         job_id = sorted(self.jobs)[pick % len(self.jobs)]
         assert self.do(admit(self.store, job_id, now=self.now)).existing
 
-    @rule(n=st.integers(1, 4), undecided=st.booleans(), free=st.dictionaries(versions, st.integers(1, 3), max_size=2))
-    def lease(self, n: int, undecided: bool, free: dict[str, int]) -> None:
-        left = {**free, **({"": n} if undecided else {})}
+    @rule(
+        n=st.integers(1, 4), undecided=st.booleans(), free=st.dictionaries(versions, st.integers(1, 3), max_size=2),
+        sole=st.one_of(st.none(), versions),
+    )  # fmt: skip
+    def lease(self, n: int, undecided: bool, free: dict[str, int], sole: str | None) -> None:
+        left = {**free, **({"": n} if undecided and sole is None else {})}
         expected: list[str] = []
         for job_id in self.queued():
             lane = self.jobs[job_id].lane
-            if left.get(lane, 0) > 0 and len(expected) < n:
-                left[lane] -= 1
+            slot = lane or (sole or "") if undecided else lane
+            if left.get(slot, 0) > 0 and len(expected) < n:
+                left[slot] -= 1
                 expected.append(job_id)
+                self.jobs[job_id].lane = slot
         until = self.now + LEASE_SECONDS
         taken = self.do(
-            self.store.lease(MODEL, holder="r", now=self.now, until=until, n=n, undecided=undecided, versions=free)
+            self.store.lease(
+                MODEL, holder="r", now=self.now, until=until, n=n, undecided=undecided, versions=free, sole=sole
+            )
         )
         assert [lease.id for lease in taken] == expected
         for lease in taken:
@@ -231,6 +246,7 @@ class JobLife(RuleBasedStateMachine):
                 self.settle()
         swept = self.do(self.store.sweep(self.now))
         assert (swept.requeued, swept.dead, swept.expired) == (counts["queued"], counts["dead"], counts["expired"])
+        assert {job_id for job_id in self.jobs if self.kept(job_id)} == set(self.needed())
 
     @precondition(lambda self: self.ids_in(S.DEAD))
     @rule(pick=picks)
@@ -269,12 +285,21 @@ class JobLife(RuleBasedStateMachine):
                 job.state, position, len(line), job.attempts,
             )  # fmt: skip
 
+    def kept(self, job_id: str) -> bool:
+        data = self.do(self.store.blobs.get(make_spec(self.store, job_id).image))
+        assert data in (None, PICTURE)
+        return data is not None
+
+    def needed(self) -> list[str]:
+        return [i for i, j in self.jobs.items() if j.state not in TERMINAL - {S.DEAD}]
+
     @invariant()
     def inputs_live_as_long_as_they_are_needed(self) -> None:
-        for job_id, job in getattr(self, "jobs", {}).items():
-            ref = make_spec(self.store, job_id).image
-            kept = self.do(self.store.blobs.get(ref))
-            assert kept == (PICTURE if job.state not in TERMINAL - {S.DEAD} else None)
+        """In Redis not a moment longer; in the object store until the next sweep."""
+        jobs = getattr(self, "jobs", {})
+        kept = {job_id for job_id in jobs if self.kept(job_id)}
+        needed = set(self.needed()) if jobs else set()
+        assert kept >= needed if self.blob_url else kept == needed
 
     @invariant()
     def a_job_ends_with_one_last_event(self) -> None:
@@ -290,12 +315,13 @@ class JobLife(RuleBasedStateMachine):
             self.runner.close()
 
 
-def test_job_life(redis_server: EmbeddedRedis) -> None:
-    JobLife.url = redis_server.url
+@pytest.mark.parametrize("blobs", ["redis", "files"])
+def test_job_life(redis_server: EmbeddedRedis, tmp_path: Path, blobs: str) -> None:
+    JobLife.url, JobLife.blob_url = redis_server.url, "" if blobs == "redis" else f"file://{tmp_path}"
     run_state_machine_as_test(
         JobLife,
         settings=settings(
-            max_examples=60,
+            max_examples=40,
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),

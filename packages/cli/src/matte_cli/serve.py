@@ -49,8 +49,8 @@ class Plan:
         return self.data / "logs" / f"{name}.log"
 
 
-def redis_child(plan: Plan) -> tuple[Child, str]:
-    """The embedded Redis as a child, and its address."""
+def redis_child(plan: Plan) -> tuple[Child, dict[str, str]]:
+    """The embedded Redis as a child, and what the others are started with to use it."""
     server = EmbeddedRedis(plan.data / "redis")
 
     def start() -> Popen[bytes]:
@@ -58,12 +58,12 @@ def redis_child(plan: Plan) -> tuple[Child, str]:
         assert server.process is not None
         return server.process
 
-    return Child("Redis", STORE, start, server.folder / "redis.log", plan.stop_seconds), server.url
+    return Child("Redis", STORE, start, server.folder / "redis.log", plan.stop_seconds), server.environment
 
 
-def service_children(plan: Plan, redis_url: str) -> list[Child]:
-    """Inference and the gateways."""
-    common = {"MATTE_REDIS_URL": redis_url}
+def service_children(plan: Plan, store: dict[str, str]) -> list[Child]:
+    """Inference and the gateways, on a store."""
+    common = {}
     if plan.config is not None:
         common["MATTE_CONFIG"] = str(plan.config.absolute())
     admin = {"MATTE_ADMIN": "true"} if is_loopback(plan.host) else {}
@@ -73,28 +73,28 @@ def service_children(plan: Plan, redis_url: str) -> list[Child]:
         name = "gateway" if len(plan.ports) == 1 else f"gateway-{number}"
         listen = {"MATTE_HOST": plan.host, "MATTE_PORT": str(port), "MATTE_SHUTDOWN_SECONDS": drain}
         parts.append((name, GATEWAYS, "matte_frontend", {**common, **admin, **listen}))
-    return [_child(plan, *part) for part in parts]
+    return [_child(plan, store, *part) for part in parts]
 
 
-def _child(plan: Plan, name: str, stage: int, module: str, extra: dict[str, str]) -> Child:
+def _child(plan: Plan, store: dict[str, str], name: str, stage: int, module: str, extra: dict[str, str]) -> Child:
     log = plan.log(name)
 
     def start() -> Popen[bytes]:
-        return launch([sys.executable, "-m", module], child_environment(extra), log)
+        return launch([sys.executable, "-m", module], child_environment(extra, store), log)
 
     return Child(name, stage, start, log, plan.stop_seconds)
 
 
 async def start_all(plan: Plan, supervisor: Supervisor, console: Console) -> None:
     """Starts everything, the store first."""
-    redis_url = plan.redis_url
-    if redis_url is None:
-        redis, redis_url = redis_child(plan)
+    if plan.redis_url is None:
+        redis, store = redis_child(plan)
         await supervisor.add(redis)
         console.print(f"[green]✓[/] Redis, jobs are kept in {escape(str(plan.data))}/redis")
     else:
+        store = {"MATTE_REDIS_URL": plan.redis_url}
         console.print("[green]✓[/] Redis from MATTE_REDIS_URL")
-    for child in service_children(plan, redis_url):
+    for child in service_children(plan, store):
         await supervisor.add(child)
 
 

@@ -24,6 +24,6 @@ class CliSettings(BaseSettings):
     stop_seconds: float = Field(30.0, gt=0, description="matte serve ends a part that takes longer to stop")
 
 
-def child_environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a process that ``matte serve`` starts: this one's, and ``extra``."""
-    return {**os.environ, "PYTHONUNBUFFERED": "1", **extra}
+def child_environment(extra: Mapping[str, str], defaults: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a process that ``matte serve`` starts: this one's over ``defaults``, ``extra`` over both."""
+    return {**defaults, **os.environ, "PYTHONUNBUFFERED": "1", **extra}

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import obstore
 from matte_core.contracts.job import BlobRef
+from matte_core.errors import Problem
+from obstore.exceptions import BaseError
 from obstore.store import ObjectStore, from_url
 from redis.asyncio import Redis
 
@@ -15,7 +20,9 @@ from redis.asyncio import Redis
 class BlobStore:
     """Where a blob goes is decided by its size alone.
 
-    Object keys are ``{owner}/{name}``; they expire by the bucket's lifecycle rule.
+    Object keys are ``{owner}/{name}``. When one of them ends is written in Redis (the sorted set ``garbage``, by Unix
+    seconds), and :meth:`collect` deletes it. A process that dies between an object and its job leaves the object
+    behind: a lifecycle rule of the bucket, longer than dead jobs are kept, takes those.
     """
 
     redis: Redis
@@ -34,36 +41,63 @@ class BlobStore:
             return BlobRef(store="object", key=f"{owner}/{name}", size=size, content_type=content_type)
         return BlobRef(store="redis", key=f"{self.prefix}blob:{owner}:{name}", size=size, content_type=content_type)
 
-    async def put(self, ref: BlobRef, data: bytes, *, ttl_seconds: int) -> None:
+    async def put(self, ref: BlobRef, data: bytes, now: float, *, ttl_seconds: int) -> None:
         """Stores a blob on its own, outside a job's atomic step."""
         if ref.store == "redis":
             await self.redis.set(ref.key, data, ex=ttl_seconds)
-        else:
-            await self.put_object(ref, data)
+            return
+        await self._raw.zadd(self._garbage, {ref.key: now + ttl_seconds})
+        await self.put_object(ref, data)
 
     async def put_object(self, ref: BlobRef, data: bytes) -> None:
-        """Stores a blob in the object store."""
-        await obstore.put_async(self._objects(), ref.key, data)
+        """Stores a blob in the object store.
 
-    async def get(self, ref: BlobRef, *, then_keep_seconds: int | None = None) -> bytes | None:
-        """The bytes, or None if they are gone; one in Redis is kept only so much longer where that is given."""
+        Raises:
+            Problem: storage_unavailable.
+        """
+        with _object_errors():
+            await obstore.put_async(self._objects(), ref.key, data)
+
+    async def get(self, ref: BlobRef) -> bytes | None:
+        """The bytes, or None if they are gone.
+
+        Raises:
+            Problem: storage_unavailable.
+        """
         if ref.store == "redis":
-            read = (
-                self.redis.get(ref.key) if then_keep_seconds is None else self.redis.getex(ref.key, then_keep_seconds)
-            )
-            return cast("bytes | None", await read)
-        try:
+            return cast("bytes | None", await self.redis.get(ref.key))
+        with _object_errors(), suppress(FileNotFoundError):
             found = await obstore.get_async(self._objects(), ref.key)
-        except FileNotFoundError:
-            return None
-        return bytes(memoryview(await found.bytes_async()))
+            return bytes(memoryview(await found.bytes_async()))
+        return None
 
-    async def delete_object(self, ref: BlobRef) -> None:
-        """Deletes a blob of the object store; one that is gone is fine."""
-        try:
-            await obstore.delete_async(self._objects(), ref.key)
-        except FileNotFoundError:
+    async def take(self, ref: BlobRef, now: float, *, keep_seconds: int) -> bytes | None:
+        """As :meth:`get`, and the blob is kept only so much longer."""
+        if ref.store == "redis":
+            return cast("bytes | None", await self.redis.getex(ref.key, keep_seconds))
+        sooner = self._raw.zadd(self._garbage, {ref.key: now + keep_seconds}, lt=True)
+        data, _ = await asyncio.gather(self.get(ref), sooner)
+        return data
+
+    async def collect(self, keys: Sequence[str]) -> None:
+        """Deletes objects that are due; those that are gone already are fine.
+
+        Raises:
+            Problem: storage_unavailable.
+        """
+        if not keys or self.objects is None:  # this process has no object store; one that has will do it
             return
+        with _object_errors(), suppress(FileNotFoundError):
+            await obstore.delete_async(self.objects, list(keys))
+        await self._raw.zrem(self._garbage, *keys)
+
+    @property
+    def _raw(self) -> Any:
+        return self.redis
+
+    @property
+    def _garbage(self) -> str:
+        return f"{self.prefix}garbage"
 
     def _objects(self) -> ObjectStore:
         if self.objects is None:
@@ -71,5 +105,15 @@ class BlobStore:
         return self.objects
 
 
+@contextmanager
+def _object_errors() -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (BaseError, OSError) as error:
+        raise Problem("storage_unavailable", "The object store cannot be reached.", retry_after=5) from error
+
+
 def _object_store(url: str) -> ObjectStore:
-    return from_url(url, mkdir=True) if url.startswith("file:") else from_url(url)
+    return from_url(url, mkdir=True, automatic_cleanup=True) if url.startswith("file:") else from_url(url)

@@ -1,8 +1,9 @@
-"""What is live: replicas announce themselves, routers publish their table, gateways read both."""
+"""What is live: replicas announce themselves, every pool's router publishes its table, gateways read both."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matte_core.contracts.catalog import Arm, Catalog, ModelView, Replica, Route, RouteTable, VersionView
@@ -11,15 +12,22 @@ from matte_core.errors import Problem
 from matte_jobs.connect import translated
 from matte_jobs.store import JobStore
 
+log = logging.getLogger("matte.catalog")
+
+#: a pool whose routers are all silent this long (seconds) is gone; until then its models are asleep, not unknown
+FORGET_SECONDS = 86400.0
+
 
 class CatalogStore:
-    """Replicas and the route table in Redis."""
+    """Replicas and the pools' route tables in Redis."""
 
     def __init__(self, store: JobStore) -> None:
         self._store = store
         self._raw: Any = store.redis
         self._replicas = f"{store.prefix}replicas"
-        self._table = f"{store.prefix}table"
+        self._tables = f"{store.prefix}tables"
+        self._pools = f"{store.prefix}pools"
+        self._clashes: frozenset[str] = frozenset()
 
     async def announce(self, replica: Replica, *, new: bool) -> None:
         """Says that a replica lives until ``replica.expires_at``; a new one rings the routers' bell."""
@@ -30,9 +38,9 @@ class CatalogStore:
                     pipe.publish(f"{self._store.prefix}bell", "")
                 await pipe.execute()
 
-    async def announce_router(self, name: str, *, expires_at: float, now: float) -> int:
-        """Says that a router lives; returns how many do."""
-        key = f"{self._store.prefix}routers"
+    async def announce_router(self, pool: str, name: str, *, expires_at: float, now: float) -> int:
+        """Says that a router lives; returns how many do in its pool."""
+        key = f"{self._store.prefix}routers:{pool}"
         with translated():
             async with self._raw.pipeline(transaction=True) as pipe:
                 pipe.zadd(key, {name: expires_at})
@@ -40,10 +48,10 @@ class CatalogStore:
                 pipe.zcard(key)
                 return int((await pipe.execute())[-1])
 
-    async def withdraw_router(self, name: str) -> None:
-        """Says that a router is gone."""
+    async def withdraw_router(self, pool: str, name: str) -> None:
+        """Says that a router is gone. Its pool's table stays: another router, or the next one, answers for it."""
         with translated():
-            await self._raw.zrem(f"{self._store.prefix}routers", name)
+            await self._raw.zrem(f"{self._store.prefix}routers:{pool}", name)
 
     async def withdraw(self, replica_id: str) -> None:
         """Says that a replica is gone."""
@@ -59,16 +67,51 @@ class CatalogStore:
             await self.withdraw(old.id)
         return [replica for replica in every if replica.expires_at > now]
 
-    async def publish(self, table: RouteTable) -> None:
-        """The table that routers use now."""
+    async def publish(self, pool: str, table: RouteTable, now: float) -> None:
+        """The table that the pool's routers use now; an empty one takes its models away."""
         with translated():
-            await self._raw.set(self._table, table.model_dump_json())
+            async with self._raw.pipeline(transaction=True) as pipe:
+                pipe.hset(self._tables, pool, table.model_dump_json())
+                pipe.zadd(self._pools, {pool: now + FORGET_SECONDS})
+                await pipe.execute()
 
-    async def table(self) -> RouteTable | None:
-        """The table that routers use now, or None before the first one."""
+    async def keep(self, pool: str, table: RouteTable, now: float) -> None:
+        """Says that the pool lives. Its table is only put back where it was lost: another router may be ahead."""
         with translated():
-            text = await self._raw.get(self._table)
-        return RouteTable.model_validate_json(text) if text else None
+            async with self._raw.pipeline(transaction=True) as pipe:
+                pipe.hsetnx(self._tables, pool, table.model_dump_json())
+                pipe.zadd(self._pools, {pool: now + FORGET_SECONDS})
+                await pipe.execute()
+
+    async def forget(self, pool: str) -> None:
+        """The pool is gone for good."""
+        with translated():
+            async with self._raw.pipeline(transaction=True) as pipe:
+                pipe.hdel(self._tables, pool)
+                pipe.zrem(self._pools, pool)
+                await pipe.execute()
+
+    async def tables(self, now: float) -> dict[str, RouteTable]:
+        """The table of every pool whose routers lived within a day, by the pool's name; older ones are forgotten."""
+        with translated():
+            async with self._raw.pipeline(transaction=True) as pipe:
+                pipe.hgetall(self._tables)
+                pipe.zrangebyscore(self._pools, f"({now}", "+inf")
+                found, alive = await pipe.execute()
+        for old in found.keys() - set(alive):
+            await self.forget(old.decode())
+        return {pool.decode(): RouteTable.model_validate_json(found[pool]) for pool in sorted(alive) if pool in found}
+
+    async def table(self, now: float) -> RouteTable | None:
+        """The tables of all pools as one, or None before the first one."""
+        tables = await self.tables(now)
+        if not tables:
+            return None
+        merged, clashes = merge(tables)
+        if clashes - self._clashes:
+            log.error("in more than one pool, the first by name has them: %s", ", ".join(sorted(clashes)))
+        self._clashes = clashes
+        return merged
 
     async def catalog(self, now: float) -> Catalog:
         """Models with their versions, weights and readiness.
@@ -76,14 +119,14 @@ class CatalogStore:
         Raises:
             Problem: model_not_ready, before any router published a table.
         """
-        table = await self.table()
+        table = await self.table(now)
         if table is None:
             raise Problem("model_not_ready", "Inference has not started yet.", retry_after=5)
         replicas = await self.replicas(now)
         models = [await self._model(route, replicas, default=table.default_model) for route in table.routes]
         return Catalog(default_model=table.default_model, models=tuple(models))
 
-    async def _model(self, route: Route, replicas: Sequence[Replica], *, default: str) -> ModelView:
+    async def _model(self, route: Route, replicas: Sequence[Replica], *, default: str | None) -> ModelView:
         seconds, length = await self._measured(route)
         live = [replica for replica in replicas if replica.model == route.model]
         versions = tuple(
@@ -109,6 +152,21 @@ class CatalogStore:
                 pipe.zcard(f"{prefix}q:{route.model}")
                 found = await pipe.execute()
         return [float(text) if text else None for text in found[:-1:2]], int(sum(found[1::2]) + found[-1])
+
+
+def merge(tables: Mapping[str, RouteTable]) -> tuple[RouteTable, frozenset[str]]:
+    """All pools' routes as one table, and the models that more than one pool has.
+
+    The pool whose name sorts first wins such a model. The default is that of the first table that names one.
+    """
+    routes: dict[str, Route] = {}
+    clashes: set[str] = set()
+    ordered = [tables[pool] for pool in sorted(tables)]
+    for route in (route for table in ordered for route in table.routes):
+        if routes.setdefault(route.model, route) is not route:
+            clashes.add(route.model)
+    default = next((table.default_model for table in ordered if table.default_model is not None), None)
+    return RouteTable(default_model=default, routes=tuple(routes.values())), frozenset(clashes)
 
 
 def _version(arm: Arm, live: Sequence[Replica], spmp: float | None) -> VersionView:

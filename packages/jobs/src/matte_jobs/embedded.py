@@ -14,6 +14,11 @@ import redis
 #: glibc gives every freed megabyte back to the kernel and faults it in again for the next picture; not with these
 MALLOC = ("MALLOC_MMAP_THRESHOLD_=33554432", "MALLOC_TRIM_THRESHOLD_=134217728")
 
+#: seconds; a process that dies between a file and its job leaves the file behind, dead jobs keep theirs for a week
+ORPHAN_SECONDS = 8 * 86400
+#: smaller blobs are cheaper in Redis than as a file
+INLINE_MAX_BYTES = 64 * 1024
+
 
 class NoRedisServerError(RuntimeError):
     """There is no redis-server here, and the package that carries one has no build for this Python."""
@@ -59,6 +64,24 @@ class EmbeddedRedis:
         """The address for ``MATTE_REDIS_URL``."""
         return f"unix://{self.socket}"
 
+    @property
+    def blobs(self) -> Path:
+        """Where large blobs are files."""
+        return self.folder / "blobs"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What programs on this machine are started with, as they read it (:class:`StoreSettings`).
+
+        Large blobs are files beside the server: a picture in the page cache need not go through a socket, the server's
+        memory and its append-only file.
+        """
+        return {
+            "MATTE_REDIS_URL": self.url,
+            "MATTE_BLOB_URL": self.blobs.absolute().as_uri(),
+            "MATTE_BLOB_INLINE_MAX_BYTES": str(INLINE_MAX_BYTES),
+        }
+
     def start(self, *, timeout: float = 30.0) -> None:
         """Starts the server and waits until it answers.
 
@@ -66,7 +89,8 @@ class EmbeddedRedis:
             NoRedisServerError: there is none.
             RuntimeError: it did not answer in time; its log is in the folder.
         """
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.blobs.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._forget_orphans(time.time() - ORPHAN_SECONDS)
         self.process = subprocess.Popen(
             ["env", *MALLOC, find_server(), *self._options()],
             stdout=subprocess.DEVNULL,
@@ -77,6 +101,11 @@ class EmbeddedRedis:
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"redis-server did not start: see {self.folder / 'redis.log'}")
             time.sleep(0.02)
+
+    def _forget_orphans(self, before: float) -> None:
+        for path in self.blobs.glob("*/*"):
+            if path.stat().st_mtime < before:
+                path.unlink()
 
     def _options(self) -> list[str]:
         return [

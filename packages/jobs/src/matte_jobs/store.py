@@ -6,6 +6,7 @@ too late (a lease that is no longer the caller's, a second result) changes nothi
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,7 +41,11 @@ class Admitted:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to finish a job until a moment. ``version`` is set for a pin, or a retry that keeps its arm."""
+    """The right to finish a job until a moment.
+
+    ``version`` is set where it was clear (a pin, a retry that keeps its arm, only one version that is open): the job is
+    started then; else the caller chooses one and calls :meth:`JobStore.start` or :meth:`JobStore.park`.
+    """
 
     id: str
     token: str
@@ -96,19 +101,21 @@ class JobStore:
             Problem: queue_full, idempotency_key_reused, storage_full, storage_unavailable.
         """
         refs = [ref for ref in (spec.image, spec.background) if ref is not None]
-        for ref in refs:
-            if ref.store == "object":
-                await self.blobs.put_object(ref, data[ref.key])
-        inline = [ref for ref in refs if ref.store == "redis"]
+        inline = await self._put_large(refs, data)
         with translated():
             kind, *rest = await self._run(
                 "admit", now, spec.id, spec.model_dump_json(), spec.model, spec.version or "", spec.tenant,
                 spec.priority, charge(spec.cost, spec.share), f"{spec.cost:.6f}",
                 spec.expires_at, spec.max_attempts, spec.origin, _idempotency(spec), spec.fingerprint,
                 self.settings.idempotency_ttl_seconds, self.settings.max_queue_length,
-                json.dumps([ref.key for ref in inline]), blobs=[(ref.key, data[ref.key]) for ref in inline],
+                json.dumps([ref.handle for ref in refs]), blobs=inline,
             )  # fmt: skip
         return await self._admitted(kind.decode(), rest, now)
+
+    async def _put_large(self, refs: Sequence[BlobRef], data: Mapping[str, bytes]) -> list[tuple[str, bytes]]:
+        """Stores what goes to the object store; returns the rest, for the atomic step."""
+        await asyncio.gather(*(self.blobs.put_object(ref, data[ref.key]) for ref in refs if ref.store == "object"))
+        return [(ref.key, data[ref.key]) for ref in refs if ref.store == "redis"]
 
     async def _admitted(self, kind: str, rest: Sequence[Any], now: float) -> Admitted:
         if kind == "ok":
@@ -127,7 +134,16 @@ class JobStore:
     # the holder's side ----------------------------------------------------------------------------------------
 
     async def lease(
-        self, model: str, *, holder: str, now: float, until: float, n: int, undecided: bool, versions: Mapping[str, int]
+        self,
+        model: str,
+        *,
+        holder: str,
+        now: float,
+        until: float,
+        n: int,
+        undecided: bool,
+        versions: Mapping[str, int],
+        sole: str | None = None,
     ) -> list[Lease]:
         """Takes up to ``n`` jobs in the queue's order.
 
@@ -139,10 +155,11 @@ class JobStore:
             n: at most so many.
             undecided: whether jobs without a version are taken too.
             versions: free slots by version; jobs that already have one of these versions are taken up to that.
+            sole: the version, one of ``versions``, that every job without one goes to; None: the caller chooses.
         """
         slots = [part for version, free in versions.items() for part in (version, free)]
         with translated():
-            taken = await self._run("lease", now, model, holder, until, n, int(undecided), *slots)
+            taken = await self._run("lease", now, model, holder, until, n, int(undecided), sole or "", *slots)
         return [
             Lease(
                 id_.decode(), token.decode(), int(attempt), JobSpec.model_validate_json(spec), version.decode() or None
@@ -151,7 +168,7 @@ class JobStore:
         ]
 
     async def start(self, job_id: str, token: str, version: str, now: float) -> bool:
-        """Writes the arm on the job and tells whoever waits; False if the lease is lost."""
+        """Writes the chosen arm on the job and tells whoever waits; False if the lease is lost."""
         with translated():
             return bool(await self._run("start", now, job_id, token, version))
 
@@ -181,15 +198,13 @@ class JobStore:
         self, job_id: str, result: Result, data: Mapping[str, bytes], *, seconds_per_megapixel: float, now: float
     ) -> bool:
         """Stores the result; the first one wins, whoever brings it. False: it came too late."""
-        large = [ref for ref in result.files.values() if ref.store == "object"]
-        for ref in large:
-            await self.blobs.put_object(ref, data[ref.key])
-        inline = [ref.key for ref in result.files.values() if ref.store == "redis"]
+        refs = list(result.files.values())
+        inline = await self._put_large(refs, data)
         stats = f"{self.prefix}stats:{result.model}@{result.version}"
         with translated():
             stored = await self._run(
                 "finish", now, job_id, result.model_dump_json(), self.settings.result_ttl_seconds, stats,
-                f"{seconds_per_megapixel:.6f}", *inline, blobs=[(key, data[key]) for key in inline],
+                f"{seconds_per_megapixel:.6f}", *(ref.handle for ref in refs), blobs=inline,
             )  # fmt: skip
         return bool(stored)
 
@@ -216,12 +231,16 @@ class JobStore:
             )
 
     async def sweep(self, now: float, *, limit: int = 1000) -> Swept:
-        """Gives back leases that ran out and expires jobs that waited too long. Any process may do it."""
+        """Gives back leases that ran out, expires jobs that waited too long, deletes blobs that are due.
+
+        Any process may do it.
+        """
         keep = (self.settings.dead_ttl_seconds, self.settings.result_ttl_seconds)
         with translated():
-            requeued, dead, expired, due = await self._run(
+            requeued, dead, expired, due, garbage = await self._run(
                 "sweep", now, limit, json.dumps(LEASE_EXPIRED.document()), *keep
             )
+            await self.blobs.collect([key.decode() for key in garbage])
         return Swept(int(requeued), int(dead), int(expired), float(due) if due else None)
 
     async def preview(self, spec: JobSpec, data: Mapping[str, Any], now: float) -> None:
@@ -298,19 +317,21 @@ class JobStore:
             for sid, f in found
         ]
 
-    async def result_bytes(self, ref: BlobRef, *, delivered: bool = False) -> bytes:
+    async def result_bytes(self, ref: BlobRef, *, delivered_at: float | None = None) -> bytes:
         """A result's bytes.
 
         Args:
             ref: from the job's result.
-            delivered: this answers the caller who waited for it, so it need not be kept for long any more.
+            delivered_at: set where this answers the caller who waited for it: it need not be kept for long then.
 
         Raises:
             Problem: result_expired.
         """
         with translated():
-            keep = self.settings.delivered_ttl_seconds if delivered else None
-            data = await self.blobs.get(ref, then_keep_seconds=keep)
+            if delivered_at is None:
+                data = await self.blobs.get(ref)
+            else:
+                data = await self.blobs.take(ref, delivered_at, keep_seconds=self.settings.delivered_ttl_seconds)
         if data is None:
             raise Problem("result_expired", "Results are kept for a while only; send the picture again.")
         return data

@@ -57,7 +57,8 @@ async def result_answer(
     """
     headers = result_headers(job_id, result)
     names = [file] if file else list(result.files)
-    data = {name: await gateway.store.result_bytes(result.files[name], delivered=delivered) for name in names}
+    at = gateway.clock() if delivered else None
+    data = {name: await gateway.store.result_bytes(result.files[name], delivered_at=at) for name in names}
     if wants_json(request):
         body = await asyncio.to_thread(_json_body, job_id, result, data)
         return Response(body, 200, headers, "application/json")

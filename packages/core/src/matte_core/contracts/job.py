@@ -34,6 +34,11 @@ class BlobRef(Contract):
     size: int = Field(ge=0, description="bytes")
     content_type: str
 
+    @property
+    def handle(self) -> str:
+        """What names it in a job's record: the key, marked where it is the object store's."""
+        return self.key if self.store == "redis" else f"object:{self.key}"
+
 
 class Picture(Contract):
     """What is known of a picture before it is decoded. Width and height are as seen, orientation applied."""

@@ -28,6 +28,11 @@ def choose(route: Route, key: str | None, draw: float) -> Arm:
     return open_arms[-1]
 
 
+def sole_arm(route: Route) -> str | None:
+    """The version that gets everything, or None where there is a choice."""
+    return next((arm.version for arm in route.arms if arm.weight == 100), None)
+
+
 def _rendezvous(model: str, arm: Arm, key: str) -> float:
     digest = hashlib.blake2b(f"{model}\0{arm.version}\0{key}".encode(), digest_size=8).digest()
     unit = (int.from_bytes(digest, "big") + 0.5) / 2**64

@@ -75,6 +75,12 @@ local function leave(id, model, version, okey, cost)
   if length(model) == 0 then settle(model) end
 end
 
+-- writes the arm on a leased job, so that a retry goes to the same version, and tells whoever waits
+local function start(id, version, attempt, origin)
+  redis.call('HSET', jobkey(id), 'version', version, 'lane', version)
+  emit(id, 'started', '{"version":"' .. version .. '","attempt":' .. attempt .. '}', origin)
+end
+
 local FIELDS = { 'state', 'model', 'lane', 'okey', 'cost', 'expires', 'origin', 'token', 'attempts', 'max_attempts',
   'inputs', 'version', 'pin' }
 local function load(id)
@@ -85,8 +91,27 @@ local function load(id)
   return job
 end
 
-local function drop_inputs(job)
-  for _, key in ipairs(cjson.decode(job.inputs)) do redis.call('DEL', key) end
+-- A blob is kept for so many seconds more. Those of the object store have handles with 'object:' before the key: the
+-- sweep deletes them once they are due in this list.
+local function keep_blob(handle, seconds)
+  local object = string.match(handle, '^object:(.+)$')
+  if object then
+    redis.call('ZADD', P .. 'garbage', NOW + seconds, object)
+  elseif tonumber(seconds) > 0 then
+    redis.call('EXPIRE', handle, seconds)
+  else
+    redis.call('DEL', handle)
+  end
+end
+
+local function keep_blobs(handles, seconds)
+  for _, handle in ipairs(cjson.decode(handles)) do keep_blob(handle, seconds) end
+end
+
+-- a blob that was due for deletion is kept for good again
+local function persist_blob(handle)
+  local object = string.match(handle, '^object:(.+)$')
+  if object then redis.call('ZREM', P .. 'garbage', object) else redis.call('PERSIST', handle) end
 end
 
 -- back to its lane, in its old place
@@ -102,7 +127,7 @@ local function conclude(job, state, keep, data)
   if job.state == 'queued' then leave(job.id, job.model, job.lane, job.okey, job.cost) end
   redis.call('ZREM', P .. 'leases', job.id)
   redis.call('HSET', jobkey(job.id), 'state', state, 'finished', NOW, 'token', '', 'holder', '')
-  if state ~= 'dead' then drop_inputs(job) end
+  if state ~= 'dead' then keep_blobs(job.inputs, 0) end
   emit(job.id, 'finished', data, job.origin)
   redis.call('EXPIRE', jobkey(job.id), keep)
   redis.call('EXPIRE', P .. 'ev:' .. job.id, keep)
@@ -113,7 +138,7 @@ local function give_back(job, problem, keep)
   if tonumber(job.attempts) >= tonumber(job.max_attempts) then
     redis.call('HSET', jobkey(job.id), 'error', problem)
     redis.call('ZADD', P .. 'dead', NOW, job.id)
-    for _, key in ipairs(cjson.decode(job.inputs)) do redis.call('EXPIRE', key, keep) end
+    keep_blobs(job.inputs, keep)
     conclude(job, 'dead', keep, '{"state":"dead","error":' .. problem .. '}')
     return 'dead'
   end

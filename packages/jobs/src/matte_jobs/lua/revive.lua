@@ -5,7 +5,7 @@ if job.state ~= 'dead' then return 0 end
 redis.call('ZREM', P .. 'dead', job.id)
 redis.call('PERSIST', jobkey(job.id))
 redis.call('PERSIST', P .. 'ev:' .. job.id)
-for _, key in ipairs(cjson.decode(job.inputs)) do redis.call('PERSIST', key) end
+for _, handle in ipairs(cjson.decode(job.inputs)) do persist_blob(handle) end
 redis.call('HDEL', jobkey(job.id), 'error', 'finished')
 local seq = redis.call('INCR', P .. 'seq')
 job.okey = string.sub(job.okey, 1, 16) .. string.format('%015.0f', seq) .. '|' .. job.id

@@ -55,7 +55,7 @@ async def _keep(gateway: Gateway, file: UploadFile) -> str:
     data, upload_id, ttl = await file.read(), gateway.new_id(), gateway.settings.upload_ttl_seconds
     ref = gateway.store.blobs.ref(f"upload-{upload_id}", "data", len(data), _kind(data))
     with translated():
-        await gateway.store.blobs.put(ref, data, ttl_seconds=ttl)
+        await gateway.store.blobs.put(ref, data, gateway.clock(), ttl_seconds=ttl)
         await gateway.store.redis.set(_key(gateway, upload_id), ref.model_dump_json(), ex=ttl)
     return f"uploads/{upload_id}/{_name(file.filename or '')}"
 

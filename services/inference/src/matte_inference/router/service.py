@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from matte_core.contracts.catalog import Replica, Route, RouteTable
-from matte_core.domain.routing import choose
+from matte_core.domain.routing import choose, sole_arm
 from matte_core.errors import Problem
 from matte_jobs.catalog import CatalogStore
 from matte_jobs.store import JobStore, Lease
@@ -167,8 +167,9 @@ class RouterService:
             n=sum(free.values()),
             undecided=any(arm.weight and arm.version in free for arm in route.arms),
             versions=free,
+            sole=sole_arm(route),
         )
-        for lease in leases:
+        for lease in sorted(leases, key=lambda lease: lease.version is None):  # those that are started have their slot
             await self._place(route, lease, free)
         return bool(leases)
 
@@ -184,7 +185,7 @@ class RouterService:
         task.add_done_callback(lambda done: self._settled(route.model, version, lease, done))
 
     async def _hand_over(self, model: str, version: str, lease: Lease) -> None:
-        started = asyncio.create_task(self._store.start(lease.id, lease.token, version, self._clock()))
+        started = None if lease.version else asyncio.create_task(self._start(lease, version))
         try:
             await self._run(model, version, lease)
         except Exception as error:  # whatever ended the replica, the job goes on
@@ -192,9 +193,15 @@ class RouterService:
             detail = f"Version {version} of {model} was lost while it ran the job."
             await self._store.release(lease.id, lease.token, Problem("attempts_exhausted", detail), self._clock())
         finally:
-            await asyncio.wait([started])
-            if not started.cancelled() and (error_ := started.exception()):
-                log.warning("job %s: its start was not written: %s", lease.id, error_)
+            if started is not None:
+                await asyncio.wait([started])
+
+    async def _start(self, lease: Lease, version: str) -> None:
+        """Beside the run: nobody waits for it."""
+        try:
+            await self._store.start(lease.id, lease.token, version, self._clock())
+        except Problem as problem:
+            log.warning("job %s: its start was not written: %s", lease.id, problem)
 
     def _settled(self, model: str, version: str, lease: Lease, task: asyncio.Task[None]) -> None:
         self._held[(model, version)] -= 1
