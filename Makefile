@@ -41,6 +41,8 @@ check: setup-all ## Format, lint, types, layers, docs and locks, without changin
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/settings_table.py --check || { echo 'the README names other settings: make docs' >&2; exit 1; }
+	$(BIN)/python scripts/crds.py --check || { echo 'the CRDs differ from the contracts: make crds' >&2; exit 1; }
+	$(BIN)/python scripts/values.py --check || { echo 'the values differ from the contract: make chart' >&2; exit 1; }
 	scripts/lock.sh --check
 
 .PHONY: format
@@ -55,6 +57,14 @@ lock: setup-all ## Write locks/*.txt anew for changed requirements (ARGS=--upgra
 .PHONY: docs
 docs: setup-all ## Write the README's table of settings anew
 	$(BIN)/python scripts/settings_table.py
+
+.PHONY: crds
+crds: setup-all ## Write the CRDs anew from the contracts
+	$(BIN)/python scripts/crds.py
+
+.PHONY: chart
+chart: setup-all ## Write the chart's values and their schema anew from the contract
+	$(BIN)/python scripts/values.py
 
 .PHONY: bench
 bench: setup-all ## Measure Matte beside a bare loop, write bench/results.md

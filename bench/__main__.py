@@ -55,8 +55,12 @@ def _cores(stack: Stack, peer_url: str, peer_pid: int) -> report.Cores:
     bare, rates = both_cores(names)
     say("at rest")
     rest = {name: (idle(found, 12.0), memory(found)) for name, found in parts(stack).items()}
-    ways = [Cost(name, *costs[name], rates[name] / bare, rates[name]) for name in names]
+    ways = [_cost(name, costs[name], bare, *rates[name]) for name in names]
     return report.Cores(wall, cpu, bare, ways, rest)
+
+
+def _cost(name: str, costs: tuple[float, float], bare: float, rate: float, generator: float) -> Cost:
+    return Cost(name, *costs, rate / bare, rate / (bare * (1 - generator / 2)), rate)
 
 
 def main() -> int:

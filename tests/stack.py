@@ -64,7 +64,7 @@ class Stack:
             if not answer.is_success:
                 return False
             found = {model["name"]: model["ready"] for model in answer.json()["models"]}
-            return all(found.get(name) for name in models or found)
+            return bool(found) and all(found.get(name) for name in models or found)
 
         self._wait(ready, "models")
 
@@ -142,6 +142,19 @@ def running(folder: Path, *, config: str | None = None, gateways: int = 1, **env
         for _ in range(gateways):
             stack.add_gateway()
         stack.wait_ready()
+        yield stack
+    finally:
+        stack.stop()
+
+
+@contextlib.contextmanager
+def gateways_only(folder: Path) -> Iterator[Stack]:
+    """A gateway and its Redis in ``folder``; ``environment`` tells others where that is."""
+    redis = EmbeddedRedis(folder / "redis")
+    redis.start()
+    stack = Stack(folder, redis, dict(redis.environment))
+    try:
+        stack.add_gateway()
         yield stack
     finally:
         stack.stop()

@@ -50,7 +50,7 @@ async def serve(store: JobStore, pace: float) -> None:
     """Announces a replica and takes jobs one by one, for ever; ``pace`` seconds pass in each stage."""
     catalog, name = CatalogStore(store), f"worker-{uuid.uuid4().hex[:6]}"
     route = Route(model=MODEL, arms=(Arm(version=VERSION, weight=100),))
-    await catalog.publish(RouteTable(default_model=MODEL, routes=(route,)))
+    await catalog.publish("default", RouteTable(default_model=MODEL, routes=(route,)), time.time())
     replica = Replica(
         id=name, model=MODEL, version=VERSION, family="grabcut", digest=DIGEST, license="Apache-2.0", slots=1,
         expires_at=time.time() + HOUR,

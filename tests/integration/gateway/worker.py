@@ -62,7 +62,7 @@ class Worker:
 
     async def announce(self) -> None:
         catalog = CatalogStore(self.store)
-        await catalog.publish(TABLE)
+        await catalog.publish("default", TABLE, time.time())
         for model in SERVED:
             for version, _ in ROUTES[model]:
                 await catalog.announce(

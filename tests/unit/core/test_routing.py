@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matte_core.contracts.catalog import Arm, Route, RouteTable
-from matte_core.domain.routing import choose
+from matte_core.domain.routing import choose, sole_arm
 from pydantic import ValidationError
 
 
@@ -25,6 +25,11 @@ keys = [f"user{i}" for i in range(10_000)]
 def test_an_arm_without_weight_gets_nothing(share: int, draw: float, key: str | None) -> None:
     arm = choose(route(v1=share, v2=100 - share), key, draw)
     assert arm.weight > 0
+
+
+def test_only_an_arm_with_everything_is_the_sole_one() -> None:
+    assert sole_arm(route(v1=0, v2=100)) == "2.0.0"
+    assert sole_arm(route(v1=1, v2=99)) is None
 
 
 def test_draws_give_the_asked_split() -> None:

@@ -14,7 +14,7 @@ from matte_core.contracts.catalog import Catalog, ModelView
 from matte_core.contracts.job import Event, JobState, JobView
 from matte_core.contracts.options import Options
 from matte_core.errors import Problem
-from matte_frontend import logs, openapi, openapi_examples, pages
+from matte_frontend import openapi, openapi_examples, pages
 from matte_frontend.admission import parse_options, pinned
 from matte_frontend.app import create_app, rest_routes
 from matte_frontend.following import Waiting
@@ -22,6 +22,7 @@ from matte_frontend.gradio_api.endpoints import ENDPOINTS, remove_background, se
 from matte_frontend.gradio_api.files import own_path
 from matte_frontend.gradio_api.messages import Translator
 from matte_frontend.settings import GatewaySettings
+from matte_telemetry import logs
 from starlette.routing import Route
 
 ROOT = "http://here/gradio_api"

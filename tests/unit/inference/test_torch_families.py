@@ -16,7 +16,7 @@ import pytest
 import torch
 from matte_core.contracts.catalog import VersionConfig
 from matte_core.errors import Problem
-from matte_inference.families.base import Alpha, Prepared, folder_digest, to_size
+from matte_inference.families.base import Alpha, Local, Prepared, folder_digest, to_size
 from matte_inference.families.batch import forward_safely
 from matte_inference.families.hf import Parameters, query_chances
 from matte_inference.families.registry import load
@@ -180,7 +180,7 @@ class Fragile(nn.Module):
         return torch.where((marks == EMPTY)[:, None, None, None], torch.nan, out)
 
 
-class FragileSegmenter:
+class FragileSegmenter(Local):
     digest = "sha256:0"
     device = "cpu"
 

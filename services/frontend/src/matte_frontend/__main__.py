@@ -10,9 +10,9 @@ from types import FrameType
 
 import uvicorn
 from matte_jobs.allocator import keep_memory
+from matte_telemetry import logs
 from starlette.applications import Starlette
 
-from matte_frontend import logs
 from matte_frontend.app import create_app
 from matte_frontend.settings import GatewaySettings
 
@@ -31,7 +31,7 @@ class Draining(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app, host=settings.host, port=settings.port, loop="uvloop", http="httptools", ws="none",
-                access_log=False, log_config=None, server_header=False, timeout_keep_alive=75,
+                access_log=False, log_config=None, server_header=False, timeout_keep_alive=settings.keep_alive_seconds,
                 timeout_graceful_shutdown=settings.shutdown_seconds, backlog=2048,
             )
         )  # fmt: skip

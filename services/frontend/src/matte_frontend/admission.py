@@ -100,20 +100,21 @@ async def sound(gateway: Gateway, inputs: Inputs, *, model: str | None, major: s
     Raises:
         Problem: any of the request and the picture.
     """
-    also = {"version"} if major is None else set()
-    also |= {"model"} if model is None and major is None else set()
-    options, rest = parse_options(inputs.parameters, also=frozenset(also))
-    catalog = await gateway.catalog.get()
-    if not gateway.catalog.has_room:
-        raise Problem("storage_full", "The store has no room for more jobs just now.", retry_after=10)
-    view = await gateway.catalog.model(model or rest.get("model") or catalog.default_model)
-    version = pinned(view, major or rest.get("version"))
-    picture = await probed(inputs.image, gateway.limits)
-    if inputs.background is None:
-        return Asked(view.name, version, options, picture, inputs.image)
-    behind = await probed(inputs.background, gateway.limits)
-    kind = f"image/{behind.format.lower()}"
-    return Asked(view.name, version, options, picture, inputs.image, inputs.background, kind)
+    with gateway.telemetry.refusing():
+        also = {"version"} if major is None else set()
+        also |= {"model"} if model is None and major is None else set()
+        options, rest = parse_options(inputs.parameters, also=frozenset(also))
+        view = await gateway.catalog.model(model or rest.get("model"))
+    with gateway.telemetry.refusing(view.name):
+        if not gateway.catalog.has_room:
+            raise Problem("storage_full", "The store has no room for more jobs just now.", retry_after=10)
+        version = pinned(view, major or rest.get("version"))
+        picture = await probed(inputs.image, gateway.limits)
+        if inputs.background is None:
+            return Asked(view.name, version, options, picture, inputs.image)
+        behind = await probed(inputs.background, gateway.limits)
+        kind = f"image/{behind.format.lower()}"
+        return Asked(view.name, version, options, picture, inputs.image, inputs.background, kind)
 
 
 async def probed(data: bytes, limits: Limits) -> Picture:

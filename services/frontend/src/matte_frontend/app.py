@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import importlib.metadata
 import time
 import uuid
 from collections.abc import AsyncIterator
 
 from matte_core.errors import Problem
+from matte_telemetry import tracing
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Mount, Route
 
-from matte_frontend import openapi, pages, problems
+from matte_frontend import openapi, pages, problems, scrape
 from matte_frontend.edge import Edge
 from matte_frontend.gateway import Clock, NewId, opened
 from matte_frontend.gradio_api import routes as gradio_routes
 from matte_frontend.rest import admin, jobs, models, predict
 from matte_frontend.settings import GatewaySettings
+from matte_frontend.telemetry import Telemetry
+
+VERSION = importlib.metadata.version("matte-frontend")
 
 
 def new_uuid() -> str:
@@ -35,15 +41,21 @@ def create_app(settings: GatewaySettings, *, clock: Clock = time.time, new_id: N
         new_id: makes ids of jobs, uploads and requests; they are capabilities, so nobody may guess them.
     """
 
+    tracer = tracing.set_up("matte-gateway", version=VERSION, instance=new_id())
+    telemetry = Telemetry(tracer=tracer)
+
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with opened(settings, clock, new_id) as gateway:
-            app.state.gateway = gateway
-            yield
+        try:
+            async with opened(settings, clock, new_id, telemetry) as gateway, scrape.served(gateway):
+                app.state.gateway = gateway
+                yield
+        finally:
+            await asyncio.to_thread(tracer.close)
 
     app = Starlette(
         routes=[*rest_routes(settings), *page_routes()],
-        middleware=[Middleware(Edge, new_id)],
+        middleware=[Middleware(Edge, new_id, clock, telemetry)],
         exception_handlers={Problem: problems.on_problem, HTTPException: problems.on_http_exception},
         lifespan=lifespan,
     )

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 
 from matte_core.contracts.catalog import Catalog, ModelView
-from matte_core.contracts.job import TERMINAL, Event, JobView
+from matte_core.contracts.job import TERMINAL, Event, JobSpec, JobView
 from matte_core.contracts.limits import Limits
 from matte_core.errors import Problem
 from matte_jobs.catalog import CatalogStore
 from matte_jobs.notify import Notifier
 from matte_jobs.sessions import Sessions
-from matte_jobs.store import JobStore
+from matte_jobs.store import Admitted, JobStore
+from matte_telemetry import attributes, names
+from matte_telemetry.tracing import SpanKind
 from starlette.requests import Request
 
 from matte_frontend.settings import GatewaySettings
+from matte_frontend.telemetry import Telemetry
 
 Clock = Callable[[], float]
 NewId = Callable[[], str]
@@ -51,18 +54,21 @@ class CatalogCache:
                 self._until = self._clock() + self._seconds
             return self._held
 
-    async def model(self, name: str) -> ModelView:
-        """One model.
+    async def model(self, name: str | None) -> ModelView:
+        """One model; None: the default one.
 
         Raises:
-            Problem: model_not_found, with the names of those there are.
+            Problem: model_not_found, with the names of those there are; model_not_ready while there is none at all.
         """
         catalog = await self.get()
-        found = catalog.model(name)
-        if found is None:
-            names = [model.name for model in catalog.models]
-            raise Problem("model_not_found", f"There is no model {name!r}. There is: {', '.join(names)}.", models=names)
-        return found
+        found = catalog.model(name or catalog.default_model)
+        if found is not None:
+            return found
+        names = [model.name for model in catalog.models]
+        if not names:
+            raise Problem("model_not_ready", "No model is served yet.", retry_after=5)
+        which = f"There is no model {name!r}" if name else "There is no default model: name one"
+        raise Problem("model_not_found", f"{which}. There is: {', '.join(names)}.", models=names)
 
 
 @dataclass(slots=True)
@@ -76,11 +82,36 @@ class Gateway:
     sessions: Sessions
     clock: Clock
     new_id: NewId
+    telemetry: Telemetry
     draining: bool = False
     limits: Limits = field(init=False)
 
     def __post_init__(self) -> None:
         self.limits = self.settings.limits
+
+    async def admit(self, spec: JobSpec, data: Mapping[str, bytes]) -> Admitted:
+        """Queues a job, in a span that everything which happens to it belongs to.
+
+        Raises:
+            Problem: those of :meth:`JobStore.admit`.
+        """
+        span = self.telemetry.tracer.start(
+            f"admit {spec.model}", at=self.clock(), parent=spec.traceparent, kind=SpanKind.PRODUCER
+        )
+        if span.recording:
+            span.set(_described(spec))
+        if span.traceparent != spec.traceparent:
+            spec = spec.model_copy(update={"traceparent": span.traceparent})
+        try:
+            with self.telemetry.refusing(spec.model):
+                admitted = await self.store.admit(spec, data, self.clock())
+        except Exception as error:
+            span.end(self.clock(), error=error.code if isinstance(error, Problem) else type(error).__name__)
+            raise
+        span.end(self.clock())
+        if not admitted.existing:
+            self.telemetry.meter.add(names.JOBS_ADMITTED, spec.model)
+        return admitted
 
     async def view(self, job_id: str) -> JobView:
         """A job as its owner sees it, with an ETA for the slots that are live now.
@@ -122,8 +153,19 @@ class Gateway:
         return None
 
 
+def _described(spec: JobSpec) -> dict[str, str | float]:
+    return {
+        attributes.MESSAGING_SYSTEM: "redis", attributes.MESSAGING_OPERATION: "send",
+        attributes.MESSAGING_DESTINATION: spec.model, attributes.MESSAGING_ID: spec.id,
+        attributes.MESSAGING_SIZE: spec.image.size, attributes.JOB_ID: spec.id, attributes.MODEL: spec.model,
+        attributes.MEGAPIXELS: spec.picture.megapixels,
+    }  # fmt: skip
+
+
 @contextlib.asynccontextmanager
-async def opened(settings: GatewaySettings, clock: Clock, new_id: NewId) -> AsyncIterator[Gateway]:
+async def opened(
+    settings: GatewaySettings, clock: Clock, new_id: NewId, telemetry: Telemetry
+) -> AsyncIterator[Gateway]:
     """A gateway with its connections; they are closed at the end."""
     store = JobStore.open(settings)
     try:
@@ -131,7 +173,7 @@ async def opened(settings: GatewaySettings, clock: Clock, new_id: NewId) -> Asyn
         await notifier.start()
         try:
             cache = CatalogCache(store, seconds=settings.catalog_seconds, clock=clock)
-            yield Gateway(settings, store, notifier, cache, Sessions(store), clock, new_id)
+            yield Gateway(settings, store, notifier, cache, Sessions(store), clock, new_id, telemetry)
         finally:
             await notifier.close()
     finally:

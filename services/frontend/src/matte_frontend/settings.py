@@ -16,11 +16,15 @@ class GatewaySettings(StoreSettings):
         0.0, ge=0, description="after SIGTERM /readyz says no and requests are still taken for this long"
     )
     shutdown_seconds: int = Field(60, ge=0, description="requests and streams that run may finish for this long")
+    keep_alive_seconds: int = Field(
+        75, ge=1, description="an idle connection is kept this long; more than the balancer before it keeps one"
+    )
     heartbeat_seconds: float = Field(15.0, gt=0, description="a quiet event stream sends a sign of life this often")
     position_seconds: float = Field(1.0, gt=0, description="a stream of a waiting job tells its position this often")
     catalog_seconds: float = Field(1.0, ge=0, description="the catalog of models is read again after this long")
     upload_ttl_seconds: int = Field(3600, ge=1, description="an uploaded picture that no job took is kept this long")
     admin: bool = Field(default=False, description="serve /admin (dead letters); there is no login, so loopback only")
+    metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics, for Prometheus; 0: none")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
 
     max_bytes: int = Field(30_000_000, ge=1, description="bytes of one picture")

@@ -4,40 +4,57 @@ from __future__ import annotations
 
 from typing import Any
 
+from matte_core.contracts.base import Contract
 from matte_core.contracts.catalog import VersionConfig
+from pydantic import Field
 from ray import serve
 from ray.serve import Application
 
+from matte_inference.families.base import validated
 from matte_inference.replica.deployment import ModelVersion
 from matte_inference.router.deployment import Router
 
-#: no line per job: the job's own events and record tell more
-QUIET = {"enable_access_log": False}
+#: for every deployment. No line per job: the job's own events and record tell more. A lost loop is noticed soon; one
+#: that a long step holds up is not ill.
+COMMON = {
+    "logging_config": {"enable_access_log": False},
+    "health_check_period_s": 5,
+    "health_check_timeout_s": 30,
+}
+
+
+class RouterConfig(Contract):
+    """What a router is given, beside its table."""
+
+    replicas: int = Field(1, ge=1)
+    num_cpus: float = Field(0.1, ge=0, description="per replica, what Ray reserves")
+    drain_seconds: float = Field(30.0, ge=0, description="jobs under way may end before a router goes")
 
 
 def model_version(args: dict[str, Any]) -> Application:
     """One version of a model; ``args`` is a :class:`VersionConfig`."""
-    config = VersionConfig.model_validate(args)
+    config = validated(VersionConfig, args, "args")
     deployment = serve.deployment(
         ModelVersion,
         name="ModelVersion",
-        graceful_shutdown_timeout_s=60,
-        logging_config=QUIET,
+        graceful_shutdown_timeout_s=config.drain_seconds,
         num_replicas=config.replicas,
         max_ongoing_requests=config.slots,
         ray_actor_options={"num_cpus": config.num_cpus, "num_gpus": config.num_gpus},
+        **COMMON,
     )
-    return deployment.bind(config.model_dump())
+    return deployment.bind(config.model_dump(mode="json"))
 
 
 def router(args: dict[str, Any]) -> Application:
-    """The router; ``args`` may set ``replicas`` and ``num_cpus``. Its table is the deployment's ``user_config``."""
+    """The router; ``args`` is a :class:`RouterConfig`. Its table is the deployment's ``user_config``."""
+    config = validated(RouterConfig, args, "args")
     deployment = serve.deployment(
         Router,
         name="Router",
-        graceful_shutdown_timeout_s=30,
-        logging_config=QUIET,
-        num_replicas=int(args.get("replicas", 1)),
-        ray_actor_options={"num_cpus": float(args.get("num_cpus", 0.1))},
+        graceful_shutdown_timeout_s=config.drain_seconds,
+        num_replicas=config.replicas,
+        ray_actor_options={"num_cpus": config.num_cpus},
+        **COMMON,
     )
     return deployment.bind()

@@ -66,12 +66,12 @@ def load_config(path: Path | None, only: str) -> ServeConfig:
 
 
 def built_in() -> ServeConfig:
-    """grabcut, which needs no weights; and the U-Net of the repository where torch is installed."""
+    """grabcut, which needs no weights; and the U-Net of the repository where torch and its weights are installed."""
     versions = [
         ServedVersion(model="grabcut", version="1.0.0", family="grabcut", license="Apache-2.0", weight=0),
         ServedVersion(model="grabcut", version="2.0.0", family="grabcut", license="Apache-2.0", weight=100),
     ]
-    if importlib.util.find_spec("torch") is not None:
+    if importlib.util.find_spec("torch") is not None and (files("matte_inference") / "models").is_dir():
         versions += [_unet("1.0.0", 0), _unet("2.0.0", 100)]
     return ServeConfig(default_model="grabcut", versions=tuple(versions))
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import ray
 from matte_core.contracts.catalog import RouteTable
@@ -18,6 +20,23 @@ from matte_inference.settings import InferenceSettings
 
 ROUTER = "router"
 ROUTER_SECONDS = 120.0
+
+
+def start_ray(num_cpus: int, *, metrics_port: int = 0) -> None:
+    """A Ray of our own with Serve in it, bound to loopback; no ports are open."""
+    ray.init(
+        include_dashboard=False, log_to_driver=False, logging_level="warning", _node_ip_address="127.0.0.1",
+        num_cpus=num_cpus, configure_logging=True, _metrics_export_port=metrics_port or None,
+    )  # fmt: skip
+    serve.start(proxy_location="Disabled")
+
+
+def deploy(applications: Sequence[Mapping[str, Any]]) -> None:
+    """Serve's own configuration, as KubeRay hands it over: everything that it deployed before and that is not named
+    goes. What was deployed by imperative calls stays.
+    """
+    config = ServeDeploySchema.model_validate({"proxy_location": "Disabled", "applications": applications})
+    _get_global_client().deploy_apps(config)
 
 
 @dataclass(slots=True)
@@ -35,11 +54,7 @@ class LocalServe:
             RuntimeError: a version did not start; the message says which and why.
         """
         config = load_config(settings.config, settings.model_version)
-        ray.init(
-            include_dashboard=False, log_to_driver=False, logging_level="warning", _node_ip_address="127.0.0.1",
-            num_cpus=max(2, len(config.versions)), configure_logging=True,
-        )  # fmt: skip
-        serve.start(proxy_location="Disabled")
+        start_ray(max(2, len(config.versions)), metrics_port=settings.ray_metrics_port)
         run_many([RunTarget(model_version(app.model_dump()), app.app, None) for app in config.apps()])
         local = cls(config)
         local.route(config.table())
@@ -59,8 +74,7 @@ class LocalServe:
             "import_path": "matte_inference.apps:router",
             "deployments": [{"name": "Router", "user_config": table.model_dump(mode="json")}],
         }
-        config = ServeDeploySchema.model_validate({"proxy_location": "Disabled", "applications": [application]})
-        _get_global_client().deploy_apps(config)
+        deploy([application])
         self._wait_for_router()
 
     def _wait_for_router(self) -> None:

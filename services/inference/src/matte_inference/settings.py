@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from matte_core.contracts.catalog import PoolName
 from matte_jobs.settings import StoreSettings
 from pydantic import Field
 
@@ -15,10 +16,15 @@ class InferenceSettings(StoreSettings):
     model_version: str = Field(
         "", description="what is loaded at start, such as grabcut@2.0.0,unet@2.0.0; '': everything in the config"
     )
+    pool: PoolName = Field("default", description="whose router and replicas these are")
     lease_seconds: float = Field(15.0, gt=0, description="a router that is silent this long loses its jobs")
     max_run_seconds: float = Field(
         600.0, gt=0, description="a replica that holds a job this long has lost it: the job is tried again"
     )
     announce_seconds: float = Field(5.0, gt=0, description="how often a replica says that it lives")
+    ray_metrics_port: int = Field(
+        0, ge=0, le=65535, description="port of Ray's metrics where Ray is started here; 0: one that Ray chooses"
+    )
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
     max_pixels: int = Field(50_000_000, description="width × height of a picture")
     max_bytes: int = Field(30_000_000, description="bytes of a picture")

@@ -15,6 +15,7 @@ def _semver(value: str) -> str:
     return value
 
 
+PoolName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=40)]
 ModelName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?$")]
 Version = Annotated[str, AfterValidator(_semver)]
 
@@ -35,6 +36,7 @@ class VersionConfig(Contract):
     threads: int = Field(1, ge=1, description="CPU threads of one forward")
     max_batch_size: int = Field(8, ge=1)
     batch_wait_seconds: float = Field(0.0, ge=0)
+    drain_seconds: float = Field(60.0, ge=0, description="what runs may end before a replica goes")
 
     @property
     def app(self) -> str:
@@ -72,17 +74,20 @@ class Route(Contract):
 
 
 class RouteTable(Contract):
-    """The router's ``user_config``: every model's route. The default model answers ``/v1/predict``."""
+    """The ``user_config`` of a pool's router: its models' routes. The default model answers ``/v1/predict``.
 
-    default_model: ModelName
-    routes: tuple[Route, ...] = Field(min_length=1)
+    An empty table is sound: the router waits for a better one.
+    """
+
+    default_model: ModelName | None = None
+    routes: tuple[Route, ...] = ()
 
     @model_validator(mode="after")
     def _known_default(self) -> RouteTable:
         names = [route.model for route in self.routes]
         if len(set(names)) != len(names):
             raise ValueError("a model is named twice")
-        if self.default_model not in names:
+        if self.default_model is not None and self.default_model not in names:
             raise ValueError(f"default model {self.default_model} has no route")
         return self
 
@@ -97,6 +102,7 @@ class Replica(Contract):
     id: str
     model: ModelName
     version: Version
+    pool: PoolName = "default"
     family: str
     digest: str = Field(description="sha256:… over the weights, or over the family's code version")
     license: str | None = None
@@ -133,9 +139,9 @@ class ModelView(Contract):
 class Catalog(Contract):
     """What there is: the body of ``GET /models``."""
 
-    default_model: str
+    default_model: str | None = None
     models: tuple[ModelView, ...]
 
-    def model(self, name: str) -> ModelView | None:
+    def model(self, name: str | None) -> ModelView | None:
         """A model by name, or None."""
         return next((model for model in self.models if model.name == name), None)

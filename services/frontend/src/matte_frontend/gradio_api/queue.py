@@ -123,10 +123,11 @@ async def _call_lines(gateway: Gateway, call_id: str, translator: Translator) ->
 
 
 async def _submit(gateway: Gateway, request: Request, image: object, parameters: dict[str, object]) -> str:
-    picture, _ = await read_path(gateway, own_path(image, host=request.headers.get("host", "")))
+    with gateway.telemetry.refusing():
+        picture, _ = await read_path(gateway, own_path(image, host=request.headers.get("host", "")))
     asked = await sound(gateway, Inputs(picture, None, parameters), model=None, major=None)
     spec, blobs = to_job(gateway, asked, traceparent=request.scope["matte"]["traceparent"], preview=True)
-    return (await gateway.store.admit(spec, blobs, gateway.clock())).id
+    return (await gateway.admit(spec, blobs)).id
 
 
 async def _json(request: Request) -> dict[str, Any]:

@@ -27,7 +27,8 @@ _STREAM_ID = re.compile(r"\d{1,20}-\d{1,20}")
 async def create(request: Request) -> Response:
     """``POST /v1/jobs``."""
     gateway = gateway_of(request)
-    inputs = await read_inputs(request, gateway.limits.max_bytes)
+    with gateway.telemetry.refusing():
+        inputs = await read_inputs(request, gateway.limits.max_bytes)
     asked = await sound(gateway, inputs, model=None, major=None)
     return job_answer(request, await gateway.view(await admit(gateway, request, asked)), status=202)
 

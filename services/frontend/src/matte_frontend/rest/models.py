@@ -39,11 +39,16 @@ async def healthz(_request: Request) -> Response:
 
 
 async def readyz(request: Request) -> Response:
-    """Redis answers and there is a catalog; not while draining."""
+    """Redis answers; not while draining. Without a model it is ready too: it says so better than an ingress would."""
     gateway = gateway_of(request)
     if gateway.draining:
         raise Problem("shutting_down", "This gateway takes no new work; another one does.", retry_after=1)
     with translated():
         await gateway.store.redis.ping()
-    catalog = await gateway.catalog.get()
-    return JSONResponse({"status": "ok", "models": [model.name for model in catalog.models]})
+    try:
+        models = (await gateway.catalog.get()).models
+    except Problem as problem:
+        if problem.code != "model_not_ready":
+            raise
+        models = ()
+    return JSONResponse({"status": "ok", "models": [model.name for model in models]})

@@ -27,7 +27,8 @@ async def predict_model(request: Request) -> Response:
 
 async def _predict(request: Request, *, model: str | None, major: str | None) -> Response:
     gateway, prefer = gateway_of(request), Prefer.of(request)
-    inputs = await read_inputs(request, gateway.limits.max_bytes)
+    with gateway.telemetry.refusing():
+        inputs = await read_inputs(request, gateway.limits.max_bytes)
     asked = await sound(gateway, inputs, model=model, major=major)
     if prefer.asynchronous and prefer.wait is None:
         view = await gateway.view(await admit(gateway, request, asked))

@@ -55,7 +55,7 @@ async def admit(gateway: Gateway, request: Request, asked: Asked) -> str:
         gateway, asked, idempotency_key=idempotency_key(request), traceparent=request.scope["matte"]["traceparent"],
         preview=Prefer.of(request).preview,
     )  # fmt: skip
-    return (await gateway.store.admit(spec, data, gateway.clock())).id
+    return (await gateway.admit(spec, data)).id
 
 
 async def admit_and_wait(
@@ -72,7 +72,7 @@ async def admit_and_wait(
     )  # fmt: skip
     # watching begins before the job exists: its end cannot be missed
     async with gateway.notifier.watching(spec.id) as watch:
-        admitted = await gateway.store.admit(spec, data, gateway.clock())
+        admitted = await gateway.admit(spec, data)
         data.clear()
         if not admitted.existing:
             return spec.id, await watch.finished(within), False

@@ -1,19 +1,23 @@
 """The protocol of a model family, and what versions of any family share.
 
 A family turns one picture into one alpha in three steps, so that a replica can overlap them: ``prepare`` and
-``finish`` run in threads, for single pictures; ``forward`` runs for a batch, one at a time, on the device.
+``finish`` run in threads, for single pictures; ``forward`` runs for a batch, one at a time, on the device. Where
+another process does the work, ``forward`` is called for single pictures, by several threads at once.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
+from matte_core.contracts.base import Contract
+from matte_core.contracts.catalog import VersionConfig
 from matte_core.errors import Problem
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from matte_inference.pixels.guided import refine
 from matte_inference.pixels.resize import resized
@@ -21,17 +25,29 @@ from matte_inference.pixels.types import Bytes, Floats, Pixels, bytes_of
 
 Prepared = NDArray[Any]
 Alpha = Bytes | Floats
+C = TypeVar("C", bound=Contract)
 _PIECE = 1 << 20
 
 
 class Segmenter(Protocol):
-    """One loaded version. ``prepare`` and ``finish`` are thread-safe; ``forward`` is called by one thread at a time."""
+    """One loaded version. ``prepare`` and ``finish`` are thread-safe.
+
+    ``forward`` is called by one thread at a time, unless the version is ``remote``. A :class:`Problem` that it raises
+    for a single picture is the answer; any other exception is taken for the model's failure.
+    """
 
     digest: str
     """``sha256:…`` over the weights (:func:`folder_digest`), or over the code version of a family without weights."""
 
     device: str
     """``cpu``, ``cuda``, …"""
+
+    remote: bool
+    """Another process does the work: it may be away, it is warm already, and it takes several pictures at once."""
+
+    def available(self) -> bool:
+        """Whether pictures can be segmented now. It may take seconds; one thread at a time asks."""
+        ...
 
     def prepare(self, pixels: Pixels) -> Prepared:
         """What ``forward`` takes for one picture."""
@@ -44,6 +60,16 @@ class Segmenter(Protocol):
     def finish(self, pixels: Pixels, alpha: Alpha) -> Bytes:
         """The alpha at the picture's size, uint8 (H, W). NaN raises ``Problem("internal_error")``."""
         ...
+
+
+class Local:
+    """What families share whose work is done in the replica itself."""
+
+    remote = False
+
+    def available(self) -> bool:
+        """Always: it is loaded."""
+        return True
 
 
 def to_size(pixels: Pixels, alpha: Alpha, *, guided: bool) -> Bytes:
@@ -81,6 +107,38 @@ def known(parameters: dict[str, Any], names: Iterable[str]) -> None:
     for name in parameters:
         if name not in {*names, "refine", "digest"}:
             raise ValueError(f"unknown parameter {name!r}: this family has {', '.join(sorted(names))}, refine, digest")
+
+
+def validated(kind: type[C], given: Mapping[str, Any], where: str) -> C:
+    """``given`` as a contract.
+
+    Raises:
+        ValueError: one line that names every wrong field; it is the last line of what Serve tells of a failed start.
+    """
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
+        raise ValueError(f"{where}: {wrong}") from None
+
+
+def weights_folder(config: VersionConfig, default: Path | None = None) -> Path:
+    """The folder that ``config.source`` names, as a path or as ``file:///…``.
+
+    Raises:
+        ValueError: it names none, and there is no default.
+        FileNotFoundError: there is no such folder; the message names it and what to do.
+    """
+    if not config.source and default is None:
+        raise ValueError(f"{config.app}: the family {config.family} needs source, a folder with the weights")
+    folder = Path(config.source.removeprefix("file://")) if config.source else default
+    assert folder is not None
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"{config.app}: there is no folder {folder}: put the model's files there (in Kubernetes, into the volume"
+            " that the Pool mounts), or correct source"
+        )
+    return folder
 
 
 # --- digests ------------------------------------------------------------------------------------------------------

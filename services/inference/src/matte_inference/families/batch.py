@@ -16,14 +16,17 @@ def forward_safely(segmenter: Segmenter, batch: Sequence[Prepared]) -> list[Alph
     """``segmenter.forward``, one outcome per item, in order. Raises nothing.
 
     Out of memory: the batch is halved and tried again, down to single items; one that still fails gives
-    ``Problem("out_of_memory")``. Any other exception: the items are tried one by one, so that only the guilty one
-    gives ``Problem("internal_error")``; so does an output with NaN or infinity.
+    ``Problem("out_of_memory")``. A :class:`Problem` that a single item raises is its outcome. Any other exception: the
+    items are tried one by one, so that only the guilty one gives ``Problem("internal_error")``; so does an output with
+    NaN or infinity.
     """
     try:
         alphas = segmenter.forward(batch)
         if len(alphas) != len(batch):
             raise RuntimeError(f"{len(alphas)} alphas for {len(batch)} pictures")
     except Exception as error:
+        if isinstance(error, Problem) and len(batch) == 1:
+            return [error]
         exhausted = is_out_of_memory(error)
         cause = type(error).__name__
     else:

@@ -12,7 +12,7 @@ import numpy as np
 import semver
 from matte_core.contracts.catalog import VersionConfig
 
-from matte_inference.families.base import Alpha, Prepared, code_digest, guided_wanted, known, to_size
+from matte_inference.families.base import Alpha, Local, Prepared, code_digest, guided_wanted, known, to_size
 from matte_inference.families.saliency import Saliency, center_prior, find_subject
 from matte_inference.pixels.resize import fitted, resized
 from matte_inference.pixels.types import Bytes, Floats, Pixels
@@ -27,7 +27,7 @@ _SEED = 7
 _SPECK, _HOLE = 0.15, 0.01
 
 
-class GrabCut:
+class GrabCut(Local):
     """Segments with OpenCV alone; every picture is worked on at 320 px or less along its longer side."""
 
     device = "cpu"

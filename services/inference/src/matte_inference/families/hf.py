@@ -29,7 +29,7 @@ from transformers import (
     AutoModelForUniversalSegmentation,
 )
 
-from matte_inference.families.base import Alpha, Prepared, checked_digest, to_size
+from matte_inference.families.base import Alpha, Local, Prepared, checked_digest, to_size, validated, weights_folder
 from matte_inference.families.torch_common import chosen_device, inference, placed, stacked, unstacked
 from matte_inference.pixels.resize import normalised, resized
 from matte_inference.pixels.types import Bytes, Pixels
@@ -65,7 +65,7 @@ class Parameters(Contract):
             raise ValueError(f"foreground and background are class ids of 0 … {labels - 1}")
 
 
-class TransformersSegmenter:
+class TransformersSegmenter(Local):
     """Runs one model; ``alpha_of`` is chosen by what the model's output has."""
 
     def __init__(self, model: Any, parameters: Parameters, *, digest: str, device: str) -> None:
@@ -164,12 +164,10 @@ def load(config: VersionConfig, device: str | None = None) -> TransformersSegmen
         FileNotFoundError: the folder or its config.json is missing.
         ValueError: no source, a digest that differs, code of its own, no such class, or wrong parameters.
     """
-    if not config.source:
-        raise ValueError(f"{config.app}: the family transformers needs source, a local folder")
-    folder = Path(config.source)
+    folder = weights_folder(config)
     refuse_code(folder)
     digest = checked_digest(folder, config.parameters)
-    parameters = Parameters.model_validate(preprocessing(folder) | config.parameters)
+    parameters = validated(Parameters, preprocessing(folder) | config.parameters, config.app)
     model = read_model(folder)
     parameters.check_labels(model.config.num_labels)
     return TransformersSegmenter(model, parameters, digest=digest, device=chosen_device(config, device))

@@ -10,12 +10,13 @@ from matte_core.contracts.catalog import VersionConfig
 from matte_inference.families import grabcut
 from matte_inference.families.base import Segmenter
 
-#: families that need torch, by module
-_TORCH: Mapping[str, str] = {
+#: families that need more than every inference image has, by module
+_MODULES: Mapping[str, str] = {
     "unet": "matte_inference.families.unet",
     "transformers": "matte_inference.families.hf",
+    "gradio": "matte_inference.families.remote",
 }
-FAMILIES = ("grabcut", *_TORCH)
+FAMILIES = ("grabcut", *_MODULES)
 
 
 def load(config: VersionConfig, device: str | None = None) -> Segmenter:
@@ -32,10 +33,10 @@ def load(config: VersionConfig, device: str | None = None) -> Segmenter:
     """
     if config.family == "grabcut":
         return grabcut.load(config)
-    if config.family not in _TORCH:
+    if config.family not in _MODULES:
         raise ValueError(f"{config.app}: unknown family {config.family!r}; there are {', '.join(FAMILIES)}")
     try:
-        module = importlib.import_module(_TORCH[config.family])
+        module = importlib.import_module(_MODULES[config.family])
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("matte_"):
             raise

@@ -17,12 +17,14 @@ from torch import nn
 
 from matte_inference.families.base import (
     Alpha,
+    Local,
     Prepared,
     checked_digest,
     file_digest,
     guided_wanted,
     known,
     to_size,
+    weights_folder,
 )
 from matte_inference.families.torch_common import chosen_device, inference, placed, stacked, unstacked
 from matte_inference.families.unet_net import UNet
@@ -46,7 +48,7 @@ class About(Contract):
     weights: Mapping[str, str] = Field(description="sha256:… of each file of weights")
 
 
-class UNetSegmenter:
+class UNetSegmenter(Local):
     """Runs a network that gives logits (N, 1, H, W) for pictures (N, 3, size, size)."""
 
     def __init__(self, network: nn.Module, about: About, *, digest: str, device: str, guided: bool) -> None:
@@ -105,7 +107,7 @@ def load(config: VersionConfig, device: str | None = None) -> UNetSegmenter:
         FileNotFoundError, ValueError: see :func:`read_about`, :func:`read_network` and ``checked_digest``.
     """
     known(config.parameters, ())
-    folder = Path(config.source) if config.source else MODELS / f"unet-{config.version}"
+    folder = weights_folder(config, MODELS / f"unet-{config.version}")
     digest = checked_digest(folder, config.parameters)
     about, network = read_about(folder), read_network(folder / _WEIGHTS)
     where = chosen_device(config, device)

@@ -7,7 +7,6 @@ import contextlib
 import logging
 import time
 import uuid
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -19,15 +18,22 @@ from matte_core.errors import Problem
 from matte_jobs.allocator import keep_memory
 from matte_jobs.catalog import CatalogStore
 from matte_jobs.store import JobStore
+from matte_telemetry import logs, names, tracing
+from matte_telemetry.instruments import Instruments
 from ray import serve
 
 from matte_inference.families.batch import forward_safely
 from matte_inference.families.registry import load
+from matte_inference.replica.course import Forwarded, Item, forwarded
 from matte_inference.replica.service import ReplicaService
 from matte_inference.replica.stages import warm
 from matte_inference.settings import InferenceSettings
+from matte_inference.telemetry import VERSION, RayMeter
 
-log = logging.getLogger("ray.serve")
+log = logging.getLogger("matte.replica")
+
+#: a router looks for replicas once a second: after this many it knows that one has withdrawn
+ROUTER_KNOWS_SECONDS = 2.0
 
 
 class ModelVersion:
@@ -36,20 +42,28 @@ class ModelVersion:
     async def __init__(self, config: dict[str, Any]) -> None:  # type: ignore[misc] # Serve awaits it
         self._settings = InferenceSettings()
         self._config = VersionConfig.model_validate(config)
+        self._id = uuid.uuid4().hex
+        logs.set_up(self._settings.log_level)
+        self._meter = RayMeter()
+        self._tracer = tracing.set_up("matte-replica", version=VERSION, instance=self._id)
         keep_memory()
         cv2.setNumThreads(1)  # a replica has the cores it was given; its neighbours have theirs
         self._segmenter = await asyncio.to_thread(load, self._config)
-        await asyncio.to_thread(warm, self._segmenter)
-        self._one_at_a_time = ThreadPoolExecutor(1, thread_name_prefix="forward")
+        if not self._segmenter.remote:
+            await asyncio.to_thread(warm, self._segmenter)
+        at_once = self._config.slots if self._segmenter.remote else 1
+        self._forwards = ThreadPoolExecutor(at_once, thread_name_prefix="forward")
+        self._batched = self._config.max_batch_size > 1 and not self._segmenter.remote
         self._store = JobStore.open(self._settings)
         self._catalog = CatalogStore(self._store)
         limits = Limits(max_pixels=self._settings.max_pixels, max_bytes=self._settings.max_bytes)
         self._service = ReplicaService(
-            self._store, self._config, self._segmenter, self._one, clock=time.time, limits=limits
-        )
+            self._store, self._config, self._segmenter, self._one, clock=time.time, limits=limits,
+            instruments=Instruments(self._meter, self._tracer),
+        )  # fmt: skip
         self.forward.set_max_batch_size(self._config.max_batch_size)
         self.forward.set_batch_wait_timeout_s(self._config.batch_wait_seconds)
-        self._id = uuid.uuid4().hex
+        self._announced = False
         self._announcing = asyncio.create_task(self._announce(), name="announce")
 
     async def run(self, spec: str, token: str) -> None:
@@ -57,38 +71,56 @@ class ModelVersion:
         await self._service.run(JobSpec.model_validate_json(spec), token)
 
     @serve.batch(max_batch_size=8, batch_wait_timeout_s=0.0)  # type: ignore[untyped-decorator]
-    async def forward(self, batch: Sequence[Any]) -> list[Any]:
+    async def forward(self, batch: list[Item]) -> list[Forwarded]:
         """Alphas, or a problem for the item that has one. One batch at a time holds the device."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._one_at_a_time, forward_safely, self._segmenter, batch)
+        return await self._through(batch)
 
-    async def _one(self, prepared: Any) -> Any:
-        alpha = await self.forward(prepared)
-        if isinstance(alpha, Problem):
-            raise alpha
-        return alpha
+    async def _through(self, batch: list[Item]) -> list[Forwarded]:
+        loop = asyncio.get_running_loop()
+        prepared = [item.prepared for item in batch]
+        outcomes = await loop.run_in_executor(self._forwards, forward_safely, self._segmenter, prepared)
+        self._meter.observe(names.BATCH_SIZE, len(batch), self._config.model, self._config.version)
+        return forwarded(batch, outcomes)
+
+    async def _one(self, item: Item) -> Forwarded:
+        """One picture's alpha, or its problem; what cannot be batched need not pay for the batcher."""
+        done: Forwarded = await self.forward(item) if self._batched else (await self._through([item]))[0]
+        if isinstance(done.outcome, Problem) and done.outcome.code == "backend_unavailable":
+            await self._step_back()
+        return done
+
+    async def _step_back(self) -> None:
+        """Takes no more jobs until the backend answers, so that the one that goes back waits for it in the queue."""
+        self._announced = False
+        await self._catalog.withdraw(self._id)
+        await asyncio.sleep(ROUTER_KNOWS_SECONDS)
 
     async def _announce(self) -> None:
-        new = True
         while True:
-            now = time.time()
-            replica = Replica(
-                id=self._id,
-                model=self._config.model,
-                version=self._config.version,
-                family=self._config.family,
-                digest=self._segmenter.digest,
-                license=self._config.license,
-                slots=self._config.slots,
-                device=self._segmenter.device,
-                expires_at=now + 3 * self._settings.announce_seconds,
-            )
             try:
-                await self._catalog.announce(replica, new=new)
-                new = False
+                if await asyncio.to_thread(self._segmenter.available):
+                    await self._catalog.announce(self._replica(), new=not self._announced)
+                    self._announced = True
+                elif self._announced:
+                    await self._catalog.withdraw(self._id)
+                    self._announced = False
             except Problem as problem:
                 log.warning("could not announce: %s", problem)
             await asyncio.sleep(self._settings.announce_seconds)
+
+    def _replica(self) -> Replica:
+        return Replica(
+            id=self._id,
+            model=self._config.model,
+            version=self._config.version,
+            pool=self._settings.pool,
+            family=self._config.family,
+            digest=self._segmenter.digest,
+            license=self._config.license,
+            slots=self._config.slots,
+            device=self._segmenter.device,
+            expires_at=time.time() + 3 * self._settings.announce_seconds,
+        )
 
     def check_health(self) -> None:
         """Raises when this replica no longer announces itself, so that Serve replaces it."""
@@ -101,3 +133,4 @@ class ModelVersion:
             await self._catalog.withdraw(self._id)
         self._service.close()
         await self._store.close()
+        await asyncio.to_thread(self._tracer.close)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from matte_core.contracts.catalog import VersionConfig
-from matte_core.contracts.job import BlobRef, JobSpec, Result, Timings
+from matte_core.contracts.job import BlobRef, JobSpec, Result
 from matte_core.contracts.limits import Limits
 from matte_core.errors import Problem
 from matte_jobs.store import JobStore
+from matte_telemetry import logs
+from matte_telemetry.instruments import Instruments
+from matte_telemetry.names import RELEASED, Outcome
 
 from matte_inference.families.base import Alpha, Segmenter
+from matte_inference.replica.course import Course, Forwarded, Item
 from matte_inference.replica.stages import Opened, Rendered, open_picture, render, render_whole, small
 
 log = logging.getLogger("matte.replica")
@@ -37,6 +41,7 @@ class ReplicaService:
         forward: one prepared picture to its alpha, batched with its neighbours.
         clock: Unix seconds.
         limits: bounds on pictures.
+        instruments: count outcomes, time stages, and make spans of each job and its stages.
     """
 
     def __init__(
@@ -44,10 +49,11 @@ class ReplicaService:
         store: JobStore,
         config: VersionConfig,
         segmenter: Segmenter,
-        forward: Callable[[Any], Awaitable[Any]],
+        forward: Callable[[Item], Awaitable[Forwarded]],
         *,
         clock: Callable[[], float],
         limits: Limits,
+        instruments: Instruments,
     ) -> None:
         self._store = store
         self._config = config
@@ -55,20 +61,34 @@ class ReplicaService:
         self._forward = forward
         self._clock = clock
         self._limits = limits
+        self._meter = instruments.meter
+        self._tracer = instruments.tracer
         self._threads = ThreadPoolExecutor(config.slots, thread_name_prefix="pixels")
 
     async def run(self, spec: JobSpec, token: str) -> None:
         """Runs a leased job and stores its outcome: a result, a failure, or one attempt less."""
+        course = Course(spec, self._config, self._tracer, self._clock)
+        logs.traceparent.set(course.context)
         try:
-            await self._process(spec, token)
+            stored = await self._process(spec, token, course)
+            course.over(self._meter, Outcome.SUCCEEDED if stored else Outcome.LATE)
         except Problem as problem:
             if problem.code in AWAY:
+                course.over(self._meter, None, problem.code)
                 raise  # the router gives the job back
+            if problem.code == "backend_unavailable":  # it waits for the backend, or for a version that needs none
+                course.over(self._meter, await self._give_back(spec, token, problem), problem.code)
+                return
+            course.over(self._meter, Outcome.FAILED, problem.code)
             await self._store.fail(spec.id, token, problem, self._clock())
-        except Exception:
+        except Exception as error:
             log.exception("job %s failed on %s", spec.id, self._config.app)
             detail = f"Version {self._config.version} of {self._config.model} failed on this picture."
-            await self._store.release(spec.id, token, Problem("attempts_exhausted", detail), self._clock())
+            outcome = await self._give_back(spec, token, Problem("attempts_exhausted", detail))
+            course.over(self._meter, outcome, type(error).__name__)
+
+    async def _give_back(self, spec: JobSpec, token: str, problem: Problem) -> Outcome:
+        return RELEASED[await self._store.release(spec.id, token, problem, self._clock())]
 
     async def _fetch(self, spec: JobSpec) -> list[bytes]:
         refs = [ref for ref in (spec.image, spec.background) if ref is not None]
@@ -77,19 +97,23 @@ class ReplicaService:
             raise Problem("result_expired", "The picture is gone: the job has ended already.")
         return [blob for blob in blobs if blob is not None]
 
-    async def _process(self, spec: JobSpec, token: str) -> None:
-        marks = [self._clock()]
+    async def _process(self, spec: JobSpec, token: str, course: Course) -> bool:
+        """Every stage; whether the result was stored."""
         blobs = await self._fetch(spec)
-        marks.append(self._clock())
+        course.next()
         opened: Opened = await self._threaded(open_picture, self._segmenter, blobs, self._limits)
-        marks.append(self._clock())
+        course.next()
         await self._progress(spec, "segment", 0.3)
-        alpha = await self._forward(opened.prepared)
-        marks.append(self._clock())
+        forwarded = await self._forward(Item(opened.prepared, course.traceparent))
+        course.next(forwarded)
+        if isinstance(forwarded.outcome, Problem):
+            raise forwarded.outcome
         await self._progress(spec, "render", 0.7)
-        rendered = await (self._watched if spec.preview else self._rendered)(spec, opened, alpha)
-        marks.append(self._clock())
-        await self._put(spec, token, rendered, marks)
+        rendered = await (self._watched if spec.preview else self._rendered)(spec, opened, forwarded.outcome)
+        course.next()
+        stored = await self._put(spec, token, rendered, course)
+        course.next()
+        return stored
 
     async def _rendered(self, spec: JobSpec, opened: Opened, alpha: Alpha) -> Rendered:
         return await self._threaded(render, self._segmenter, opened, alpha, spec.options)
@@ -100,13 +124,12 @@ class ReplicaService:
         await self._store.preview(spec, await self._threaded(small, opened, whole), self._clock())
         return await self._threaded(render_whole, opened, whole, spec.options)
 
-    async def _put(self, spec: JobSpec, token: str, rendered: Rendered, marks: Sequence[float]) -> None:
+    async def _put(self, spec: JobSpec, token: str, rendered: Rendered, course: Course) -> bool:
         refs: dict[str, BlobRef] = {}
         data: dict[str, bytes] = {}
         for name, (content, content_type) in rendered.files.items():
             refs[name] = self._store.blobs.ref(f"{spec.id}:{token}", name, len(content), content_type)
             data[refs[name].key] = content
-        total = marks[-1] - marks[0]
         result = Result(
             model=self._config.model,
             version=self._config.version,
@@ -115,11 +138,12 @@ class ReplicaService:
             width=rendered.width,
             height=rendered.height,
             files=refs,
-            timings=_timings(spec, marks),
+            timings=course.timings(),
         )
-        per_megapixel = total / max(0.01, spec.picture.megapixels)
-        if not await self._stored(spec, result, data, per_megapixel):
+        stored = await self._stored(spec, result, data, course.per_megapixel)
+        if not stored:
             log.info("job %s had ended before its result came", spec.id)
+        return stored
 
     async def _stored(self, spec: JobSpec, result: Result, data: Mapping[str, bytes], per_megapixel: float) -> bool:
         """Keeps trying while the store is full or away: the work is done, and the lease is renewed meanwhile."""
@@ -144,15 +168,3 @@ class ReplicaService:
     def close(self) -> None:
         """Ends the threads."""
         self._threads.shutdown(wait=False)
-
-
-def _timings(spec: JobSpec, marks: Sequence[float]) -> Timings:
-    begun, fetched, decoded, forwarded, encoded = marks
-    return Timings(
-        queued=round(max(0.0, begun - spec.created_at), 6),
-        fetch=round(fetched - begun, 6),
-        decode=round(decoded - fetched, 6),
-        forward=round(forwarded - decoded, 6),
-        encode=round(encoded - forwarded, 6),
-        total=round(encoded - begun, 6),
-    )

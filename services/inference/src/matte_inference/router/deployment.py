@@ -14,15 +14,21 @@ from typing import Any
 
 from matte_core.contracts.catalog import RouteTable, app_name
 from matte_jobs.store import JobStore, Lease
+from matte_telemetry import logs, tracing
+from matte_telemetry.instruments import Instruments
 from pydantic import ValidationError
 from ray import serve
-from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from matte_inference.router.service import RouterService
 from matte_inference.settings import InferenceSettings
+from matte_inference.telemetry import VERSION, RayMeter
 
-log = logging.getLogger("ray.serve")
+log = logging.getLogger("matte.router")
+
+
+#: seconds after which a table that names an application that is not there yet is tried again
+RETRY_SECONDS = 2.0
 
 
 class Router:
@@ -30,31 +36,71 @@ class Router:
 
     async def __init__(self) -> None:  # type: ignore[misc] # Serve awaits it, so that tasks find their loop
         settings = InferenceSettings()
+        logs.set_up(settings.log_level)
+        name = f"router-{uuid.uuid4().hex[:8]}"
+        self._tracer = tracing.set_up("matte-router", version=VERSION, instance=name)
         self._handles: dict[str, DeploymentHandle] = {}
         self._max_run_seconds = settings.max_run_seconds
         self._refused: str | None = None
         self._table: RouteTable | None = None
+        self._wanted: RouteTable | None = None
         self._service = RouterService(
             JobStore.open(settings),
             self._run,
-            name=f"router-{uuid.uuid4().hex[:8]}",
+            name=name,
+            pool=settings.pool,
             clock=time.time,
             draw=random.random,
             lease_seconds=settings.lease_seconds,
+            instruments=Instruments(RayMeter(), self._tracer),
         )
         await self._service.start()
+        self._retrying = asyncio.create_task(self._retry(), name="retry")
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Takes a new table, or keeps the old one: an exception here would end the replica."""
         try:
-            table = RouteTable.model_validate(user_config)
-            handles = {name: serve.get_app_handle(name) for name in _apps(table)}
-            await self._service.apply(table)
-        except (ValidationError, RayServeException) as error:
-            self._refused = str(error)
+            self._wanted = RouteTable.model_validate(user_config)
+        except ValidationError as error:
+            self._wanted, self._refused = None, str(error)
             log.error("the route table was refused, the old one stays: %s", error)
             return
-        self._handles, self._table, self._refused = handles, table, None
+        await self._take()
+
+    async def _take(self) -> None:
+        """The wanted table, once its applications are there.
+
+        Without an old one it is taken at once: the router may be the first to come back after a restart, and must
+        not wait for a version that is broken. An application that is missing has no replica, so it gets no job.
+        """
+        wanted = self._wanted
+        missing = [] if wanted is None else await self._find(_apps(wanted))
+        if wanted is None or self._wanted is not wanted:
+            return  # a newer one came meanwhile
+        if missing and self._table is not None:
+            refused = f"no such application yet: {', '.join(missing)}"
+            if refused != self._refused:
+                log.error("the route table is not taken, the old one stays: %s", refused)
+            self._refused = refused
+            return
+        self._table, self._wanted, self._refused = wanted, None, None
+        self._service.apply(wanted)
+
+    async def _find(self, apps: set[str]) -> list[str]:
+        """Looks up applications; returns those that are not there."""
+        missing = []
+        for app in sorted(apps):
+            try:
+                self._handles[app] = await asyncio.to_thread(serve.get_app_handle, app)
+            except Exception as error:  # absent, or the controller is away: both pass
+                log.info("application %s: %s", app, error)
+                missing.append(app)
+        return missing
+
+    async def _retry(self) -> None:
+        while True:
+            await asyncio.sleep(RETRY_SECONDS)
+            await self._take()
 
     async def status(self) -> dict[str, Any]:
         """The table in use, and why the last one was refused."""
@@ -63,17 +109,21 @@ class Router:
 
     def check_health(self) -> None:
         """Raises when a loop has ended, so that Serve starts a fresh router."""
-        if not self._service.healthy():
+        if self._retrying.done() or not self._service.healthy():
             raise RuntimeError("a loop of the router has ended")
 
     async def _run(self, model: str, version: str, lease: Lease) -> None:
-        spec = lease.spec.model_dump_json()
+        app, spec = app_name(model, version), lease.spec.model_dump_json()
+        if app not in self._handles and await self._find({app}):
+            raise RuntimeError(f"there is no application {app}")
         async with asyncio.timeout(self._max_run_seconds):
-            await self._handles[app_name(model, version)].run.remote(spec, lease.token)
+            await self._handles[app].run.remote(spec, lease.token)
 
     async def __del__(self) -> None:
+        self._retrying.cancel()
         await self._service.close()
+        await asyncio.to_thread(self._tracer.close)
 
 
-def _apps(table: RouteTable) -> list[str]:
-    return [app_name(route.model, arm.version) for route in table.routes for arm in route.arms]
+def _apps(table: RouteTable) -> set[str]:
+    return {app_name(route.model, arm.version) for route in table.routes for arm in route.arms}

@@ -3,32 +3,107 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, WithJsonSchema
 from pydantic.alias_generators import to_camel
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from matte_core.contracts.base import Contract
+from matte_core.contracts.k8s import API_VERSION
+from matte_core.contracts.k8s.rules import KEYWORD, Rule
 
+#: the longest name of a Pool or a Model: a version and a hash fit behind it within a DNS label
+NAME_MAX = 40
+_NUMBER = r"(0|[1-9][0-9]*)"
+_IDENTIFIER = r"(0|[1-9][0-9]*|[0-9]*[a-zA-Z-][0-9a-zA-Z-]*)"
 #: SemVer 2.0.0, in the regular expressions of Kubernetes (RE2)
 SEMVER = (
-    r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)"
-    r"(-((0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*)(\.(0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*))*))?"
+    rf"^{_NUMBER}\.{_NUMBER}\.{_NUMBER}"
+    rf"(-{_IDENTIFIER}(\.{_IDENTIFIER})*)?"
     r"(\+[0-9a-zA-Z-]+(\.[0-9a-zA-Z-]+)*)?$"
 )
-SemVer = Annotated[str, Field(pattern=SEMVER, max_length=64)]
-#: Kubernetes resource quantity
-Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$", max_length=32)]
-#: RFC 1123 label, short enough that a version and a hash fit behind it
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=40)]
+QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$"
+#: RFC 1123 label
+LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+
+SemVer = Annotated[
+    str,
+    Field(
+        pattern=SEMVER,
+        max_length=64,
+        json_schema_extra={
+            # the pattern again: with words for people
+            KEYWORD: [
+                Rule(f"self.matches(r'{SEMVER}')", "must be a SemVer version, such as 1.4.2 or 2.0.0-rc.1").schema()
+            ]
+        },
+    ),
+]
+
+
+def _as_text(value: object) -> object:
+    """``cpu: 2`` is a number in YAML, and a quantity all the same."""
+    return str(value) if type(value) is int else value
+
+
+#: Kubernetes resource quantity: text, or a whole number
+Quantity = Annotated[
+    str,
+    BeforeValidator(_as_text),
+    Field(pattern=QUANTITY, max_length=32),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "maxLength": 32,
+            "minimum": 0,
+            "pattern": QUANTITY,
+            "x-kubernetes-int-or-string": True,
+        }
+    ),
+]
+#: of a Pool or a Model
+NAME_RULE = Rule(
+    f"size(self.metadata.name) <= {NAME_MAX} && !self.metadata.name.contains('.')",
+    f"metadata.name must be of at most {NAME_MAX} characters, without dots: names of other objects begin with it",
+)
+Name = Annotated[str, Field(pattern=LABEL, max_length=NAME_MAX)]
 #: RFC 3339, as metav1.Time
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+#: labels that a node must have
+NodeSelector = Annotated[dict[str, str], Field(json_schema_extra={"x-kubernetes-map-type": "atomic"})]
+
+
+def list_map(key: str) -> dict[str, Any]:
+    """Schema keywords of a list whose entries ``key`` tells apart: two writers can each own some."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
 
 
 class KubeContract(Contract):
-    """Closed, immutable, and in camelCase on the wire."""
+    """Closed, immutable, and in camelCase on the wire.
+
+    A class lists in ``cel`` what the API server checks in its place; subclasses have it too.
+    """
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, serialize_by_alias=True)
+    cel: ClassVar[tuple[Rule, ...]] = ()
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        schema = handler(core_schema)
+        rules = [rule.schema() for base in reversed(cls.__mro__) for rule in vars(base).get("cel", ())]
+        if rules:
+            handler.resolve_ref_schema(schema)[KEYWORD] = rules
+        return schema
+
+
+class Resource(KubeContract):
+    """An object of the API."""
+
+    api_version: str = Field(pattern=f"^{API_VERSION}$")
+    kind: str
+    metadata: dict[str, Any] = Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})
 
 
 class ConditionStatus(StrEnum):
@@ -40,28 +115,45 @@ class ConditionStatus(StrEnum):
 
 
 class Condition(KubeContract):
-    """metav1.Condition."""
+    """What is true of the object, as metav1.Condition."""
 
-    type: str = Field(max_length=316)
+    type: str = Field(max_length=316, description="what it is about, in CamelCase")
     status: ConditionStatus
-    reason: str = Field(pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$", max_length=1024)
-    message: str = Field("", max_length=32768)
-    observed_generation: int = Field(0, ge=0)
-    last_transition_time: Time
+    reason: str = Field(
+        pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$", max_length=1024, description="why, in CamelCase"
+    )
+    message: str = Field("", max_length=32768, description="why, in words")
+    observed_generation: int = Field(0, ge=0, description="generation of the spec that it is about")
+    last_transition_time: Time = Field(description="when status changed")
+
+
+Conditions = Annotated[tuple[Condition, ...], Field(max_length=16, json_schema_extra=list_map("type"))]
 
 
 class Toleration(KubeContract):
     """core/v1 Toleration."""
 
-    key: str | None = None
-    operator: Literal["Exists", "Equal"] | None = None
-    value: str | None = None
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
-    toleration_seconds: int | None = None
+    key: str | None = Field(
+        None, max_length=317, description="the taint's key; none, with operator Exists: every taint"
+    )
+    operator: Literal["Exists", "Equal"] | None = Field(None, description="none: Equal")
+    value: str | None = Field(None, max_length=63, description="the taint's value, with operator Equal")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(None, description="none: all effects")
+    toleration_seconds: int | None = Field(None, description="with effect NoExecute: for so long only")
 
 
 class ComputeResources(KubeContract):
     """What a pod asks for (requests) and may take (limits)."""
+
+    cel: ClassVar[tuple[Rule, ...]] = tuple(
+        Rule(
+            f"!has(self.{name}Limit)"
+            f" || quantity(string(self.{name}Limit)).compareTo(quantity(string(self.{name}))) >= 0",
+            f"{name}Limit must be at least {name}",
+            field_path=f".{name}Limit",
+        )
+        for name in ("cpu", "memory")
+    )
 
     cpu: Quantity = Field("1", description="CPU cores requested")
     memory: Quantity = Field("2Gi", description="memory requested")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from matte_core.contracts.k8s.common import Condition, KubeContract, Name, SemVer
+from matte_core.contracts.k8s.common import NAME_RULE, Conditions, KubeContract, Name, Resource, SemVer, list_map
+from matte_core.contracts.k8s.rules import Rule, kept
 
 
 class Family(StrEnum):
@@ -21,26 +22,46 @@ class Family(StrEnum):
 
 #: families that load weights from ``source``
 WITH_WEIGHTS = frozenset({Family.UNET, Family.TRANSFORMERS})
+#: fields (as on the wire) that may change without a new ``version``, as in a ReplicaSet
+SCALED = frozenset({"replicas"})
 
 
 class ReplicaResources(KubeContract):
     """What Ray reserves for one replica."""
 
-    cpus: float = Field(0.5, ge=0, le=256)
+    cel: ClassVar[tuple[Rule, ...]] = (
+        Rule("self.gpus < 1.0 || self.gpus == double(int(self.gpus))", "gpus must be whole, or a part of one below 1"),
+    )
+
+    cpus: float = Field(0.5, ge=0, le=256, description="CPU cores")
     gpus: float = Field(0, ge=0, le=16, description="whole ones, or a part of one below 1")
+
+    @model_validator(mode="after")
+    def _whole_gpus(self) -> ReplicaResources:
+        if self.gpus >= 1 and self.gpus != int(self.gpus):
+            raise ValueError("gpus must be whole, or a part of one below 1")
+        return self
 
 
 class Batching(KubeContract):
     """Pictures that go through the network together."""
 
-    max_size: int = Field(8, ge=1, le=256)
-    wait_seconds: float = Field(0, ge=0, le=5)
+    max_size: int = Field(8, ge=1, le=256, description="pictures at most")
+    wait_seconds: float = Field(0, ge=0, le=5, description="how long a picture waits for others")
 
 
 class GradioBackend(KubeContract):
     """Another Gradio app that serves this model."""
 
-    url: str = Field(pattern=r"^https?://[^\s]+$", max_length=2048, description="its root address")
+    cel: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "isURL(self.url) && !self.url.contains('@')",
+            "url must be http(s)://host[:port][/path], without user or password",
+            field_path=".url",
+        ),
+    )
+
+    url: str = Field(pattern=r"^https?://[^\s@]+$", max_length=2048, description="its root address, without password")
     api_name: str = Field(
         "/remove_background",
         pattern=r"^/[A-Za-z0-9_/-]+$",
@@ -52,13 +73,32 @@ class GradioBackend(KubeContract):
 class Remote(KubeContract):
     """A backend that is not ours."""
 
-    gradio: GradioBackend
+    gradio: GradioBackend = Field(description="another Gradio app")
 
 
 class VersionParameters(KubeContract):
-    """What makes a version what it is; a change of any of these needs a new ``version``."""
+    """What makes a version what it is; a change of any of these, ``replicas`` excepted, needs a new ``version``."""
 
-    pool: Name = "default"
+    cel: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "has(self.family) != has(self.remote)",
+            "exactly one of family (a model that runs in the Pool) and remote (another app) must be set",
+        ),
+        Rule(
+            f"!has(self.family) || self.family != '{Family.GRADIO}'",
+            "another Gradio app is named by remote.gradio.url, not by a family",
+            field_path=".family",
+        ),
+        Rule(
+            f"!has(self.family) || !(self.family in {sorted(map(str, WITH_WEIGHTS))}) || has(self.source)",
+            "this family needs source, the folder with its weights, such as file:///models/portrait",
+            message_expression="'family ' + self.family + ' needs source, the folder with its weights, such as"
+            " file:///models/portrait'",
+        ),
+        Rule("!has(self.remote) || !has(self.source)", "a remote model has no source", field_path=".source"),
+    )
+
+    pool: Name = Field("default", description="Pool that runs it")
     family: Family | None = Field(None, description="how the model is run; none for a remote one")
     source: str | None = Field(
         None, pattern=r"^file:///[^\s]*$", max_length=2048, description="folder with the weights: file:///models/NAME"
@@ -67,10 +107,13 @@ class VersionParameters(KubeContract):
         None, description="another Gradio app that serves the model, instead of family and source"
     )
     parameters: dict[str, Any] = Field(
-        {}, description="the family's own", json_schema_extra={"x-kubernetes-preserve-unknown-fields": True}
+        {},
+        description="the family's own",
+        max_length=64,
+        json_schema_extra={"x-kubernetes-preserve-unknown-fields": True},
     )
     license: str | None = Field(None, max_length=128, description="SPDX identifier")
-    replicas: int = Field(1, ge=1, le=1000)
+    replicas: int = Field(1, ge=1, le=1000, description="processes that run it at once")
     slots: int = Field(2, ge=1, le=64, description="jobs that a replica holds at once")
     threads: int = Field(1, ge=1, le=256, description="CPU threads of one forward")
     resources: ReplicaResources = ReplicaResources()
@@ -80,31 +123,61 @@ class VersionParameters(KubeContract):
     def _one_backend(self) -> VersionParameters:
         if (self.family is None) == (self.remote is None):
             raise ValueError("exactly one of family and remote must be set")
+        if self.family is Family.GRADIO:
+            raise ValueError("another Gradio app is named by remote.gradio.url, not by a family")
         if self.family in WITH_WEIGHTS and self.source is None:
             raise ValueError(f"family {self.family} needs source")
+        if self.remote and self.source:
+            raise ValueError("a remote model has no source")
         return self
+
+
+def frozen_fields() -> tuple[str, ...]:
+    """The fields, as on the wire, that belong to a version for good."""
+    names = (field.alias or name for name, field in VersionParameters.model_fields.items())
+    return tuple(name for name in names if name not in SCALED)
 
 
 class TrafficTarget(KubeContract):
     """A version's share."""
 
-    version: SemVer
+    version: SemVer = Field(description="a version that exists")
     weight: int = Field(ge=0, le=100, description="per cent")
 
 
 class ModelSpec(VersionParameters):
     """What people ask for. A new ``version`` replaces the old one once it is ready, unless ``traffic`` says else."""
 
-    version: SemVer
+    cel: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.traffic) || size(self.traffic) == 0 || self.traffic.map(t, t.weight).sum() == 100",
+            "the weights must sum to 100",
+            field_path=".traffic",
+        ),
+        *kept(
+            frozen_fields(),
+            "cannot change within a version: give spec.version a new value together with it",
+            unless="self.version != oldSelf.version",
+        ),
+    )
+
+    version: SemVer = Field(description="a new value starts a new ModelVersion; an earlier one is the way back")
     default: bool = Field(default=False, description="serve the paths that name no model")
     traffic: tuple[TrafficTarget, ...] = Field(
-        (), max_length=16, description="explicit shares, of versions that exist; none: all to the newest ready one"
+        (),
+        max_length=16,
+        description="explicit shares, of versions that exist; none: all to the newest ready one",
+        json_schema_extra=list_map("version"),
     )
 
     @model_validator(mode="after")
     def _whole(self) -> ModelSpec:
-        if self.traffic and sum(target.weight for target in self.traffic) != 100:
-            raise ValueError("traffic: the weights must sum to 100")
+        versions = [target.version for target in self.traffic]
+        if len(set(versions)) != len(versions):
+            raise ValueError("traffic: a version is named twice")
+        total = sum(target.weight for target in self.traffic)
+        if self.traffic and total != 100:
+            raise ValueError(f"traffic: the weights sum to {total}, they must sum to 100")
         return self
 
 
@@ -112,29 +185,60 @@ class ServedTraffic(KubeContract):
     """The share that a version has now."""
 
     version: str
-    weight: int
-    ready: bool
+    weight: int = Field(description="per cent")
+    ready: bool = Field(description="whether it answers")
 
 
 class ModelStatus(KubeContract):
     """What became of it. Condition: ``Ready`` (a version answers), ``Progressing`` (another one is on its way)."""
 
-    observed_generation: int = 0
-    conditions: tuple[Condition, ...] = ()
-    ready_version: str | None = None
-    traffic: tuple[ServedTraffic, ...] = ()
+    observed_generation: int = Field(0, description="generation of the spec that this status is about")
+    conditions: Conditions = ()
+    ready_version: str | None = Field(None, description="newest version that answers")
+    replicas: int = Field(0, description="replicas of the spec's version that run")
+    traffic: tuple[ServedTraffic, ...] = Field((), json_schema_extra=list_map("version"))
+
+
+class Model(Resource):
+    """A segmentation model: which family runs it, from which weights, in which Pool, and its versions' traffic."""
+
+    cel: ClassVar[tuple[Rule, ...]] = (NAME_RULE,)
+
+    kind: Literal["Model"]
+    spec: ModelSpec
+    status: ModelStatus | None = None
 
 
 class ModelVersionSpec(VersionParameters):
-    """Made by the operator from a Model. Immutable."""
+    """Made by the operator from a Model. Immutable, ``replicas`` excepted."""
 
-    model: Name
-    version: SemVer
+    cel: ClassVar[tuple[Rule, ...]] = kept(
+        ("model", "version", *frozen_fields()),
+        "of a ModelVersion cannot change: give spec.version of its Model a new value instead",
+    )
+
+    model: Name = Field(description="Model that it belongs to")
+    version: SemVer = Field(description="version of that Model")
 
 
 class ModelVersionStatus(KubeContract):
     """What became of it. Condition: ``Ready``."""
 
-    observed_generation: int = 0
-    conditions: tuple[Condition, ...] = ()
+    observed_generation: int = Field(0, description="generation of the spec that this status is about")
+    conditions: Conditions = ()
     application: str | None = Field(None, description="name of the Serve application")
+
+
+class ModelVersion(Resource):
+    """One version of a Model. The operator makes it; it never changes. Edit the Model instead."""
+
+    cel: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "size(self.metadata.name) <= 63 && !self.metadata.name.contains('.')",
+            "metadata.name must be of at most 63 characters, without dots",
+        ),
+    )
+
+    kind: Literal["ModelVersion"]
+    spec: ModelVersionSpec
+    status: ModelVersionStatus | None = None

@@ -1,16 +1,19 @@
-"""Logs as JSON lines on standard error."""
+"""Logs as JSON lines on standard error, each with the trace it belongs to."""
 
 from __future__ import annotations
 
 import json
 import logging
+from contextvars import ContextVar
 from datetime import UTC, datetime
 
-_EXTRA = ("path", "request_id", "traceparent")
+_EXTRA = ("path", "request_id", "job", "object", "event")
+#: the W3C ``traceparent`` of what a task works on; '' for nothing in particular
+traceparent: ContextVar[str] = ContextVar("traceparent", default="")
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object per record."""
+    """One JSON object per record. Extras that are told: path, request_id, job, object, event, traceparent."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as a line."""
@@ -21,9 +24,12 @@ class JsonLines(logging.Formatter):
             "message": record.getMessage(),
         }
         line |= {name: getattr(record, name) for name in _EXTRA if hasattr(record, name)}
+        trace = getattr(record, "traceparent", "") or traceparent.get()
+        if trace.count("-") == 3:
+            _, line["trace_id"], line["span_id"], _ = trace.split("-")
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line)
+        return json.dumps(line, default=str)
 
 
 def set_up(level: str) -> None:

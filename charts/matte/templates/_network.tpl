@@ -1,0 +1,70 @@
+{{/* Peers and rules that several policies use. */}}
+
+{{/* Pods of the release: (list $ "gateway" "inference") */}}
+{{- define "matte.peers" -}}
+{{- $ := first . -}}
+{{- $peers := list -}}
+{{- range rest . }}
+{{- $labels := include "matte.selector" (list $ .) | fromYaml }}
+{{- $peers = append $peers (dict "podSelector" (dict "matchLabels" $labels)) }}
+{{- end }}
+{{- toYaml $peers }}
+{{- end }}
+
+{{/* TCP ports: (list 443 6443) */}}
+{{- define "matte.ports" -}}
+{{- $ports := list -}}
+{{- range . }}
+{{- $ports = append $ports (dict "protocol" "TCP" "port" .) }}
+{{- end }}
+{{- toYaml $ports }}
+{{- end }}
+
+{{- define "matte.dns" -}}
+- ports:
+    - protocol: UDP
+      port: 53
+    - protocol: TCP
+      port: 53
+{{- end }}
+
+{{/* An Egress of the values */}}
+{{- define "matte.egress" -}}
+- to:
+    - ipBlock:
+        cidr: {{ .cidr }}
+  ports:
+    {{- include "matte.ports" .ports | nindent 4 }}
+{{- end }}
+
+{{- define "matte.toTelemetry" -}}
+{{- if .Values.traces.endpoint -}}
+- ports:
+    {{- include "matte.ports" .Values.networkPolicy.telemetryPorts | nindent 4 }}
+{{- end }}
+{{- end }}
+
+{{- define "matte.toRedis" -}}
+{{- if include "matte.externalRedis" . }}
+{{- include "matte.egress" .Values.networkPolicy.externalRedis }}
+{{- else -}}
+- to:
+    {{- include "matte.peers" (list . "redis") | nindent 4 }}
+  ports:
+    {{- include "matte.ports" (list 6379) | nindent 4 }}
+{{- end }}
+{{- end }}
+
+{{/* Who reads metrics: (list $ port) */}}
+{{- define "matte.fromMetrics" -}}
+{{- $ := first . -}}
+{{- $clients := $.Values.networkPolicy.metricsClients -}}
+{{- if or $clients $.Values.monitoring.podMonitor.enabled -}}
+- ports:
+    {{- include "matte.ports" (rest .) | nindent 4 }}
+  {{- with $clients }}
+  from:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,79 @@
+{{/* What pods have in common. */}}
+
+{{/* Pod Security "restricted" for a user: (dict "user" 10001) */}}
+{{- define "matte.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: {{ .user }}
+runAsGroup: {{ .user }}
+fsGroup: {{ .user }}
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- define "matte.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{- define "matte.pullSecrets" -}}
+{{- with .Values.images.pullSecrets -}}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Where a pod may run: a section of the values. */}}
+{{- define "matte.scheduling" -}}
+{{- with .nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- end }}
+
+{{/* Environment that gateways and Ray's pods share, as a YAML mapping */}}
+{{- define "matte.env" -}}
+MATTE_MAX_BYTES: {{ .Values.limits.maxBytes | int64 | quote }}
+MATTE_MAX_PIXELS: {{ .Values.limits.maxPixels | int64 | quote }}
+{{- with include "matte.traces" . }}
+{{ . }}
+{{- end }}
+{{- with .Values.env }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* OpenTelemetry's standard environment, as a YAML mapping */}}
+{{- define "matte.traces" -}}
+{{- with .Values.traces }}
+{{- if .endpoint }}
+OTEL_EXPORTER_OTLP_ENDPOINT: {{ .endpoint | quote }}
+OTEL_TRACES_SAMPLER: parentbased_traceidratio
+OTEL_TRACES_SAMPLER_ARG: {{ .ratio | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* A YAML mapping as a container's env */}}
+{{- define "matte.asEnv" -}}
+{{- $env := list -}}
+{{- range $name, $value := fromYaml . }}
+{{- $env = append $env (dict "name" $name "value" (toString $value)) }}
+{{- end }}
+{{- toYaml $env }}
+{{- end }}

@@ -1,0 +1,44 @@
+"""What the operator reads from the environment (``MATTE_…``)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from matte_core.render.pods import Release
+from pydantic import BeforeValidator, Field
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+def _comma_list(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+class OperatorSettings(BaseSettings):
+    """Where the operator works, and what the Ray pods of the release are given."""
+
+    model_config = SettingsConfigDict(env_prefix="MATTE_", extra="ignore", frozen=True)
+
+    namespace: str = Field(description="the only one that is watched: the release's")
+    release: str = "matte"
+    inference_image: str = "ghcr.io/matte-dev/inference:0.1.0"
+    inference_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    image_pull_secrets: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_list)] = ()
+    redis_secret: str = Field("matte-redis", description="Secret with the keys url, address and password")
+    inference_env: dict[str, str] = Field({}, description="JSON: further environment of the Ray pods")
+    health_port: int = Field(8080, ge=1, le=65535)
+    metrics_port: int = Field(9090, ge=1, le=65535)
+    listen: str = Field("0.0.0.0", description="address of both ports")  # noqa: S104 - probes and Prometheus ask
+    identity: str = Field("", description="who holds the lease; '': host name and a random part")
+    cleanup_seconds: float = Field(540.0, gt=0, description="cleanup waits this long")
+
+    def of_release(self) -> Release:
+        """What every Pool of the release shares."""
+        return Release(
+            namespace=self.namespace,
+            name=self.release,
+            image=self.inference_image,
+            redis_secret=self.redis_secret,
+            pull_policy=self.inference_pull_policy,
+            pull_secrets=self.image_pull_secrets,
+            env=self.inference_env,
+        )

@@ -1,0 +1,51 @@
+"""Rules that the API server checks itself: CEL expressions beside the contracts' own validators."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+#: the keyword of a schema that holds them
+KEYWORD = "x-kubernetes-validations"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One of ``x-kubernetes-validations``. A rule that names ``oldSelf`` holds for updates only."""
+
+    rule: str
+    message: str
+    #: CEL expression that makes a better message than the fixed one
+    message_expression: str | None = None
+    #: the field to blame, such as ``.spec``
+    field_path: str | None = None
+
+    def schema(self) -> dict[str, str]:
+        """As the API server reads it."""
+        entry = {
+            "rule": self.rule,
+            "message": self.message,
+            "messageExpression": self.message_expression,
+            "fieldPath": self.field_path,
+        }
+        return {key: value for key, value in entry.items() if value is not None}
+
+
+def kept(fields: Iterable[str], message: str, unless: str = "") -> tuple[Rule, ...]:
+    """One rule per field (as on the wire) that refuses its change.
+
+    Args:
+        fields: names of fields of the object that the rules are for.
+        message: ends the message, after the field's name.
+        unless: CEL expression under which a change is allowed, empty: never.
+    """
+    return tuple(
+        Rule(
+            (f"{unless} || " if unless else "")
+            # self.?field == oldSelf.?field would say it, but hides its size from the estimate of what the rule costs
+            + f"(has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field}))",
+            f"{field} {message}",
+            field_path=f".{field}",
+        )
+        for field in fields
+    )

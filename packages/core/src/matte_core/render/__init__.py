@@ -1,0 +1,1 @@
+"""Contracts rendered as the files that others read."""

@@ -1,0 +1,212 @@
+"""The pods of a Ray cluster: restricted, with probes of their own, and an end that lets running jobs finish."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from matte_core.contracts.k8s.common import ComputeResources, Toleration
+from matte_core.contracts.k8s.pool import PoolSpec
+from matte_core.render.environment import RAY_ENVIRONMENT
+
+USER = 10001
+#: an emptyDir each: all that a pod can write to
+TMP, SHARED_MEMORY = "/tmp", "/dev/shm"  # noqa: S108 - paths in a container of our own
+POOL_LABEL = "matte.dev/pool"
+AGENT_PORT = 52365
+DASHBOARD_PORT = 8265
+METRICS_PORT = 8080
+#: seconds that a worker may take to end: jobs that run finish, or go back into the queue
+WORKER_GRACE = 120
+HEAD_GRACE = 30
+_DRAIN_SECONDS = 75
+
+SECURITY: Mapping[str, Any] = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+    "runAsNonRoot": True,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+# Serve moves the replicas of a draining node elsewhere and lets their jobs end. A worker whose head is gone too has
+# nobody to ask: its jobs' leases run out, and others take them.
+_WORKER_STOP = f"""\
+timeout 15 ray drain-node --address "$RAY_ADDRESS" --reason DRAIN_NODE_REASON_PREEMPTION \
+--reason-message "the pod ends" --deadline-remaining-seconds {_DRAIN_SECONDS} >/dev/null 2>&1 &&
+for _ in $(seq {_DRAIN_SECONDS}); do grep -qs 'ray::ServeReplic[a]' /proc/[0-9]*/cmdline || break; sleep 1; done
+ray stop --grace-period 5 >/dev/null 2>&1; true
+"""
+_HEAD_STOP = "ray stop --grace-period 5 >/dev/null 2>&1; true"
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What every Pool of a release shares. ``redis_secret`` has the keys url, address and password."""
+
+    namespace: str
+    name: str
+    image: str
+    redis_secret: str
+    pull_policy: str = "IfNotPresent"
+    pull_secrets: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+def labels(release: Release, pool: str) -> dict[str, str]:
+    """Of every object of a Pool."""
+    return {
+        "app.kubernetes.io/name": "matte",
+        "app.kubernetes.io/component": "inference",
+        "app.kubernetes.io/instance": release.name,
+        "app.kubernetes.io/managed-by": "matte-operator",
+        POOL_LABEL: pool,
+    }
+
+
+def head_template(release: Release, pool: str, spec: PoolSpec) -> dict[str, Any]:
+    """Ray's head. Its service account's token is mounted only where the autoscaler beside it needs one."""
+    container = _container(release, pool, spec, "ray-head", spec.head.resources)
+    container["ports"] = _ports(gcs=6379, dashboard=DASHBOARD_PORT, client=10001, serve=8000, metrics=METRICS_PORT)
+    container["readinessProbe"] = _probe(DASHBOARD_PORT, "/api/gcs_healthz", failures=3)
+    container["livenessProbe"] = _probe(AGENT_PORT, "/api/healthz", failures=24)
+    container["lifecycle"] = _stop(_HEAD_STOP)
+    pod = _pod(release, [container], _volumes("256Mi"), grace=HEAD_GRACE)
+    pod["automountServiceAccountToken"] = autoscales(spec)
+    pod |= _placement(spec.head.node_selector, spec.head.tolerations)
+    return {"metadata": {"labels": labels(release, pool)}, "spec": pod}
+
+
+def worker_template(release: Release, pool: str, spec: PoolSpec) -> dict[str, Any]:
+    """A worker: where the models run."""
+    workers = spec.workers
+    container = _container(release, pool, spec, "ray-worker", workers.resources)
+    container["ports"] = _ports(serve=8000, metrics=METRICS_PORT)
+    container["readinessProbe"] = _probe(AGENT_PORT, "/api/local_raylet_healthz", failures=3)
+    container["livenessProbe"] = _probe(AGENT_PORT, "/api/local_raylet_healthz", failures=24)
+    container["lifecycle"] = _stop(_WORKER_STOP)
+    if workers.gpus:
+        for amounts in container["resources"].values():
+            amounts[workers.gpu_resource] = str(workers.gpus)
+    volumes = _volumes(workers.shared_memory)
+    if spec.weights.claim_name:
+        claim = {"claimName": spec.weights.claim_name, "readOnly": True}
+        volumes.append({"name": "weights", "persistentVolumeClaim": claim})
+        mount = {"name": "weights", "mountPath": spec.weights.mount_path, "readOnly": True}
+        container["volumeMounts"].append(mount)
+    pod = _pod(release, [container], volumes, grace=WORKER_GRACE)
+    pod["automountServiceAccountToken"] = False
+    pod |= _placement(workers.node_selector, (*workers.tolerations, *_gpu_tolerations(spec)))
+    if workers.runtime_class_name:
+        pod["runtimeClassName"] = workers.runtime_class_name
+    return {"metadata": {"labels": labels(release, pool)}, "spec": pod}
+
+
+def autoscales(spec: PoolSpec) -> bool:
+    """Whether Ray adds and removes workers."""
+    return spec.workers.max_replicas > spec.workers.min_replicas
+
+
+def cpus(resources: ComputeResources) -> int:
+    """What Ray may give away: the limit in whole cores, at least one."""
+    text = resources.cpu_limit or resources.cpu
+    cores = Decimal(text.removesuffix("m")) / (1000 if text.endswith("m") else 1)
+    return max(1, math.ceil(cores))
+
+
+def redis_ref(release: Release, key: str) -> dict[str, Any]:
+    """A key of Redis' Secret, as ``valueFrom``."""
+    return {"secretKeyRef": {"name": release.redis_secret, "key": key}}
+
+
+def _container(release: Release, pool: str, spec: PoolSpec, name: str, resources: ComputeResources) -> dict[str, Any]:
+    return {
+        "name": name,
+        "image": spec.image or release.image,
+        "imagePullPolicy": release.pull_policy,
+        "env": _env(release, pool),
+        "resources": {
+            "requests": {"cpu": resources.cpu, "memory": resources.memory},
+            "limits": {
+                "cpu": resources.cpu_limit or resources.cpu,
+                "memory": resources.memory_limit or resources.memory,
+            },
+        },
+        "securityContext": dict(SECURITY),
+        "volumeMounts": [{"name": "tmp", "mountPath": TMP}, {"name": "shm", "mountPath": SHARED_MEMORY}],
+    }
+
+
+def _env(release: Release, pool: str) -> list[dict[str, Any]]:
+    # the address comes first: KubeRay's RAY_REDIS_ADDRESS, appended, refers to it
+    secret = [
+        {"name": "MATTE_REDIS_ADDRESS", "valueFrom": redis_ref(release, "address")},
+        {"name": "MATTE_REDIS_URL", "valueFrom": redis_ref(release, "url")},
+    ]
+    plain = {"HOME": TMP, "MATTE_POOL": pool, **RAY_ENVIRONMENT, **release.env}
+    return secret + [{"name": name, "value": value} for name, value in sorted(plain.items())]
+
+
+def _pod(release: Release, containers: list[dict[str, Any]], volumes: list[Any], *, grace: int) -> dict[str, Any]:
+    pod: dict[str, Any] = {
+        "containers": containers,
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "terminationGracePeriodSeconds": grace,
+        "volumes": volumes,
+    }
+    if release.pull_secrets:
+        pod["imagePullSecrets"] = [{"name": name} for name in release.pull_secrets]
+    return pod
+
+
+def _volumes(shared_memory: str) -> list[dict[str, Any]]:
+    return [
+        {"name": "tmp", "emptyDir": {}},
+        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": shared_memory}},
+    ]
+
+
+def _placement(node_selector: Mapping[str, str], tolerations: tuple[Toleration, ...]) -> dict[str, Any]:
+    placement: dict[str, Any] = {}
+    if node_selector:
+        placement["nodeSelector"] = dict(node_selector)
+    if tolerations:
+        placement["tolerations"] = [t.model_dump(exclude_none=True) for t in tolerations]
+    return placement
+
+
+def _gpu_tolerations(spec: PoolSpec) -> tuple[Toleration, ...]:
+    """GPU nodes are tainted with the resource's name, by convention."""
+    key = spec.workers.gpu_resource
+    if not spec.workers.gpus or any(t.key in {key, None} for t in spec.workers.tolerations):
+        return ()
+    return (Toleration(key=key, operator="Exists", effect="NoSchedule"),)
+
+
+def _ports(**ports: int) -> list[dict[str, Any]]:
+    return [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port in ports.items()]
+
+
+def _probe(port: int, path: str, *, failures: int) -> dict[str, Any]:
+    # Ray's agent comes up a few seconds after its container
+    return {
+        "httpGet": {"path": path, "port": port},
+        "initialDelaySeconds": 5,
+        "periodSeconds": 5,
+        "timeoutSeconds": 4,
+        "failureThreshold": failures,
+    }
+
+
+def _stop(script: str) -> dict[str, Any]:
+    return {"preStop": {"exec": {"command": ["/bin/bash", "-c", script]}}}

@@ -1,0 +1,352 @@
+"""A model that another Gradio app serves: the picture goes there, the alpha is taken from what comes back.
+
+Parameters of a version:
+    url: the app's root address, http or https.
+    api_name: its endpoint, picture in, picture out.
+    timeout_seconds: how long one picture may take there, waiting in its queue included.
+    max_side: what is longer is scaled down before it is sent, pixels.
+    refine: ``guided`` fits the alpha to the picture's edges.
+A cut-out's transparency is the alpha; a gray picture without transparency is taken for a mask. Redirects are not
+followed, and files are fetched from the app itself only, whatever address it names.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import hashlib
+import logging
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import cv2
+import httpx
+import numpy as np
+import simplejpeg
+from matte_core.contracts.base import Contract
+from matte_core.contracts.catalog import VersionConfig
+from matte_core.contracts.limits import Limits
+from matte_core.errors import Problem
+from pydantic import Field, field_validator
+
+from matte_inference.families.base import Alpha, Prepared, code_digest, to_size, validated
+from matte_inference.pixels.decode import decode
+from matte_inference.pixels.resize import fitted, resized
+from matte_inference.pixels.types import Bytes, Pixels
+
+log = logging.getLogger("ray.serve")
+
+#: seconds to connect, and for a sign of life between two pictures
+_CONNECT, _PROBE = 5.0, 5.0
+#: of the app's description; larger ones are not read
+_MAX_CONFIG_BYTES = 20_000_000
+#: pictures of one answer that are looked at
+_MAX_FILES = 4
+_LIMITS = Limits()
+#: seconds before a broken file is read again
+_READ_AGAIN = (0.1, 0.3)
+#: a mask saved as a colour JPEG is not perfectly gray: this many levels may lie between the channels
+_GRAY_LEVELS, _COLORED_SHARE = 16, 0.01
+_QUALITY = 95
+
+
+class Parameters(Contract):
+    """What a version of this family is given."""
+
+    url: str = Field(pattern=r"^https?://[^\s]+$", max_length=2048)
+    api_name: str = Field("/remove_background", pattern=r"^/[A-Za-z0-9_/-]+$", max_length=253)
+    timeout_seconds: float = Field(60.0, gt=0, le=3600)
+    max_side: int = Field(2048, ge=64, le=8192)
+    refine: str = Field("none", pattern="^(none|guided)$")
+
+    @field_validator("url")
+    @classmethod
+    def _no_secrets(cls, url: str) -> str:
+        if "@" in urlsplit(url).netloc:
+            raise ValueError("an address with a password in it is shown in logs: leave it out")
+        return url.rstrip("/") + "/"
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A client, and the digest of the description it was made from: another one means another app."""
+
+    client: Any
+    fingerprint: str
+
+
+class GradioApp:
+    """The other app. Thread-safe; a connection that was lost is made again by the next call."""
+
+    def __init__(self, parameters: Parameters, *, slots: int) -> None:
+        self._parameters, self._slots = parameters, slots
+        self._lock = threading.Lock()
+        self._connection: Connection | None = None
+        self.version = ""
+
+    def check(self) -> None:
+        """Connects, or makes sure that the app still answers and is the one it was.
+
+        Raises:
+            Problem: backend_unavailable; backend_failed where it answers and has no such endpoint.
+        """
+        with self._lock:
+            try:
+                fingerprint = self._fingerprint()
+                if self._connection is None or self._connection.fingerprint != fingerprint:
+                    self._connection = None
+                    self._connection = Connection(self._connected(), fingerprint)
+            except (OSError, ValueError, KeyError, httpx.HTTPError) as error:
+                self._connection = None
+                raise self._away(error) from error
+
+    def segment(self, jpeg: bytes) -> list[str]:
+        """Paths of the files that the app answers a picture with.
+
+        Raises:
+            Problem: backend_unavailable, backend_failed.
+        """
+        from gradio_client import handle_file  # noqa: PLC0415 - slow to import, and only this family needs it
+        from gradio_client.exceptions import AppError  # noqa: PLC0415
+        from gradio_client.utils import QueueError  # noqa: PLC0415
+
+        client = self._client()
+        with tempfile.NamedTemporaryFile(suffix=".jpg") as file:
+            file.write(jpeg)
+            file.flush()
+            job = client.submit(handle_file(file.name), api_name=self._parameters.api_name)
+            try:
+                return files_in(job.result(timeout=self._parameters.timeout_seconds))
+            except TimeoutError as error:
+                job.cancel()
+                raise self._failed(f"gave no answer within {self._parameters.timeout_seconds:g} s") from error
+            except AppError as error:
+                raise self._failed(f"failed on this picture: {str(error)[:300]}") from error
+            except httpx.HTTPStatusError as error:
+                if error.response.status_code < 500:
+                    raise self._failed(f"refused the picture with status {error.response.status_code}") from error
+                raise self._lost(error) from error
+            except (OSError, httpx.HTTPError, QueueError, concurrent.futures.CancelledError) as error:
+                raise self._lost(error) from error
+            except Exception as error:  # the client raises anything on an answer it does not understand
+                raise self._failed(f"gave an answer that is none ({type(error).__name__})") from error
+
+    def fetch(self, path: str) -> bytes:
+        """A file of an answer, from the app itself.
+
+        Raises:
+            Problem: backend_unavailable, backend_failed.
+        """
+        client = self._client()
+        url = f"{client.src_prefixed}file={quote(path)}"
+        try:
+            return self._read(url, _LIMITS.max_bytes, self._parameters.timeout_seconds, client.headers, client.cookies)
+        except httpx.HTTPStatusError as error:
+            raise self._failed(f"did not give its answer's file: status {error.response.status_code}") from error
+        except (OSError, httpx.HTTPError) as error:
+            raise self._lost(error) from error
+        except ValueError as error:
+            raise self._failed(str(error)) from error
+
+    def _client(self) -> Any:
+        connection = self._connection
+        if connection is None:
+            self.check()
+            connection = self._connection
+        if connection is None:  # lost again at once
+            raise self._away("the connection was lost")
+        return connection.client
+
+    def _connected(self) -> Any:
+        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # else the client reports the app's address to its makers
+        from gradio_client import Client  # noqa: PLC0415
+
+        client = Client(
+            self._parameters.url, token=False, max_workers=self._slots, verbose=False, download_files=False,
+            analytics_enabled=False,
+            httpx_kwargs={"timeout": httpx.Timeout(self._parameters.timeout_seconds, connect=_CONNECT)},
+        )  # fmt: skip
+        self.version = str(client.config.get("version", ""))
+        names = sorted(name for name in client._info["named_endpoints"] if name)
+        if self._parameters.api_name not in names:
+            there = ", ".join(names) or "none"
+            raise self._failed(f"has no endpoint {self._parameters.api_name}; api_name can be: {there}")
+        return client
+
+    def _fingerprint(self) -> str:
+        config = self._read(f"{self._parameters.url}config", _MAX_CONFIG_BYTES, _PROBE)
+        return hashlib.sha256(config).hexdigest()
+
+    @staticmethod
+    def _read(url: str, most: int, seconds: float, headers: Any = None, cookies: Any = None) -> bytes:
+        """At most so many bytes, within so many seconds.
+
+        Raises:
+            httpx.HTTPError, OSError: it did not answer, or with an error.
+            ValueError: it answered with more, or with a redirect.
+        """
+        deadline, data = time.monotonic() + seconds, bytearray()
+        timeout = httpx.Timeout(seconds, connect=_CONNECT)
+        with httpx.stream("GET", url, headers=headers, cookies=cookies, timeout=timeout) as response:
+            if response.is_redirect:
+                raise ValueError("answered with a redirect: url must be the app's own address")
+            response.raise_for_status()
+            for piece in response.iter_bytes():
+                data += piece
+                if len(data) > most:
+                    raise ValueError(f"answered with more than {most} bytes")
+                if time.monotonic() > deadline:
+                    raise httpx.ReadTimeout("the answer came too slowly")
+        return bytes(data)
+
+    def _lost(self, error: Exception) -> Problem:
+        self._connection = None
+        return self._away(error)
+
+    def _away(self, error: object) -> Problem:
+        text = str(error) or type(error).__name__
+        return Problem("backend_unavailable", f"The app at {self._parameters.url}: {text[:300]}", retry_after=5)
+
+    def _failed(self, what: str) -> Problem:
+        return Problem("backend_failed", f"The app at {self._parameters.url} {what}.")
+
+
+class Remote:
+    """Sends every picture to the app as a JPEG and reads the alpha out of its answer."""
+
+    device = "remote"
+    remote = True
+
+    def __init__(self, app: GradioApp, parameters: Parameters) -> None:
+        self._app, self._parameters = app, parameters
+
+    @property
+    def digest(self) -> str:
+        """Over what is known of the app: where it is, and the version it tells."""
+        return code_digest(f"{self._parameters.url} {self._parameters.api_name} {self._app.version}")
+
+    def available(self) -> bool:
+        """Whether the app answers and has the endpoint."""
+        try:
+            self._app.check()
+        except Problem as problem:
+            log.warning("%s", problem)
+            return False
+        return True
+
+    def prepare(self, pixels: Pixels) -> Prepared:
+        """A JPEG of the picture, uint8 (bytes,)."""
+        rgb = resized(pixels.rgb, *fitted(pixels.height, pixels.width, side=self._parameters.max_side))
+        jpeg = simplejpeg.encode_jpeg(np.ascontiguousarray(rgb), quality=_QUALITY, colorsubsampling="444")
+        return np.frombuffer(jpeg, np.uint8)
+
+    def forward(self, batch: Sequence[Prepared]) -> list[Alpha]:
+        """Alphas as the app gives them, uint8.
+
+        Raises:
+            Problem: backend_unavailable, backend_failed.
+        """
+        return [self._alpha(jpeg.tobytes()) for jpeg in batch]
+
+    def _alpha(self, jpeg: bytes) -> Bytes:
+        paths = self._app.segment(jpeg)
+        if not paths:
+            raise Problem("backend_failed", f"The app at {self._parameters.url} answered without a picture.")
+        problems = []
+        for path in paths:
+            try:
+                return self._read(path)
+            except Problem as problem:
+                if problem.code == "backend_unavailable":
+                    raise
+                problems.append(problem)
+        raise problems[0]
+
+    def _read(self, path: str) -> Bytes:
+        """The alpha in an answer's file, read again where it is broken: Gradio names files by their content, and
+        writes one anew, while others read it, when the same answer is made twice at once.
+        """
+        for wait in _READ_AGAIN:
+            try:
+                return alpha_of(self._app.fetch(path))
+            except Problem:
+                time.sleep(wait)
+        return alpha_of(self._app.fetch(path))
+
+    def finish(self, pixels: Pixels, alpha: Alpha) -> Bytes:
+        """The alpha at the picture's size.
+
+        Raises:
+            Problem: backend_failed, its shape is not the picture's.
+        """
+        height, width = alpha.shape
+        skew = abs(width * pixels.height - height * pixels.width)  # a side that was rounded is half a pixel off
+        if skew > max(pixels.height, pixels.width) + 0.02 * width * pixels.height:
+            raise Problem(
+                "backend_failed",
+                f"The app at {self._parameters.url} answered a picture of {pixels.width} × {pixels.height} pixels"
+                f" with one of {width} × {height}.",
+            )
+        return to_size(pixels, alpha, guided=self._parameters.refine == "guided")
+
+
+def files_in(answer: object) -> list[str]:
+    """Paths of the files in an answer, of any nesting; the first few."""
+    return [path for path, _ in zip(_paths(answer), range(_MAX_FILES), strict=False)]
+
+
+def _paths(answer: object) -> Iterator[str]:
+    if isinstance(answer, dict):
+        path = answer.get("path")
+        if isinstance(path, str) and path:
+            yield path
+        else:
+            answer = [*answer.values()]
+    if isinstance(answer, list | tuple):
+        for part in answer:
+            yield from _paths(part)
+
+
+def alpha_of(data: bytes) -> Bytes:
+    """The alpha in an answer's file, uint8 (H, W): its transparency, or the light of a gray picture.
+
+    Raises:
+        Problem: backend_failed, it is neither, or no picture that can be decoded within the limits.
+    """
+    try:
+        pixels = decode(data, _LIMITS)
+    except Problem as problem:
+        raise Problem("backend_failed", f"The app that serves the model answered: {problem.detail}") from problem
+    if pixels.alpha is not None:
+        return pixels.alpha
+    apart = np.ptp(pixels.rgb, axis=2)
+    if (apart > _GRAY_LEVELS).mean() > _COLORED_SHARE:
+        raise Problem(
+            "backend_failed",
+            "The app that serves the model answered with a colour picture without transparency;"
+            " it must give a cut-out or a gray mask.",
+        )
+    gray: Bytes = cv2.cvtColor(pixels.rgb, cv2.COLOR_RGB2GRAY)
+    return gray
+
+
+def load(config: VersionConfig, device: str | None = None) -> Remote:  # noqa: ARG001 - every family's signature
+    """The version; the app may be away, then it is not available yet.
+
+    Raises:
+        ValueError: wrong parameters, or the app has no such endpoint; the message names those it has.
+    """
+    parameters = validated(Parameters, config.parameters, config.app)
+    app = GradioApp(parameters, slots=config.slots)
+    try:
+        app.check()
+    except Problem as problem:
+        if problem.code == "backend_failed":
+            raise ValueError(f"{config.app}: {problem.detail}") from problem
+        log.warning("%s: %s", config.app, problem)
+    return Remote(app, parameters)

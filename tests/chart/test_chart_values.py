@@ -1,0 +1,321 @@
+"""What single values do, and what wrong ones say."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import yaml
+from chart.charts import CHART, CHARTS, ROOT, Manifest, environment, of_kind, one, rendered, template, variant
+from matte_core.contracts.values import ChartValues
+from matte_core.render.values import defaults_yaml, schema_json
+from matte_frontend.settings import GatewaySettings
+from matte_inference.settings import InferenceSettings
+from matte_operator.settings import OperatorSettings
+from matte_telemetry.names import QUEUE_LENGTH
+
+
+def gateway(*arguments: str) -> tuple[Manifest, dict[str, Any]]:
+    """The gateway's pod and its environment."""
+    pod = one(rendered(*arguments), "Deployment", "-gateway")["spec"]["template"]["spec"]
+    return pod, environment(pod["containers"][0])
+
+
+def test_files_are_those_of_the_contract() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "values.py", "--check"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (CHART / "values.yaml").read_text() == defaults_yaml()
+    assert json.loads(schema_json())["additionalProperties"] is False
+
+
+def test_one_timeout_reaches_every_place() -> None:
+    seconds = 1234
+    value = ("--set", f"streamTimeout={seconds}")
+    ingress = one(rendered(*value, "--set", "expose.type=ingress"), "Ingress")["metadata"]["annotations"]
+    assert ingress["nginx.ingress.kubernetes.io/proxy-read-timeout"] == "1234"
+    assert ingress["nginx.ingress.kubernetes.io/proxy-send-timeout"] == "1234"
+    assert ingress["nginx.ingress.kubernetes.io/proxy-buffering"] == "off"
+    assert ingress["alb.ingress.kubernetes.io/load-balancer-attributes"] == "idle_timeout.timeout_seconds=1234"
+    assert ingress["alb.ingress.kubernetes.io/target-group-attributes"] == "deregistration_delay.timeout_seconds=1234"
+
+    routed = rendered(
+        *value,
+        *("--set", "expose.type=gateway", "--set", "expose.gateway.parentRefs[0].name=g"),
+        *("--set", "expose.gateway.envoyGateway=true"),
+    )
+    (rule,) = one(routed, "HTTPRoute")["spec"]["rules"]
+    assert rule["timeouts"] == {"request": "1234s", "backendRequest": "1234s"}
+    policy = one(routed, "BackendTrafficPolicy")["spec"]
+    assert policy["timeout"]["http"] == {"requestTimeout": "1234s", "connectionIdleTimeout": "1234s"}
+    assert policy["targetRefs"][0]["name"] == one(routed, "HTTPRoute")["metadata"]["name"]
+
+    pod, env = gateway(*value)
+    assert env["MATTE_SHUTDOWN_SECONDS"] == "1234"
+    assert int(env["MATTE_KEEP_ALIVE_SECONDS"]) > seconds
+    assert pod["terminationGracePeriodSeconds"] > seconds + int(env["MATTE_DRAIN_SECONDS"])
+
+
+def test_load_balancer_stays_within_its_own_limits() -> None:
+    manifests = rendered("--set", "streamTimeout=86400", "--set", "expose.type=ingress")
+    annotations = one(manifests, "Ingress")["metadata"]["annotations"]
+    assert annotations["alb.ingress.kubernetes.io/load-balancer-attributes"].endswith("=4000")
+    assert annotations["alb.ingress.kubernetes.io/target-group-attributes"].endswith("=3600")
+
+
+def test_body_size_follows_the_picture_size() -> None:
+    manifests = rendered("--set", "limits.maxBytes=60000000", "--set", "expose.type=ingress")
+    size = one(manifests, "Ingress")["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-body-size"]
+    assert int(size) > 60_000_000 * 4 / 3  # base64 in JSON
+    assert gateway("--set", "limits.maxBytes=60000000")[1]["MATTE_MAX_BYTES"] == "60000000"
+
+
+def test_own_annotations_win() -> None:
+    key = "nginx.ingress.kubernetes.io/proxy-buffering"
+    given = f"expose.ingress.annotations.{key.replace('.', chr(92) + '.')}=on"
+    manifests = rendered("--set", "expose.type=ingress", "--set-string", given)
+    assert one(manifests, "Ingress")["metadata"]["annotations"][key] == "on"
+
+
+def test_the_environment_is_read_by_somebody() -> None:
+    env = gateway()[1]
+    settings = GatewaySettings.model_validate(
+        {name.removeprefix("MATTE_").lower(): value for name, value in env.items() if isinstance(value, str)}
+    )
+    assert settings.host == "0.0.0.0"  # pods answer on their own address
+    assert settings.max_wait_seconds == 600
+    assert _unread(env, set(GatewaySettings.model_fields)) == set()
+
+    operator = one(rendered(), "Deployment", "-operator")["spec"]["template"]["spec"]["containers"][0]
+    inference = json.loads(environment(operator)["MATTE_INFERENCE_ENV"])
+    assert _unread(inference, set(InferenceSettings.model_fields)) == set()
+
+    assert _unread(environment(operator), set(OperatorSettings.model_fields)) == set()
+    (cleanup,) = one(rendered(), "Job")["spec"]["template"]["spec"]["containers"]
+    assert _unread(environment(cleanup), set(OperatorSettings.model_fields)) == set()
+
+
+def test_cleanup_ends_before_helm_gives_up() -> None:
+    spec = one(rendered(), "Job")["spec"]
+    seconds = int(environment(spec["template"]["spec"]["containers"][0])["MATTE_CLEANUP_SECONDS"])
+    assert seconds < spec["activeDeadlineSeconds"] < 300
+
+
+Rules = set[tuple[str, str, str, str]]
+
+
+def _documented() -> list[Rules]:
+    """The tables of operators/matte/README.md: (group, resource, verb, name)."""
+    tables: list[Rules] = []
+    for line in (ROOT / "operators" / "matte" / "README.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if cells[:2] == ["group", "resources"]:
+            tables.append(set())
+        elif line.startswith("| ") and tables:
+            kinds, _, name = cells[1].partition(", resourceNames: ")
+            named = name.strip("`").replace("<MATTE_RELEASE>", "r")
+            tables[-1] |= {
+                (cells[0].strip('"'), kind, verb, named) for kind in kinds.split(", ") for verb in cells[2].split(", ")
+            }
+    return tables
+
+
+def _granted(role: Manifest) -> Rules:
+    return {
+        (group, kind, verb, name)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for kind in rule["resources"]
+        for verb in rule["verbs"]
+        for name in rule.get("resourceNames", [""])
+    }
+
+
+def test_roles_grant_what_the_operator_says_it_needs() -> None:
+    manifests = rendered()
+    roles = (("Role", "-operator"), ("ClusterRole", "-operator"), ("Role", "-cleanup"))
+    assert [_granted(one(manifests, kind, name)) for kind, name in roles] == _documented()
+
+
+def test_the_policy_of_the_crds_knows_the_operator() -> None:
+    policy = yaml.safe_load((CHARTS / "matte-crds" / "values.yaml").read_text())["policy"]
+    account = one(rendered(), "Deployment", "-operator")["spec"]["template"]["spec"]["serviceAccountName"]
+    assert re.fullmatch(policy["operatorServiceAccount"], account)
+
+
+def _unread(env: dict[str, Any], fields: set[str]) -> set[str]:
+    names = {name.removeprefix("MATTE_").lower() for name in env if name.startswith("MATTE_")}
+    return names - fields
+
+
+def test_traces_reach_every_program() -> None:
+    manifests = variant("monitoring")
+    for name in ("gateway", "operator"):
+        env = environment(one(manifests, "Deployment", f"-{name}")["spec"]["template"]["spec"]["containers"][0])
+        assert env["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://collector.otel:4318"
+        if name == "operator":
+            assert json.loads(env["MATTE_INFERENCE_ENV"])["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://collector.otel:4318"
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT" not in gateway()[1]
+
+
+def test_redis_restarts_only_for_a_change_of_its_own() -> None:
+    before = one(rendered(), "StatefulSet")
+    changed = ("--set", "images.tag=9.9.9", "--set", "streamTimeout=60", "--set", "limits.maxWaitSeconds=60")
+    after = one(rendered(*changed, "--set", "gateway.replicas=5"), "StatefulSet")
+    assert after["spec"] == before["spec"]
+    bigger = one(rendered("--set", "redis.resources.limits.memory=2Gi"), "StatefulSet")
+    assert bigger["spec"]["template"] != before["spec"]["template"]
+
+
+def test_included_redis() -> None:
+    manifests = rendered()
+    secret = one(manifests, "Secret")["stringData"]
+    assert len(secret["password"]) == 32
+    assert secret["url"] == f"redis://:{secret['password']}@r-matte-redis:6379/0"
+    assert secret["address"] == "r-matte-redis:6379"
+    config = one(manifests, "ConfigMap")["data"]["redis.conf"]
+    assert "appendonly yes" in config
+    assert "maxmemory-policy noeviction" in config
+    assert one(manifests, "StatefulSet")["spec"]["persistentVolumeClaimRetentionPolicy"]["whenDeleted"] == "Retain"
+
+
+@pytest.mark.parametrize(
+    ("url", "address", "password"),
+    [
+        ("redis://10.0.0.1:6379/0", "10.0.0.1:6379", ""),
+        ("redis://:pw@db:6379/1", "db:6379", "pw"),
+        ("rediss://user:p@db.example.org:6380/0", "rediss://db.example.org:6380", "p"),
+    ],
+)
+def test_external_redis(url: str, address: str, password: str) -> None:
+    manifests = rendered("--set", f"redis.external.url={url}")
+    assert not of_kind(manifests, "StatefulSet")
+    assert one(manifests, "Secret")["stringData"] == {"url": url, "address": address, "password": password}
+
+
+def test_existing_secret_for_redis() -> None:
+    manifests = rendered("--set", "redis.external.existingSecret=mine")
+    assert not of_kind(manifests, "StatefulSet")
+    assert not of_kind(manifests, "Secret")
+    operator = one(manifests, "Deployment", "-operator")["spec"]["template"]["spec"]["containers"][0]
+    assert environment(operator)["MATTE_REDIS_SECRET"] == "mine"
+    assert (
+        gateway("--set", "redis.external.existingSecret=mine")[1]["MATTE_REDIS_URL"]["secretKeyRef"]["name"] == "mine"
+    )
+
+
+def test_a_rollout_never_takes_a_gateway_away_first() -> None:
+    rolling = one(rendered(), "Deployment", "-gateway")["spec"]["strategy"]["rollingUpdate"]
+    assert rolling == {"maxUnavailable": 0, "maxSurge": 1}
+
+
+def test_autoscalers_own_the_replicas() -> None:
+    for kind, name in (("HorizontalPodAutoscaler", "traefik"), ("ScaledObject", "monitoring")):
+        manifests = variant(name)
+        deployment = one(manifests, "Deployment", "-gateway")
+        assert "replicas" not in deployment["spec"]
+        assert one(manifests, kind)["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
+
+
+def test_scaling_reads_a_metric_that_there_is() -> None:
+    (trigger,) = one(variant("monitoring"), "ScaledObject")["spec"]["triggers"]
+    assert f"max by (model) ({QUEUE_LENGTH.exported}{{" in trigger["metadata"]["query"]
+
+
+def test_monitoring_takes_every_file() -> None:
+    manifests = variant("monitoring")
+    for folder, kind, label in (
+        ("rules", "PrometheusRule", "release"),
+        ("dashboards", "ConfigMap", "grafana_dashboard"),
+    ):
+        found = [m for m in of_kind(manifests, kind) if label in m["metadata"]["labels"]]
+        assert len(found) == len(list((CHART / "files" / folder).iterdir())) > 0
+    assert not of_kind(rendered(), "PodMonitor")
+
+
+def test_models_and_pool_are_passed_on() -> None:
+    manifests = variant("traefik")
+    assert [m["metadata"]["name"] for m in of_kind(manifests, "Model")] == ["portrait"]
+    assert one(manifests, "Pool")["spec"]["workers"]["gpus"] == 1
+    (grabcut,) = of_kind(rendered(), "Model")
+    assert grabcut["spec"] == ChartValues().models["grabcut"].model_dump(mode="json", exclude_unset=True)
+    assert not of_kind(rendered("--set", "pool.enabled=false"), "Pool")
+
+
+def test_cleanup_runs_before_anything_is_deleted() -> None:
+    job = one(rendered(), "Job")
+    assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-delete"
+    assert job["spec"]["template"]["spec"]["containers"][0]["command"] == ["python", "-m", "matte_operator", "cleanup"]
+    account = one(rendered(), "ServiceAccount", job["spec"]["template"]["spec"]["serviceAccountName"])
+    assert "annotations" not in account["metadata"]  # no hook: it is there until the job is done
+
+
+def test_redis_is_open_to_its_users_only() -> None:
+    (rule,) = one(rendered(), "NetworkPolicy", "-redis")["spec"]["ingress"]
+    who = [peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for peer in rule["from"]]
+    assert who == ["gateway", "inference"]
+    assert [port["port"] for port in rule["ports"]] == [6379]
+
+
+def test_ray_is_open_to_its_own_only() -> None:
+    own, kuberay = one(rendered(), "NetworkPolicy", "-inference")["spec"]["ingress"]
+    assert [peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for peer in own["from"]] == ["inference"]
+    assert {port["port"] for port in kuberay["ports"]} == {8265, 8000}
+    limited = one(rendered("--set", "networkPolicy.kuberayNamespace=ray"), "NetworkPolicy", "-inference")["spec"]
+    peer = limited["ingress"][1]["from"][0]
+    assert peer["namespaceSelector"] == {"matchLabels": {"kubernetes.io/metadata.name": "ray"}}
+
+
+WRONG = [
+    ("gateway.foo=1", "/gateway", "foo"),
+    ("streamtimeout=1", "", "streamtimeout"),
+    ("streamTimeout=abc", "/streamTimeout", "integer"),
+    ("streamTimeout=5", "/streamTimeout", "30"),
+    ("expose.type=route", "/expose/type", "ingress"),
+    ("expose.type=gateway", "/expose/gateway/parentRefs", "minItems"),
+    ("gateway.autoscaling.type=keda", "/gateway/autoscaling/keda/prometheus", "minLength"),
+    ("pool.spec.workers.gpu=1", "/pool/spec/workers", "gpu"),
+    ("pool.spec.workers.resources.memory=lots", "/pool/spec/workers/resources/memory", "pattern"),
+    ("models.p.family=yolo", "/models/p/family", "grabcut"),
+    ("models.grabcut.version=v2", "/models/grabcut/version", "pattern"),
+    ("redis.external.url=http://x", "/redis/external/url", "pattern"),
+    ("limits.maxWaitSeconds=5000", "limits.maxWaitSeconds", "streamTimeout"),
+    ("gateway.autoscaling.minReplicas=20", "gateway.autoscaling.minReplicas", "maxReplicas"),
+]
+
+
+@pytest.mark.parametrize(("value", "field", "word"), WRONG)
+def test_wrong_values_are_named(value: str, field: str, word: str) -> None:
+    done = template("--set", value)
+    assert done.returncode != 0
+    assert field in done.stderr
+    assert word in done.stderr
+
+
+REAL = ("--api-versions", "apiregistration.k8s.io/v1")
+OURS = ("--api-versions", "matte.dev/v1alpha1/Pool")
+RAY = ("--api-versions", "ray.io/v1/RayService")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fix"),
+    [
+        (REAL, "helm install matte-crds"),
+        (REAL + OURS, "helm install kuberay-operator"),
+        ((*REAL, *OURS, *RAY, "--set", "monitoring.podMonitor.enabled=true"), "monitoring.podMonitor.enabled"),
+        ((*REAL, *OURS, *RAY, "--set", "monitoring.rules.enabled=true"), "monitoring.rules.enabled"),
+    ],
+)
+def test_a_cluster_without_what_is_needed(arguments: tuple[str, ...], fix: str) -> None:
+    done = template(*arguments)
+    assert done.returncode != 0
+    assert fix in done.stderr
+
+
+def test_a_cluster_with_what_is_needed() -> None:
+    assert template(*REAL, *OURS, *RAY).returncode == 0

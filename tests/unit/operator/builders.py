@@ -1,0 +1,90 @@
+"""What the operator sees, made for tests."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from matte_core.contracts.k8s.model import ModelSpec, ModelStatus, ModelVersionSpec, ModelVersionStatus
+from matte_core.domain.conditions import find
+from matte_core.domain.model import ModelDecision, ModelObservation, decide_model
+from matte_core.domain.serving import App, AppStatus
+from matte_core.domain.version import VersionSeen
+
+NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
+RUNNING = App(AppStatus.RUNNING)
+
+
+class Life:
+    """A Model through time: every decision's statuses are what the next one sees."""
+
+    def __init__(self, **spec: Any) -> None:
+        self.spec = {"family": "grabcut", "version": "1.0.0", **spec}
+        self.status = ModelStatus()
+        self.versions: dict[str, tuple[ModelVersionSpec, ModelVersionStatus, str]] = {}
+        self.apps: dict[str, App] = {}
+        self.now = NOW
+        self.has_workers = True
+        self.pool_problem: tuple[str, str] | None = None
+        self.decision: ModelDecision
+
+    def edit(self, **spec: Any) -> Life:
+        self.spec |= spec
+        return self
+
+    def app(self, version: str, app: App = RUNNING) -> Life:
+        self.apps[f"portrait-{version.replace('.', '-')}"] = app
+        return self
+
+    def after(self, seconds: float) -> Life:
+        self.now += timedelta(seconds=seconds)
+        return self
+
+    def decide(self) -> ModelDecision:
+        """One pass, applied."""
+        spec = ModelSpec.model_validate(self.spec)
+        seen = tuple(
+            VersionSeen(
+                name,
+                version,
+                status,
+                1,
+                created,
+                self.apps.get(name),
+                has_workers=self.has_workers,
+                pool_problem=self.pool_problem,
+            )
+            for name, (version, status, created) in self.versions.items()
+        )
+        self.decision = decide_model("portrait", spec, self.status, 1, ModelObservation(seen), self.now)
+        self._apply(self.decision)
+        return self.decision
+
+    def settle(self) -> ModelDecision:
+        """Passes until one makes no ModelVersion."""
+        while self.decide().wanted is not None:
+            pass
+        return self.decision
+
+    def _apply(self, decision: ModelDecision) -> None:
+        self.status = decision.status
+        for name, status in decision.versions.items():
+            spec, _, created = self.versions[name]
+            self.versions[name] = (spec, status, created)
+        for name in decision.remove:
+            del self.versions[name]
+        if decision.wanted:
+            name = f"portrait-{decision.wanted.version.replace('.', '-')}"
+            _, status, created = self.versions.get(
+                name, (None, ModelVersionStatus(), self.now.strftime("%Y-%m-%dT%H:%M:%SZ"))
+            )
+            self.versions[name] = (decision.wanted, status, created)
+
+    def condition(self, type_: str) -> tuple[str, str, str]:
+        """Status, reason, message."""
+        found = find(self.status.conditions, type_)
+        assert found is not None
+        return found.status.value, found.reason, found.message
+
+    def arms(self, pool: str = "default") -> dict[str, int]:
+        return {arm.version: arm.weight for arm in self.decision.arms.get(pool, ())}

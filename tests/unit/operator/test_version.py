@@ -1,0 +1,90 @@
+import dataclasses
+
+import pytest
+from matte_core.contracts.k8s.model import ModelVersionSpec, ModelVersionStatus
+from matte_core.domain.causes import cause
+from matte_core.domain.serving import App, AppStatus
+from matte_core.domain.version import VersionSeen, readiness
+from unit.operator.builders import RUNNING
+
+TRACEBACK = """\
+Deploying app 'portrait-1-0-0' failed with exception:
+ray::build_serve_application() (pid=12, ip=10.0.0.1)
+  File "/opt/matte/lib/matte_inference/families/base.py", line 121, in folder_of
+    raise FileNotFoundError(
+FileNotFoundError: portrait-1-0-0: there is no folder /models/portrait: put the model's files there, or correct source
+"""
+ACTOR_DIED = """\
+The deployment failed to start 3 times in a row. This may be due to a problem with its constructor. Error:
+\x1b[36mray::ServeReplica:portrait-1-0-0:ModelVersion.initialize_and_get_metadata()\x1b[39m (pid=99)
+RuntimeError: Traceback (most recent call last):
+  File "x.py", line 3, in __init__
+ValueError: the weights in /models/a have the digest sha256:1, not sha256:2: refusing to load them
+"""
+
+
+def seen(app: App | None) -> VersionSeen:
+    spec = ModelVersionSpec.model_validate(
+        {"model": "portrait", "version": "1.0.0", "family": "unet", "source": "file:///models/portrait"}
+    )
+    return VersionSeen("portrait-1-0-0", spec, ModelVersionStatus(), 1, "2026-01-01T00:00:00Z", app, has_workers=True)
+
+
+def test_missing_weights_are_told_with_path_and_fix() -> None:
+    found = readiness(seen(App(AppStatus.DEPLOY_FAILED, TRACEBACK)))
+    assert (found.status, found.reason) == ("False", "WeightsMissing")
+    assert "file:///models/portrait" in found.message
+    assert "spec.weights.claimName" in found.message
+    assert "Traceback" not in found.message
+
+
+def test_the_last_error_is_the_cause() -> None:
+    assert cause(ACTOR_DIED) == (
+        "DigestMismatch",
+        "the weights in /models/a have the digest sha256:1, not sha256:2: refusing to load them",
+    )
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ("ValueError: portrait-1-0-0: unknown family 'nope'; there are grabcut", "UnknownFamily"),
+        ("torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate", "OutOfMemory"),
+        ("ModuleNotFoundError: No module named 'torch'", "FamilyNotInstalled"),
+        ("pydantic_core.ValidationError: 1 validation error for Parameters", "InvalidParameters"),
+        ("something went wrong", "DeployFailed"),
+        ("", "DeployFailed"),
+    ],
+)
+def test_reasons(message: str, reason: str) -> None:
+    assert cause(message)[0] == reason
+
+
+def test_no_room_names_the_pool_and_what_is_asked_for() -> None:
+    message = "Deployment 'ModelVersion' in application 'x' 1 replicas that have taken more than 30s to be scheduled."
+    found = readiness(seen(App(AppStatus.DEPLOYING, message)))
+    assert found.reason == "NoRoom"
+    assert "Pool default has room for 0.5 CPUs and 0 GPUs" in found.message
+
+
+def test_a_failure_is_told_while_serve_still_tries() -> None:
+    assert readiness(seen(App(AppStatus.DEPLOYING, TRACEBACK))).reason == "WeightsMissing"
+
+
+@pytest.mark.parametrize("status", [AppStatus.DEPLOYING, AppStatus.NOT_STARTED])
+def test_starting(status: AppStatus) -> None:
+    assert readiness(seen(App(status))).reason == "Starting"
+
+
+def test_not_taken_in_yet() -> None:
+    assert readiness(seen(None)).reason == "Starting"
+
+
+def test_a_missing_pool_is_the_reason() -> None:
+    lost = dataclasses.replace(seen(None), pool_problem=("PoolMissing", "there is no Pool gpu"))
+    assert readiness(lost).reason == "PoolMissing"
+
+
+def test_running() -> None:
+    assert readiness(seen(RUNNING)).status == "True"
+    assert readiness(seen(App(AppStatus.DELETING))).reason == "Removing"

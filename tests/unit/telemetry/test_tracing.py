@@ -1,0 +1,129 @@
+"""Spans as a collector gets them; nothing at all where nobody asked for them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+import time
+
+import pytest
+from matte_telemetry import logs
+from matte_telemetry.tracing import NoTracer, SpanKind, Tracer, set_up
+from otlp import Receiver, receiving
+
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def made() -> Tracer:
+    return set_up("matte-test", version="1.2.3", instance="one")
+
+
+@pytest.fixture
+def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ENDPOINT", "TRACES_ENDPOINT"):
+        monkeypatch.delenv(f"OTEL_EXPORTER_OTLP_{name}", raising=False)
+
+
+def told(monkeypatch: pytest.MonkeyPatch, receiver: Receiver) -> Tracer:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)
+    return made()
+
+
+@pytest.mark.usefixtures("nothing_set")
+class TestOff:
+    def test_nothing_is_made_and_the_callers_context_goes_on(self) -> None:
+        tracer = made()
+        assert isinstance(tracer, NoTracer)
+        span = tracer.start("a", at=1.0, parent=PARENT)
+        assert (span.traceparent, span.recording) == (PARENT, False)
+        assert tracer.start("a", at=1.0).traceparent is None
+        span.end(2.0)
+        tracer.close()
+
+    def test_the_sdk_is_not_even_imported(self) -> None:
+        code = (
+            "import sys; from matte_telemetry.tracing import set_up; set_up('a', version='1', instance='b');"
+            "print([name for name in sys.modules if name.startswith('opentelemetry')])"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={})
+        assert done.stdout.strip() == "[]"
+
+    @pytest.mark.parametrize(("name", "value"), [("OTEL_SDK_DISABLED", "true"), ("OTEL_TRACES_EXPORTER", "none")])
+    def test_the_standard_switches_count(self, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+        monkeypatch.setenv(name, value)
+        assert isinstance(made(), NoTracer)
+
+
+class TestOn:
+    def test_a_span_is_sent_when_the_program_ends(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with receiving() as receiver:
+            tracer = told(monkeypatch, receiver)
+            span = tracer.start("job", at=100.0, parent=PARENT, kind=SpanKind.CONSUMER)
+            child = tracer.start(
+                "forward", at=100.5, parent=span.traceparent, attributes={"matte.batch.size": 2}, links=[PARENT]
+            )
+            child.end(101.0)
+            span.event("admitted", 99.0)
+            span.end(102.0, error="out_of_memory")
+            tracer.start("never ended", at=1.0)
+            tracer.close()
+        forward, job = sorted(receiver.spans, key=lambda got: got.name)
+        assert (job.name, job.kind, job.service, job.failed) == ("job", 5, "matte-test", True)
+        assert (job.trace, job.parent) == (PARENT.split("-")[1], PARENT.split("-")[2])
+        assert (job.begun, job.ended, job.events) == (100.0, 102.0, ("admitted",))
+        assert job.attributes["error.type"] == "out_of_memory"
+        assert (forward.parent, forward.links) == (job.id, (PARENT.split("-")[2],))
+        assert forward.attributes == {"matte.batch.size": 2}
+
+    def test_the_environment_names_the_service(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("OTEL_SERVICE_NAME", "ours")
+        with receiving() as receiver:
+            tracer = told(monkeypatch, receiver)
+            tracer.start("a", at=1.0).end(2.0)
+            tracer.close()
+        assert [span.service for span in receiver.spans] == ["ours"]
+
+    @pytest.mark.parametrize("parent", [None, "", "nonsense", "00-" + "0" * 32 + "-" + "0" * 16 + "-01"])
+    def test_a_broken_parent_begins_a_new_trace(self, monkeypatch: pytest.MonkeyPatch, parent: str | None) -> None:
+        with receiving() as receiver:
+            tracer = told(monkeypatch, receiver)
+            tracer.start("a", at=1.0, parent=parent).end(2.0)
+            tracer.close()
+        assert [span.parent for span in receiver.spans] == [""]
+
+    def test_an_unsampled_trace_stays_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with receiving() as receiver:
+            tracer = told(monkeypatch, receiver)
+            span = tracer.start("a", at=1.0, parent=PARENT[:-2] + "00")
+            assert not span.recording
+            assert span.traceparent is not None
+            assert span.traceparent.endswith("-00")
+            span.end(2.0)
+            tracer.close()
+        assert receiver.spans == []
+
+    def test_a_collector_that_is_away_disturbs_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+        monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "20")
+        monkeypatch.setattr("matte_telemetry.otlp.CLOSE_SECONDS", 0.5)
+        tracer, slowest = made(), 0.0
+        for _ in range(5000):  # more than the queue holds
+            begun = time.perf_counter()
+            tracer.start("a", at=1.0).end(2.0)
+            slowest = max(slowest, time.perf_counter() - begun)
+        begun = time.perf_counter()
+        tracer.close()
+        assert time.perf_counter() - begun < 1.5
+        assert slowest < 1
+
+
+def test_a_line_of_the_log_names_its_trace() -> None:
+    record = logging.LogRecord("a", logging.INFO, "", 0, "done", (), None)
+    token = logs.traceparent.set(PARENT)
+    line = json.loads(logs.JsonLines().format(record))
+    logs.traceparent.reset(token)
+    assert (line["trace_id"], line["span_id"]) == (PARENT.split("-")[1], PARENT.split("-")[2])
+    assert "trace_id" not in json.loads(logs.JsonLines().format(record))
