@@ -33,7 +33,7 @@ versions:
 - {{model: portrait, version: 1.0.0, family: gradio, weight: 100, slots: 4, max_batch_size: 1,
    parameters: {{url: {url}, api_name: /remove_background, timeout_seconds: 30}}}}
 """
-SECONDS = 0.5
+SECONDS = 1.0
 MEANWHILE = 4
 
 

@@ -147,7 +147,7 @@ from matte_inference.families.registry import load
 load(VersionConfig(model="g", version="2.0.0", family="grabcut"))
 for family in ("unet", "transformers"):
     try:
-        load(VersionConfig(model="u", version="1.0.0", family=family, source="/nowhere"))
+        load(VersionConfig(model="u", version="1.0.0", family=family, source="."))
     except RuntimeError as error:
         print(error)
 """

@@ -134,7 +134,7 @@ def test_pods_are_restricted(pod: dict[str, Any]) -> None:
     mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
     assert {"/tmp", "/dev/shm"} <= mounted
     assert container["livenessProbe"]["httpGet"]["port"] == 52365  # not the Serve proxy, which is off
-    assert pod["terminationGracePeriodSeconds"] >= 30
+    assert pod["terminationGracePeriodSeconds"] >= 15
 
 
 @pytest.mark.parametrize("pod", pods(FULL))

@@ -135,7 +135,7 @@ class Reconciler:
         except _Failures as error:
             log.warning("%s: %s", what, explained(error))
             return explained(error)
-        log.info("%s: applied", what)
+        log.info("written: %s", what)
         return ""
 
     # statuses -------------------------------------------------------------------------------------------------

@@ -86,10 +86,8 @@ class Operator:
             await asyncio.to_thread(self._lease.release)
 
     def healthy(self) -> bool:
-        """Raises: a loop has ended."""
-        if any(task.done() for task in self._tasks):
-            raise RuntimeError("a loop of the operator has ended")
-        return True
+        """Whether both loops live."""
+        return not any(task.done() for task in self._tasks)
 
     async def _stand(self) -> None:
         was = False
@@ -116,8 +114,9 @@ class Operator:
             try:
                 due = await self._pass()
                 backoff = PAUSE_SECONDS
-            except _Failures as error:
-                log.warning("the API could not be read: %s", explained(error))
+            except Exception as error:  # whatever it is: the next pass sees the world anew
+                known = isinstance(error, _Failures)
+                log.warning("a pass failed: %s", explained(error), exc_info=None if known else error)
                 due = backoff = min(_BACKOFF_MAX, backoff * 2)
             await asyncio.sleep(PAUSE_SECONDS)
 
@@ -158,7 +157,8 @@ def registry(operator: Operator) -> kopf.OperatorRegistry:
         await operator.stop()
 
     async def probe(**_: Any) -> str:
-        operator.healthy()
+        if not operator.healthy():
+            raise kopf.PermanentError("a loop of the operator has ended")
         return datetime.now(UTC).isoformat()
 
     async def log_in(**kwargs: Any) -> kopf.ConnectionInfo | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from matte_core.contracts.catalog import PoolName
@@ -28,3 +29,8 @@ class InferenceSettings(StoreSettings):
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
     max_pixels: int = Field(50_000_000, description="width × height of a picture")
     max_bytes: int = Field(30_000_000, description="bytes of a picture")
+
+
+def keep_to_ourselves() -> None:
+    """Else Gradio's client reports the addresses it calls to its makers."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -21,6 +22,9 @@ _NAMED = {
     "white": "ffffff", "black": "000000", "red": "ff0000", "green": "008000", "blue": "0000ff",
     "yellow": "ffff00", "gray": "808080", "grey": "808080", "transparent": "00000000",
 }  # fmt: skip
+MAX_HINTS = 64
+_NUMBER = r"\d?\.?\d{1,6}"
+_PLACE = re.compile(rf"!?{_NUMBER},{_NUMBER}(,{_NUMBER},{_NUMBER})?")
 _MARGIN = re.compile(r"(\d{1,4}(?:\.\d+)?)(px|%)?")
 
 
@@ -46,6 +50,55 @@ def _margin(value: object) -> object:
     return str(value).strip()
 
 
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """Where the subject is, or is not, in shares of the width and height of the picture as seen.
+
+    ``at`` is a point (x, y), or a box around the subject (left, top, right, bottom). Raises ValueError for another.
+    """
+
+    at: tuple[float, ...]
+    subject: bool = True
+
+    def __post_init__(self) -> None:
+        if len(self.at) not in (2, 4) or not all(0 <= number <= 1 for number in self.at):
+            raise ValueError("a hint is a point x,y or a box left,top,right,bottom, in shares of 0 to 1")
+        if self.is_box and not (self.subject and self.at[0] < self.at[2] and self.at[1] < self.at[3]):
+            raise ValueError("a box is around the subject: left < right, top < bottom, and no ! before it")
+
+    @property
+    def is_box(self) -> bool:
+        """Whether it is a box, not a point."""
+        return len(self.at) == 4
+
+
+def parse_hints(text: str) -> tuple[Hint, ...]:
+    """Hints such as ``0.5,0.4 !0.1,0.9 0.2,0.1,0.8,0.9``: points x,y, with ``!`` where the subject is not, and boxes.
+
+    Raises:
+        ValueError: it is something else, or more than 64.
+    """
+    parts = text.replace(";", " ").split()
+    if not 1 <= len(parts) <= MAX_HINTS:
+        raise ValueError(f"1 to {MAX_HINTS} hints: points x,y (!x,y: not there) and boxes left,top,right,bottom")
+    return tuple(_hint(part) for part in parts)
+
+
+def _hint(part: str) -> Hint:
+    if not _PLACE.fullmatch(part):
+        raise ValueError(f"{part[:40]!r} is no hint: use x,y or !x,y or left,top,right,bottom, in shares of 0 to 1")
+    numbers = part.removeprefix("!").split(",")
+    return Hint(tuple(float(number) for number in numbers), subject=not part.startswith("!"))
+
+
+def _hints(value: object) -> object:
+    """Checked, and one way to write it."""
+    if value is None or not isinstance(value, str):
+        return value
+    parse_hints(value)
+    return " ".join(value.replace(";", " ").split())
+
+
 class Options(Contract):
     """How the result is made from the alpha."""
 
@@ -63,6 +116,11 @@ class Options(Contract):
     decontaminate: bool = Field(
         default=False, description="replace the background's colour that shines through soft edges"
     )
+    hints: Annotated[str | None, BeforeValidator(_hints)] = Field(
+        None,
+        description="where the subject is, for models that take hints: points x,y (!x,y: not there) and boxes"
+        " left,top,right,bottom, in shares of the width and height, with spaces between",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Options:
@@ -71,6 +129,11 @@ class Options(Contract):
         if self.channels == "alpha" and self.output == "both":
             raise ValueError("channels=alpha and output=both contradict each other")
         return self
+
+    @property
+    def places(self) -> tuple[Hint, ...]:
+        """``hints``, read."""
+        return parse_hints(self.hints) if self.hints else ()
 
     @property
     def wants(self) -> Output:

@@ -21,7 +21,7 @@ DASHBOARD_PORT = 8265
 METRICS_PORT = 8080
 #: seconds that a worker may take to end: jobs that run finish, or go back into the queue
 WORKER_GRACE = 120
-HEAD_GRACE = 30
+HEAD_GRACE = 15
 _DRAIN_SECONDS = 75
 
 SECURITY: Mapping[str, Any] = {
@@ -32,14 +32,16 @@ SECURITY: Mapping[str, Any] = {
     "seccompProfile": {"type": "RuntimeDefault"},
 }
 # Serve moves the replicas of a draining node elsewhere and lets their jobs end. A worker whose head is gone too has
-# nobody to ask: its jobs' leases run out, and others take them.
+# nobody to move them: its jobs' leases run out, and others take them.
 _WORKER_STOP = f"""\
-timeout 15 ray drain-node --address "$RAY_ADDRESS" --reason DRAIN_NODE_REASON_PREEMPTION \
---reason-message "the pod ends" --deadline-remaining-seconds {_DRAIN_SECONDS} >/dev/null 2>&1 &&
-for _ in $(seq {_DRAIN_SECONDS}); do grep -qs 'ray::ServeReplic[a]' /proc/[0-9]*/cmdline || break; sleep 1; done
-ray stop --grace-period 5 >/dev/null 2>&1; true
+head() {{ timeout 2 bash -c "</dev/tcp/${{RAY_ADDRESS%:*}}/${{RAY_ADDRESS##*:}}"; }}
+busy() {{ grep -qs 'ray::ServeReplic[a]' /proc/[0-9]*/cmdline; }}
+timeout -s KILL 15 ray drain-node --address "$RAY_ADDRESS" --reason DRAIN_NODE_REASON_PREEMPTION \
+--reason-message "the pod ends" --deadline-remaining-seconds {_DRAIN_SECONDS} &&
+for _ in $(seq {_DRAIN_SECONDS}); do head && busy || break; sleep 1; done
+ray stop --grace-period 5
 """
-_HEAD_STOP = "ray stop --grace-period 5 >/dev/null 2>&1; true"
+_HEAD_STOP = "ray stop --grace-period 5"
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,4 +211,4 @@ def _probe(port: int, path: str, *, failures: int) -> dict[str, Any]:
 
 
 def _stop(script: str) -> dict[str, Any]:
-    return {"preStop": {"exec": {"command": ["/bin/bash", "-c", script]}}}
+    return {"preStop": {"exec": {"command": ["/bin/bash", "-c", f"{{ {script.strip()}; }} >/dev/null 2>&1; true"]}}}

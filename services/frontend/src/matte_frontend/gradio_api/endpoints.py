@@ -24,6 +24,7 @@ def remove_background(  # noqa: PLR0913, PLR0917 - what a caller may ask
     crop_margin: str = "",
     bg_color: str = "",
     decontaminate: bool = False,  # noqa: FBT001, FBT002
+    hints: str = "",
 ) -> FileData:
     """Cuts the subject of a picture out."""
     raise NotImplementedError  # served by the durable queue

@@ -16,14 +16,14 @@ import numpy as np
 from matte_core.contracts.base import Contract
 from matte_core.contracts.catalog import VersionConfig
 from matte_core.errors import Problem
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from matte_inference.pixels.guided import refine
 from matte_inference.pixels.resize import resized
 from matte_inference.pixels.types import Bytes, Floats, Pixels, bytes_of
 
-Prepared = NDArray[Any]
+Prepared = Any
+"""What ``forward`` takes for one picture: the family's own; nobody else looks into it."""
 Alpha = Bytes | Floats
 C = TypeVar("C", bound=Contract)
 _PIECE = 1 << 20

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from typing import Any
 
 from matte_core.contracts.catalog import VersionConfig
 
 from matte_inference.families import grabcut
-from matte_inference.families.base import Segmenter
+from matte_inference.families.base import Segmenter, weights_folder
 
 #: families that need more than every inference image has, by module
 _MODULES: Mapping[str, str] = {
     "unet": "matte_inference.families.unet",
     "transformers": "matte_inference.families.hf",
+    "birefnet": "matte_inference.families.birefnet",
+    "sam2": "matte_inference.families.sam2",
     "gradio": "matte_inference.families.remote",
 }
+#: a stage after any of them
+_REFINEMENT = "matte_inference.families.vitmatte"
 FAMILIES = ("grabcut", *_MODULES)
 
 
@@ -31,17 +36,25 @@ def load(config: VersionConfig, device: str | None = None) -> Segmenter:
         FileNotFoundError: there are no weights at ``config.source``.
         RuntimeError: torch is not installed.
     """
+    if config.parameters.get("refine") == "vitmatte":
+        refined: Segmenter = _module(config, _REFINEMENT).load(config, device, load)
+        return refined
     if config.family == "grabcut":
         return grabcut.load(config)
     if config.family not in _MODULES:
         raise ValueError(f"{config.app}: unknown family {config.family!r}; there are {', '.join(FAMILIES)}")
+    if config.source is not None:
+        weights_folder(config)  # a missing folder is said even where torch is missing too
+    segmenter: Segmenter = _module(config, _MODULES[config.family]).load(config, device)
+    return segmenter
+
+
+def _module(config: VersionConfig, name: str) -> Any:
     try:
-        module = importlib.import_module(_MODULES[config.family])
+        return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("matte_"):
             raise
         raise RuntimeError(
             f"{config.app}: the family {config.family} needs {error.name}, which is not installed; make run TORCH=1"
         ) from error
-    segmenter: Segmenter = module.load(config, device)
-    return segmenter

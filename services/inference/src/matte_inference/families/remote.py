@@ -15,7 +15,6 @@ from __future__ import annotations
 import concurrent.futures
 import hashlib
 import logging
-import os
 import tempfile
 import threading
 import time
@@ -38,6 +37,7 @@ from matte_inference.families.base import Alpha, Prepared, code_digest, to_size,
 from matte_inference.pixels.decode import decode
 from matte_inference.pixels.resize import fitted, resized
 from matte_inference.pixels.types import Bytes, Pixels
+from matte_inference.settings import keep_to_ourselves
 
 log = logging.getLogger("ray.serve")
 
@@ -163,7 +163,7 @@ class GradioApp:
         return connection.client
 
     def _connected(self) -> Any:
-        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # else the client reports the app's address to its makers
+        keep_to_ourselves()
         from gradio_client import Client  # noqa: PLC0415
 
         client = Client(

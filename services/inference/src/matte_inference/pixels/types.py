@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from matte_core.contracts.options import Hint
 from numpy.typing import NDArray
 
 Bytes = NDArray[np.uint8]
@@ -25,11 +26,13 @@ def bytes_of(array: Floats) -> Bytes:
 class Pixels:
     """A picture as seen: sRGB, orientation applied.
 
-    ``rgb`` is uint8 (H, W, 3); ``alpha`` is uint8 (H, W), or None where the input has no transparency.
+    ``rgb`` is uint8 (H, W, 3); ``alpha`` is uint8 (H, W), or None where the input has no transparency; ``hints`` say
+    where the subject is, as far as the caller did.
     """
 
     rgb: Bytes
     alpha: Bytes | None = None
+    hints: tuple[Hint, ...] = ()
 
     @property
     def height(self) -> int:

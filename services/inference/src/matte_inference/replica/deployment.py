@@ -64,6 +64,7 @@ class ModelVersion:
         self.forward.set_max_batch_size(self._config.max_batch_size)
         self.forward.set_batch_wait_timeout_s(self._config.batch_wait_seconds)
         self._announced = False
+        self._losses = 0
         self._announcing = asyncio.create_task(self._announce(), name="announce")
 
     async def run(self, spec: str, token: str) -> None:
@@ -92,13 +93,17 @@ class ModelVersion:
     async def _step_back(self) -> None:
         """Takes no more jobs until the backend answers, so that the one that goes back waits for it in the queue."""
         self._announced = False
+        self._losses += 1
         await self._catalog.withdraw(self._id)
         await asyncio.sleep(ROUTER_KNOWS_SECONDS)
 
     async def _announce(self) -> None:
         while True:
             try:
+                losses = self._losses
                 if await asyncio.to_thread(self._segmenter.available):
+                    if losses != self._losses:
+                        continue  # it was lost while it was asked: ask again
                     await self._catalog.announce(self._replica(), new=not self._announced)
                     self._announced = True
                 elif self._announced:

@@ -101,7 +101,7 @@ class ReplicaService:
         """Every stage; whether the result was stored."""
         blobs = await self._fetch(spec)
         course.next()
-        opened: Opened = await self._threaded(open_picture, self._segmenter, blobs, self._limits)
+        opened: Opened = await self._threaded(open_picture, self._segmenter, blobs, self._limits, spec.options.places)
         course.next()
         await self._progress(spec, "segment", 0.3)
         forwarded = await self._forward(Item(opened.prepared, course.traceparent))

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from matte_core.contracts.limits import Limits
-from matte_core.contracts.options import Options
+from matte_core.contracts.options import Hint, Options
 
 from matte_inference.families.base import Alpha, Prepared, Segmenter
 from matte_inference.pixels.compose import compose
@@ -41,13 +41,13 @@ class Rendered:
     height: int
 
 
-def open_picture(segmenter: Segmenter, blobs: Sequence[bytes], limits: Limits) -> Opened:
+def open_picture(segmenter: Segmenter, blobs: Sequence[bytes], limits: Limits, hints: tuple[Hint, ...] = ()) -> Opened:
     """Decodes the picture (and, as second blob, its background) and prepares the network's input.
 
     Raises:
         Problem: whatever is wrong with a picture.
     """
-    pixels = decode(blobs[0], limits)
+    pixels = replace(decode(blobs[0], limits), hints=hints)
     background = decode(blobs[1], limits) if len(blobs) > 1 else None
     return Opened(pixels, segmenter.prepare(pixels), background)
 

@@ -17,11 +17,13 @@ class Family(StrEnum):
     GRABCUT = "grabcut"
     UNET = "unet"
     TRANSFORMERS = "transformers"
+    BIREFNET = "birefnet"
+    SAM2 = "sam2"
     GRADIO = "gradio"
 
 
 #: families that load weights from ``source``
-WITH_WEIGHTS = frozenset({Family.UNET, Family.TRANSFORMERS})
+WITH_WEIGHTS = frozenset({Family.UNET, Family.TRANSFORMERS, Family.BIREFNET, Family.SAM2})
 #: fields (as on the wire) that may change without a new ``version``, as in a ReplicaSet
 SCALED = frozenset({"replicas"})
 

@@ -1,0 +1,165 @@
+"""ViTMatte as the last stage of any family: what the family finds coarsely becomes a matte with its hair and its veils.
+
+Source: J. Yao et al., "ViTMatte: Boosting Image Matting with Pretrained Plain Vision Transformers", 2023; the class is
+transformers' own.
+
+Parameters of a version of any family that runs in the replica:
+    refine: ``vitmatte``.
+    refine_source: the folder with ViTMatte's config.json and safetensors.
+    refine_size: the longer side of what ViTMatte sees, pixels; the aspect is kept; 1024.
+    refine_band: what is left for ViTMatte to decide on either side of the coarse edge, a share of that side; 0.02.
+    refine_digest: of that folder; other weights are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from matte_core.contracts.base import Contract
+from matte_core.contracts.catalog import VersionConfig
+from pydantic import Field
+from torch.nn import functional
+from transformers import AutoConfig, VitMatteForImageMatting
+
+from matte_inference.families.base import (
+    Alpha,
+    Local,
+    Prepared,
+    Segmenter,
+    checked_digest,
+    code_digest,
+    to_size,
+    validated,
+    weights_folder,
+)
+from matte_inference.families.hf import preprocessing, refuse_code
+from matte_inference.families.torch_common import chosen_device, inference, placed, stacked, unstacked
+from matte_inference.pixels.resize import fitted, normalised, resized
+from matte_inference.pixels.types import Bytes, Floats, Pixels
+
+#: sides of what ViTMatte sees are multiples of it
+_STEP = 32
+_HALF = (0.5, 0.5, 0.5)
+#: a coarse alpha beyond these is sure, away from the edge
+_OUT, _IN = 0.1, 0.9
+#: the trimap's values
+_BACKGROUND, _UNKNOWN, _SUBJECT = 0.0, 128 / 255, 1.0
+
+
+class Parameters(Contract):
+    """The stage's parameters, with what the folder's preprocessor says filled in."""
+
+    refine: str = Field(pattern="^vitmatte$")
+    refine_source: str
+    refine_size: int = Field(1024, ge=_STEP, le=4096)
+    refine_band: float = Field(0.02, gt=0, le=0.5)
+    refine_digest: str | None = None
+    mean: tuple[float, float, float] = _HALF
+    std: tuple[float, float, float] = _HALF
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One picture for both networks; ``picture`` is float32 (3, h, w) at the matting's size."""
+
+    coarse: Prepared
+    picture: Floats
+
+
+class Refined(Local):
+    """A family's coarse alpha, refined. The edge that the family itself would fit is left to ViTMatte."""
+
+    def __init__(self, coarse: Segmenter, model: Any, parameters: Parameters, *, digest: str, device: str) -> None:
+        self._coarse, self._model, self._parameters = coarse, placed(model, device), parameters
+        self.digest, self.device = code_digest(f"{coarse.digest}\n{digest}\n"), device
+
+    def prepare(self, pixels: Pixels) -> Prepared:
+        """A :class:`Pair`."""
+        size = fitted(pixels.height, pixels.width, side=self._parameters.refine_size)
+        picture = normalised(resized(pixels.rgb, *size), self._parameters.mean, self._parameters.std)
+        return Pair(self._coarse.prepare(pixels), picture)
+
+    def forward(self, batch: Sequence[Prepared]) -> list[Alpha]:
+        """Alphas at the matting's size, float32 0 … 1: coarse ones together, then one picture after the other."""
+        alphas = self._coarse.forward([pair.coarse for pair in batch])
+        return [self._matte(pair.picture, alpha) for pair, alpha in zip(batch, alphas, strict=True)]
+
+    def finish(self, pixels: Pixels, alpha: Alpha) -> Bytes:
+        """The alpha at the picture's size."""
+        return to_size(pixels, alpha, guided=False)
+
+    def _matte(self, picture: Floats, alpha: Alpha) -> Alpha:
+        coarse = np.multiply(alpha, 1 / 255 if alpha.dtype == np.uint8 else 1, dtype=np.float32)
+        if not np.isfinite(coarse).all():
+            return alpha  # whoever called says so; a trimap would hide it
+        trimap = trimap_of(resized(coarse, *picture.shape[1:]), self._parameters.refine_band)
+        unknown = trimap == np.float32(_UNKNOWN)
+        return np.where(unknown, self._forward(picture, trimap), trimap) if unknown.any() else trimap
+
+    def _forward(self, picture: Floats, trimap: Floats) -> Floats:
+        height, width = trimap.shape
+        both = stacked([np.concatenate((picture, trimap[None]))], self.device)
+        with inference(self.device):
+            alphas = self._model(functional.pad(both, (0, -width % _STEP, 0, -height % _STEP))).alphas
+            return unstacked(alphas[:, 0, :height, :width].clamp(0, 1))[0]
+
+
+def trimap_of(alpha: Floats, band: float) -> Floats:
+    """What is surely background (0), surely subject (1), and for the matting to decide (128/255): float32 (H, W).
+
+    Unsure is what the alpha leaves open, and all within ``band`` of it or of an edge; a share of the longer side.
+    """
+    reach = max(1, round(band * max(alpha.shape)))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1,) * 2)
+    sure_in, sure_out = (cv2.erode(part.astype(np.uint8), kernel) for part in (alpha >= _IN, alpha <= _OUT))
+    return np.select([sure_in == 1, sure_out == 1], [_SUBJECT, _BACKGROUND], _UNKNOWN).astype(np.float32)
+
+
+def read_model(folder: Path) -> Any:
+    """The ViTMatte in ``folder``, from safetensors alone.
+
+    Raises:
+        FileNotFoundError: there is no config.json.
+        ValueError: it is another model's folder, or brings code of its own.
+        OSError: there are no safetensors.
+    """
+    refuse_code(folder)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    if config.model_type != "vitmatte":
+        raise ValueError(f"{folder} has a model of type {config.model_type!r}, not vitmatte")
+    return VitMatteForImageMatting.from_pretrained(
+        folder, config=config, use_safetensors=True, dtype=torch.float32, local_files_only=True
+    )
+
+
+def split(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Parameters as the stage's own and the family's."""
+    own = {name: value for name, value in given.items() if name == "refine" or name.startswith("refine_")}
+    return own, {name: value for name, value in given.items() if name not in own}
+
+
+def load(
+    config: VersionConfig, device: str | None, family: Callable[[VersionConfig, str | None], Segmenter]
+) -> Refined:
+    """The version that ``config`` names without its refinement, loaded by ``family``, and the refinement.
+
+    Raises:
+        FileNotFoundError, ValueError, OSError: see :func:`read_model` and the family's own.
+    """
+    own, rest = split(config.parameters)
+    source = validated(Parameters, own, config.app).refine_source
+    folder = weights_folder(config.model_copy(update={"source": source}))
+    parameters = validated(
+        Parameters, {k: v for k, v in preprocessing(folder).items() if k != "size"} | own, config.app
+    )
+    digest = checked_digest(folder, {"digest": parameters.refine_digest})
+    coarse = family(config.model_copy(update={"parameters": rest}), device)
+    if coarse.remote:
+        raise ValueError(f"{config.app}: refine: vitmatte needs a family that runs here; {config.family} is remote")
+    return Refined(coarse, read_model(folder), parameters, digest=digest, device=chosen_device(config, device))
