@@ -11,7 +11,7 @@ export TORCH := $(filter-out 0,$(TORCH))
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1mmake %-18s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  \033[1mmake %-18s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: ## Start Matte on this machine at http://127.0.0.1:7860 (TORCH=1: with torch; ARGS="--port 8000 …")
@@ -65,6 +65,14 @@ crds: setup-all ## Write the CRDs anew from the contracts
 .PHONY: chart
 chart: setup-all ## Write the chart's values and their schema anew from the contract
 	$(BIN)/python scripts/values.py
+
+.PHONY: images
+images: ## Build the images with docker or buildah (IMAGE_PREFIX, TAG; TORCH=cuda, cpu or none)
+	scripts/images.sh $(ARGS)
+
+.PHONY: e2e
+e2e: setup-all ## Install Matte on the test cluster of KUBECONFIG and use it (scripts/e2e.sh --help)
+	scripts/e2e.sh $(ARGS)
 
 .PHONY: bench
 bench: setup-all ## Measure Matte beside a bare loop, write bench/results.md

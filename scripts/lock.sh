@@ -7,8 +7,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH=$PATH:$PWD/.uv/bin
-members=(packages/core packages/telemetry packages/jobs packages/cli services/frontend services/inference operators/matte)
-own=(); for name in core telemetry jobs cli frontend inference operator; do own+=(--no-emit-package "matte-$name"); done
+members=(packages/core packages/telemetry packages/registry packages/jobs packages/cli services/frontend services/inference operators/matte)
+own=(); for name in core telemetry registry jobs cli frontend inference operator; do own+=(--no-emit-package "matte-$name"); done
 compile() { # OUT ARGS...: no header (it would record how we were called), no index address
   local out=$1; shift
   "${UV:-uv}" pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
@@ -25,7 +25,7 @@ compile_all() {
   local all=("${members[@]/%//pyproject.toml}")
   local core=packages/core/pyproject.toml telemetry=packages/telemetry/pyproject.toml jobs=packages/jobs/pyproject.toml
   local inference=("$core" "$telemetry" "$jobs" services/inference/pyproject.toml)
-  compile locks/all.txt "${all[@]}" --extra torch locks/dev.in "$@"
+  compile locks/all.txt "${all[@]}" --extra torch --extra mlflow locks/dev.in "$@"
   cut run "${all[@]}"
   cut torch "${all[@]}" --extra torch
   image frontend "$core" "$telemetry" "$jobs" services/frontend/pyproject.toml

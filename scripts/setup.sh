@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 WANT=${1:-run}
 BACKEND=${TORCH:-1}
-MEMBERS=(packages/core packages/telemetry packages/jobs packages/cli services/frontend services/inference operators/matte)
+MEMBERS=(packages/core packages/telemetry packages/registry packages/jobs packages/cli services/frontend services/inference operators/matte)
 UV_AT_LEAST=0.7.0
 # the builds of torch that a backend replaces, with the libraries only they need
 TORCH_BUILD='^(torch|torchvision|triton|nvidia-[a-z0-9-]*|cuda-[a-z0-9-]*)=='

@@ -1,5 +1,5 @@
 import pytest
-from matte_core.domain.model import REMOVE_AFTER, RETIRE_AFTER
+from matte_core.domain.model import REMOVE_AFTER, RETIRE_AFTER, ROUTE_AFTER
 from matte_core.domain.serving import App, AppStatus
 from unit.operator.builders import Life
 
@@ -11,6 +11,7 @@ def served() -> Life:
     life = Life()
     life.settle()
     life.app("1.0.0").settle()
+    life.after(ROUTE_AFTER).settle()
     return life
 
 
@@ -23,6 +24,17 @@ def test_a_new_model_makes_its_version_and_no_route() -> None:
     assert life.arms() == {}
     assert life.condition("Ready")[:2] == ("False", "Starting")
     assert life.condition("Progressing")[:2] == ("True", "Starting")
+
+
+def test_it_is_ready_when_its_route_has_had_the_time_to_arrive() -> None:
+    life = Life()
+    life.settle()
+    life.app("1.0.0").settle()
+    assert life.arms() == {"1.0.0": 100}
+    assert life.condition("Ready") == ("False", "Routing", "1.0.0 runs, its route is on the way")
+    assert life.decision.requeue_after == ROUTE_AFTER
+    life.after(ROUTE_AFTER).settle()
+    assert life.condition("Ready")[:2] == ("True", "Serving")
 
 
 def test_it_is_routed_when_it_runs() -> None:

@@ -53,7 +53,8 @@ def main(arguments: list[str]) -> int:
 def _operate(settings: OperatorSettings, cluster: Cluster, meter: PrometheusMeter) -> int:
     identity = settings.identity or f"{socket.gethostname()}-{secrets.token_hex(4)}"
     name = f"{settings.release}-matte-operator"
-    lease = Lease(cluster, name, identity, clock=time.monotonic, now=lambda: datetime.now(UTC))
+    here = socket.gethostname()
+    lease = Lease(cluster, name, identity, clock=time.monotonic, now=lambda: datetime.now(UTC), pod=here)
     reconciler = Reconciler(cluster, settings.of_release(), meter, acting=lambda: lease.mine)
     tracer = tracing.set_up("matte-operator", version=version("matte-operator"), instance=identity)
     server = MetricsServer.start(meter.registry, host=settings.listen, port=settings.metrics_port)

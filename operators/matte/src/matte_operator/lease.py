@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from matte_operator.cluster import Cluster
-from matte_operator.kinds import LEASE, Body
+from matte_operator.kinds import LEASE, POD, Body, name_of
 
 #: a holder that is silent this long has lost it (seconds)
 DURATION = 45
@@ -15,6 +15,7 @@ DURATION = 45
 PERIOD = 15.0
 #: a holder that could not say so for this long stops acting, before another one may begin
 DEADLINE = 30.0
+_OPERATORS = "app.kubernetes.io/component=operator"
 
 
 class Lease:
@@ -26,16 +27,25 @@ class Lease:
         identity: of this candidate.
         clock: monotonic seconds.
         now: for the record, in UTC.
+        pod: that this candidate runs in; '': none. The Lease goes with what made the pod, so an uninstall leaves none.
     """
 
     def __init__(
-        self, cluster: Cluster, name: str, identity: str, *, clock: Callable[[], float], now: Callable[[], datetime]
+        self,
+        cluster: Cluster,
+        name: str,
+        identity: str,
+        *,
+        clock: Callable[[], float],
+        now: Callable[[], datetime],
+        pod: str = "",
     ) -> None:
         self._cluster = cluster
         self._name = name
         self._identity = identity
         self._clock = clock
         self._now = now
+        self._pod = pod
         self._held: Body | None = None
         self._renewed = 0.0
         self._seen: tuple[Any, ...] = ()
@@ -56,9 +66,11 @@ class Lease:
         held, self._held = self._held, None
         body = held or self._cluster.get(LEASE, self._name)
         if body is None:
-            taken = self._cluster.create(LEASE, self._record({"metadata": {"name": self._name}}))
-        elif held is not None or self._free(body):
+            taken = self._cluster.create(LEASE, self._record(self._owned({"metadata": {"name": self._name}})))
+        elif held is not None:
             taken = self._cluster.replace(LEASE, self._record(body))
+        elif self._free(body):
+            taken = self._cluster.replace(LEASE, self._record(self._owned(body)))
         else:
             return False
         self._held, self._renewed = taken, began
@@ -71,6 +83,13 @@ class Lease:
         self._held = None
         held["spec"]["holderIdentity"] = ""
         self._cluster.replace(LEASE, held)
+
+    def _owned(self, body: Body) -> Body:
+        """It, as one that goes with the ReplicaSet of this candidate's pod."""
+        pods = self._cluster.list(POD, label_selector=_OPERATORS) if self._pod else []
+        owners = [o for pod in pods if name_of(pod) == self._pod for o in pod["metadata"].get("ownerReferences", [])]
+        known = [{key: owner[key] for key in ("apiVersion", "kind", "name", "uid")} for owner in owners]
+        return {**body, "metadata": {**body["metadata"], "ownerReferences": known}}
 
     def _free(self, body: Body) -> bool:
         """Nobody's, ours from before, or of one that was silent for as long as we have looked."""

@@ -19,7 +19,7 @@ app = typer.Typer(
 app.command("serve")(serve.command)
 app.command("cut")(cut.command)
 app.add_typer(jobs.app, name="jobs")
-app.command("models")(models.command)
+app.add_typer(models.app, name="models")
 app.command("doctor")(doctor.command)
 
 

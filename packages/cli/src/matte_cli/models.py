@@ -1,20 +1,28 @@
-"""``matte models``: what a server has."""
+"""``matte models``: what a server has; and below it, the versions where they lie."""
 
 from __future__ import annotations
 
+import typer
 from matte_core.contracts.catalog import Catalog, ModelView, VersionView
 from rich.table import Table
 
 from matte_cli.client import Api
+from matte_cli.registry import commands
 from matte_cli.talk import Json, Url, print_json, screen, with_api
+
+app = typer.Typer(help="What a server has; or push, pull, list, verify and compare versions where they lie.")
+app.add_typer(commands.app)
 
 
 async def _catalog(api: Api) -> Catalog:
     return Catalog.model_validate_json((await api.get("/models")).content)
 
 
-def command(*, url: Url = None, as_json: Json = False) -> None:
-    """List models and versions: their share of the traffic, whether they are ready, how fast they are."""
+@app.callback(invoke_without_command=True)
+def command(context: typer.Context, *, url: Url = None, as_json: Json = False) -> None:
+    """List a server's models and versions: their share of the traffic, whether they are ready, how fast they are."""
+    if context.invoked_subcommand is not None:
+        return
     catalog = with_api(url, _catalog)
     if as_json:
         print_json(catalog.model_dump(mode="json"))

@@ -24,6 +24,8 @@ PROGRESSING = "Progressing"
 RETIRE_AFTER = 60.0
 #: then it leaves the route, and this long after the loss its application ends and the ModelVersion is deleted
 REMOVE_AFTER = 75.0
+#: a first route takes up to so long through KubeRay, Serve and the gateways' catalogs; Ready waits for it (seconds)
+ROUTE_AFTER = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class _Version:
     weight: int | None = None
     status: ModelVersionStatus = field(default_factory=ModelVersionStatus)
     idle_seconds: float | None = None
+    routed_seconds: float | None = None
 
     @property
     def answers(self) -> bool:
@@ -79,7 +82,7 @@ def decide_model(
         versions={version.seen.name: version.status for version in stays},
         remove=tuple(version.seen.name for version in decided if version not in stays),
         arms=_arms(routed),
-        requeue_after=_due(stays),
+        requeue_after=_due(stays, waits=not is_true(status.conditions, READY)),
     )
 
 
@@ -100,7 +103,7 @@ def _to_make(name: str, spec: ModelSpec, seen: ModelObservation) -> ModelVersion
 
 
 def _placed(version: _Version, shares: Split, *, generation: int, now: datetime) -> _Version:
-    """With its weight, its new status, and how long it has been without traffic."""
+    """With its weight, its new status, and how long it has been with traffic, or without."""
     spec, status = version.seen.spec, version.seen.status
     weight = shares.weights.get(spec.version)
     if weight:
@@ -120,7 +123,7 @@ def _placed(version: _Version, shares: Split, *, generation: int, now: datetime)
         ModelVersionStatus(
             observed_generation=generation, conditions=conditions, application=app_name(spec.model, spec.version)
         ),
-        None if weight else max(0.0, (now - since(condition)).total_seconds()),
+        **{"routed_seconds" if weight else "idle_seconds": max(0.0, (now - since(condition)).total_seconds())},
     )
 
 
@@ -148,16 +151,21 @@ def _arms(routed: list[_Version]) -> dict[str, tuple[Arm, ...]]:
     return {pool: tuple(found) for pool, found in arms.items() if any(arm.weight for arm in found)}
 
 
-def _due(stays: list[_Version]) -> float | None:
-    """Seconds until the next version retires or goes."""
-    waits = [
+def _due(stays: list[_Version], *, waits: bool) -> float | None:
+    """Seconds until the next version retires or goes; or has its route, where the Model ``waits`` for that."""
+    routes = [
+        ROUTE_AFTER - version.routed_seconds
+        for version in stays
+        if waits and version.routed_seconds is not None and version.routed_seconds < ROUTE_AFTER
+    ]
+    retirements = [
         limit - version.idle_seconds
         for version in stays
         if version.idle_seconds is not None and version.weight is None
         for limit in (RETIRE_AFTER, REMOVE_AFTER)
         if version.idle_seconds < limit
     ]
-    return min(waits, default=None)
+    return min([*routes, *retirements], default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +184,7 @@ class _Now:
 def _status(spec: ModelSpec, status: ModelStatus, generation: int, at: _Now, now: datetime) -> ModelStatus:
     current = at.version(spec.version)
     answering = [version.seen.spec.version for version in at.versions if version.answers]
-    findings = (_ready(spec, at), _progressing(spec, at))
+    findings = (_ready(spec, at, was=is_true(status.conditions, READY)), _progressing(spec, at))
     return ModelStatus(
         observed_generation=generation,
         conditions=settle(status.conditions, findings, generation=generation, now=now),
@@ -188,9 +196,12 @@ def _status(spec: ModelSpec, status: ModelStatus, generation: int, at: _Now, now
     )
 
 
-def _ready(spec: ModelSpec, at: _Now) -> Finding:
+def _ready(spec: ModelSpec, at: _Now, *, was: bool) -> Finding:
     serving = [version for version in at.routed if version.weight]
-    if any(version.answers for version in serving):
+    answering = [version for version in serving if version.answers]
+    if answering and not was and all((version.routed_seconds or 0) < ROUTE_AFTER for version in answering):
+        return Finding.no(READY, "Routing", f"{answering[0].seen.spec.version} runs, its route is on the way")
+    if answering:
         text = ", ".join(f"{v.seen.spec.version} {v.weight} %" for v in serving)
         return Finding.yes(READY, "Serving", text)
     if at.seen.obstacle:

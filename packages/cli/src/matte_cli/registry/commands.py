@@ -1,0 +1,109 @@
+"""The commands' options. The registry with its clients is imported only when one of them runs."""
+
+# ruff: noqa: PLC0415 - so that the other commands start quickly
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from matte_cli.talk import Json
+
+Source = Annotated[
+    str,
+    typer.Argument(
+        help="A folder, s3://…, gs://…, hf://ORG/REPO@REVISION, mlflow://HOST/models/NAME/VERSION, oci://… or pvc://…"
+    ),
+]
+Digest = Annotated[str | None, typer.Option("--digest", help="The digest that it must have: sha256:…")]
+Keys = Annotated[
+    list[Path] | None,
+    typer.Option("--key", help="A public key in PEM; one of those given must have signed it.", exists=True),
+]
+Licences = Annotated[
+    list[str] | None, typer.Option("--allow-license", help="An SPDX licence that is allowed; none given: all are.")
+]
+Assumed = Annotated[str | None, typer.Option("--license", help="Its licence, where it has no matte.yaml that says it.")]
+SignKey = Annotated[Path | None, typer.Option("--sign-key", help="Private key (PEM) to sign with.", exists=True)]
+Passphrase = Annotated[
+    str | None, typer.Option("--passphrase", envvar="MATTE_SIGN_PASSPHRASE", help="Of the private key.")
+]
+app = typer.Typer()
+
+
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(help="The version's folder: matte.yaml and safetensors.")],
+    target: Source,
+    *,
+    sign_key: SignKey = None,
+    passphrase: Passphrase = None,
+    as_json: Json = False,
+) -> None:
+    """Publish a folder as a version, with its digest; prints what to put into a Model."""
+    from matte_cli.registry import transfer
+
+    transfer.push(folder, target, sign_key, passphrase, as_json=as_json)
+
+
+@app.command()
+def pull(
+    source: Source,
+    folder: Annotated[Path, typer.Argument(help="Where it goes: a folder that is not there yet, or empty.")],
+    *,
+    digest: Digest = None,
+    key: Keys = None,
+    allow_license: Licences = None,
+    license_: Assumed = None,
+) -> None:
+    """Download a version into a folder and check it. What was cut off goes on with the same command."""
+    from matte_cli.registry import common, transfer
+
+    with common.told():
+        transfer.pull(source, folder, common.demands(digest, key, allow_license, license_))
+
+
+@app.command("list")
+def list_versions(
+    source: Source,
+    *,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 200,
+    as_json: Json = False,
+) -> None:
+    """List the versions below a folder or bucket, or the tags and versions of a name."""
+    from matte_cli.registry import look
+
+    look.list_versions(source, limit, as_json=as_json)
+
+
+@app.command()
+def verify(
+    source: Source,
+    *,
+    digest: Digest = None,
+    key: Keys = None,
+    allow_license: Licences = None,
+    license_: Assumed = None,
+    as_json: Json = False,
+) -> None:
+    """Read every file of a version and check its digest, its signature and its licence."""
+    from matte_cli.registry import common, look
+
+    with common.told():
+        look.verify(source, common.demands(digest, key, allow_license, license_), as_json=as_json)
+
+
+@app.command()
+def diff(
+    old: Source,
+    new: Source,
+    *,
+    values: Annotated[bool, typer.Option("--values/--no-values", help="Read and compare the weights too.")] = True,
+    as_json: Json = False,
+) -> None:
+    """What differs between two versions: files, tensors' shapes and types, and how far the weights moved."""
+    from matte_cli.registry import look
+
+    look.diff(old, new, values=values, as_json=as_json)

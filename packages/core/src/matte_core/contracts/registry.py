@@ -1,0 +1,116 @@
+"""The registry: what a version's folder says of itself, what a source holds, and why one is refused."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from matte_core.contracts.base import Contract
+from matte_core.contracts.catalog import Version
+
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Triple = Annotated[tuple[float, float, float], Field(description="red, green, blue, of 0 … 1")]
+
+
+class Reason(StrEnum):
+    """Why a version cannot be had; a condition's ``reason`` in Kubernetes."""
+
+    SOURCE_INVALID = "SourceInvalid"
+    SOURCE_NOT_FOUND = "SourceNotFound"
+    ACCESS_DENIED = "AccessDenied"
+    SOURCE_UNAVAILABLE = "SourceUnavailable"
+    SOURCE_CHANGED = "SourceChanged"
+    CLIENT_MISSING = "ClientMissing"
+    FILE_REFUSED = "FileRefused"
+    TOO_LARGE = "TooLarge"
+    NO_WEIGHTS = "NoWeights"
+    SHEET_INVALID = "SheetInvalid"
+    DIGEST_MISMATCH = "DigestMismatch"
+    SIGNATURE_INVALID = "SignatureInvalid"
+    LICENCE_REFUSED = "LicenceRefused"
+    CACHE_FULL = "CacheFull"
+
+
+class Preprocessing(Contract):
+    """From a picture to the network's input."""
+
+    resize: Literal["stretch", "letterbox"] = Field("stretch", description="letterbox keeps the picture's aspect")
+
+
+class Postprocessing(Contract):
+    """From the network's output to the alpha."""
+
+    activation: Literal["sigmoid", "softmax", "none"] = Field("sigmoid", description="none: it is an alpha already")
+    refine: Literal["none", "guided"] = Field("none", description="guided: fitted to the picture's edges")
+
+
+class Card(Contract):
+    """For people: nothing here changes an answer."""
+
+    title: str | None = Field(None, max_length=128)
+    description: str | None = Field(None, max_length=4096)
+    authors: tuple[str, ...] = ()
+    homepage: str | None = Field(None, pattern=r"^https?://\S+$", max_length=2048)
+    training_data: str | None = Field(None, max_length=4096)
+    limitations: str | None = Field(None, max_length=4096)
+    metrics: dict[str, float] = Field({}, max_length=64, description="name with data set and unit, such as iou/p3m")
+
+
+class Sheet(Contract):
+    """``matte.yaml``: what a version's folder says of itself."""
+
+    family: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="how the model is run")
+    version: Version | None = None
+    license: str = Field(min_length=1, max_length=128, description="SPDX expression")
+    size: int | None = Field(None, ge=16, le=8192, description="side of the network's input, pixels")
+    mean: Triple | None = None
+    std: Triple | None = None
+    weights: dict[str, Digest] = Field({}, description="the digest of each file of weights")
+    parameters: dict[str, Any] = Field({}, max_length=64, description="the family's own")
+    preprocessing: Preprocessing = Preprocessing()
+    postprocessing: Postprocessing = Postprocessing()
+    card: Card = Card()
+
+    @model_validator(mode="after")
+    def _both(self) -> Self:
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("mean and std belong together")
+        return self
+
+
+class RemoteFile(Contract):
+    """A file at a source."""
+
+    path: str
+    size: int = Field(ge=0, description="bytes")
+    sha256: Sha256 | None = Field(None, description="as the source knows it; checked after the download")
+    tag: str = Field("", description="changes with the content, as far as the source knows: an ETag, a git blob")
+
+
+class Listing(Contract):
+    """What a source holds of a version, at one moment."""
+
+    source: str = Field(description="pinned where the source can pin: a commit, a manifest's digest")
+    files: tuple[RemoteFile, ...]
+    left_out: dict[str, str] = Field({}, description="files that are not taken, with the reason")
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files)
+
+    def file(self, path: str) -> RemoteFile | None:
+        """A file by its path, or None."""
+        return next((file for file in self.files if file.path == path), None)
+
+
+class StoredVersion(Contract):
+    """A version as a registry lists it."""
+
+    source: str
+    digest: Digest | None = Field(None, description="None: nobody computed it when it was pushed")
+    size: int | None = Field(None, description="bytes")
+    label: str | None = Field(None, description="the version, tag or branch")

@@ -1,0 +1,109 @@
+"""Where a version's folder lies: the addresses that ``source`` takes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """Schemes."""
+
+    S3 = "s3"
+    GS = "gs"
+    HF = "hf"
+    MLFLOW = "mlflow"
+    OCI = "oci"
+    FILE = "file"
+    PVC = "pvc"
+
+
+#: what people write, for messages
+SHAPES = {
+    Kind.S3: "s3://BUCKET/FOLDER",
+    Kind.GS: "gs://BUCKET/FOLDER",
+    Kind.HF: "hf://ORG/REPO@REVISION",
+    Kind.MLFLOW: "mlflow://[HOST]/models/NAME/VERSION",
+    Kind.OCI: "oci://REGISTRY/REPOSITORY:TAG or …@sha256:DIGEST",
+    Kind.FILE: "file:///FOLDER",
+    Kind.PVC: "pvc://CLAIM/FOLDER",
+}
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+_PATH = rf"{_NAME}(?:/{_NAME})*"
+_PATTERNS = {
+    Kind.S3: re.compile(rf"(?P<host>{_NAME})/?(?P<path>(?:{_PATH})?)/?(?P<version>)"),
+    Kind.GS: re.compile(rf"(?P<host>{_NAME})/?(?P<path>(?:{_PATH})?)/?(?P<version>)"),
+    Kind.HF: re.compile(rf"(?P<host>)(?P<path>{_NAME}/{_NAME})(?:@(?P<version>{_PATH}))?"),
+    Kind.MLFLOW: re.compile(rf"(?P<host>(?:{_NAME}(?::\d+)?)?)/models/(?P<path>[^/\s@?#%]+)(?:/(?P<version>\d+))?"),
+    Kind.OCI: re.compile(
+        rf"(?P<host>{_NAME}(?::\d+)?)/(?P<path>[a-z0-9][a-z0-9._/-]*)"
+        r"(?::(?P<tag>\w[\w.-]{0,127}))?(?:@(?P<version>sha256:[0-9a-f]{64}))?"
+    ),
+    Kind.FILE: re.compile(r"(?P<host>)(?P<path>/[^\s?#]*)(?P<version>)"),
+    Kind.PVC: re.compile(rf"(?P<host>[a-z0-9][a-z0-9.-]*)/?(?P<path>(?:{_PATH})?)/?(?P<version>)"),
+}
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An address, in parts.
+
+    ``host`` is the bucket, the server, the registry or the claim; ``path`` the folder, the repository or the model;
+    ``version`` the revision, number, tag or digest, where the address has one.
+    """
+
+    kind: Kind
+    host: str
+    path: str
+    version: str | None = None
+
+    @property
+    def pinned(self) -> bool:
+        """Whether the address itself always names the same content."""
+        match self.kind:
+            case Kind.HF:
+                return bool(self.version and _COMMIT.fullmatch(self.version))
+            case Kind.OCI:
+                return bool(self.version and self.version.startswith("sha256:"))
+            case Kind.MLFLOW:
+                return self.version is not None
+            case _:
+                return False
+
+    def at(self, version: str) -> Source:
+        """The same, at another version."""
+        return replace(self, version=version)
+
+    def __str__(self) -> str:
+        match self.kind:
+            case Kind.HF:
+                return f"hf://{self.path}" + (f"@{self.version}" if self.version else "")
+            case Kind.MLFLOW:
+                return f"mlflow://{self.host}/models/{self.path}" + (f"/{self.version}" if self.version else "")
+            case Kind.OCI:
+                mark = "" if not self.version else ("@" if self.version.startswith("sha256:") else ":")
+                return f"oci://{self.host}/{self.path}{mark}{self.version or ''}"
+            case Kind.FILE:
+                return f"file://{self.path}"
+            case _:
+                return f"{self.kind}://{self.host}/{self.path}".rstrip("/")
+
+
+def parse_source(text: str) -> Source:
+    """An address in parts; an absolute path is a ``file://`` one.
+
+    Raises:
+        ValueError: says which shapes there are.
+    """
+    scheme, mark, rest = ("file", "://", text) if text.startswith("/") else text.partition("://")
+    if not mark or scheme not in {str(kind) for kind in Kind}:
+        raise ValueError(f"source {text!r} is none of {'; '.join(SHAPES.values())}")
+    kind = Kind(scheme)
+    found = _PATTERNS[kind].fullmatch(rest)
+    if found is None or ".." in rest.split("/"):
+        raise ValueError(f"source {text!r} is not of the shape {SHAPES[kind]}")
+    parts = found.groupdict()
+    path = parts["path"] if kind is Kind.FILE and parts["path"] == "/" else parts["path"].rstrip("/")
+    return Source(kind, parts["host"], path, parts["version"] or parts.get("tag") or None)

@@ -1,0 +1,1 @@
+"""Model versions: where they lie, what they are, and a cache of them on each node."""

@@ -1,0 +1,243 @@
+"""A node's cache of model versions, shared by all its pods: a folder, and locks in it.
+
+::
+
+    versions/sha256/<digest>/…     a version, complete and checked; its files are hard links to
+    files/sha256/<sha256>          files by their own hash: two versions share what they have in common
+    partial/<key>/                 a download that is under way, or can be resumed
+    staging/                       a version as it is put together; given its name in one step
+    locks/                         cache; partial-<key>: who writes; <digest>: shared by those who use the version
+
+Everything that changes ``versions`` and ``files`` happens under the lock ``cache``, and is short.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from matte_core.contracts.registry import Reason
+
+from matte_registry.errors import RegistryError
+from matte_registry.folder import file_hash
+from matte_registry.locks import Lock, held
+
+_SHA = "sha256"
+#: an empty file whose size is what a download will take
+_ROOM = "room"
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A version that is not evicted until it is released, or the process ends."""
+
+    folder: Path
+    lock: Lock
+
+    def release(self) -> None:
+        """Others may evict it."""
+        self.lock.release()
+
+
+class Cache:
+    """The cache below ``root``.
+
+    Args:
+        root: a folder on one file system that has hard links and flock.
+        max_bytes: what the versions and downloads may take together.
+        partial_seconds: age at which a download that nobody goes on with is swept.
+        now: Unix seconds.
+    """
+
+    def __init__(
+        self, root: Path, max_bytes: int, *, partial_seconds: float = 86400, now: Callable[[], float] = time.time
+    ) -> None:
+        self._root, self._max, self._patience, self._now = root, max_bytes, partial_seconds, now
+        self._versions, self._files = root / "versions" / _SHA, root / "files" / _SHA
+        for folder in (self._versions, self._files, root / "partial", root / "staging", root / "locks"):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def use(self, digest: str) -> Use | None:
+        """The version, kept from eviction; None where it is not here."""
+        lock = Lock.take(self._lock(_hex(digest)), shared=True)
+        assert lock is not None
+        folder = self._versions / _hex(digest)
+        if not folder.is_dir():
+            lock.release()
+            return None
+        os.utime(lock.path, (self._now(), self._now()))
+        return Use(folder, lock)
+
+    @contextmanager
+    def writing(self, key: str) -> Iterator[Path]:
+        """The folder of a download, for one writer at a time; others wait."""
+        with held(self._lock(f"partial-{key}")):
+            folder = self._root / "partial" / key
+            folder.mkdir(exist_ok=True)
+            os.utime(folder, (self._now(), self._now()))
+            yield folder
+
+    def make_room(self, size: int, mine: Path) -> None:
+        """Takes ``size`` bytes for the download ``mine``, for which what was used longest ago is evicted.
+
+        Raises:
+            RegistryError: CACHE_FULL, what is in use does not leave enough room.
+        """
+        with held(self._lock("cache")):
+            self.sweep(mine)
+            (mine / _ROOM).unlink(missing_ok=True)
+            candidates = sorted(self._evictable(mine))
+            while (short := self._used() + size - self._max) > 0 and candidates:
+                self._evict(candidates.pop(0)[1])
+            short = max(short, size - _bytes_below(mine) - shutil.disk_usage(self._root).free)
+            if short <= 0:
+                with (mine / _ROOM).open("wb") as room:
+                    room.truncate(size)
+                return
+        raise RegistryError(
+            Reason.CACHE_FULL,
+            f"the cache {self._root} is {short / 1e6:.1f} MB short of the {size / 1e6:.1f} MB that the version needs,"
+            f" and everything else in it is in use: raise MATTE_CACHE_MAX_BYTES ({self._max / 1e6:.1f} MB), or give"
+            " the node a larger disk",
+        )
+
+    def link(self, sha256: str, size: int, target: Path) -> bool:
+        """Whether a file with that hash is here; it then is at ``target`` too. A damaged one is removed."""
+        known, beside = self._files / sha256, target.with_name(f".{target.name}.link")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            beside.hardlink_to(known)
+            if beside.stat().st_size == size and file_hash(beside) == sha256:
+                beside.replace(target)  # only now: what an earlier download left there may still be needed
+                beside.unlink(missing_ok=True)
+                return True
+            beside.unlink()
+            known.unlink()
+        return False
+
+    def publish(self, digest: str, partial: Path, hashes: Mapping[str, str]) -> None:
+        """Makes a checked download a version: seen as a whole, or not at all. The download's folder goes.
+
+        Args:
+            digest: of the version.
+            partial: the folder that :meth:`writing` gave.
+            hashes: the SHA-256 of each file below ``partial/files``, by path.
+        """
+        for path in hashes:
+            _settle(partial / "files" / path)
+        with held(self._lock("cache")):
+            staging = self._root / "staging" / _hex(digest)
+            shutil.rmtree(staging, ignore_errors=True)
+            for path, sha256 in hashes.items():
+                known, target = self._files / sha256, staging / path
+                if not known.exists():
+                    known.hardlink_to(partial / "files" / path)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.hardlink_to(known)
+            if not (self._versions / _hex(digest)).exists():
+                staging.rename(self._versions / _hex(digest))
+            shutil.rmtree(staging, ignore_errors=True)
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def discard(self, digest: str) -> None:
+        """Removes a damaged version and its files, even from under those who use it: nobody must load it."""
+        with held(self._lock("cache")):
+            folder = self._versions / _hex(digest)
+            damaged = [path.stat().st_ino for path in folder.rglob("*") if path.is_file()]
+            self._remove(folder)
+            for path in self._files.iterdir():
+                if path.stat().st_ino in damaged:
+                    path.unlink()
+
+    def sweep(self, mine: Path | None = None) -> None:
+        """Removes what killed processes left: half a version, files of none, and downloads given up long ago.
+
+        To be called under the lock of the cache, or alone.
+        """
+        for folder in (self._root / "staging").iterdir():
+            shutil.rmtree(folder, ignore_errors=True)
+        for folder in (self._root / "partial").iterdir():
+            if folder != mine and _age(folder) < self._now() - self._patience:
+                self._evict(folder)
+        self._drop_files_of_none()
+
+    def digests(self) -> list[str]:
+        """The versions that are here."""
+        return sorted(f"sha256:{folder.name}" for folder in self._versions.iterdir())
+
+    def _evictable(self, mine: Path) -> Iterator[tuple[float, Path]]:
+        for folder in self._versions.iterdir():
+            yield _age(self._lock(folder.name)), folder
+        for folder in (self._root / "partial").iterdir():
+            if folder != mine:
+                yield _age(folder), folder
+
+    def _evict(self, folder: Path) -> None:
+        """Removes a version or a download, unless somebody has it."""
+        name = folder.name if folder.parent == self._versions else f"partial-{folder.name}"
+        lock = Lock.take(self._lock(name), wait=False)
+        if lock is None:
+            return
+        try:
+            self._remove(folder)
+            self._drop_files_of_none()
+        finally:
+            lock.release()
+
+    def _remove(self, folder: Path) -> None:
+        """Away in one step, then deleted: a process that dies here leaves nothing that looks like a version."""
+        going = self._root / "staging" / f"going-{folder.name}"
+        shutil.rmtree(going, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            folder.rename(going)
+        shutil.rmtree(going, ignore_errors=True)
+
+    def _drop_files_of_none(self) -> None:
+        for path in self._files.iterdir():
+            if path.stat().st_nlink == 1:
+                path.unlink()
+
+    def _used(self) -> int:
+        """Bytes of files, and of the room that downloads have taken."""
+        rooms = (self._root / "partial").glob(f"*/{_ROOM}")
+        return sum(_size(path) for path in (*self._files.iterdir(), *rooms))
+
+    def _lock(self, name: str) -> Path:
+        return self._root / "locks" / name
+
+
+def _hex(digest: str) -> str:
+    return digest.removeprefix("sha256:")
+
+
+def _age(path: Path) -> float:
+    with suppress(FileNotFoundError):
+        return path.stat().st_mtime
+    return 0.0
+
+
+def _size(path: Path) -> int:
+    with suppress(FileNotFoundError):
+        return path.stat().st_size
+    return 0
+
+
+def _bytes_below(folder: Path) -> int:
+    """What the files in a folder take on the disk now; one that is not written through takes less than its size."""
+    return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
+
+
+def _settle(path: Path) -> None:
+    """On the disk for good, and not to be written again."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+        os.fchmod(descriptor, 0o444)
+    finally:
+        os.close(descriptor)

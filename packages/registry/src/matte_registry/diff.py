@@ -1,0 +1,130 @@
+"""What differs between two versions: files, tensors, and how far the values moved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from matte_core.contracts.registry import Reason, RemoteFile
+from matte_core.domain.manifest import is_covered
+from numpy.typing import NDArray
+
+from matte_registry.errors import RegistryError
+from matte_registry.remote import Remote
+from matte_registry.tensors import Tensor, read_tensors
+
+_TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2"}
+_TYPES |= {"I8": "i1", "U8": "u1", "BOOL": "u1"}
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """A file that differs. None: it is not there."""
+
+    path: str
+    old_size: int | None
+    new_size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TensorChange:
+    """A tensor that differs. ``largest`` is the largest absolute change of a value, ``relative`` that of all values.
+
+    Both are None where shape or type differ, or one is not there. ``relative`` is ‖new - old‖ / ‖old‖.
+    """
+
+    file: str
+    name: str
+    old: str | None
+    new: str | None
+    largest: float | None = None
+    relative: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """Everything that differs, and how many tensors there are in all."""
+
+    files: tuple[FileChange, ...]
+    tensors: tuple[TensorChange, ...]
+    compared: int
+
+    @property
+    def largest(self) -> TensorChange | None:
+        """The tensor that moved most, relative to its size."""
+        moved = [change for change in self.tensors if change.relative is not None]
+        return max(moved, key=lambda change: change.relative or 0.0, default=None)
+
+
+def compare(old: Remote, new: Remote, *, values: bool = True) -> Diff:
+    """What differs. With ``values``, weights that differ are read, tensor by tensor, where both sources have ranges.
+
+    Raises:
+        RegistryError: from the sources, or a broken safetensors file.
+    """
+    changed = changed_files(old, new)
+    values = values and old.store.ranged and new.store.ranged
+    tensors: list[TensorChange] = []
+    compared = 0
+    for change in changed:
+        before, after = old.listing.file(change.path), new.listing.file(change.path)
+        if change.path.endswith(".safetensors"):
+            ours, theirs = _tensors(old, before), _tensors(new, after)
+            compared += len(ours.keys() | theirs.keys())
+            tensors += _tensor_changes(_Pair(old, before, ours), _Pair(new, after, theirs), values=values)
+    return Diff(tuple(changed), tuple(tensors), compared)
+
+
+def changed_files(old: Remote, new: Remote) -> list[FileChange]:
+    """The covered files that differ, by their hashes."""
+    ours, theirs = old.hashes(), new.hashes()
+    paths = sorted(path for path in ours.keys() | theirs.keys() if ours.get(path) != theirs.get(path))
+    return [FileChange(path, _size(old, path), _size(new, path)) for path in paths if is_covered(path)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """A file of one side, and its tensors."""
+
+    remote: Remote
+    file: RemoteFile | None
+    tensors: dict[str, Tensor]
+
+    def values(self, name: str) -> NDArray[np.float64]:
+        assert self.file is not None
+        tensor = self.tensors[name]
+        return _values(b"".join(self.remote.store.read(self.file, tensor.start, tensor.end)), tensor, self.file)
+
+
+def _tensors(remote: Remote, file: RemoteFile | None) -> dict[str, Tensor]:
+    return {} if file is None else read_tensors(remote.store, file)
+
+
+def _size(remote: Remote, path: str) -> int | None:
+    file = remote.listing.file(path)
+    return None if file is None else file.size
+
+
+def _tensor_changes(old: _Pair, new: _Pair, *, values: bool) -> Iterator[TensorChange]:
+    for name in sorted(old.tensors.keys() | new.tensors.keys()):
+        before, after = old.tensors.get(name), new.tensors.get(name)
+        path = (old.file or new.file or RemoteFile(path="", size=0)).path
+        if before is None or after is None or str(before) != str(after):
+            yield TensorChange(path, name, str(before) if before else None, str(after) if after else None)
+        elif values and before.dtype in _TYPES:
+            ours, theirs = old.values(name), new.values(name)
+            moved = np.abs(theirs - ours)
+            if moved.any():
+                length = float(np.linalg.norm(ours))
+                relative = float(np.linalg.norm(moved)) / length if length else float("inf")
+                yield TensorChange(path, name, str(before), str(after), float(moved.max()), relative)
+
+
+def _values(data: bytes, tensor: Tensor, file: RemoteFile) -> NDArray[np.float64]:
+    raw = np.frombuffer(data, _TYPES[tensor.dtype])
+    if raw.size != int(np.prod(tensor.shape, dtype=np.int64)):
+        raise RegistryError(Reason.FILE_REFUSED, f"{file.path}: a tensor's values do not fit its shape")
+    if tensor.dtype == "BF16":
+        return (raw.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+    return raw.astype(np.float64)

@@ -1,0 +1,201 @@
+"""A resumable, parallel download of a version's files into a folder.
+
+Files are fetched in blocks, straight to their place. A journal beside each file says which blocks are there; a process
+that is killed loses what it had of the blocks that were under way, and nothing more. The files' hashes are taken from
+what lies on the disk in the end, so a journal cannot vouch for anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from matte_core.contracts.registry import Reason, RemoteFile
+
+from matte_registry.errors import RegistryError
+from matte_registry.folder import file_hash
+from matte_registry.progress import OnProgress, Tally, ignore
+from matte_registry.sources.base import Store
+
+_NUMBER = struct.Struct("<I")
+_LONGEST_WAIT = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How: ``parallel`` requests at once, ``block`` bytes each, ``attempts`` tries of each."""
+
+    parallel: int = 8
+    block: int = 8 << 20
+    attempts: int = 5
+    sleep: Callable[[float], object] = time.sleep
+
+
+@dataclass(slots=True)
+class Part:
+    """A file on its way: its place, and which of its blocks are there."""
+
+    file: RemoteFile
+    path: Path
+    journal: Path
+    block: int
+    done: set[int] = field(default_factory=set)
+
+    @classmethod
+    def open(cls, folder: Path, file: RemoteFile, block: int) -> Part:
+        """What an earlier download left, where it was of the same content; else a new one. Takes the file's room."""
+        name = hashlib.sha256(file.path.encode()).hexdigest()[:32]
+        part = cls(file, folder / "files" / file.path, folder / "journal" / name, block)
+        part.path.parent.mkdir(parents=True, exist_ok=True)
+        part.journal.parent.mkdir(parents=True, exist_ok=True)
+        head = json.dumps([file.path, file.size, file.sha256, file.tag, block]).encode() + b"\n"
+        if not part._resume(head):
+            part.path.unlink(missing_ok=True)  # it may be a link to a file that others use
+            with part.path.open("wb") as opened:
+                opened.truncate(file.size)
+            part.journal.write_bytes(head)
+        return part
+
+    def _resume(self, head: bytes) -> bool:
+        if not self.journal.is_file() or not self.path.is_file() or self.path.stat().st_size != self.file.size:
+            return False
+        found = self.journal.read_bytes()
+        if not found.startswith(head):
+            return False
+        numbers = found[len(head) :]
+        whole = len(numbers) - len(numbers) % _NUMBER.size  # the last one may have been cut off
+        self.done = {number for (number,) in _NUMBER.iter_unpack(numbers[:whole]) if number < self.blocks}
+        self.journal.write_bytes(head + b"".join(map(_NUMBER.pack, sorted(self.done))))
+        return True
+
+    @property
+    def blocks(self) -> int:
+        """How many there are."""
+        return -(-self.file.size // self.block)
+
+    def range(self, number: int) -> tuple[int, int]:
+        """From which byte to before which."""
+        return number * self.block, min(self.file.size, (number + 1) * self.block)
+
+    def have(self) -> int:
+        """Bytes of the blocks that are there."""
+        return sum(end - start for start, end in map(self.range, self.done))
+
+    def missing(self) -> list[int]:
+        """The blocks that are not there."""
+        return [number for number in range(self.blocks) if number not in self.done]
+
+    def keep(self, number: int) -> None:
+        """Remembers a block whose bytes are written."""
+        with self.journal.open("ab", buffering=0) as journal:
+            journal.write(_NUMBER.pack(number))
+
+    def forget(self) -> None:
+        """Nothing of it may be used."""
+        self.path.unlink(missing_ok=True)
+        self.journal.unlink(missing_ok=True)
+
+
+def download(
+    store: Store, files: Sequence[RemoteFile], folder: Path, options: Options, on_progress: OnProgress = ignore
+) -> dict[str, str]:
+    """Fetches files into ``folder/files``, and says the SHA-256 of each by path.
+
+    Raises:
+        RegistryError: from the source; DIGEST_MISMATCH: a file is not the one that the source said it is, and was
+            thrown away.
+    """
+    parts = [Part.open(folder, f, options.block if store.ranged else max(1, f.size)) for f in files]
+    tally = Tally(sum(file.size for file in files), on_progress, sum(part.have() for part in parts))
+    tally.add(0)
+    _fetch_all(store, parts, options, tally)
+    return {part.file.path: _hash(part) for part in parts}
+
+
+def _fetch_all(store: Store, parts: Sequence[Part], options: Options, tally: Tally) -> None:
+    stop = threading.Event()
+    with ThreadPoolExecutor(options.parallel, "fetch") as pool:
+        work = [pool.submit(_fetch, store, part, n, options, tally, stop) for part in parts for n in part.missing()]
+        try:
+            finished, _ = wait(work, return_when=FIRST_EXCEPTION)
+        finally:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+    for future in sorted(finished, key=lambda f: f.exception() is None):
+        future.result()
+
+
+def _fetch(store: Store, part: Part, number: int, options: Options, tally: Tally, stop: threading.Event) -> None:
+    """One block, tried again while the source is away."""
+    for attempt in range(1, options.attempts + 1):
+        if stop.is_set():
+            return
+        try:
+            _copy(store, part, number, tally, stop)
+        except RegistryError as error:
+            if not error.passing or attempt == options.attempts:
+                raise
+            options.sleep(min(_LONGEST_WAIT, 0.25 * 2.0**attempt))
+        else:
+            return
+
+
+def _copy(store: Store, part: Part, number: int, tally: Tally, stop: threading.Event) -> None:
+    start, end = part.range(number)
+    at = start
+    descriptor = os.open(part.path, os.O_WRONLY)
+    try:
+        for piece in _exactly(store.read(part.file, start, end), end - start, part.file.path):
+            if stop.is_set():
+                return
+            os.pwrite(descriptor, piece, at)
+            at += len(piece)
+            tally.add(len(piece))
+    except BaseException:
+        tally.add(start - at)
+        raise
+    finally:
+        os.close(descriptor)
+    part.keep(number)
+
+
+def _exactly(pieces: Iterator[bytes], size: int, path: str) -> Iterator[bytes]:
+    """The pieces, where they have ``size`` bytes together."""
+    for piece in pieces:
+        size -= len(piece)
+        if size < 0:
+            raise RegistryError(Reason.SOURCE_CHANGED, f"{path} has more bytes than the source listed")
+        yield piece
+    if size:
+        raise RegistryError(Reason.SOURCE_UNAVAILABLE, f"{path}: the connection ended {size} bytes early")
+
+
+def _hash(part: Part) -> str:
+    found = file_hash(part.path)
+    if part.file.sha256 not in (None, found):
+        part.forget()
+        raise RegistryError(
+            Reason.DIGEST_MISMATCH,
+            f"{part.file.path} has the SHA-256 {found}, its source says {part.file.sha256}: it was thrown away. If it"
+            " happens again, publish the version anew",
+        )
+    return found
+
+
+def read_small(store: Store, file: RemoteFile, limit: int) -> bytes:
+    """A small file, in memory.
+
+    Raises:
+        RegistryError: from the source; TOO_LARGE.
+    """
+    if file.size > limit:
+        raise RegistryError(Reason.TOO_LARGE, f"{file.path} has {file.size} bytes, {limit} may be read")
+    return b"".join(_exactly(store.read(file, 0, file.size), file.size, file.path))

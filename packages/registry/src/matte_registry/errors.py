@@ -1,0 +1,47 @@
+"""What goes wrong with a version, in words and as a reason for programs."""
+
+from __future__ import annotations
+
+from matte_core.contracts.registry import Reason
+
+
+class RegistryError(Exception):
+    """A version cannot be had. The message names the cause and what to do.
+
+    Args:
+        reason: stable, for conditions and programs.
+        message: for people.
+    """
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+    @property
+    def passing(self) -> bool:
+        """Whether trying again may help, with nothing changed."""
+        return self.reason in {Reason.SOURCE_UNAVAILABLE, Reason.CACHE_FULL}
+
+
+class FailedRequest(RegistryError):  # noqa: N818 - it reads as what happened
+    """A source did not answer as it should; :func:`http_failure` makes it from a status."""
+
+
+def http_failure(what: str, status: int, fix: str) -> FailedRequest:
+    """The error for an HTTP status: denied, not there, or away."""
+    if status in {401, 403}:
+        return FailedRequest(Reason.ACCESS_DENIED, f"{what}: access denied (HTTP {status}). {fix}")
+    if status in {404, 410}:
+        return FailedRequest(
+            Reason.SOURCE_NOT_FOUND, f"{what}: not found (HTTP {status}). Correct source; if it is private: {fix}"
+        )
+    if status == 412:
+        return FailedRequest(Reason.SOURCE_CHANGED, f"{what}: changed while it was read. Publish a new version instead")
+    if status in {408, 429} or status >= 500:
+        return FailedRequest(Reason.SOURCE_UNAVAILABLE, f"{what}: the server answered HTTP {status}. Try again later")
+    return FailedRequest(Reason.SOURCE_INVALID, f"{what}: the server answered HTTP {status}. {fix}")
+
+
+def unreachable(what: str, cause: object) -> FailedRequest:
+    """The error for a server that does not answer."""
+    return FailedRequest(Reason.SOURCE_UNAVAILABLE, f"{what}: cannot be reached ({cause}). Is the address right?")

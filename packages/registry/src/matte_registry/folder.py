@@ -1,0 +1,183 @@
+"""A version's folder on this machine: its files, its hashes, its sheet."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from matte_core.contracts.registry import Listing, Reason, RemoteFile, Sheet
+from matte_core.domain.manifest import SHEET, canonical, is_covered, is_pickle, manifest_digest, why_left_out
+from pydantic import ValidationError
+
+from matte_registry.errors import RegistryError
+
+_PIECE = 1 << 20
+_SHEET_MAX = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class Hashed:
+    """A folder whose files were read: what it is."""
+
+    hashes: Mapping[str, str]
+
+    @property
+    def manifest(self) -> str:
+        """Canonical."""
+        return canonical(self.hashes)
+
+    @property
+    def digest(self) -> str:
+        """``sha256:…``."""
+        return manifest_digest(self.manifest)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How large a version may be, in files and bytes."""
+
+    files: int
+    size: int
+
+
+def bounded(listing: Listing, bounds: Bounds) -> Listing:
+    """The listing, where it is a version that may be taken.
+
+    Raises:
+        RegistryError: too many files or bytes, or no safetensors.
+    """
+    if len(listing.files) > bounds.files:
+        raise RegistryError(
+            Reason.TOO_LARGE, f"{listing.source} has {len(listing.files)} files, {bounds.files} may be taken"
+        )
+    if listing.size > bounds.size:
+        raise RegistryError(
+            Reason.TOO_LARGE,
+            f"{listing.source} has {listing.size / 1e6:.1f} MB, {bounds.size / 1e6:.1f} MB may be taken:"
+            " raise MATTE_SOURCE_MAX_BYTES, or publish fewer files",
+        )
+    if not any(file.path.endswith(".safetensors") for file in listing.files):
+        raise RegistryError(Reason.NO_WEIGHTS, _no_weights(listing))
+    return listing
+
+
+def _no_weights(listing: Listing) -> str:
+    pickles = [path for path in listing.left_out if is_pickle(path)]
+    if pickles:
+        return (
+            f"{listing.source} has its weights only as {pickles[0]}, a format that can run code when it is loaded:"
+            " convert them with safetensors.torch.save_file and publish the result"
+        )
+    return f"{listing.source} has no safetensors: is it the folder of a version? Correct source"
+
+
+def sort_out(source: str, found: Iterator[RemoteFile], limit: int) -> Listing:
+    """What is taken of the files at a source, and what is not.
+
+    Args:
+        source: for the listing and messages.
+        found: every file, with paths relative to the version's folder.
+        limit: more files than this, taken or not, are too many to look at.
+
+    Raises:
+        RegistryError: a path is dangerous, or there are too many files.
+    """
+    taken: list[RemoteFile] = []
+    left_out: dict[str, str] = {}
+    for number, file in enumerate(found):
+        if number >= limit:
+            raise RegistryError(Reason.TOO_LARGE, f"{source} has more than {limit} files: is it a version's folder?")
+        try:
+            why = why_left_out(file.path)
+        except ValueError as error:
+            raise RegistryError(Reason.FILE_REFUSED, f"{source}: {error}") from None
+        if why is None:
+            taken.append(file)
+        else:
+            left_out[file.path] = why
+    return Listing(source=source, files=tuple(sorted(taken, key=lambda f: f.path)), left_out=left_out)
+
+
+def scan(folder: Path, limit: int = 10_000) -> Listing:
+    """The files of a folder, without reading them.
+
+    Raises:
+        RegistryError: there is no such folder; a link leads out of it; a name is refused.
+    """
+    if not folder.is_dir():
+        raise RegistryError(
+            Reason.SOURCE_NOT_FOUND,
+            f"there is no folder {folder}: put the version's files there (in Kubernetes, into the volume that the"
+            " Pool mounts), or correct source",
+        )
+    root = folder.resolve()
+    return sort_out(f"file://{root}", _entries(root), limit)
+
+
+def _entries(root: Path) -> Iterator[RemoteFile]:
+    for path in sorted(root.rglob("*")):
+        if not path.is_file():
+            continue
+        name = path.relative_to(root).as_posix()
+        if not name.startswith(".") and not path.resolve().is_relative_to(root):
+            raise RegistryError(
+                Reason.FILE_REFUSED, f"{path} is a link that leads out of the folder: copy what it links to (cp -L)"
+            )
+        about = path.stat()
+        yield RemoteFile(path=name, size=about.st_size, tag=f"{about.st_mtime_ns}-{about.st_ino}")
+
+
+def file_hash(path: Path, seen: Callable[[int], None] | None = None) -> str:
+    """SHA-256 of a file, hexadecimal; ``seen`` is told the bytes of each piece."""
+    sha = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while piece := file.read(_PIECE):
+            sha.update(piece)
+            if seen is not None:
+                seen(len(piece))
+    return sha.hexdigest()
+
+
+def hashed(folder: Path, listing: Listing | None = None) -> Hashed:
+    """Reads the covered files of a folder.
+
+    Raises:
+        RegistryError: see :func:`scan`.
+    """
+    files = (listing or scan(folder)).files
+    return Hashed({file.path: file_hash(folder / file.path) for file in files if is_covered(file.path)})
+
+
+def read_sheet(folder: Path) -> Sheet | None:
+    """The folder's ``matte.yaml``, or None where there is none.
+
+    Raises:
+        RegistryError: it is not what the contract says.
+    """
+    path = folder / SHEET
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return parse_sheet(file.read(_SHEET_MAX + 1), str(path))
+
+
+def parse_sheet(data: bytes, where: str) -> Sheet:
+    """``matte.yaml`` as a contract.
+
+    Raises:
+        RegistryError: one line that names every wrong field.
+    """
+    if len(data) > _SHEET_MAX:
+        raise RegistryError(Reason.SHEET_INVALID, f"{where} has more than {_SHEET_MAX} bytes")
+    try:
+        return Sheet.model_validate(yaml.safe_load(data))
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in error.errors(include_url=False)
+        )
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        wrong = f"not YAML: {' '.join(str(error).split())}"
+    raise RegistryError(Reason.SHEET_INVALID, f"{where}: {wrong}. Mend it and publish the version again")

@@ -1,0 +1,289 @@
+"""Model versions, from where they lie to a checked folder on this machine; and the way back.
+
+Everything is refused unless it is shown to be sound: names, sizes, licence, signature and digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from matte_core.contracts.registry import Listing, Reason, Sheet, StoredVersion
+from matte_core.domain.manifest import MANIFEST, SIGNATURE
+from matte_core.domain.source import Kind, Source
+
+from matte_registry.cache import Cache, Use
+from matte_registry.demands import ANYTHING, Demands
+from matte_registry.download import Options, download
+from matte_registry.errors import RegistryError
+from matte_registry.folder import Bounds, Hashed, bounded, hashed, read_sheet, scan
+from matte_registry.progress import OnProgress, Tally, ignore
+from matte_registry.remote import Remote
+from matte_registry.settings import RegistrySettings
+from matte_registry.signature import PrivateKey, sign, verify
+from matte_registry.sources import open_store, parsed
+from matte_registry.sources.base import Upload
+from matte_registry.sources.local import folder_of
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A version that is here and was checked. ``use`` keeps it in the cache; None where it is not in one."""
+
+    folder: Path
+    digest: str
+    sheet: Sheet | None
+    source: str
+    use: Use | None = field(default=None, repr=False)
+
+    def release(self) -> None:
+        """It is loaded, or not needed any more: it may be evicted."""
+        if self.use is not None:
+            self.use.release()
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What a source holds, without weights having been stored here."""
+
+    source: str
+    digest: str
+    listing: Listing
+    sheet: Sheet | None
+
+
+class Registry:
+    """Every source, with one set of settings."""
+
+    def __init__(self, settings: RegistrySettings | None = None) -> None:
+        self._settings = settings or RegistrySettings()
+        self._bounds = Bounds(self._settings.source_max_files, self._settings.source_max_bytes)
+
+    @property
+    def cache(self) -> Cache:
+        """The node's cache."""
+        s = self._settings
+        return Cache(s.cache_dir, s.cache_max_bytes, partial_seconds=s.cache_partial_seconds)
+
+    def resolve(self, text: str, demands: Demands = ANYTHING, on_progress: OnProgress = ignore) -> Resolved:
+        """The digest of what a source holds now, with nothing kept: files whose hash nobody knows are read through.
+
+        What a source says of its files' hashes is taken on trust here; :meth:`ensure` checks it.
+
+        Raises:
+            RegistryError: the source or what it holds is refused.
+        """
+        return self._read(text, demands, on_progress, trust=True)
+
+    def ensure(self, text: str, demands: Demands = ANYTHING, on_progress: OnProgress = ignore) -> Ready:
+        """The version's folder on this machine, checked: from the cache, or else downloaded into it.
+
+        A folder (``file://``, ``pvc://``) is checked where it lies. A pinned version that is in the cache is had
+        without its source being asked, so that a node can start while the source is away.
+
+        Raises:
+            RegistryError: it cannot be had, or it is not what is demanded. Nothing of it may be loaded.
+        """
+        source = parsed(text)
+        if source.kind in {Kind.FILE, Kind.PVC}:
+            return self.check_folder(folder_of(source, self._settings), demands)
+        cache = self.cache
+        if demands.digest and (ready := self._cached(cache, source, demands.digest, demands)):
+            return ready
+        remote = self._remote(source)
+        remote.check(demands)
+        digest = demands.digest or remote.predicted()
+        if digest and not demands.digest and (ready := self._cached(cache, source, digest, demands)):
+            return ready
+        with cache.writing(_key(digest, remote.listing)) as partial:
+            if digest and (ready := self._cached(cache, source, digest, demands)):
+                return ready  # another process was faster
+            return self._fetch(cache, remote, partial, demands, on_progress)
+
+    def verify(self, text: str, demands: Demands = ANYTHING, on_progress: OnProgress = ignore) -> Resolved:
+        """As :meth:`resolve`, but every covered file is read: nothing that the source says of its hashes is trusted.
+
+        Raises:
+            RegistryError: it is not what is demanded, or not what the source says.
+        """
+        return self._read(text, demands, on_progress, trust=False)
+
+    def _read(self, text: str, demands: Demands, on_progress: OnProgress, *, trust: bool) -> Resolved:
+        remote = self._remote(parsed(text))
+        remote.check(demands)
+        found = Hashed(remote.hashes(on_progress, trust=trust))
+        demands.check_digest(found.digest, remote.listing.source)
+        if demands.keys:
+            verify(found.manifest, remote.signature(), demands.keys, remote.listing.source)
+        return Resolved(remote.listing.source, found.digest, remote.listing, remote.sheet())
+
+    def pull(self, text: str, target: Path, demands: Demands = ANYTHING, on_progress: OnProgress = ignore) -> Ready:
+        """Downloads a version into a folder of one's own; an earlier try that was cut off is gone on with.
+
+        Raises:
+            RegistryError: as :meth:`ensure`; or ``target`` has something in it.
+        """
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise RegistryError(Reason.SOURCE_INVALID, f"{target} is not an empty folder: name another one")
+        remote = self._remote(parsed(text))
+        remote.check(demands)
+        partial = target.with_name(f".{target.name}.partial")
+        download(remote.store, remote.listing.files, partial, self._options, on_progress)
+        ready = self.check_folder(partial / "files", demands, remote.listing.source)
+        if target.exists():
+            target.rmdir()
+        (partial / "files").rename(target)
+        shutil.rmtree(partial, ignore_errors=True)
+        return Ready(target, ready.digest, ready.sheet, ready.source)
+
+    def check_folder(self, folder: Path, demands: Demands = ANYTHING, source: str | None = None) -> Ready:
+        """A folder on this machine, read and checked.
+
+        Raises:
+            RegistryError: it is not what is demanded.
+        """
+        listing = bounded(scan(folder, self._bounds.files * 10), self._bounds)
+        found = hashed(folder, listing)
+        where = source or f"file://{folder}"
+        demands.check_digest(found.digest, where)
+        if demands.keys:
+            path = folder / SIGNATURE
+            verify(found.manifest, path.read_bytes() if path.is_file() else None, demands.keys, where)
+        sheet = read_sheet(folder)
+        demands.check_licence(sheet, where)
+        return Ready(folder, found.digest, sheet, where)
+
+    def push(self, folder: Path, text: str, key: PrivateKey | None = None, on_progress: OnProgress = ignore) -> Ready:
+        """Publishes a folder, with its manifest and, where a key is given, its signature.
+
+        Raises:
+            RegistryError: the folder has no sheet, no weights or a pickle; or the source does not take it.
+        """
+        listing = bounded(scan(folder), self._bounds)
+        _refuse_incomplete(folder, listing)
+        sheet, found = read_sheet(folder), hashed(folder, listing)
+        _refuse_false_weights(sheet, found)
+        store = open_store(parsed(text), self._settings)
+        with tempfile.TemporaryDirectory(prefix="matte-push-") as name:
+            uploads = _uploads(folder, listing, found, key, Path(name))
+            pinned = store.push(uploads, Tally(sum(upload.file.size for upload in uploads), on_progress))
+        return Ready(folder, found.digest, sheet, pinned)
+
+    def versions(self, text: str) -> Iterator[StoredVersion]:
+        """The versions below a folder, or under a name.
+
+        Raises:
+            RegistryError: it cannot be read.
+        """
+        return open_store(parsed(text), self._settings).versions()
+
+    def remote(self, text: str) -> Remote:
+        """What a source holds now, to be looked at without downloading it.
+
+        Raises:
+            RegistryError: it cannot be read, or is refused.
+        """
+        return self._remote(parsed(text))
+
+    @property
+    def _options(self) -> Options:
+        s = self._settings
+        return Options(s.download_parallel, s.download_block_bytes, s.download_attempts)
+
+    def _remote(self, source: Source) -> Remote:
+        store = open_store(source, self._settings)
+        return Remote(store, bounded(store.resolve(), self._bounds))
+
+    def _cached(self, cache: Cache, source: Source, digest: str, demands: Demands) -> Ready | None:
+        """The version from the cache, read again; a damaged one is thrown away, and not had."""
+        use = cache.use(digest)
+        if use is None:
+            return None
+        try:
+            found = hashed(use.folder)
+            if found.digest != digest:
+                cache.discard(digest)
+                use.release()
+                return None
+            self._check_signature(use.folder, found.manifest, source, demands)
+            sheet = read_sheet(use.folder)
+            demands.check_licence(sheet, str(source))
+        except BaseException:
+            use.release()
+            raise
+        return Ready(use.folder, digest, sheet, str(source), use)
+
+    def _check_signature(self, folder: Path, manifest: str, source: Source, demands: Demands) -> None:
+        """By the signature that came along; where that does not do, by the one that is at the source now."""
+        if not demands.keys:
+            return
+        path = folder / SIGNATURE
+        try:
+            verify(manifest, path.read_bytes() if path.is_file() else None, demands.keys, str(source))
+        except RegistryError:
+            verify(manifest, self._remote(source).signature(), demands.keys, str(source))
+
+    def _fetch(self, cache: Cache, remote: Remote, partial: Path, demands: Demands, on_progress: OnProgress) -> Ready:
+        cache.make_room(remote.listing.size, partial)
+        known = remote.known()
+        files = [file.model_copy(update={"sha256": known.get(file.path, file.sha256)}) for file in remote.listing.files]
+        here = {
+            f.path: f.sha256 for f in files if f.sha256 and cache.link(f.sha256, f.size, partial / "files" / f.path)
+        }
+        wanted = [file for file in files if file.path not in here]
+        hashes = download(remote.store, wanted, partial, self._options, on_progress) | here
+        try:
+            ready = self.check_folder(partial / "files", demands, remote.listing.source)
+        except RegistryError:
+            shutil.rmtree(partial, ignore_errors=True)  # what is not what it should be is no start for another try
+            raise
+        cache.publish(ready.digest, partial, hashes)
+        use = cache.use(ready.digest)
+        if use is None:
+            raise RegistryError(
+                Reason.CACHE_FULL, f"{remote.listing.source} was evicted at once: the cache is too small"
+            )
+        return Ready(use.folder, ready.digest, ready.sheet, ready.source, use)
+
+
+def _key(digest: str | None, listing: Listing) -> str:
+    """The name of a download: two of the same content share it."""
+    text = digest or listing.model_dump_json()
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _refuse_incomplete(folder: Path, listing: Listing) -> None:
+    if read_sheet(folder) is None:
+        raise RegistryError(
+            Reason.SHEET_INVALID,
+            f"{folder} has no matte.yaml: write one, at least with the lines 'family: NAME' and 'license: SPDX'",
+        )
+    refused = {path: why for path, why in listing.left_out.items() if why != "hidden"}
+    for path, why in refused.items():
+        raise RegistryError(Reason.FILE_REFUSED, f"{folder / path} is {why}. Take it out of the folder")
+
+
+def _refuse_false_weights(sheet: Sheet | None, found: Hashed) -> None:
+    for path, digest in (sheet.weights if sheet else {}).items():
+        if digest != f"sha256:{found.hashes.get(path)}":
+            raise RegistryError(
+                Reason.SHEET_INVALID, f"matte.yaml names {path} with {digest}, the file has another digest: correct it"
+            )
+
+
+def _uploads(folder: Path, listing: Listing, found: Hashed, key: PrivateKey | None, made: Path) -> list[Upload]:
+    """What is published: the folder's files, and last its signature and its manifest, which are made here."""
+    kept = [Upload.of(folder, file.path) for file in listing.files if file.path not in {MANIFEST, SIGNATURE}]
+    if key is not None:
+        (made / SIGNATURE).write_bytes(sign(found.manifest, key))
+    elif listing.file(SIGNATURE) and listing.file(MANIFEST) and (folder / MANIFEST).read_text() == found.manifest:
+        shutil.copyfile(folder / SIGNATURE, made / SIGNATURE)  # nothing changed since: it still holds
+    (made / MANIFEST).write_text(found.manifest)
+    return kept + [Upload.of(made, name) for name in (SIGNATURE, MANIFEST) if (made / name).exists()]
+
+
+__all__ = ["ANYTHING", "Demands", "Ready", "Registry", "Resolved"]

@@ -1,0 +1,131 @@
+"""A version at a source: what can be said of it without its weights."""
+
+from __future__ import annotations
+
+import hashlib
+
+from matte_core.contracts.registry import Listing, Reason, RemoteFile, Sheet
+from matte_core.domain.manifest import (
+    MANIFEST,
+    SHEET,
+    SIGNATURE,
+    canonical,
+    is_covered,
+    parse_manifest,
+    predicted_digest,
+)
+
+from matte_registry.demands import Demands
+from matte_registry.download import read_small
+from matte_registry.errors import RegistryError
+from matte_registry.folder import parse_sheet
+from matte_registry.progress import OnProgress, Tally, ignore
+from matte_registry.signature import verify
+from matte_registry.sources.base import Store
+
+_SMALL = 1 << 20
+
+
+class Remote:
+    """A listing, and the place that it is of."""
+
+    def __init__(self, store: Store, listing: Listing) -> None:
+        self.store, self.listing = store, listing
+        self._known: dict[str, str] | None = None
+
+    def small(self, path: str) -> bytes | None:
+        """A small file, or None where there is none."""
+        file = self.listing.file(path)
+        return None if file is None else read_small(self.store, file, _SMALL)
+
+    def sheet(self) -> Sheet | None:
+        """Its ``matte.yaml``."""
+        data = self.small(SHEET)
+        return None if data is None else parse_sheet(data, f"{self.listing.source}/{SHEET}")
+
+    def signature(self) -> bytes | None:
+        """Its ``matte.sig``."""
+        return self.small(SIGNATURE)
+
+    def known(self) -> dict[str, str]:
+        """The hashes that the source says its files have, by path: its own, and those of its ``matte.manifest``.
+
+        Raises:
+            RegistryError: DIGEST_MISMATCH, the two contradict each other.
+        """
+        if self._known is None:
+            own = {file.path: file.sha256 for file in self.listing.files if file.sha256 is not None}
+            stated = self._stated()
+            wrong = [path for path in own if stated.get(path, own[path]) != own[path]]
+            covered = {file.path for file in self.listing.files if is_covered(file.path)}
+            if wrong or (stated and stated.keys() != covered):
+                name = next(iter(wrong or stated.keys() ^ covered))
+                raise RegistryError(
+                    Reason.DIGEST_MISMATCH,
+                    f"{self.listing.source}: its {MANIFEST} does not fit its file {name}. Publish it anew with"
+                    " matte models push, or take the manifest out",
+                )
+            self._known = own | stated
+        return self._known
+
+    def _stated(self) -> dict[str, str]:
+        data = self.small(MANIFEST)
+        if data is None:
+            return {}
+        try:
+            return parse_manifest(data.decode())
+        except ValueError as error:
+            raise RegistryError(Reason.DIGEST_MISMATCH, f"{self.listing.source}/{MANIFEST}: {error}") from None
+
+    def predicted(self) -> str | None:
+        """The digest, where every hash is known; a claim of the source until the files were read."""
+        known = self.known()
+        return predicted_digest((file.path, known.get(file.path)) for file in self.listing.files)
+
+    def hashes(self, on_progress: OnProgress = ignore, *, trust: bool = True) -> dict[str, str]:
+        """The hashes of the covered files; those that nobody knows are found by reading the files through.
+
+        Args:
+            on_progress: told of the bytes that are read.
+            trust: believe what the source says; else every file is read.
+
+        Raises:
+            RegistryError: from the source; DIGEST_MISMATCH: a file is not what the source says.
+        """
+        known = self.known()
+        covered = [file for file in self.listing.files if is_covered(file.path)]
+        unread = [file for file in covered if not trust or file.path not in known]
+        tally = Tally(sum(file.size for file in unread), on_progress)
+        read = {file.path: self._read_through(file, tally) for file in unread}
+        for path, found in read.items():
+            if known.get(path, found) != found:
+                raise RegistryError(
+                    Reason.DIGEST_MISMATCH,
+                    f"{self.listing.source}: {path} has the SHA-256 {found}, the source says {known[path]}: do not use"
+                    " it, and publish the version anew",
+                )
+        return {file.path: read.get(file.path) or known[file.path] for file in covered}
+
+    def _read_through(self, file: RemoteFile, tally: Tally) -> str:
+        sha, size = hashlib.sha256(), 0
+        for piece in self.store.read(file, 0, file.size):
+            sha.update(piece)
+            size += len(piece)
+            tally.add(len(piece))
+        if size != file.size:
+            raise RegistryError(Reason.SOURCE_UNAVAILABLE, f"{file.path}: the connection ended early. Try again")
+        return sha.hexdigest()
+
+    def check(self, demands: Demands) -> None:
+        """Refuses early what would be refused after the download anyway.
+
+        Raises:
+            RegistryError: the licence; and, where the hashes are known, the digest and the signature.
+        """
+        demands.check_licence(self.sheet(), self.listing.source)
+        digest = self.predicted()
+        if digest is None:
+            return
+        demands.check_digest(digest, self.listing.source)
+        if demands.keys:
+            verify(canonical(self.known()), self.signature(), demands.keys, self.listing.source)

@@ -1,0 +1,132 @@
+"""``s3://`` and ``gs://``: folders in buckets, through obstore."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import obstore
+from matte_core.contracts.registry import Listing, Reason, RemoteFile, StoredVersion
+from matte_core.domain.manifest import MANIFEST, SHEET, manifest_digest
+from matte_core.domain.source import Kind, Source
+from obstore import exceptions
+from obstore.store import GCSStore, S3Store
+
+from matte_registry.errors import RegistryError, http_failure, unreachable
+from matte_registry.folder import sort_out
+from matte_registry.progress import Tally
+from matte_registry.settings import RegistrySettings
+from matte_registry.sources.base import PIECE, Upload
+
+_MAX_LISTED = 100_000
+_FIX = {
+    Kind.S3: "Give the pod a role or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY that may list and read the bucket",
+    Kind.GS: "Give the pod a service account (workload identity) that may list and read the bucket",
+}
+
+
+class Objects:
+    """A folder in a bucket."""
+
+    ranged = True
+
+    def __init__(self, source: Source, settings: RegistrySettings) -> None:
+        self._source, self._fix = source, _FIX[source.kind]
+        self._limit = settings.source_max_files * 10
+        timeout = timedelta(seconds=settings.download_timeout_seconds)
+        kind: Any = S3Store if source.kind is Kind.S3 else GCSStore
+        self._store = kind(
+            source.host,
+            prefix=source.path or None,
+            client_options={
+                "allow_http": settings.bucket_plain_http,
+                "connect_timeout": timeout / 6,
+                "timeout": timeout * 5,
+            },
+            retry_config={"max_retries": 3, "retry_timeout": timeout},
+        )
+
+    def resolve(self) -> Listing:
+        """As in :class:`Store`."""
+        with self._errors():
+            listing = sort_out(str(self._source), self._entries(), self._limit)
+        if not listing.files and not listing.left_out:
+            raise RegistryError(
+                Reason.SOURCE_NOT_FOUND, f"{self._source}: there is nothing. Correct source, or push the version there"
+            )
+        return listing
+
+    def _entries(self) -> Iterator[RemoteFile]:
+        for batch in obstore.list(self._store):
+            for entry in batch:
+                if not entry["path"].endswith("/"):
+                    yield RemoteFile(path=entry["path"], size=entry["size"], tag=entry["e_tag"] or "")
+
+    def read(self, file: RemoteFile, start: int, end: int) -> Iterator[bytes]:
+        """As in :class:`Store`; the ETag of the listing is asked for."""
+        if start == end:
+            return
+        options: dict[str, Any] = {"range": (start, end)} | ({"if_match": file.tag} if file.tag else {})
+        with self._errors(file.path):
+            for piece in obstore.get(self._store, file.path, options=options).stream(min_chunk_size=PIECE):  # type: ignore[arg-type]
+                yield bytes(piece)
+
+    def push(self, uploads: Sequence[Upload], tally: Tally) -> str:
+        """As in :class:`Store`; a folder that has a version already is refused."""
+        with self._errors():
+            if any(True for batch in obstore.list(self._store) for _ in batch):
+                raise RegistryError(
+                    Reason.SOURCE_INVALID,
+                    f"{self._source} is not empty: a version never changes, publish it under another name",
+                )
+            for upload in uploads:
+                obstore.put(self._store, upload.file.path, upload.place)
+                tally.add(upload.file.size)
+        return str(self._source)
+
+    def versions(self) -> Iterator[StoredVersion]:
+        """The folders below that have a sheet."""
+        sizes: dict[str, int] = {}
+        known: dict[str, set[str]] = {}
+        with self._errors():
+            for number, entry in enumerate(e for batch in obstore.list(self._store) for e in batch):
+                if number >= _MAX_LISTED:
+                    break
+                below, _, name = entry["path"].rpartition("/")
+                sizes[below] = sizes.get(below, 0) + entry["size"]
+                known.setdefault(below, set()).add(name)
+            for below in sorted(path for path, names in known.items() if SHEET in names):
+                yield self._stored(below, sizes[below], manifest=MANIFEST in known[below])
+
+    def _stored(self, below: str, size: int, *, manifest: bool) -> StoredVersion:
+        prefix = f"{below}/" if below else ""
+        text = bytes(obstore.get(self._store, f"{prefix}{MANIFEST}").bytes()).decode() if manifest else None
+        return StoredVersion(
+            source=f"{str(self._source).rstrip('/')}/{below}".rstrip("/"),
+            digest=manifest_digest(text) if text else None,
+            size=size,
+            label=below.rpartition("/")[2] or None,
+        )
+
+    @contextmanager
+    def _errors(self, path: str = "") -> Iterator[None]:
+        what = f"{self._source}/{path}".rstrip("/")
+        try:
+            yield
+        except FileNotFoundError:
+            raise http_failure(what, 404, self._fix) from None
+        except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError):
+            raise http_failure(what, 403, self._fix) from None
+        except exceptions.PreconditionError:
+            raise http_failure(what, 412, "") from None
+        except exceptions.BaseError as error:
+            raise _other(what, error, self._fix) from None
+
+
+def _other(what: str, error: exceptions.BaseError, fix: str) -> RegistryError:
+    text = str(error)
+    if "credential" in text.lower() or "403" in text or "InvalidAccessKeyId" in text:
+        return http_failure(what, 403, fix)
+    return unreachable(what, text.split("\n\n", maxsplit=1)[0][:300])

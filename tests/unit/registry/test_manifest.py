@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matte_core.domain.manifest import (
+    canonical,
+    check_path,
+    folder_digest,
+    is_covered,
+    manifest_digest,
+    parse_manifest,
+    predicted_digest,
+    why_left_out,
+)
+from matte_inference.families import base
+from matte_inference.families.unet import MODELS
+from matte_registry.folder import hashed
+
+SHA = st.text("0123456789abcdef", min_size=64, max_size=64)
+NAMES = st.from_regex(r"[a-z]{1,8}(/[a-z]{1,8}){0,3}\.(safetensors|json|yaml|txt|md)", fullmatch=True)
+
+
+@pytest.mark.parametrize("folder", sorted(MODELS.iterdir()), ids=lambda p: p.name)
+def test_the_bundled_models_have_the_digest_that_replicas_compute(folder: Path) -> None:
+    assert hashed(folder).digest == base.folder_digest(folder)
+
+
+def test_the_manifest_is_one_that_sha256sum_checks(tmp_path: Path) -> None:
+    for name, data in {"model.safetensors": b"x", "b/config.json": b"{}", "README.md": b"#"}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    text = hashed(tmp_path).manifest
+    checked = subprocess.run(
+        ["sha256sum", "-c", "--strict"], input=text, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert checked.stdout.splitlines() == ["b/config.json: OK", "model.safetensors: OK"]
+    assert hashed(tmp_path).digest == f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+@given(st.dictionaries(NAMES, SHA, min_size=1))
+def test_a_manifest_reads_back_as_it_was_written(hashes: dict[str, str]) -> None:
+    text = canonical(hashes)
+    assert parse_manifest(text) == {path: sha for path, sha in hashes.items() if is_covered(path)}
+    assert manifest_digest(text) == folder_digest(dict(reversed(hashes.items())))
+
+
+@given(st.dictionaries(NAMES.filter(is_covered), SHA, min_size=1), st.data())
+def test_any_change_of_a_covered_file_changes_the_digest(hashes: dict[str, str], data: st.DataObject) -> None:
+    path = data.draw(st.sampled_from(sorted(hashes)))
+    other = data.draw(SHA.filter(lambda sha: sha != hashes[path]))
+    assert folder_digest(hashes | {path: other}) != folder_digest(hashes)
+    assert folder_digest({p: s for p, s in hashes.items() if p != path}) != folder_digest(hashes)
+
+
+@pytest.mark.parametrize(
+    "text", ["x", "0  a.json\n", f"{'0' * 64}  b.json\n{'0' * 64}  a.json\n", f"{'0' * 64}  a.json"]
+)
+def test_what_is_not_canonical_is_no_manifest(text: str) -> None:
+    with pytest.raises(ValueError, match="sorted by path"):
+        parse_manifest(text)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../x.json",
+        "/etc/x.json",
+        "a/../../x.json",
+        "a//x.json",
+        "a\\x.json",
+        "a/./x.json",
+        "a\nb.json",
+        "",
+        "a/" * 6 + "x.json",
+    ],
+)
+def test_paths_that_lead_elsewhere_are_refused(path: str) -> None:
+    with pytest.raises(ValueError, match=r"leads out|control|too deep"):
+        check_path(path)
+
+
+@pytest.mark.parametrize(
+    "path", ["model.safetensors", "a/b/config.json", "matte.yaml", "labels.txt", "README.md", "LICENSE"]
+)
+def test_what_belongs_to_a_version_is_taken(path: str) -> None:
+    assert why_left_out(path) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("pytorch_model.bin", "pickle"),
+        ("model.PTH", "pickle"),
+        ("data/model.pkl", "pickle"),
+        ("birefnet.py", "not a part"),
+        (".git/config.json", "hidden"),
+        ("picture.png", "not a part"),
+    ],
+)
+def test_everything_else_is_left_out_with_a_reason(path: str, why: str) -> None:
+    assert why in (why_left_out(path) or "")
+
+
+def test_a_deciding_file_with_an_odd_name_is_refused() -> None:
+    with pytest.raises(ValueError, match="rename"):
+        why_left_out("my model.safetensors")
+
+
+def test_a_digest_is_predicted_only_from_hashes_that_are_all_known() -> None:
+    known = {"a.json": "0" * 64, "m.safetensors": "1" * 64}
+    assert predicted_digest([*known.items(), ("README.md", None)]) == folder_digest(known)
+    assert predicted_digest([*known.items(), ("b.json", None)]) is None
+    assert predicted_digest([("README.md", "0" * 64)]) is None

@@ -1,0 +1,136 @@
+"""Addresses, licences and sheets."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matte_core.contracts.registry import Reason
+from matte_core.domain.licence import refusal
+from matte_core.domain.source import Kind, parse_source
+from matte_inference.families.unet import MODELS
+from matte_registry.errors import RegistryError
+from matte_registry.folder import parse_sheet, read_sheet
+
+DIGEST = "sha256:" + "a" * 64
+COMMIT = "b" * 40
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("s3://bucket/a/b-1.0", (Kind.S3, "bucket", "a/b-1.0", None)),
+        ("gs://bucket/a", (Kind.GS, "bucket", "a", None)),
+        ("hf://org/repo@main", (Kind.HF, "", "org/repo", "main")),
+        ("hf://org/repo@refs/pr/1", (Kind.HF, "", "org/repo", "refs/pr/1")),
+        ("hf://org/repo", (Kind.HF, "", "org/repo", None)),
+        ("mlflow://host:5000/models/cut/3", (Kind.MLFLOW, "host:5000", "cut", "3")),
+        ("mlflow:///models/cut/3", (Kind.MLFLOW, "", "cut", "3")),
+        ("oci://127.0.0.1:5000/team/cut:1.0", (Kind.OCI, "127.0.0.1:5000", "team/cut", "1.0")),
+        (f"oci://ghcr.io/team/cut@{DIGEST}", (Kind.OCI, "ghcr.io", "team/cut", DIGEST)),
+        (f"oci://ghcr.io/team/cut:1.0@{DIGEST}", (Kind.OCI, "ghcr.io", "team/cut", DIGEST)),
+        ("file:///models/cut", (Kind.FILE, "", "/models/cut", None)),
+        ("/models/cut/", (Kind.FILE, "", "/models/cut", None)),
+        ("pvc://weights/cut/2", (Kind.PVC, "weights", "cut/2", None)),
+    ],
+)
+def test_an_address_has_parts_and_reads_back(text: str, parts: tuple[object, ...]) -> None:
+    source = parse_source(text)
+    assert (source.kind, source.host, source.path, source.version) == parts
+    assert parse_source(str(source)) == source
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "models/cut", "http://x/y", "s3://", "s3://b/../c", "s3://key:secret@b/c", "hf://repo", "hf://a/b/c"),
+        *("oci://host", "oci://h/a@sha256:12", "oci://h/A", "mlflow://host/cut/3", "mlflow://h/models/a/latest"),
+        *("file://models", "file:///a/../b", "pvc:///x", "s3://b/a?x=1"),
+    ],
+)
+def test_other_addresses_are_refused_with_the_shapes(text: str) -> None:
+    with pytest.raises(ValueError, match="://"):
+        parse_source(text)
+
+
+@given(st.text(max_size=60))
+def test_no_address_leads_upwards(text: str) -> None:
+    for scheme in Kind:
+        try:
+            source = parse_source(f"{scheme}://{text}")
+        except ValueError:
+            continue
+        assert ".." not in source.path.split("/")
+
+
+def test_what_is_pinned_by_its_address() -> None:
+    pinned = {
+        text: parse_source(text).pinned for text in (f"hf://a/b@{COMMIT}", "hf://a/b@main", f"oci://h/a@{DIGEST}")
+    }
+    assert list(pinned.values()) == [True, False, True]
+
+
+ALLOWED = ["MIT", "Apache-2.0", "GPL-2.0-only WITH Classpath-exception-2.0"]
+
+
+@pytest.mark.parametrize(
+    "licence",
+    [
+        *("MIT", "apache-2.0", "MIT OR GPL-3.0-only", "MIT AND Apache-2.0", "(GPL-3.0-only OR MIT) AND Apache-2.0"),
+        *("GPL-2.0-only WITH Classpath-exception-2.0", "GPL-3.0-only AND X OR MIT"),
+    ],
+)
+def test_licences_that_are_allowed(licence: str) -> None:
+    assert refusal(licence, ALLOWED) is None
+
+
+@pytest.mark.parametrize(
+    ("licence", "word"),
+    [
+        ("CC-BY-NC-4.0", "not allowed"),
+        ("MIT AND CC-BY-NC-4.0", "not allowed"),
+        ("GPL-2.0-only", "not allowed"),
+        ("GPL-3.0-only AND (X OR MIT)", "not allowed"),
+        (None, "does not say"),
+        ("other", "does not say"),
+        ("MIT OR", "SPDX"),
+        ("MIT Apache-2.0", "SPDX"),
+        ("(MIT", "SPDX"),
+        ("MIT; X", "SPDX"),
+    ],
+)
+def test_licences_that_are_refused_say_what_is_allowed(licence: str | None, word: str) -> None:
+    why = refusal(licence, ALLOWED)
+    assert why is not None
+    assert word in why
+    assert "Apache-2.0" in why
+
+
+def test_without_a_list_everything_is_allowed() -> None:
+    assert refusal(None, []) is None
+
+
+@pytest.mark.parametrize("folder", sorted(MODELS.iterdir()), ids=lambda p: p.name)
+def test_the_bundled_sheets_fit_the_contract(folder) -> None:  # type: ignore[no-untyped-def]
+    sheet = read_sheet(folder)
+    assert sheet is not None
+    assert sheet.family == "unet"
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("family: unet", "license"),
+        ("family: unet\nlicense: MIT\nnonsense: 1", "nonsense"),
+        ("family: unet\nlicense: MIT\nsize: 3", "size"),
+        ("family: unet\nlicense: MIT\nmean: [0, 0, 0]", "std"),
+        ("- a", "the file"),
+        ("a: [", "not YAML"),
+        ("!!python/object/apply:os.system [ls]", "not YAML"),
+        ("family: " + "x" * 300_000, "bytes"),
+    ],
+)
+def test_a_wrong_sheet_is_told_by_field(text: str, word: str) -> None:
+    with pytest.raises(RegistryError, match=word) as caught:
+        parse_sheet(text.encode(), "s3://b/matte.yaml")
+    assert caught.value.reason is Reason.SHEET_INVALID
