@@ -16,6 +16,7 @@ import redis.exceptions
 from jobs import MODEL, admit, finish, make_spec
 from matte_core.contracts.job import JobState
 from matte_core.errors import Problem
+from matte_jobs import ray_state
 from matte_jobs.embedded import EmbeddedRedis
 from matte_jobs.notify import Notifier
 from matte_jobs.settings import StoreSettings
@@ -216,6 +217,14 @@ async def test_an_only_open_version_is_started_with_its_lease(store: JobStore) -
     started = (await store.events("a"))[-1]
     assert (started.type, started.data) == ("started", {"version": "1.0.0", "attempt": 1})
     assert (await store.view("a", 1.0)).version == "1.0.0"
+
+
+async def test_the_state_of_a_live_ray_cluster_is_kept_and_no_other(store: JobStore) -> None:
+    for key in ("RAYmatte-default-a@KV", "RAYmatte-default-a@NODE", "RAYmatte-default-b@KV"):
+        await store.redis.set(key, "x")
+    assert await ray_state.keep(store.redis, "matte-default-a") == 2
+    assert 0 < await store.redis.ttl("RAYmatte-default-a@KV") <= ray_state.TTL_SECONDS
+    assert await store.redis.ttl("RAYmatte-default-b@KV") == -1
 
 
 async def test_dead_letters_are_listed_and_requeued(store: JobStore) -> None:

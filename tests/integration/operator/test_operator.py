@@ -115,7 +115,7 @@ def test_everything_that_a_pool_can_say_is_a_ray_service_that_kuberay_s_schema_k
     assert body is not None
     wanted = body["spec"]["rayClusterConfig"]  # an unknown field would have been dropped by the API server
     assert wanted["authOptions"] == {"mode": "token"}
-    assert wanted["gcsFaultToleranceOptions"]["redisPassword"]["valueFrom"]["secretKeyRef"]["name"] == "matte-redis"
+    assert "RAY_REDIS_ADDRESS" in wanted["headGroupSpec"]["template"]["spec"]["containers"][0]["command"][0]
     assert wanted["autoscalerOptions"]["idleTimeoutSeconds"] == 300
     served.cluster.delete(POOL, "full")
 

@@ -1,4 +1,4 @@
-"""Before an uninstall: Models and Pools end, and what KubeRay made of them, while Redis is still there."""
+"""Before an uninstall: Models and Pools end, also those that helm knows nothing of, and what KubeRay made of them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ import time
 from collections.abc import Callable
 
 from matte_operator.cluster import Cluster
-from matte_operator.kinds import JOB, MODEL, POOL, RAY_CLUSTER, RAY_SERVICE, name_of
+from matte_operator.kinds import MODEL, POOL, RAY_CLUSTER, RAY_SERVICE, name_of
 
 log = logging.getLogger("matte.operator")
 
 _POLL_SECONDS = 2.0
 _OURS = "app.kubernetes.io/name=matte"
-#: KubeRay puts a job's label on it that its pod has too
-_CLEANUP_JOBS = "ray.io/node-type=redis-cleanup"
 
 
 def clean_up(cluster: Cluster, seconds: float, clock: Callable[[], float] = time.monotonic) -> list[str]:
@@ -35,7 +33,7 @@ def clean_up(cluster: Cluster, seconds: float, clock: Callable[[], float] = time
 
 
 def _left(cluster: Cluster) -> list[str]:
-    selectors = {POOL: None, RAY_SERVICE: _OURS, RAY_CLUSTER: _OURS, JOB: _CLEANUP_JOBS}
+    selectors = {POOL: None, RAY_SERVICE: _OURS, RAY_CLUSTER: _OURS}
     return [
         f"{kind.kind} {name_of(body)}"
         for kind, selector in selectors.items()

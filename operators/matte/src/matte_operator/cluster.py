@@ -21,9 +21,12 @@ ApiError = (ApiException, DynamicApiError)
 
 
 def api_client() -> client.ApiClient:
-    """A client by kubectl's configuration (``KUBECONFIG``), else by the pod's service account."""
+    """A client by the pod's service account, else by kubectl's configuration (``KUBECONFIG``)."""
     configuration = client.Configuration()
-    config.load_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+    try:  # load_config does the same, but prints a line of its own
+        config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+    except config.ConfigException:
+        config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
     return client.ApiClient(configuration)
 
 

@@ -18,6 +18,9 @@ class InferenceSettings(StoreSettings):
         "", description="what is loaded at start, such as grabcut@2.0.0,unet@2.0.0; '': everything in the config"
     )
     pool: PoolName = Field("default", description="whose router and replicas these are")
+    ray_storage: str = Field(
+        "", pattern=r"^[a-z0-9-]*$", description="Ray cluster whose state in this Redis is kept; '': none is there"
+    )
     lease_seconds: float = Field(15.0, gt=0, description="a router that is silent this long loses its jobs")
     max_run_seconds: float = Field(
         600.0, gt=0, description="a replica that holds a job this long has lost it: the job is tried again"

@@ -42,6 +42,12 @@ for _ in $(seq {_DRAIN_SECONDS}); do head && busy || break; sleep 1; done
 ray stop --grace-period 5
 """
 _HEAD_STOP = "ray stop --grace-period 5"
+# Ray's state is in Redis, so that a head that comes back finds its workers and their replicas. KubeRay's
+# gcsFaultToleranceOptions do the same with a finalizer, which can never end in a namespace that is being deleted; the
+# variables come with the command because KubeRay refuses them elsewhere. Routers let old state expire.
+_HEAD_COMMAND = 'export RAY_REDIS_ADDRESS="$MATTE_REDIS_ADDRESS" RAY_external_storage_namespace="$MATTE_RAY_STORAGE"'
+#: seconds that workers wait for a head that is away
+_HEAD_AWAY = "600"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,8 @@ def labels(release: Release, pool: str) -> dict[str, str]:
 def head_template(release: Release, pool: str, spec: PoolSpec) -> dict[str, Any]:
     """Ray's head. Its service account's token is mounted only where the autoscaler beside it needs one."""
     container = _container(release, pool, spec, "ray-head", spec.head.resources)
+    container["command"] = [_HEAD_COMMAND]
+    container["env"].insert(0, {"name": "MATTE_REDIS_PASSWORD", "valueFrom": redis_ref(release, "password")})
     container["ports"] = _ports(gcs=6379, dashboard=DASHBOARD_PORT, client=10001, serve=8000, metrics=METRICS_PORT)
     container["readinessProbe"] = _probe(DASHBOARD_PORT, "/api/gcs_healthz", failures=3)
     container["livenessProbe"] = _probe(AGENT_PORT, "/api/healthz", failures=24)
@@ -85,6 +93,7 @@ def worker_template(release: Release, pool: str, spec: PoolSpec) -> dict[str, An
     """A worker: where the models run."""
     workers = spec.workers
     container = _container(release, pool, spec, "ray-worker", workers.resources)
+    container["env"].append({"name": "RAY_gcs_rpc_server_reconnect_timeout_s", "value": _HEAD_AWAY})
     container["ports"] = _ports(serve=8000, metrics=METRICS_PORT)
     container["readinessProbe"] = _probe(AGENT_PORT, "/api/local_raylet_healthz", failures=3)
     container["livenessProbe"] = _probe(AGENT_PORT, "/api/local_raylet_healthz", failures=24)
@@ -142,8 +151,8 @@ def _container(release: Release, pool: str, spec: PoolSpec, name: str, resources
 
 
 def _env(release: Release, pool: str) -> list[dict[str, Any]]:
-    # the address comes first: KubeRay's RAY_REDIS_ADDRESS, appended, refers to it
     secret = [
+        {"name": "MATTE_RAY_STORAGE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['ray.io/cluster']"}}},
         {"name": "MATTE_REDIS_ADDRESS", "valueFrom": redis_ref(release, "address")},
         {"name": "MATTE_REDIS_URL", "valueFrom": redis_ref(release, "url")},
     ]

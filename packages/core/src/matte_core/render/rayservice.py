@@ -15,7 +15,6 @@ from matte_core.render.pods import (
     cpus,
     head_template,
     labels,
-    redis_ref,
     worker_template,
 )
 
@@ -73,15 +72,12 @@ def _cluster(release: Release, pool: str, spec: PoolSpec) -> dict[str, Any]:
         "rayVersion": RAY_VERSION,
         "authOptions": {"mode": "token"},
         "enableInTreeAutoscaling": autoscales(spec),
-        "gcsFaultToleranceOptions": {
-            "redisAddress": "$(MATTE_REDIS_ADDRESS)",
-            "redisPassword": {"valueFrom": redis_ref(release, "password")},
-        },
         "headGroupSpec": {
             "rayStartParams": {
                 "num-cpus": "0",
                 "num-gpus": "0",
                 "object-store-memory": str(_HEAD_OBJECT_STORE),
+                "redis-password": "$MATTE_REDIS_PASSWORD",
             },
             "template": head_template(release, pool, spec),
         },

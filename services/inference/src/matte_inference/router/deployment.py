@@ -6,6 +6,7 @@ Its table is the ``user_config``, so traffic moves without a restart.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -13,6 +14,8 @@ import uuid
 from typing import Any
 
 from matte_core.contracts.catalog import RouteTable, app_name
+from matte_core.errors import Problem
+from matte_jobs import ray_state
 from matte_jobs.store import JobStore, Lease
 from matte_telemetry import logs, tracing
 from matte_telemetry.instruments import Instruments
@@ -29,6 +32,8 @@ log = logging.getLogger("matte.router")
 
 #: seconds after which a table that names an application that is not there yet is tried again
 RETRY_SECONDS = 2.0
+#: Ray's state in Redis is told to live on this often (seconds)
+KEEP_SECONDS = 600.0
 
 
 class Router:
@@ -44,8 +49,9 @@ class Router:
         self._refused: str | None = None
         self._table: RouteTable | None = None
         self._wanted: RouteTable | None = None
+        store = JobStore.open(settings)
         self._service = RouterService(
-            JobStore.open(settings),
+            store,
             self._run,
             name=name,
             pool=settings.pool,
@@ -56,6 +62,7 @@ class Router:
         )
         await self._service.start()
         self._retrying = asyncio.create_task(self._retry(), name="retry")
+        self._keeping = asyncio.create_task(self._keep(store, settings.ray_storage), name="keep")
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Takes a new table, or keeps the old one: an exception here would end the replica."""
@@ -102,6 +109,12 @@ class Router:
             await asyncio.sleep(RETRY_SECONDS)
             await self._take()
 
+    async def _keep(self, store: JobStore, storage: str) -> None:
+        while storage:
+            with contextlib.suppress(Problem):
+                await ray_state.keep(store.redis, storage)
+            await asyncio.sleep(KEEP_SECONDS)
+
     async def status(self) -> dict[str, Any]:
         """The table in use, and why the last one was refused."""
         table = self._table.model_dump() if self._table else None
@@ -121,6 +134,7 @@ class Router:
 
     async def __del__(self) -> None:
         self._retrying.cancel()
+        self._keeping.cancel()
         await self._service.close()
         await asyncio.to_thread(self._tracer.close)
 

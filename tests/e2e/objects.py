@@ -1,0 +1,157 @@
+"""Objects that the suite brings along: a volume where no StorageClass makes one, and somebody else's Gradio app."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "charts" / "matte"
+VALUES = "ci/minimal-values.yaml"
+HOST = "matte.test"
+
+_RESTRICTED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+
+Object = dict[str, Any]
+
+
+def image(name: str) -> str:
+    """What `make images` makes, with the same variables."""
+    version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
+    return f"{os.environ.get('IMAGE_PREFIX') or 'ghcr.io/matte-dev'}/{name}:{os.environ.get('TAG') or version}"
+
+
+def redis_image() -> str:
+    """What the chart's values name."""
+    found: str = yaml.safe_load((CHART / "values.yaml").read_text())["images"]["redis"]
+    return found
+
+
+def arguments(chart: Path) -> list[str]:
+    """Values of a release, for ``helm``."""
+    registry, tag = image("frontend").removesuffix("/frontend").rsplit("/frontend:", 1)
+    egress = f"networkPolicy.inferenceEgress=[{_egress()}]"
+    return [
+        *("--values", str(chart / VALUES), "--set", f"expose.host={HOST}"),
+        *("--set", f"images.registry={registry},images.tag={tag}", "--set-json", egress),
+    ]
+
+
+def _egress() -> str:
+    return '{"to": [{"podSelector": {"matchLabels": {"app": "elsewhere"}}}], "ports": [{"port": 7860}]}'
+
+
+def pod(name: str, image_: str, command: list[str], *, user: int, host_path: str = "") -> Object:
+    """A pod that runs one command; a folder of the node is at /node."""
+    volumes = [{"name": "node", "hostPath": {"path": host_path}}] if host_path else []
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {
+            "restartPolicy": "Never",
+            "securityContext": _pod_security(user),
+            "volumes": volumes,
+            "containers": [
+                {
+                    "name": "main",
+                    "image": image_,
+                    "imagePullPolicy": "IfNotPresent",
+                    "command": command,
+                    "securityContext": _RESTRICTED,
+                    "volumeMounts": [{"name": v["name"], "mountPath": "/node"} for v in volumes],
+                }
+            ],
+        },
+    }
+
+
+def volume(name: str, namespace: str, claim: str, path: str) -> Object:
+    """A folder of the node, for one claim only."""
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": name},
+        "spec": {
+            "capacity": {"storage": "1Gi"},
+            "accessModes": ["ReadWriteOnce"],
+            "persistentVolumeReclaimPolicy": "Retain",
+            "storageClassName": "",
+            "claimRef": {"namespace": namespace, "name": claim},
+            "hostPath": {"path": path, "type": "Directory"},
+        },
+    }
+
+
+def elsewhere() -> list[Object]:
+    """Another Gradio app, run by the gateway's image, which has Gradio."""
+    labels = {"app": "elsewhere"}
+    script = (Path(__file__).parent / "backend.py").read_text()
+    container = {
+        "name": "app",
+        "image": image("frontend"),
+        "command": ["python", "/app/backend.py"],
+        "env": [{"name": "GRADIO_ANALYTICS_ENABLED", "value": "False"}],
+        "ports": [{"containerPort": 7860}],
+        "readinessProbe": {"httpGet": {"path": "/config", "port": 7860}, "periodSeconds": 1},
+        "resources": {"requests": {"cpu": "20m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}},
+        "securityContext": _RESTRICTED,
+        "volumeMounts": [{"name": "app", "mountPath": "/app"}, {"name": "tmp", "mountPath": "/tmp"}],
+    }
+    template = {
+        "metadata": {"labels": labels},
+        "spec": {
+            "automountServiceAccountToken": False,
+            "terminationGracePeriodSeconds": 1,
+            "securityContext": _pod_security(10001),
+            "containers": [container],
+            "volumes": [{"name": "app", "configMap": {"name": "elsewhere"}}, {"name": "tmp", "emptyDir": {}}],
+        },
+    }
+    meta = {"name": "elsewhere", "labels": labels}
+    return [
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"backend.py": script}},
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": meta,
+            "spec": {"selector": labels, "ports": [{"port": 7860}]},
+        },
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": meta,
+            "spec": {"selector": {"matchLabels": labels}, "template": template},
+        },
+    ]
+
+
+def _pod_security(user: int) -> Object:
+    return {
+        "runAsNonRoot": True,
+        "runAsUser": user,
+        "runAsGroup": user,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def resource(kind: str, name: str, **spec: Any) -> Object:
+    """A Pool or Model."""
+    return {"apiVersion": "matte.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+#: what a model may take on a small node
+LITTLE = {"cpus": 0.1}
+EARLIER = resource("Model", "earlier", family="grabcut", version="1.0.0", resources=LITTLE)
+ELSEWHERE = resource(
+    "Model",
+    "elsewhere",
+    version="1.0.0",
+    remote={"gradio": {"url": "http://elsewhere:7860", "apiName": "/cut_out"}},
+    parameters={"timeout_seconds": 600},
+    slots=1,
+    resources=LITTLE,
+)
