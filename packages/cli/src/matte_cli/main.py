@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from matte_cli import cut, doctor, jobs, models, serve
+from matte_cli.traffic import commands as traffic
 
 app = typer.Typer(
     name="matte",
@@ -20,6 +21,7 @@ app.command("serve")(serve.command)
 app.command("cut")(cut.command)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(models.app, name="models")
+app.add_typer(traffic.app, name="traffic")
 app.command("doctor")(doctor.command)
 
 

@@ -1,0 +1,158 @@
+"""A run from asking the server what it has to the report."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+from matte_core.contracts.catalog import Catalog
+from matte_core.errors import Problem
+from rich.console import Console
+from rich.live import Live
+
+from matte_cli.client import Api
+from matte_cli.outputs import STDIO
+from matte_cli.talk import print_json, screen
+from matte_cli.traffic import view
+from matte_cli.traffic.driver import Drive, Order
+from matte_cli.traffic.log import Log
+from matte_cli.traffic.pictures import load
+from matte_cli.traffic.report import Asked, Report, report
+from matte_cli.traffic.schedule import Plan
+
+#: the gateway's header that keeps a user on a version
+KEY_HEADER = "X-Route-Key"
+#: between two lines where nobody watches live, and between two pictures of the live view
+LINE_SECONDS = 5.0
+FRAME_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the command was asked for."""
+
+    url: str
+    model: str | None
+    pictures: tuple[Path, ...]
+    plan: Plan
+    concurrency: int
+    users: int | None
+    key_header: str | None
+    timeout: float
+    settle: float
+    json: Path | None
+
+
+def run(wish: Wish) -> bool:
+    """The whole run; returns whether it passed.
+
+    Raises:
+        Problem: what the server says before the first picture: no such model, for one.
+        UnreachableError: nobody answers there.
+        OSError: a picture cannot be read, or the report not be written.
+    """
+    console = screen(stderr=wish.json == STDIO)
+    found = asyncio.run(_run(wish, console))
+    for part in view.closing(found):
+        console.print(part)
+    _write(found, wish.json)
+    return found.passed
+
+
+def _write(found: Report, target: Path | None) -> None:
+    if target == STDIO:
+        print_json(dataclasses.asdict(found))
+    elif target is not None:
+        target.write_text(json.dumps(dataclasses.asdict(found), indent=2) + "\n")
+
+
+async def _run(wish: Wish, console: Console) -> Report:
+    order = await _order(wish)
+    log, began, started_at = Log(), time.monotonic(), datetime.now(UTC)
+
+    def clock() -> float:
+        return time.monotonic() - began
+
+    # the questions for the weights never wait for a picture's connection
+    pool = httpx.Limits(max_connections=order.concurrency + 4, max_keepalive_connections=order.concurrency + 4)
+    timeout = httpx.Timeout(wish.timeout, connect=min(5.0, wish.timeout))
+    async with httpx.AsyncClient(base_url=wish.url.rstrip("/"), timeout=timeout, limits=pool) as http:
+        drive = Drive(http, order, log, clock)
+        with _interrupts(drive, work := asyncio.ensure_future(drive.run()), console):
+            await _show(work, console, log, clock)
+    asked = Asked(
+        url=wish.url, model=order.model, started_at=started_at.isoformat(timespec="seconds"), rate=order.plan.rate,
+        planned=order.plan.total, concurrency=order.concurrency, users=order.users, key_header=order.key_header,
+        settle=order.settle,
+    )  # fmt: skip
+    return report(asked, log, clock(), interrupted=drive.stopping)
+
+
+async def _order(wish: Wish) -> Order:
+    async with Api.at(wish.url) as api:
+        limits = await api.limits()
+        catalog = Catalog.model_validate_json((await api.get("/models")).content)
+        model = wish.model or catalog.default_model
+        if model is None or catalog.model(model) is None:
+            names = ", ".join(found.name for found in catalog.models) or "none"
+            raise Problem("model_not_found", f"There is no model {model!r}; there are: {names}.")
+        header = wish.key_header
+        if wish.users and header is None:
+            header = key_header((await api.get("/openapi.json")).json())
+    return Order(
+        model=model, pictures=load(list(wish.pictures), limits.max_bytes), plan=wish.plan,
+        concurrency=wish.concurrency, users=wish.users, key_header=header if wish.users else None, settle=wish.settle,
+    )  # fmt: skip
+
+
+def key_header(document: Mapping[str, Any]) -> str | None:
+    """The header that keeps a user on a version, if the server's OpenAPI document has it."""
+    parameters = document.get("components", {}).get("parameters", {})
+    has = any(p.get("in") == "header" and str(p.get("name")).lower() == KEY_HEADER.lower() for p in parameters.values())
+    return KEY_HEADER if has else None
+
+
+@contextlib.contextmanager
+def _interrupts(drive: Drive, work: asyncio.Future[None], console: Console) -> Iterator[None]:
+    """Ctrl-C: nothing more is sent; once more: what is in flight is given up. Either way there is a report."""
+
+    def interrupted() -> None:
+        if drive.stopping:
+            work.cancel()
+            return
+        drive.stop()
+        console.print("ending: what is in flight may finish, Ctrl-C again gives it up")
+
+    loop, caught = asyncio.get_running_loop(), (signal.SIGINT, signal.SIGTERM)
+    with contextlib.suppress(NotImplementedError):  # Windows has no handlers in the loop: Ctrl-C ends it at once
+        for number in caught:
+            loop.add_signal_handler(number, interrupted)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(NotImplementedError):
+            for number in caught:
+                loop.remove_signal_handler(number)
+
+
+async def _show(work: asyncio.Future[None], console: Console, log: Log, clock: Callable[[], float]) -> None:
+    """Shows the run until it ends."""
+    if console.is_terminal:
+        with Live(console=console, auto_refresh=False, transient=True) as shown:
+            while not (await asyncio.wait([work], timeout=FRAME_SECONDS))[0]:
+                shown.update(view.live(log, clock()), refresh=True)
+    else:
+        while not (await asyncio.wait([work], timeout=LINE_SECONDS))[0]:
+            console.print(view.line(log, clock()), markup=False)
+    if not work.cancelled():
+        work.result()
