@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from typing import Any
 
 import pytest
 from e2e.kube import Kube, run
@@ -21,7 +22,7 @@ READ = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:9090/metri
 def test_the_operator_is_quiet(kube: Kube, phases: Phases) -> None:
     with phases("at rest") as phase:
         time.sleep(SETTLE_SECONDS)
-        before, others_before = _calls(kube), _calls_of_our_group()
+        before, others_before, events_before = _calls(kube), _calls_of_our_group(), _events(kube)
         time.sleep(WATCHED_SECONDS)
         calls = _calls(kube) - before
         others = _calls_of_our_group() - others_before
@@ -30,12 +31,25 @@ def test_the_operator_is_quiet(kube: Kube, phases: Phases) -> None:
     assert calls * 60 / WATCHED_SECONDS <= CALLS_PER_MINUTE
     recent = kube("logs", "deployment/matte-operator", f"--since={WATCHED_SECONDS}s").splitlines()
     assert recent == []
+    assert _events(kube) == events_before
 
 
 def test_the_operator_logged_no_error(kube: Kube) -> None:
     lines = [json.loads(line) for line in kube("logs", "deployment/matte-operator").splitlines()]
     assert lines
     assert [line for line in lines if str(line["level"]).upper() in {"ERROR", "CRITICAL"}] == []
+
+
+def _events(kube: Kube) -> dict[str, int]:
+    """How often each Event was told: one that goes on being told is a loop somewhere."""
+    found = kube.get("events")["items"]
+    return {
+        f"{event['involvedObject']['name']} {event['reason']}: {event['message']}": _times(event) for event in found
+    }
+
+
+def _times(event: dict[str, Any]) -> int:
+    return int((event.get("series") or {}).get("count") or event.get("count") or 1)
 
 
 def _calls(kube: Kube) -> float:

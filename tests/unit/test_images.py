@@ -27,6 +27,8 @@ def test_the_last_stage_is_small_and_runs_as_nobody_in_particular(name: str) -> 
     assert last.startswith("FROM base\n")
     assert re.findall(r"^USER (.*)$", last, re.MULTILINE) == ["10001:10001"]
     assert not re.search(r"apt-get|pip|\buv\b", last)
+    base = next(stage for stage in stages(DOCKERFILES[name]) if stage.startswith("FROM debian:bookworm-slim AS base\n"))
+    assert not re.search(r"pip|\buv\b|venv|-dev\b", base)
     assert last.index("USER ") < last.index("RUN "), "the import is tried as the user that it runs as"
 
 
@@ -35,7 +37,9 @@ def test_dependencies_come_before_code(name: str) -> None:
     text = DOCKERFILES[name].read_text()
     assert text.index("FROM build AS locked") < text.index("FROM build AS code")
     *_, last = stages(DOCKERFILES[name])
-    assert last.index("COPY --from=locked") < last.index("COPY --from=code") < last.index("ARG VERSION")
+    copies = ["--from=locked /opt/matte /opt/matte", "--from=code /code /opt/matte/lib/python3.11/site-packages"]
+    assert re.findall(r"^COPY (.*)", last, re.MULTILINE) == copies
+    assert last.index("COPY --from=code") < last.index("ARG VERSION")
     locked = next(stage for stage in stages(DOCKERFILES[name]) if " AS locked" in stage)
     assert not re.search(r"COPY (packages|services/\w+ |operators)", locked)
 

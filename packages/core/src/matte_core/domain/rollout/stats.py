@@ -1,0 +1,86 @@
+"""Bounds that a verdict rests on: exact enough for small samples, and the same every time.
+
+No draws: a bootstrap would say something else after a restart.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """An estimate between a lower and an upper bound, each of which holds with the confidence asked for."""
+
+    estimate: float
+    lower: float
+    upper: float
+
+
+def share(hits: int, total: int, confidence: float) -> Bounds:
+    """A share's one-sided Wilson score bounds (Wilson, JASA 22, 1927), good for small samples and rare hits.
+
+    Raises:
+        ValueError: there are no samples.
+    """
+    if not 0 <= hits <= total or total == 0:
+        raise ValueError(f"{hits} of {total} is no share")
+    z = NormalDist().inv_cdf(confidence)
+    p = hits / total
+    scale = 1 + z * z / total
+    middle = (p + z * z / (2 * total)) / scale
+    half = z / scale * math.sqrt(p * (1 - p) / total + z * z / (4 * total * total))
+    return Bounds(p, max(0.0, middle - half), min(1.0, middle + half))
+
+
+def increase(new: Bounds, old: Bounds) -> Bounds:
+    """The difference of two independent shares: Newcombe's hybrid score bounds.
+
+    Source: R. G. Newcombe, Statistics in Medicine 17 (1998), pages 873-890, method 10.
+    """
+    difference = new.estimate - old.estimate
+    below = math.hypot(new.estimate - new.lower, old.upper - old.estimate)
+    above = math.hypot(new.upper - new.estimate, old.estimate - old.lower)
+    return Bounds(difference, difference - below, difference + above)
+
+
+def percentile(samples: Sequence[float], q: float, confidence: float) -> Bounds:
+    """A percentile's one-sided bounds by order statistics, whatever the distribution.
+
+    Source: Hahn and Meeker, Statistical Intervals (1991), section 5.2. The upper bound is infinite where there are
+    too few samples for one, the lower bound then is 0.
+
+    Raises:
+        ValueError: there are no samples.
+    """
+    if not samples:
+        raise ValueError("no samples")
+    ordered = sorted(samples)
+    n = len(ordered)
+    low, high = _ranks(n, q, confidence)
+    return Bounds(
+        ordered[min(n - 1, math.ceil(q * n) - 1)],
+        ordered[low - 1] if low else 0.0,
+        ordered[high - 1] if high <= n else math.inf,
+    )
+
+
+def _ranks(n: int, q: float, confidence: float) -> tuple[int, int]:
+    """Ranks (from 1) of the lower (0: none) and the upper bound (n + 1: none)."""
+    low, high, below = 0, n + 1, 0.0
+    for rank in range(1, n + 1):
+        below += _binomial(n, rank - 1, q)  # P(fewer than `rank` samples lie below the percentile)
+        if below <= 1 - confidence:
+            low = rank
+        if below >= confidence:
+            high = rank
+            break
+    return low, high
+
+
+def _binomial(n: int, k: int, p: float) -> float:
+    log = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+    return math.exp(log + k * math.log(p) + (n - k) * math.log1p(-p))

@@ -1,0 +1,1 @@
+"""What a new version is judged by."""

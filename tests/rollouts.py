@@ -1,0 +1,124 @@
+"""A rollout in a world made for tests: pods that start and end, routers that follow, answers that are good or bad."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from matte_core.contracts.k8s.rollout import Phase, RolloutSpec, RolloutStatus
+from matte_core.domain.rollout.decide import Decision, decide
+from matte_core.domain.rollout.observe import (
+    Answers,
+    CanarySeen,
+    Gate,
+    GateSeen,
+    GoldenAnswer,
+    GoldenSeen,
+    MaskAgreement,
+    Measured,
+    Observation,
+    VersionNow,
+    Wanted,
+)
+
+NOW = datetime(2026, 1, 1, 12, 0, 0, 250_000, tzinfo=UTC)
+DONE = GateSeen(Gate.PASSED, "done")
+SAME = MaskAgreement(0.98, 0.95, 0.01)
+SHIFTED = MaskAgreement(0.5, 0.2, 0.2)
+GOOD = Answers(400, 0, 0, tuple(0.1 + 0.0001 * (i % 50) for i in range(400)))
+ERRORS = Answers(400, 20, 0, GOOD.seconds)
+SLOW = Answers(400, 0, 0, tuple(3 * s for s in GOOD.seconds))
+EMPTY = Answers(400, 0, 400, GOOD.seconds)
+FEW = Answers(10, 0, 0, GOOD.seconds[:10])
+
+
+def rollout(**fields: Any) -> RolloutSpec:
+    steps = [{"weight": weight, "durationSeconds": 60, "minSamples": 100} for weight in (10, 50)]
+    return RolloutSpec.model_validate({"steps": steps, **fields})
+
+
+def wanted(version: str = "2.0.0", replicas: int = 4, **fields: Any) -> Wanted:
+    return Wanted(version, f"hash of {version}", replicas, rollout(**fields))
+
+
+@dataclass
+class World:
+    """Decides, applies, goes on. ``gpus``: pods that fit; None: any number."""
+
+    spec: Wanted = field(default_factory=wanted)
+    status: RolloutStatus | None = field(
+        default_factory=lambda: RolloutStatus(
+            phase=Phase.SUCCEEDED, stable="1.0.0", stable_replicas=4, observed_spec_hash="hash of 1.0.0"
+        )
+    )
+    gpus: int | None = None
+    now: datetime = NOW
+    pods: dict[str, int] = field(default_factory=lambda: {"1.0.0": 4})
+    routed: dict[str, int] = field(default_factory=lambda: {"1.0.0": 100})
+    trouble: dict[str, str] = field(default_factory=dict)
+    broken: set[str] = field(default_factory=set)
+    gates: dict[str, Any] = field(default_factory=dict)
+    answers: dict[str, Answers] = field(default_factory=dict)
+    pairs: tuple[MaskAgreement, ...] = (SAME,) * 60
+    phases: list[Phase] = field(default_factory=list)
+    story: list[tuple[Phase, Mapping[str, int], Mapping[str, int]]] = field(default_factory=list)
+    restarts: bool = False
+    most_pods: int = 0
+
+    def seen(self) -> Observation:
+        names = {*self.pods, *self.routed}
+        versions = {
+            name: VersionNow(
+                held=self.pods.get(name, 0),
+                ready=0 if name in self.broken else self.pods.get(name, 0),
+                weight=self.routed.get(name, 0),
+                trouble=self.trouble.get(name, ""),
+            )
+            for name in names
+        }
+        status = self.status
+        if status is None or status.canary is None:
+            return Observation(versions)
+        golden = GoldenSeen(2, (GoldenAnswer("a", agreement=SAME), GoldenAnswer("b", agreement=SAME)))
+        gates: dict[str, Any] = {"verified": DONE, "preflight": DONE, "warmed": DONE, "golden": golden} | self.gates
+        measured = None
+        if status.step_started_at:
+            stable, canary = (self.answers.get(name or "", GOOD) for name in (status.stable, status.canary))
+            measured = Measured(status.step_started_at, stable, canary, self.pairs)
+        return Observation(versions, CanarySeen(status.canary, status.attempt, **gates), measured)
+
+    def pass_(self, seconds: float = 5) -> Decision:
+        """One pass of the operator, and what the cluster makes of it."""
+        if self.restarts and self.status is not None:
+            self.status = RolloutStatus.model_validate_json(self.status.model_dump_json(exclude_defaults=True))
+        decision = decide(self.spec, self.status, self.seen(), self.now)
+        self.status = decision.status
+        if not self.phases or self.phases[-1] is not decision.status.phase:
+            self.phases.append(decision.status.phase)
+        self.story.append((decision.status.phase, decision.weights, decision.replicas))
+        self._apply(decision)
+        self.now += timedelta(seconds=seconds)
+        return decision
+
+    def until(self, holds: Callable[[Decision], bool], passes: int = 400) -> Decision:
+        for _ in range(passes):
+            if holds(decision := self.pass_()):
+                return decision
+        raise AssertionError(f"never: {self.status}")
+
+    def phase(self, *phases: Phase) -> Decision:
+        return self.until(lambda decision: decision.status.phase in phases)
+
+    def _apply(self, decision: Decision) -> None:
+        self.routed = dict(decision.weights)
+        for name in {*self.pods, *decision.replicas}:
+            want = decision.replicas.get(name, 0)
+            have = self.pods.get(name, 0)
+            if want < have:
+                self.pods[name] = min(have, want)
+        self.most_pods = max(self.most_pods, sum(max(self.pods.get(n, 0), w) for n, w in decision.replicas.items()))
+        for name, want in decision.replicas.items():
+            room = want if self.gpus is None else self.gpus - sum(self.pods.values()) + self.pods.get(name, 0)
+            self.pods[name] = max(self.pods.get(name, 0), min(want, room))

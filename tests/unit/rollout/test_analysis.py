@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+from matte_core.contracts.k8s.rollout import MetricVerdict, RolloutAnalysis, RolloutSpec, Verdict
+from matte_core.domain.rollout.analysis import combined, judge, judge_golden
+from matte_core.domain.rollout.observe import Answers, ExternalSeen, Gate, GoldenAnswer, GoldenSeen, Measured
+from matte_core.domain.rollout.stats import increase, percentile, share
+from rollouts import EMPTY, ERRORS, FEW, GOOD, SAME, SHIFTED, SLOW
+
+P, F, I = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE  # noqa: E741
+CALM = Measured("t", GOOD, GOOD, (SAME,) * 60)
+
+
+def verdicts(measured: Measured | None, **fields: object) -> dict[str, Verdict]:
+    spec = RolloutAnalysis.model_validate(fields)
+    return {found.metric: found.verdict for found in judge(spec, measured)}
+
+
+def test_as_good_as_stable_passes() -> None:
+    assert verdicts(CALM) == {"errors": P, "masks": P, "latency": P, "agreement": P}
+
+
+@pytest.mark.parametrize(
+    ("canary", "metric"), [(ERRORS, "errors"), (SLOW, "latency"), (EMPTY, "masks")], ids=["errors", "slow", "empty"]
+)
+def test_each_fault_fails_its_own_metric(canary: Answers, metric: str) -> None:
+    found = verdicts(replace(CALM, canary=canary))
+    assert [name for name, verdict in found.items() if verdict is F] == [metric]
+
+
+def test_shifted_masks_fail() -> None:
+    assert verdicts(replace(CALM, pairs=(SAME,) * 40 + (SHIFTED,) * 20))["agreement"] is F
+
+
+def test_a_fault_that_stable_has_too_is_no_failure() -> None:
+    for answers in (ERRORS, SLOW, EMPTY):
+        found = verdicts(replace(CALM, canary=answers, stable=answers))
+        assert F not in found.values()
+
+
+def test_no_data_and_few_data_are_inconclusive() -> None:
+    assert set(verdicts(None).values()) == {I}
+    assert set(verdicts(Measured("t", GOOD, FEW)).values()) == {I}
+    assert verdicts(Measured("t", FEW, ERRORS))["errors"] is I
+
+
+def test_between_pass_and_fail_is_inconclusive() -> None:
+    one = Answers(100, 1, 0, GOOD.seconds[:100])
+    assert verdicts(replace(CALM, canary=one))["errors"] is I
+
+
+def test_not_a_number_disagrees() -> None:
+    assert verdicts(replace(CALM, pairs=(replace(SAME, iou=math.nan),) * 60))["agreement"] is F
+
+
+def test_skipped_metrics_are_not_judged() -> None:
+    assert list(verdicts(CALM, skip=["errors", "latency"])) == ["masks", "agreement"]
+    assert "agreement" not in verdicts(CALM, agreement={"mirrorPercent": 0})
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(0.5, P), (1.5, F), (-1.0, F), (None, I), (math.nan, I), (math.inf, I)]
+)
+def test_queries(value: float | None, expected: Verdict) -> None:
+    queries = [{"name": "mine", "query": "up", "min": 0, "max": 1}]
+    assert verdicts(replace(CALM, external={"mine": ExternalSeen(value)}), queries=queries)["mine"] is expected
+    assert verdicts(CALM, queries=queries)["mine"] is I
+
+
+def test_webhooks() -> None:
+    hooks = [{"name": "judge", "url": "https://judge.example/v"}]
+    assert verdicts(CALM, webhooks=hooks)["judge"] is I
+    for verdict in Verdict:
+        seen = replace(CALM, external={"judge": ExternalSeen(verdict=verdict)})
+        assert verdicts(seen, webhooks=hooks)["judge"] is verdict
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"), [((), I), ((P, P), P), ((P, I), I), ((P, I, F), F)], ids=["none", "pass", "unsure", "fail"]
+)
+def test_combined(parts: tuple[Verdict, ...], expected: Verdict) -> None:
+    assert combined(MetricVerdict(metric="m", verdict=part) for part in parts) is expected
+
+
+def test_golden_images() -> None:
+    spec = RolloutSpec()
+    good, shifted = GoldenAnswer("a", agreement=SAME), GoldenAnswer("b", agreement=SHIFTED)
+    first = GoldenAnswer("c")
+    broken, bad = GoldenAnswer("d", error="out of memory"), GoldenAnswer("e", bad_mask="empty mask")
+    gates = {
+        (): Gate.WAITING,
+        (good,): Gate.WAITING,
+        (good, first): Gate.PASSED,
+        (good, shifted): Gate.FAILED,
+        (broken,): Gate.FAILED,
+        (bad,): Gate.FAILED,
+    }
+    assert {answers: judge_golden(spec, GoldenSeen(2, answers)).gate for answers in gates} == gates
+    assert judge_golden(spec, GoldenSeen()).gate is Gate.WAITING
+    lenient = RolloutSpec.model_validate({"golden": {"maxDisagreements": 1}})
+    assert judge_golden(lenient, GoldenSeen(2, (good, shifted))).gate is Gate.PASSED
+
+
+def test_wilson_against_published_values() -> None:
+    """Newcombe 1998a, table I, method 3: 81 of 263, 15 of 148, 0 of 20; two-sided 95 % is one-sided 97.5 %."""
+    for hits, total, lower, upper in [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0, 0.1611)]:
+        found = share(hits, total, 0.975)
+        assert (found.lower, found.upper) == pytest.approx((lower, upper), abs=5e-5)
+
+
+def test_newcombe_against_published_values() -> None:
+    """Newcombe 1998b, table II, method 10: 56/70 - 48/80 and 9/10 - 3/10."""
+    for new, old, lower, upper in [((56, 70), (48, 80), 0.0524, 0.3339), ((9, 10), (3, 10), 0.1705, 0.8090)]:
+        found = increase(share(*new, 0.975), share(*old, 0.975))
+        assert (found.lower, found.upper) == pytest.approx((lower, upper), abs=5e-5)
+
+
+def test_percentile_bounds_against_binomial_tables() -> None:
+    """100 samples, median: the two-sided 95 % interval of the tables is ranks 40 to 61."""
+    found = percentile([float(i) for i in range(1, 101)], 0.5, 0.975)
+    assert (found.estimate, found.lower, found.upper) == (50, 40, 61)
+
+
+def test_percentile_without_enough_samples_has_no_upper_bound() -> None:
+    assert percentile([1.0] * 58, 0.95, 0.95).upper == math.inf
+    assert percentile([1.0] * 59, 0.95, 0.95).upper == 1
+
+
+def test_nothing_has_no_bounds() -> None:
+    with pytest.raises(ValueError, match="no samples"):
+        percentile([], 0.95, 0.95)
+    with pytest.raises(ValueError, match="no share"):
+        share(0, 0, 0.95)
