@@ -21,7 +21,7 @@ from matte_operator.cleanup import clean_up
 from matte_operator.cluster import Cluster, api_client
 from matte_operator.lease import Lease
 from matte_operator.reconcile import Reconciler
-from matte_operator.run import Operator, registry
+from matte_operator.run import Operator, calm, registry
 from matte_operator.settings import OperatorSettings
 
 log = logging.getLogger("matte.operator")
@@ -40,6 +40,8 @@ def main(arguments: list[str]) -> int:
     logs.set_up("INFO")
     for chatty in ("kopf", "urllib3", "aiohttp.access"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(calm)
     meter = PrometheusMeter(OPERATOR)
     cluster = Cluster(api_client(), settings.namespace, meter)
     if arguments:

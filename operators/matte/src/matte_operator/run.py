@@ -37,6 +37,13 @@ _BACKOFF_MAX = 60.0
 _Failures = (*ApiError, HTTPError)
 
 
+def calm(record: logging.LogRecord) -> bool:
+    """A filter: kopf calls an error what it tries again by itself, such as an API server that is just starting."""
+    if record.levelno == logging.ERROR and "will retry" in record.getMessage():
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+    return True
+
+
 class Operator:
     """Passes whenever a watch rings, while the lease is held."""
 
