@@ -56,11 +56,32 @@ class Arm(Contract):
     weight: int = Field(ge=0, le=100, description="per cent")
 
 
+class Mirror(Contract):
+    """Jobs that ``version`` computes as well, of the other arm with the most traffic; nobody sees its answers."""
+
+    version: Version
+    percent: int = Field(ge=0, le=100)
+
+
+class Rule(Contract):
+    """Jobs that one version answers whatever the weights: all that is named must hold. The first rule that holds wins.
+
+    A rule whose version has no arm is passed over.
+    """
+
+    version: Version
+    tenants: tuple[str, ...] = Field((), description="one of these; none: any")
+    header: str | None = Field(None, pattern=r"^[A-Za-z0-9-]{1,64}$", description="name of a request header")
+    values: tuple[str, ...] = Field((), description="one of these, exactly; none: the header is there")
+
+
 class Route(Contract):
-    """How a model's unpinned traffic is split. A version with weight 0 answers pins only."""
+    """How a model's unpinned traffic is split. A version with weight 0 answers pins, rules and mirrored jobs only."""
 
     model: ModelName
     arms: tuple[Arm, ...] = Field(min_length=1)
+    mirror: Mirror | None = None
+    rules: tuple[Rule, ...] = Field((), max_length=64)
 
     @model_validator(mode="after")
     def _whole(self) -> Route:
