@@ -24,14 +24,14 @@ image() { # NAME...: a cut without the Redis server of the embedded mode: images
 compile_all() {
   local all=("${members[@]/%//pyproject.toml}")
   local core=packages/core/pyproject.toml telemetry=packages/telemetry/pyproject.toml jobs=packages/jobs/pyproject.toml
-  local inference=("$core" "$telemetry" "$jobs" services/inference/pyproject.toml)
+  local inference=("$core" "$telemetry" packages/registry/pyproject.toml "$jobs" services/inference/pyproject.toml)
   compile locks/all.txt "${all[@]}" --extra torch --extra mlflow locks/dev.in "$@"
   cut run "${all[@]}"
-  cut torch "${all[@]}" --extra torch
+  cut torch "${all[@]}" --extra torch --extra mlflow
   image frontend "$core" "$telemetry" "$jobs" services/frontend/pyproject.toml
-  image operator "$core" "$telemetry" operators/matte/pyproject.toml
+  image operator "$core" "$telemetry" "$jobs" operators/matte/pyproject.toml
   image inference "${inference[@]}"
-  image inference-torch "${inference[@]}" --extra torch
+  image inference-torch "${inference[@]}" --extra torch --extra mlflow
   compile locks/build.txt locks/build.in "$@"
 }
 check() { # in a copy, from the versions that are locked now

@@ -9,6 +9,7 @@ from matte_cli.settings import CliSettings
 from matte_frontend.settings import GatewaySettings
 from matte_inference.settings import InferenceSettings
 from matte_jobs.settings import StoreSettings
+from matte_registry.settings import RegistrySettings
 from pydantic_settings import BaseSettings
 
 README = Path(__file__).parents[1] / "README.md"
@@ -18,8 +19,11 @@ PROGRAMS: dict[str, type[BaseSettings]] = {
     "store": StoreSettings,
     "gateway": GatewaySettings,
     "inference": InferenceSettings,
+    "registry": RegistrySettings,
     "command": CliSettings,
 }
+#: who reads what is a library's
+READERS = {"store": "gateway, inference", "registry": "inference, command"}
 
 
 def rows() -> list[str]:
@@ -34,7 +38,7 @@ def rows() -> list[str]:
 def _row(name: str, programs: list[str]) -> str:
     field = PROGRAMS[programs[0]].model_fields[name]
     default = "" if field.default in (None, "") else f"`{field.default}`"
-    whose = "gateway, inference" if "store" in programs else ", ".join(programs)
+    whose = READERS.get(programs[0], ", ".join(programs))
     return f"| `MATTE_{name.upper()}` | {default} | {field.description} | {whose} |"
 
 

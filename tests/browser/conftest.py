@@ -94,6 +94,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     redis.start()
     port = free_port()
     environment = {**os.environ, "MATTE_REDIS_URL": redis.url, "MATTE_PORT": str(port), "MATTE_HOST": "127.0.0.1"}
+    environment["MATTE_ROLLOUT_REPORTS"] = "true"
     running = Stack(f"http://127.0.0.1:{port}/", environment)
     try:
         running.start()

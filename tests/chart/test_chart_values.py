@@ -100,6 +100,29 @@ def test_the_environment_is_read_by_somebody() -> None:
     assert _unread(environment(cleanup), set(OperatorSettings.model_fields)) == set()
 
 
+def test_where_models_come_from_reaches_the_workers() -> None:
+    values = ("registry.secret=buckets", "registry.cache.size=100Gi", "registry.cache.claim=shared")
+    arguments = [word for value in (*values, "serviceAccounts.inference=reader") for word in ("--set", value)]
+    operator = one(rendered(*arguments), "Deployment", "-operator")["spec"]["template"]["spec"]["containers"][0]
+    env = {k.removeprefix("MATTE_").lower(): v for k, v in environment(operator).items() if isinstance(v, str)}
+    release = OperatorSettings.model_validate(
+        env | {"inference_env": json.loads(env["inference_env"]), "image_pull_secrets": ()}
+    ).of_release()
+    assert (release.models_secret, release.service_account) == ("buckets", "reader")
+    assert (release.cache.size, release.cache.claim) == ("100Gi", "shared")
+    done = template(*arguments, "--set", "registry.cache.hostPath=/data")
+    assert "registry.cache.claim or registry.cache.hostPath, not both" in done.stderr
+
+
+def test_ray_reaches_the_places_of_models() -> None:
+    closed = ("--set", "networkPolicy.apiServer.cidr=10.0.0.1/32")
+    sources = ("--set", "networkPolicy.sources.cidr=10.2.0.0/16", "--set", "networkPolicy.sources.ports={9000}")
+    for arguments, cidr, port in [(closed, "0.0.0.0/0", 443), ((*closed, *sources), "10.2.0.0/16", 9000)]:
+        egress = one(rendered(*arguments), "NetworkPolicy", "-inference")["spec"]["egress"]
+        rule = {"to": [{"ipBlock": {"cidr": cidr}}], "ports": [{"protocol": "TCP", "port": port}]}
+        assert rule in egress
+
+
 def test_cleanup_ends_before_helm_gives_up() -> None:
     spec = one(rendered(), "Job")["spec"]
     seconds = int(environment(spec["template"]["spec"]["containers"][0])["MATTE_CLEANUP_SECONDS"])
@@ -258,8 +281,30 @@ def test_cleanup_runs_before_anything_is_deleted() -> None:
 def test_redis_is_open_to_its_users_only() -> None:
     (rule,) = one(rendered(), "NetworkPolicy", "-redis")["spec"]["ingress"]
     who = [peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for peer in rule["from"]]
-    assert who == ["gateway", "inference"]
+    assert who == ["gateway", "inference", "operator"]
     assert [port["port"] for port in rule["ports"]] == [6379]
+
+
+def test_the_operator_reaches_what_rollouts_are_judged_by() -> None:
+    given = ("operator.prometheusUrl=http://prometheus.monitoring:9090", "env.MATTE_REDIS_PREFIX=mine:")
+    manifests = rendered(*(argument for value in given for argument in ("--set", value)))
+    operator = one(manifests, "Deployment", "-operator")["spec"]["template"]["spec"]["containers"][0]
+    env = environment(operator)
+    assert env["MATTE_REDIS_URL"] == {"secretKeyRef": {"name": "r-matte-redis", "key": "url"}}
+    assert env["MATTE_PROMETHEUS_URL"] == "http://prometheus.monitoring:9090"
+    assert env["MATTE_REDIS_PREFIX"] == "mine:"  # that of gateways and Ray's pods
+    assert json.loads(env["MATTE_INFERENCE_ENV"])["MATTE_REDIS_PREFIX"] == "mine:"
+    (cleanup,) = one(manifests, "Job")["spec"]["template"]["spec"]["containers"]
+    assert "MATTE_REDIS_URL" not in environment(cleanup)
+
+
+def test_the_operator_s_own_egress_is_added() -> None:
+    rule = '{"to":[{"ipBlock":{"cidr":"10.1.0.0/16"}}],"ports":[{"port":9090}]}'
+    egress = one(rendered("--set-json", f"networkPolicy.operatorEgress=[{rule}]"), "NetworkPolicy", "-operator")
+    assert json.loads(rule) in egress["spec"]["egress"]
+    redis = {"app.kubernetes.io/component": "redis"}
+    peers = [peer for rule in egress["spec"]["egress"] for peer in rule.get("to", ())]
+    assert any(redis.items() <= peer.get("podSelector", {}).get("matchLabels", {}).items() for peer in peers)
 
 
 def test_ray_is_open_to_its_own_only() -> None:

@@ -121,17 +121,16 @@ def until(true: Callable[[], bool], seconds: float, what: str, pause: float = 0.
 def forwarded(namespace: str, target: str, port: int) -> Iterator[str]:
     """``kubectl port-forward`` on a free port of this machine; the base URL."""
     command = ["kubectl", "--namespace", namespace, "port-forward", target, f":{port}"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    try:
-        assert process.stdout is not None
-        said = process.stdout.readline()
-        found = re.search(r"127\.0\.0\.1:(\d+)", said)
-        if found is None:
-            raise CommandError(f"{' '.join(command)}: {said or 'no answer'}")
-        yield f"http://127.0.0.1:{found[1]}"
-    finally:
-        process.terminate()
-        process.wait()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            assert process.stdout is not None
+            said = process.stdout.readline()
+            found = re.search(r"127\.0\.0\.1:(\d+)", said)
+            if found is None:
+                raise CommandError(f"{' '.join(command)}: {said or 'no answer'}")
+            yield f"http://127.0.0.1:{found[1]}"
+        finally:
+            process.terminate()
 
 
 if __name__ == "__main__":  # says before anything is built whether this cluster may be used

@@ -41,7 +41,7 @@ def arguments(chart: Path) -> list[str]:
 
 
 def _egress() -> str:
-    return '{"to": [{"podSelector": {"matchLabels": {"app": "elsewhere"}}}], "ports": [{"port": 7860}]}'
+    return '{"to": [{"podSelector": {"matchLabels": {"e2e": "backend"}}}], "ports": [{"port": 7860}]}'
 
 
 def pod(name: str, image_: str, command: list[str], *, user: int, host_path: str = "") -> Object:
@@ -86,9 +86,9 @@ def volume(name: str, namespace: str, claim: str, path: str) -> Object:
     }
 
 
-def elsewhere() -> list[Object]:
-    """Another Gradio app, run by the gateway's image, which has Gradio."""
-    labels = {"app": "elsewhere"}
+def elsewhere(name: str = "elsewhere", memory: str = "1Gi") -> list[Object]:
+    """Another Gradio app, run by the gateway's image, which has Gradio; it may take so much memory."""
+    labels = {"app": name, "e2e": "backend"}
     script = (Path(__file__).parent / "backend.py").read_text()
     container = {
         "name": "app",
@@ -97,7 +97,7 @@ def elsewhere() -> list[Object]:
         "env": [{"name": "GRADIO_ANALYTICS_ENABLED", "value": "False"}],
         "ports": [{"containerPort": 7860}],
         "readinessProbe": {"httpGet": {"path": "/config", "port": 7860}, "periodSeconds": 1},
-        "resources": {"requests": {"cpu": "20m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}},
+        "resources": {"requests": {"cpu": "20m", "memory": "128Mi"}, "limits": {"memory": memory}},
         "securityContext": _RESTRICTED,
         "volumeMounts": [{"name": "app", "mountPath": "/app"}, {"name": "tmp", "mountPath": "/tmp"}],
     }
@@ -108,23 +108,23 @@ def elsewhere() -> list[Object]:
             "terminationGracePeriodSeconds": 1,
             "securityContext": _pod_security(10001),
             "containers": [container],
-            "volumes": [{"name": "app", "configMap": {"name": "elsewhere"}}, {"name": "tmp", "emptyDir": {}}],
+            "volumes": [{"name": "app", "configMap": {"name": name}}, {"name": "tmp", "emptyDir": {}}],
         },
     }
-    meta = {"name": "elsewhere", "labels": labels}
+    meta = {"name": name, "labels": labels}
     return [
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"backend.py": script}},
         {
             "apiVersion": "v1",
             "kind": "Service",
             "metadata": meta,
-            "spec": {"selector": labels, "ports": [{"port": 7860}]},
+            "spec": {"selector": {"app": name}, "ports": [{"port": 7860}]},
         },
         {
             "apiVersion": "apps/v1",
             "kind": "Deployment",
             "metadata": meta,
-            "spec": {"selector": {"matchLabels": labels}, "template": template},
+            "spec": {"selector": {"matchLabels": {"app": name}}, "template": template},
         },
     ]
 

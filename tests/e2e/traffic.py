@@ -62,10 +62,15 @@ class Traffic:
 
 
 @contextlib.contextmanager
-def flowing(url: str, path: str = "/models/grabcut/predict", *, users: int = 3) -> Iterator[Traffic]:
-    """Traffic while the block runs; half the users keep their connection, the others make one per picture."""
+def flowing(
+    url: str, path: str = "/models/grabcut/predict", *, users: int = 3, pause: float = 0.3
+) -> Iterator[Traffic]:
+    """Traffic while the block runs; half the users keep their connection, the others make one per picture.
+
+    Each waits for ``pause`` seconds between two pictures.
+    """
     traffic, over = Traffic(), threading.Event()
-    threads = [threading.Thread(target=_user, args=(url, path, traffic, over, i % 2 == 0)) for i in range(users)]
+    threads = [threading.Thread(target=_user, args=(url, path, traffic, over, pause, i % 2 == 0)) for i in range(users)]
     for thread in threads:
         thread.start()
     try:
@@ -76,7 +81,7 @@ def flowing(url: str, path: str = "/models/grabcut/predict", *, users: int = 3) 
             thread.join()
 
 
-def _user(url: str, path: str, traffic: Traffic, over: threading.Event, keep: bool) -> None:
+def _user(url: str, path: str, traffic: Traffic, over: threading.Event, pause: float, keep: bool) -> None:
     headers = {} if keep else {"Connection": "close"}
     with httpx.Client(base_url=url, timeout=120, headers=headers) as client:
         while not over.is_set():
@@ -87,4 +92,4 @@ def _user(url: str, path: str, traffic: Traffic, over: threading.Event, keep: bo
             except httpx.HTTPError as error:
                 traffic.failures.append(f"{type(error).__name__}: {error}")
             traffic.seconds.append(time.monotonic() - began)
-            over.wait(0.3)
+            over.wait(pause)

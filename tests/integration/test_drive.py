@@ -138,16 +138,16 @@ async def test_weights_move_and_nobody_is_hurt(platform: Platform, tmp_path: Pat
 async def test_a_split_that_is_not_the_one_asked(platform: Platform, tmp_path: Path) -> None:
     await platform.show(table("cut", 50))  # but the worker gives all to 1.0.0
     report = tmp_path / "report.json"
+    users = ("--key-from", "60")
     found = await ended(
-        await platform.start("--requests", "60", "--concurrency", "2", "--key-from", "3", "--json", str(report)), report
+        await platform.start("--requests", "60", "--concurrency", "2", *users, "--json", str(report)), report
     )
     assert found.code == 0, found.text
     (split,) = found.report["splits"]
-    assert (split["counted"], split["unit"]) == (60, "requests")
+    assert (split["counted"], split["unit"]) == (60, "users")
     assert [share["within"] for share in split["shares"]] == [False, False]
     assert "the asked share lies outside" in found.text
-    assert found.report["asked"]["key_header"] is None
-    assert "no header that keeps a user on a version" in found.text
+    assert found.report["asked"]["key_header"] == "X-Route-Key"
 
 
 async def test_failures_are_named(platform: Platform, tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ class Job:
     state: S = S.QUEUED
     lane: str = ""
     attempts: int = 0
+    fell: bool = False
     until: float = 0.0
     leases: list[Lease] = field(default_factory=list)
 
@@ -179,6 +180,17 @@ class JobLife(RuleBasedStateMachine):
             job.lane, job.attempts = version, job.attempts - 1
 
     @precondition(has_lease)
+    @rule(pick=picks, version=versions)
+    def fall_back(self, pick: int, version: str) -> None:
+        job_id, job, lease, mine = self.some_lease(pick)
+        version = job.pin or version
+        may = mine and not job.fell
+        assert self.do(self.store.fall_back(job_id, lease.token, version, LOST, self.now)) == may
+        if may:
+            job.move(S.QUEUED)
+            job.lane, job.attempts, job.fell = version, job.attempts - 1, True
+
+    @precondition(has_lease)
     @rule(pick=picks)
     def renew(self, pick: int) -> None:
         job_id, job, lease, mine = self.some_lease(pick)
@@ -257,7 +269,7 @@ class JobLife(RuleBasedStateMachine):
         self.do(self.store.revive(job_id, now=self.now, expires_at=self.now + 1000))
         job.move(S.QUEUED)
         job.key = order_key(job.priority, job.tag, next(self.seq), job_id)
-        job.attempts, job.lane, job.expires = 0, job.pin, self.now + 1000
+        job.attempts, job.lane, job.expires, job.fell = 0, job.pin, self.now + 1000, False
 
     @rule(version=versions)
     def version_goes_away(self, version: str) -> None:
@@ -270,6 +282,13 @@ class JobLife(RuleBasedStateMachine):
                 job.state = S.FAILED
                 self.settle()
             job.lane = job.pin
+
+    @rule(version=versions)
+    def version_takes_none_now(self, version: str) -> None:
+        waiting = [i for i in self.queued() if self.jobs[i].lane == version and not self.jobs[i].pin]
+        assert self.do(self.store.unassign(MODEL, version, None, self.now)) == len(waiting)
+        for job_id in waiting:
+            self.jobs[job_id].lane = ""
 
     # what always holds ------------------------------------------------------------------------------------------
 

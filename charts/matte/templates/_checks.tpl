@@ -11,6 +11,9 @@
 {{- if and .redis.external.url .redis.external.existingSecret }}
 {{- fail "set redis.external.url or redis.external.existingSecret, not both" }}
 {{- end }}
+{{- if and .registry.cache.claim .registry.cache.hostPath }}
+{{- fail "set registry.cache.claim or registry.cache.hostPath, not both" }}
+{{- end }}
 {{- end }}
 {{- if .Capabilities.APIVersions.Has "apiregistration.k8s.io/v1" }}
 {{- template "matte.needs" (list . true "matte.dev/v1alpha1/Pool" "Matte's own resources are not installed: helm install matte-crds charts/matte-crds") }}

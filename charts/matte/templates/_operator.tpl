@@ -14,6 +14,24 @@
   value: {{ include "matte.redisSecret" . }}
 - name: MATTE_INFERENCE_ENV
   value: {{ include "matte.env" . | fromYaml | toJson | quote }}
+- name: MATTE_CACHE_SIZE
+  value: {{ .Values.registry.cache.size | quote }}
+{{- with .Values.registry.cache.claim }}
+- name: MATTE_CACHE_CLAIM
+  value: {{ . }}
+{{- end }}
+{{- with .Values.registry.cache.hostPath }}
+- name: MATTE_CACHE_HOST_PATH
+  value: {{ . }}
+{{- end }}
+{{- with .Values.registry.secret }}
+- name: MATTE_MODELS_SECRET
+  value: {{ . }}
+{{- end }}
+{{- with .Values.serviceAccounts.inference }}
+- name: MATTE_SERVICE_ACCOUNT
+  value: {{ . }}
+{{- end }}
 - name: MATTE_HEALTH_PORT
   value: "8080"
 - name: MATTE_METRICS_PORT

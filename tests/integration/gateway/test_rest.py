@@ -177,7 +177,7 @@ class TestRefusals:
 
     def test_missing_things(self, client: httpx.Client, jpeg: bytes) -> None:
         document = problem(client.post("/models/none/predict", content=jpeg, headers=JPEG), 404, "model_not_found")
-        assert document["models"] == ["cut", "slow", "broken", "asleep"]
+        assert document["models"] == ["cut", "slow", "broken", "asleep", "split"]
         document = problem(client.post("/v7/predict", content=jpeg, headers=JPEG), 404, "version_not_found")
         assert document["versions"] == ["1.0.0", "2.0.0"]
         problem(client.get("/nowhere"), 404, "not_found")
@@ -191,13 +191,13 @@ class TestOther:
     def test_catalog(self, client: httpx.Client) -> None:
         catalog = client.get("/models").json()
         assert catalog["default_model"] == "cut"
-        assert [m["name"] for m in catalog["models"] if m["ready"]] == ["cut", "slow", "broken"]
+        assert [m["name"] for m in catalog["models"] if m["ready"]] == ["cut", "slow", "broken", "split"]
         assert client.get("/models/cut").json()["versions"][1]["weight"] == 100
 
     def test_limits_and_probes(self, client: httpx.Client) -> None:
         assert client.get("/v1/limits").json()["max_bytes"] == 30_000_000
         assert client.get("/healthz").json() == {"status": "ok"}
-        assert client.get("/readyz").json()["models"] == ["cut", "slow", "broken", "asleep"]
+        assert client.get("/readyz").json()["models"] == ["cut", "slow", "broken", "asleep", "split"]
 
     def test_idempotency(self, client: httpx.Client, jpeg: bytes) -> None:
         headers = JPEG | {"Idempotency-Key": "order-1"}

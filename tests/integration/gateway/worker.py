@@ -1,7 +1,7 @@
 """A small worker of its own: leases from the store and answers with a cut-out that Pillow makes.
 
-Models: ``cut`` (1.0.0 and 2.0.0), ``slow`` (takes a while, sends progress and a preview), ``broken`` (always out of
-memory), ``asleep`` (has a route, nobody serves it).
+Models: ``cut`` (1.0.0 and 2.0.0), ``split`` (half and half, with rules), ``slow`` (takes a while, sends progress and
+a preview), ``broken`` (always out of memory), ``asleep`` (has a route, nobody serves it).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import random
 import time
 from dataclasses import dataclass
 
-from matte_core.contracts.catalog import Arm, Replica, Route, RouteTable
+from matte_core.contracts.catalog import Arm, Replica, Route, RouteTable, Rule
 from matte_core.contracts.job import Result, Timings
 from matte_core.domain.routing import choose
 from matte_core.errors import Problem
@@ -29,14 +29,24 @@ ROUTES = {
     "slow": (("1.0.0", 100),),
     "broken": (("1.0.0", 100),),
     "asleep": (("1.0.0", 100),),
+    "split": (("1.0.0", 50), ("1.1.0", 50), ("2.0.0", 0)),
+}
+RULES = {
+    "split": (
+        Rule(version="9.0.0", header="X-Beta"),
+        Rule(version="2.0.0", header="X-Beta", values=("yes",)),
+        Rule(version="1.0.0", tenants=("staff",)),
+        Rule(version="1.1.0", tenants=("anonymous",), header="X-Team"),
+    )
 }
 TABLE = RouteTable(
     default_model="cut",
     routes=tuple(
-        Route(model=model, arms=tuple(Arm(version=v, weight=w) for v, w in arms)) for model, arms in ROUTES.items()
+        Route(model=model, arms=tuple(Arm(version=v, weight=w) for v, w in arms), rules=RULES.get(model, ()))
+        for model, arms in ROUTES.items()
     ),
 )
-SERVED = ("cut", "slow", "broken")
+SERVED = ("cut", "slow", "broken", "split")
 
 
 def cut_out(data: bytes) -> tuple[Image.Image, Image.Image]:

@@ -9,11 +9,13 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from integration.operator import identity
 from kubernetes import client
 from matte_operator.cluster import Cluster, api_client
 from matte_operator.kinds import MODEL, POOL, RAY_CLUSTER, Body, Kind, name_of
@@ -33,8 +35,9 @@ def port() -> int:
 class Stage:
     """What a test does with the namespace."""
 
-    def __init__(self, namespace: str, log: Path) -> None:
+    def __init__(self, namespace: str, log: Path, kubeconfig: Path) -> None:
         self.namespace = namespace
+        self.kubeconfig = kubeconfig
         self.log = log
         self.cluster = Cluster(api_client(), namespace, PrometheusMeter(OPERATOR))
         self.ports = (port(), port())
@@ -52,9 +55,11 @@ class Stage:
                 return found["status"], found["reason"], found["message"]
         return "", "", ""
 
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """The operator, or its cleanup."""
-        env = os.environ | {
+    def start(self, *arguments: str, **settings: str) -> subprocess.Popen[bytes]:
+        """The operator, or its cleanup; ``settings`` are further MATTE_… of it."""
+        env = os.environ | {f"MATTE_{name.upper()}": value for name, value in settings.items()}
+        env |= {
+            "KUBECONFIG": str(self.kubeconfig),
             "MATTE_NAMESPACE": self.namespace,
             "MATTE_LISTEN": "127.0.0.1",
             "MATTE_INFERENCE_IMAGE": NO_IMAGE,
@@ -64,6 +69,13 @@ class Stage:
         }
         with self.log.open("ab") as log:
             return subprocess.Popen([sys.executable, "-m", "matte_operator", *arguments], env=env, stderr=log)
+
+
+def samples(stage: Stage) -> float:
+    """Calls of the API so far."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{stage.ports[1]}/metrics", timeout=5) as answer:
+        lines = answer.read().decode().splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith("matte_operator_api_requests_total{"))
 
 
 def wait(what: Callable[[], bool], seconds: float = 40.0) -> None:
@@ -81,7 +93,8 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     name = f"matte-test-{secrets.token_hex(3)}"
     restricted = {"pod-security.kubernetes.io/enforce": "restricted"}
     core.create_namespace(client.V1Namespace(metadata=client.V1ObjectMeta(name=name, labels=restricted)))
-    found = Stage(name, tmp_path_factory.mktemp("operator") / "operator.log")
+    folder = tmp_path_factory.mktemp("operator")
+    found = Stage(name, folder / "operator.log", identity.kubeconfig(api_client(), name, folder))
     try:
         yield found
     finally:
@@ -89,6 +102,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
             for body in found.cluster.list(kind):
                 found.cluster.delete(kind, name_of(body))
         release(found)
+        identity.revoke(api_client(), name)
         core.delete_namespace(name)
 
 
@@ -109,6 +123,10 @@ def release(stage: Stage) -> None:
 def operator(stage: Stage) -> Iterator[subprocess.Popen[bytes]]:
     process = stage.start()
     yield process
+    end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
         process.wait(20)

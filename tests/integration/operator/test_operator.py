@@ -5,12 +5,11 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-import urllib.request
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from integration.operator.conftest import Stage, wait
+from integration.operator.conftest import Stage, samples, wait
 from kubernetes import client
 from matte_core.contracts.k8s.pool import PoolSpec
 from matte_operator.cluster import api_client
@@ -20,13 +19,6 @@ from matte_operator.lease import DEADLINE, DURATION, Lease
 pytestmark = pytest.mark.cluster
 SMALL = {"resources": {"cpu": "10m", "memory": "64Mi"}}
 WORKERS = {**SMALL, "sharedMemory": "64Mi"}
-
-
-def samples(stage: Stage) -> float:
-    """Calls of the API so far."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{stage.ports[1]}/metrics", timeout=5) as answer:
-        lines = answer.read().decode().splitlines()
-    return sum(float(line.split()[-1]) for line in lines if line.startswith("matte_operator_api_requests_total{"))
 
 
 @pytest.fixture(scope="module")

@@ -69,7 +69,7 @@ def test_diff_says_what_moved(oci: OciServer, folder: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["verify", "nowhere"], "SourceNotFound: there is no folder"),
+        (["verify", "nowhere"], "WeightsMissing: there is no folder"),
         (["verify", "ftp://x/y"], "SourceInvalid"),
         (["push", "FOLDER", "hf://onlyname"], "hf://ORG/REPO@REVISION"),
         (["verify", "FOLDER", "--allow-license", "MIT"], "LicenceRefused"),

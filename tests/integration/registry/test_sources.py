@@ -71,7 +71,18 @@ def test_what_is_not_there_is_said(place: tuple[str, RegistrySettings]) -> None:
     absent = {"hf://o/m": "hf://o/other"}.get(target, target + ("/7" if target.startswith("mlflow") else ""))
     with pytest.raises(RegistryError, match=r"no folder|nothing|not found") as caught:
         Registry(settings).ensure(absent)
-    assert caught.value.reason is Reason.SOURCE_NOT_FOUND
+    folder = absent.startswith(("file", "pvc"))
+    assert caught.value.reason is (Reason.WEIGHTS_MISSING if folder else Reason.SOURCE_NOT_FOUND)
+
+
+def test_a_credential_that_cannot_be_read_is_told_without_it(
+    settings: RegistrySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT_KEY", '{"private_key": "s3cret"')
+    with pytest.raises(RegistryError, match="Give the pod an account") as caught:
+        Registry(settings).ensure("gs://models/portrait")
+    assert caught.value.reason is Reason.ACCESS_DENIED
+    assert "s3cret" not in str(caught.value)
 
 
 def test_versions_are_listed(place: tuple[str, RegistrySettings], folder: Path) -> None:

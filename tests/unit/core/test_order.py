@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matte_core.domain.eta import eta_seconds
 from matte_core.domain.order import FairClock, order_key
-from matte_core.domain.versions import resolve_version
+from matte_core.domain.versions import fitting
 
 
 def queue(jobs: list[tuple[int, str, float, float]]) -> list[int]:
@@ -61,8 +61,8 @@ def test_eta_counts_the_queue_over_the_slots() -> None:
 
 def test_versions_as_people_write_them() -> None:
     have = ["1.0.0", "1.2.0", "1.10.1", "2.0.0-rc.1"]
-    assert resolve_version("1", have) == resolve_version("v1", have) == "1.10.1"
-    assert resolve_version("1.2", have) == "1.2.0"
-    assert resolve_version("2.0.0-rc.1", have) == "2.0.0-rc.1"
+    assert fitting("1", have) == fitting("v1", have) == ["1.10.1", "1.2.0", "1.0.0"]
+    assert fitting("1.2", have) == ["1.2.0"]
+    assert fitting("2.0.0-rc.1", have) == ["2.0.0-rc.1"]
     for unknown in ("2", "3", "1.2.1", "latest", "", "1."):
-        assert resolve_version(unknown, have) is None
+        assert fitting(unknown, have) == []

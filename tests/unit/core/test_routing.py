@@ -8,8 +8,8 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from matte_core.contracts.catalog import Arm, Route, RouteTable
-from matte_core.domain.routing import choose, sole_arm
+from matte_core.contracts.catalog import Arm, Route, RouteTable, Rule
+from matte_core.domain.routing import choose, pinned, sole_arm
 from pydantic import ValidationError
 
 
@@ -71,3 +71,95 @@ def test_a_table_names_each_model_and_version_once() -> None:
         RouteTable(default_model="other", routes=(route(v1=100),))
     with pytest.raises(ValidationError):
         Arm(version="1.0", weight=100)
+
+
+BETA = Rule(version="2.0.0", header="X-Beta", values=("yes", "1"))
+STAFF = Rule(version="1.0.0", tenants=("staff",))
+
+
+def ruled(*rules: Rule, **weights: int) -> Route:
+    return route(**weights).model_copy(update={"rules": rules})
+
+
+@pytest.mark.parametrize(
+    ("tenant", "headers", "version"),
+    [
+        ("anna", {}, None),
+        ("anna", {"x-beta": "yes"}, "2.0.0"),
+        ("anna", {"x-beta": "Yes"}, None),
+        ("staff", {}, "1.0.0"),
+        ("staff", {"x-beta": "1"}, "2.0.0"),
+    ],
+)
+def test_the_first_rule_that_holds_pins(tenant: str, headers: dict[str, str], version: str | None) -> None:
+    assert pinned(ruled(BETA, STAFF, v1=100, v2=0), None, tenant, headers) == version
+
+
+def test_everything_that_a_rule_names_must_hold() -> None:
+    both = Rule(version="2.0.0", tenants=("staff",), header="x-beta")
+    table = ruled(both, v1=100, v2=0)
+    assert pinned(table, None, "staff", {"x-beta": ""}) == "2.0.0", "no values: that it is there is enough"
+    assert pinned(table, None, "staff", {}) is None
+    assert pinned(table, None, "anna", {"x-beta": "yes"}) is None
+
+
+def test_a_rule_whose_version_has_no_arm_is_passed_over() -> None:
+    gone = Rule(version="3.0.0", header="x-beta")
+    assert pinned(ruled(gone, BETA, v1=100, v2=0), None, "anna", {"x-beta": "1"}) == "2.0.0"
+    assert pinned(ruled(gone, v1=100), None, "anna", {"x-beta": "1"}) is None
+
+
+def test_a_version_that_is_asked_for_wins_over_rules() -> None:
+    table = ruled(BETA, v1=100, v2=0)
+    assert pinned(table, "1.0.0", "anna", {"x-beta": "1"}) == "1.0.0"
+    assert pinned(table, "1", "anna", {"x-beta": "1"}) == "1.0.0", "a rule for another major is passed over"
+    assert pinned(table, "2", "anna", {}) == "2.0.0", "without a share it answers those who ask for it"
+    with pytest.raises(LookupError):
+        pinned(table, "4", "anna", {"x-beta": "1"})
+
+
+def minor(**weights: int) -> Route:
+    return Route(model="m", arms=tuple(Arm(version=f"1.{name[1:]}.0", weight=w) for name, w in weights.items()))
+
+
+def test_a_major_does_not_pin_everybody_to_a_version_on_its_way() -> None:
+    """``/v1/predict`` is what most clients call: a new 1.1.0 gets of it what it gets of the rest."""
+    assert pinned(minor(v0=100, v1=0), "1", "anna", {}) == "1.0.0"
+    assert pinned(minor(v0=95, v1=5), "1", "anna", {}) is None
+    assert pinned(minor(v0=0, v1=100), "1", "anna", {}) == "1.1.0"
+    shares = {"1.0.0": 60, "1.1.0": 10, "2.0.0": 30}
+    beside = Route(model="m", arms=tuple(Arm(version=version, weight=share) for version, share in shares.items()))
+    assert pinned(beside, "1", "anna", {}) == "1.0.0", "2.0.0 must not answer, so the largest that fits does"
+    canary = minor(v0=100, v1=0).model_copy(update={"rules": (Rule(version="1.1.0", header="x-beta"),)})
+    assert pinned(canary, "1", "anna", {"x-beta": "1"}) == "1.1.0"
+
+
+some_rules = st.lists(
+    st.builds(
+        Rule,
+        version=st.sampled_from(["1.0.0", "2.0.0", "3.0.0"]),
+        tenants=st.lists(st.sampled_from(["anna", "staff"]), max_size=2).map(tuple),
+        header=st.sampled_from([None, "X-Beta", "x-other"]),
+    ),
+    max_size=4,
+).map(tuple)
+some_headers = st.dictionaries(st.sampled_from(["x-beta", "x-other"]), st.text(max_size=3))
+
+
+@given(some_rules, weight, st.sampled_from(["anna", "staff"]), some_headers)
+def test_rules_only_ever_pin_to_an_arm(
+    rules: tuple[Rule, ...], share: int, tenant: str, headers: dict[str, str]
+) -> None:
+    table = route(v1=100 - share, v2=share).model_copy(update={"rules": rules})
+    assert pinned(table, None, tenant, headers) in {None, "1.0.0", "2.0.0"}
+    assert pinned(table, "2.0.0", tenant, headers) == "2.0.0"
+    assert pinned(table.model_copy(update={"rules": ()}), None, tenant, headers) is None
+    assert pinned(table, None, tenant, headers) == pinned(table, None, tenant, dict(reversed(headers.items())))
+
+
+@given(weight, some_rules, some_headers, st.sampled_from(["1", "2", "1.0", "v2"]))
+def test_a_major_is_kept_whatever_the_rules(
+    share: int, rules: tuple[Rule, ...], headers: dict[str, str], asked: str
+) -> None:
+    table = route(v1=100 - share, v2=share).model_copy(update={"rules": rules})
+    assert pinned(table, asked, "anna", headers) == f"{asked.strip('v')[0]}.0.0"

@@ -10,20 +10,22 @@ from typing import Any
 
 import pytest
 from gradio.blocks import Blocks
-from matte_core.contracts.catalog import Catalog, ModelView
+from matte_core.contracts.catalog import Catalog, Route
 from matte_core.contracts.job import Event, JobState, JobView
 from matte_core.contracts.options import Options
 from matte_core.errors import Problem
 from matte_frontend import openapi, openapi_examples, pages
-from matte_frontend.admission import parse_options, pinned
+from matte_frontend.admission import parse_options, version_for
 from matte_frontend.app import create_app, rest_routes
+from matte_frontend.caller import Caller
 from matte_frontend.following import Waiting
 from matte_frontend.gradio_api.endpoints import ENDPOINTS, remove_background, segment
 from matte_frontend.gradio_api.files import own_path
 from matte_frontend.gradio_api.messages import Translator
+from matte_frontend.rollouts.summary import RolloutReport
 from matte_frontend.settings import GatewaySettings
 from matte_telemetry import logs
-from starlette.routing import Route
+from starlette.routing import Route as Address
 
 ROOT = "http://here/gradio_api"
 
@@ -64,7 +66,7 @@ class TestOpenApi:
         served = {
             (route.path.replace(":int", ""), method)
             for route in rest_routes(GatewaySettings())
-            if isinstance(route, Route)
+            if isinstance(route, Address)
             for method in route.methods or ()
             if method != "HEAD"
         }
@@ -73,6 +75,7 @@ class TestOpenApi:
     def test_examples_fit_the_contracts(self) -> None:
         JobView.model_validate(openapi_examples.JOB)
         Catalog.model_validate(openapi_examples.CATALOG)
+        RolloutReport.model_validate(openapi_examples.ROLLOUT)
 
     def test_references_resolve(self) -> None:
         document = openapi.document()
@@ -110,10 +113,14 @@ class TestAdmission:
         assert caught.value.extensions["errors"] == [{"parameter": "", "message": "crop_margin needs crop=true"}]
 
     def test_pins(self) -> None:
-        model = ModelView.model_validate(openapi_examples.CATALOG["models"][0])
-        assert (pinned(model, None), pinned(model, "2"), pinned(model, "2.0.0")) == (None, "2.0.0", "2.0.0")
-        with pytest.raises(Problem, match="no version 3"):
-            pinned(model, "3")
+        route = Route.model_validate(
+            {"model": "m", "arms": [{"version": "1.0.0", "weight": 90}, {"version": "2.0.0", "weight": 10}]}
+        )
+        nobody = Caller({})
+        assert [version_for(route, named, nobody) for named in (None, "2", "1.0.0")] == [None, "2.0.0", "1.0.0"]
+        with pytest.raises(Problem, match="no version 3") as caught:
+            version_for(route, "3", nobody)
+        assert caught.value.extensions["versions"] == ["1.0.0", "2.0.0"]
 
 
 class TestMessages:

@@ -12,12 +12,12 @@ import pytest
 import torch
 from birefnet_reference import SMALL, filled, picture
 from matte_core.contracts.catalog import VersionConfig
-from matte_inference.families.base import folder_digest
 from matte_inference.families.birefnet import BiRefNetSegmenter, Parameters, built, read_tensors
 from matte_inference.families.birefnet_net import BiRefNet, PatchOrder, patches
 from matte_inference.families.registry import load
 from matte_inference.families.swin_net import SWIN_L, SWIN_T, SwinShape
 from matte_inference.pixels.types import Pixels
+from matte_registry.folder import hashed
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -115,7 +115,7 @@ def test_a_folder_of_the_published_kind_runs_and_its_code_does_not(tensors: dict
     assert alpha.shape == (96, 64)
     assert 0 < alpha.min() < alpha.max() < 1
     assert segmenter.finish(pixels, alpha).shape == (70, 50)
-    assert segmenter.digest == folder_digest(tmp_path)
+    assert segmenter.digest == hashed(tmp_path).digest
     assert not segmenter.remote
 
 
@@ -157,7 +157,7 @@ def test_other_weights_are_refused_by_name(
 
 
 def test_broken_and_absent_files(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ValueError, match="NoWeights"):
         version(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"\x80\x04pickle")
     with pytest.raises(ValueError, match="not a sound safetensors file"):

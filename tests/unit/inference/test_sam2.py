@@ -13,11 +13,11 @@ import torch
 from matte_core.contracts.catalog import VersionConfig
 from matte_core.contracts.limits import Limits
 from matte_core.contracts.options import MAX_HINTS, Hint, Options, parse_hints
-from matte_inference.families.base import folder_digest
 from matte_inference.families.registry import load
 from matte_inference.families.sam2 import Sam2Segmenter, guessed, prompts_of
 from matte_inference.pixels.types import Pixels
 from matte_inference.replica.stages import open_picture, render
+from matte_registry.folder import hashed
 from pydantic import ValidationError
 from synth import sample
 from transformers import (
@@ -191,15 +191,16 @@ def test_a_folder_published_for_videos_gives_the_part_for_pictures(tmp_path: Pat
     assert len(read) < len(stored)
     assert all(torch.equal(stored[name], tensor) for name, tensor in read.items())
     assert alpha(segmenter, "0.2,0.2").shape == (64, 64)
-    assert segmenter.digest == folder_digest(tmp_path)
+    assert segmenter.digest == hashed(tmp_path).digest
 
 
 def test_wrong_folders_and_parameters(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ValueError, match="NoWeights"):
         version(tmp_path)
     with pytest.raises(ValueError, match="threshold"):
         version(folder, threshold=1)
     SegformerConfig().save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").touch()
     with pytest.raises(ValueError, match="type 'segformer'"):
         version(tmp_path)
     config = json.loads((folder / "config.json").read_text())

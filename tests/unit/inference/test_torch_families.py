@@ -16,13 +16,14 @@ import pytest
 import torch
 from matte_core.contracts.catalog import VersionConfig
 from matte_core.errors import Problem
-from matte_inference.families.base import Alpha, Local, Prepared, folder_digest, to_size
+from matte_inference.families.base import Alpha, Local, Prepared, WeightsError, to_size
 from matte_inference.families.batch import forward_safely
 from matte_inference.families.hf import Parameters, query_chances
 from matte_inference.families.registry import load
 from matte_inference.families.torch_common import inference, stacked, unstacked
 from matte_inference.families.unet import MODELS, UNetSegmenter
 from matte_inference.pixels.types import Bytes, Pixels
+from matte_registry.folder import hashed
 from synth import sample
 from torch import Tensor, nn
 from transformers import (
@@ -115,22 +116,26 @@ def test_weights_that_differ_are_refused(copied: Path) -> None:
         unet(source=copied)
     weights.write_bytes(good)
     digest = unet(source=copied).digest
-    assert digest == folder_digest(copied) == unet("1.0.0").digest
+    assert digest == hashed(copied).digest == unet("1.0.0").digest
     assert unet(source=copied, digest=digest).digest == digest
-    with pytest.raises(ValueError, match="refusing to load"):
+    with pytest.raises(WeightsError, match=r"^DigestMismatch: unet-2-0-0: .*refusing it"):
         unet(source=copied, digest="sha256:" + "0" * 64)
+    pinned = VersionConfig(model="unet", version="2.0.0", family="unet", source=str(copied), digest=digest)
+    assert load(pinned).digest == digest
+    with pytest.raises(WeightsError, match=r"DigestMismatch.*parameters\.digest"):
+        load(pinned.model_copy(update={"parameters": {"digest": "sha256:" + "0" * 64}}))
 
 
 def test_the_digest_covers_what_decides_and_not_the_card(copied: Path) -> None:
-    before = folder_digest(copied)
+    before = hashed(copied).digest
     (copied / "MODEL_CARD.md").write_text("other words")
-    assert folder_digest(copied) == before
+    assert hashed(copied).digest == before
     (copied / "matte.yaml").write_text((copied / "matte.yaml").read_text() + "\n")
-    assert folder_digest(copied) != before
+    assert hashed(copied).digest != before
 
 
 def test_no_folder_no_family_no_parameter() -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(WeightsError, match=r"^WeightsMissing: unet-9-9-9: there is no folder"):
         unet("9.9.9")
     with pytest.raises(ValueError, match="unknown parameter"):
         unet(sise=3)
@@ -298,7 +303,7 @@ def test_native_models_from_a_folder(name: str, tmp_path: Path) -> None:
     assert first.max() <= 1
     assert not np.array_equal(first, second)
     assert segmenter.finish(PICTURE, first).shape == (70, 50)
-    assert segmenter.digest == folder_digest(tmp_path)
+    assert segmenter.digest == hashed(tmp_path).digest
 
 
 def test_foreground_and_background_of_one_model_agree(tmp_path: Path) -> None:
@@ -334,7 +339,7 @@ def test_pickles_are_not_read(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     (tmp_path / "model.safetensors").unlink()
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
-    with pytest.raises(OSError, match="safetensors"):
+    with pytest.raises(WeightsError, match=r"NoWeights.*pytorch_model\.bin"):
         loaded(tmp_path)
 
 
@@ -358,7 +363,7 @@ def test_wrong_parameters_are_refused(parameters: dict[str, Any], message: str, 
 def test_no_source_and_no_folder(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="needs source"):
         load(VersionConfig(model="hf", version="1.0.0", family="transformers"))
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(WeightsError, match="WeightsMissing"):
         loaded(tmp_path / "absent")
 
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 from matte_core.contracts.catalog import VersionConfig
-from matte_inference.families.base import folder_digest
 from matte_inference.families.batch import forward_safely
 from matte_inference.families.registry import load
 from matte_inference.families.vitmatte import Refined, trimap_of
 from matte_inference.pixels.types import Floats, Pixels
+from matte_registry.folder import hashed
 from transformers import (
     SegformerConfig,
     SegformerForSemanticSegmentation,
@@ -102,7 +102,7 @@ def test_after_a_model_of_transformers_in_a_batch(folder: Path, tmp_path: Path) 
     batch = [segmenter.prepare(Pixels(cv2.resize(RGB, (w, h)))) for h, w in shapes]
     assert [alpha.shape for alpha in segmenter.forward(batch)] == [(43, 64), (64, 64), (64, 17)]
     plain = load(VersionConfig(model="m", version="2.0.0", family="transformers", source=str(tmp_path)))
-    assert segmenter.digest != plain.digest == folder_digest(tmp_path)
+    assert segmenter.digest != plain.digest == hashed(tmp_path).digest
 
 
 def test_a_coarse_alpha_that_is_no_number_is_not_hidden(folder: Path) -> None:
@@ -128,15 +128,16 @@ def test_trimap() -> None:
 def test_wrong_folders_and_parameters(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="refine_source"):
         load(VersionConfig(model="m", version="2.0.0", family="grabcut", parameters={"refine": "vitmatte"}))
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ValueError, match="WeightsMissing"):
         refined(tmp_path / "absent")
     with pytest.raises(ValueError, match="refine_bend"):
         refined(folder, refine_bend=1)
-    with pytest.raises(ValueError, match="refusing to load"):
-        refined(folder, refine_digest="sha256:0")
+    with pytest.raises(ValueError, match=r"DigestMismatch.*refusing it"):
+        refined(folder, refine_digest="sha256:" + "0" * 64)
     with pytest.raises(ValueError, match="remote"):
         refined(folder, "gradio", url="http://127.0.0.1:9", api_name="/x")
     VitDetConfig(hidden_size=16).save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").touch()
     with pytest.raises(ValueError, match="type 'vitdet', not vitmatte"):
         refined(tmp_path)
     config = json.loads((folder / "config.json").read_text())

@@ -5,9 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from matte_core.contracts.evidence import CheckReport
 from matte_core.contracts.k8s.model import ModelSpec, ModelStatus, ModelVersionSpec, ModelVersionStatus
 from matte_core.domain.conditions import find
 from matte_core.domain.model import ModelDecision, ModelObservation, decide_model
+from matte_core.domain.rollout.evidence import ModelEvidence
+from matte_core.domain.rollout.of_model import ROOM
 from matte_core.domain.serving import App, AppStatus
 from matte_core.domain.version import VersionSeen
 
@@ -26,6 +29,10 @@ class Life:
         self.now = NOW
         self.has_workers = True
         self.pool_problem: tuple[str, str] | None = None
+        self.checks: dict[str, CheckReport] = {}
+        self.allowed_licenses: tuple[str, ...] = ()
+        self.evidence: ModelEvidence | None = None
+        self.preflight = ROOM
         self.decision: ModelDecision
 
     def edit(self, **spec: Any) -> Life:
@@ -53,16 +60,21 @@ class Life:
                 self.apps.get(name),
                 has_workers=self.has_workers,
                 pool_problem=self.pool_problem,
+                check=self.checks.get(version.version),
+                allowed_licenses=self.allowed_licenses,
             )
             for name, (version, status, created) in self.versions.items()
         )
-        self.decision = decide_model("portrait", spec, self.status, 1, ModelObservation(seen), self.now)
+        self.decision = decide_model("portrait", spec, self.status, 1, self._seen(seen), self.now)
         self._apply(self.decision)
         return self.decision
 
+    def _seen(self, versions: tuple[VersionSeen, ...]) -> ModelObservation:
+        return ModelObservation(versions, evidence=self.evidence, preflight=self.preflight)
+
     def settle(self) -> ModelDecision:
         """Passes until one makes no ModelVersion."""
-        while self.decide().wanted is not None:
+        while self.decide().wanted:
             pass
         return self.decision
 
@@ -73,12 +85,12 @@ class Life:
             self.versions[name] = (spec, status, created)
         for name in decision.remove:
             del self.versions[name]
-        if decision.wanted:
-            name = f"portrait-{decision.wanted.version.replace('.', '-')}"
+        for wanted in decision.wanted:
+            name = f"portrait-{wanted.version.replace('.', '-')}"
             _, status, created = self.versions.get(
                 name, (None, ModelVersionStatus(), self.now.strftime("%Y-%m-%dT%H:%M:%SZ"))
             )
-            self.versions[name] = (decision.wanted, status, created)
+            self.versions[name] = (wanted, status, created)
 
     def condition(self, type_: str) -> tuple[str, str, str]:
         """Status, reason, message."""
@@ -87,4 +99,5 @@ class Life:
         return found.status.value, found.reason, found.message
 
     def arms(self, pool: str = "default") -> dict[str, int]:
-        return {arm.version: arm.weight for arm in self.decision.arms.get(pool, ())}
+        route = self.decision.routes.get(pool)
+        return {arm.version: arm.weight for arm in route.arms} if route else {}

@@ -17,8 +17,7 @@ def served() -> Life:
 
 def test_a_new_model_makes_its_version_and_no_route() -> None:
     life = Life()
-    wanted = life.decide().wanted
-    assert wanted is not None
+    (wanted,) = life.decide().wanted
     assert (wanted.model, wanted.version) == ("portrait", "1.0.0")
     life.settle()
     assert life.arms() == {}
@@ -136,8 +135,7 @@ def test_a_version_with_weight_zero_answers_pins_for_as_long_as_it_is_named() ->
 
 def test_replicas_scale_the_version_in_place() -> None:
     life = served().edit(replicas=3)
-    wanted = life.decide().wanted
-    assert wanted is not None
+    (wanted,) = life.decide().wanted
     assert (wanted.version, wanted.replicas) == ("1.0.0", 3)
     assert life.settle().remove == ()
 
@@ -172,8 +170,7 @@ def test_a_version_that_somebody_deleted_is_made_again() -> None:
     life = served()
     life.versions.clear()
     life.apps.clear()
-    wanted = life.decide().wanted
-    assert wanted is not None
+    (wanted,) = life.decide().wanted
     assert wanted.version == "1.0.0"
 
 

@@ -7,7 +7,7 @@ from matte_core.render.pods import Release
 from matte_operator.kinds import MODEL, MODEL_VERSION, POD, POOL, RAY_CLUSTER, RAY_SERVICE, Body
 from matte_operator.observe import World
 from matte_operator.plan import Plan, covers, plan, pool_status, version_body
-from matte_operator.reconcile import events
+from matte_operator.story import events
 from unit.operator.builders import NOW
 
 RELEASE = Release("ns", "matte", "inference:1", "matte-redis")
@@ -38,8 +38,8 @@ def made(model_body: Body, **status: Any) -> Body:
     """Its ModelVersion, as the API would have it."""
     planned = plan(World.of({MODEL: [model_body]}), RELEASE, NOW).models[0]
     assert planned.decision is not None
-    assert planned.decision.wanted is not None
-    found = version_body(RELEASE, model_body, planned.decision.wanted)
+    (wanted,) = planned.decision.wanted
+    found = version_body(RELEASE, model_body, wanted)
     return body(MODEL_VERSION, found["metadata"]["name"], found["spec"], status=status)
 
 
@@ -129,7 +129,7 @@ def test_two_models_whose_versions_would_share_a_name() -> None:
     planned = {each.name: each for each in plan(World.of(lists), RELEASE, NOW).models}
     decision = planned["a"].decision
     assert decision is not None
-    assert decision.wanted is None
+    assert decision.wanted == ()
     assert decision.status.conditions[0].reason == "NameTaken"
 
 

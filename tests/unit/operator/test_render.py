@@ -1,5 +1,7 @@
+import dataclasses
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,9 +11,10 @@ from matte_core.contracts.k8s.model import ModelVersionSpec
 from matte_core.contracts.k8s.pool import PoolSpec
 from matte_core.domain.names import model_version_name
 from matte_core.render.environment import RAY_ENVIRONMENT
-from matte_core.render.pods import Release, cpus
+from matte_core.render.pods import CacheVolume, Release, cpus
 from matte_core.render.rayservice import disruption_budget, ray_service
 from matte_core.render.serve_config import serve_config, version_config
+from matte_registry.settings import RegistrySettings
 
 RELEASE = Release("ns", "matte", "inference:1", "matte-redis", pull_secrets=("pull",), env={"MATTE_MAX_BYTES": "1"})
 EMPTY = serve_config([], RouteTable())
@@ -81,6 +84,14 @@ def test_args_are_what_inference_reads() -> None:
     assert config == version_config(spec)
     assert (config.slots, config.threads, config.max_batch_size, config.license) == (4, 2, 3, "MIT")
     assert app["name"] == config.app == "portrait-1-0-0"
+
+
+def test_what_is_pinned_reaches_the_replica() -> None:
+    pin = "sha256:" + "7" * 64
+    pinned = version(family="unet", source="s3://models/p/1.0.0", digest=pin)
+    app = json.loads(serve_config([pinned], RouteTable()))["applications"][1]
+    assert (app["args"]["source"], app["args"]["digest"]) == ("s3://models/p/1.0.0", pin)
+    assert "digest" not in json.loads(serve_config([version()], RouteTable()))["applications"][1]["args"]
 
 
 def test_a_remote_model_is_of_the_family_gradio() -> None:
@@ -185,6 +196,58 @@ def test_weights_are_mounted_only_with_a_claim_and_read_only() -> None:
     pod = pods(FULL)[1]
     assert {"name": "weights", "mountPath": "/models", "readOnly": True} in pod["containers"][0]["volumeMounts"]
     assert all(volume["name"] != "weights" for volume in pods(FULL)[0]["volumes"] + pods(PoolSpec())[1]["volumes"])
+
+
+def worker(release: Release, spec: PoolSpec = FULL) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
+    """A worker's pod, its container and its plain environment."""
+    config = ray_service(release, "p", spec, EMPTY)["spec"]["rayClusterConfig"]
+    pod = config["workerGroupSpecs"][0]["template"]["spec"]
+    (container,) = pod["containers"]
+    return pod, container, {each["name"]: each["value"] for each in container["env"] if "value" in each}
+
+
+def test_workers_keep_models_on_a_volume_of_their_own() -> None:
+    pod, container, env = worker(RELEASE)
+    assert {"name": "cache", "emptyDir": {"sizeLimit": "20Gi"}} in pod["volumes"]
+    assert {"name": "cache", "mountPath": env["MATTE_CACHE_DIR"]} in container["volumeMounts"]
+    settings = RegistrySettings.model_validate({"cache_max_bytes": env["MATTE_CACHE_MAX_BYTES"]})
+    assert 0.85 * 20 * 2**30 < settings.cache_max_bytes < 0.95 * 20 * 2**30  # a pod over its limit is evicted
+    assert "envFrom" not in container
+    assert "serviceAccountName" not in pod
+    head = pods(FULL)[0]
+    assert all(volume["name"] != "cache" for volume in head["volumes"])  # no replica runs there
+
+
+def test_claims_of_a_pool_are_what_pvc_names() -> None:
+    env = worker(RELEASE)[2]
+    assert RegistrySettings.model_validate({"claims": json.loads(env["MATTE_CLAIMS"])}).claims == {
+        "models": Path("/models")
+    }
+    assert "MATTE_CLAIMS" not in worker(RELEASE, PoolSpec())[2]
+
+
+@pytest.mark.parametrize(
+    ("cache", "volume"),
+    [
+        (CacheVolume("1.5G", claim="shared"), {"persistentVolumeClaim": {"claimName": "shared"}}),
+        (CacheVolume("500Mi", host_path="/data/m"), {"hostPath": {"path": "/data/m", "type": "Directory"}}),
+    ],
+)
+def test_a_cache_for_a_whole_node_and_an_identity(cache: CacheVolume, volume: dict[str, Any]) -> None:
+    release = dataclasses.replace(RELEASE, cache=cache, models_secret="buckets", service_account="reader")
+    pod, container, _ = worker(release)
+    assert {"name": "cache", **volume} in pod["volumes"]
+    assert container["envFrom"] == [{"secretRef": {"name": "buckets"}}]
+    assert pod["serviceAccountName"] == "reader"
+    assert pod["automountServiceAccountToken"] is False
+    head = ray_service(release, "p", FULL, EMPTY)["spec"]["rayClusterConfig"]["headGroupSpec"]["template"]["spec"]
+    assert "envFrom" not in head["containers"][0]  # KubeRay gives the head's autoscaler an account of its own
+    assert "serviceAccountName" not in head
+
+
+def test_what_the_release_says_of_the_cache_wins() -> None:
+    env = worker(dataclasses.replace(RELEASE, env={"MATTE_CACHE_MAX_BYTES": "7"}))[1]["env"]
+    assert [each["value"] for each in env if each["name"] == "MATTE_CACHE_MAX_BYTES"] == ["7"]
 
 
 def test_autoscaling_only_where_there_is_room_to_scale() -> None:

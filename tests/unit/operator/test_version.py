@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 from matte_core.contracts.k8s.model import ModelVersionSpec, ModelVersionStatus
+from matte_core.contracts.registry import Reason
 from matte_core.domain.causes import cause
 from matte_core.domain.serving import App, AppStatus
 from matte_core.domain.version import VersionSeen, readiness
@@ -52,12 +53,20 @@ def test_the_last_error_is_the_cause() -> None:
         ("torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate", "OutOfMemory"),
         ("ModuleNotFoundError: No module named 'torch'", "FamilyNotInstalled"),
         ("pydantic_core.ValidationError: 1 validation error for Parameters", "InvalidParameters"),
+        ("matte_inference.families.base.WeightsError: LicenceRefused: p-1-0-0: the licence MIT", "LicenceRefused"),
+        ("WeightsError: SourceUnavailable: p-1-0-0: s3://m/p: cannot be reached (…)", "SourceUnavailable"),
         ("something went wrong", "DeployFailed"),
         ("", "DeployFailed"),
     ],
 )
 def test_reasons(message: str, reason: str) -> None:
     assert cause(message)[0] == reason
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_what_the_registry_says_is_told_with_its_own_reason(reason: Reason) -> None:
+    message = f"ray::x()\nmatte_inference.families.base.WeightsError: {reason}: portrait-1-0-0: why, and what to do\n"
+    assert cause(message) == (reason, "portrait-1-0-0: why, and what to do")
 
 
 def test_no_room_names_the_pool_and_what_is_asked_for() -> None:
@@ -77,7 +86,9 @@ def test_starting(status: AppStatus) -> None:
 
 
 def test_not_taken_in_yet() -> None:
-    assert readiness(seen(None)).reason == "Starting"
+    assert readiness(seen(None)).reason == "Verifying"
+    checked = dataclasses.replace(seen(None), status=ModelVersionStatus(digest=f"sha256:{'0' * 64}"))
+    assert readiness(checked).reason == "Starting"
 
 
 def test_a_missing_pool_is_the_reason() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matte_core.contracts.catalog import VersionConfig
 from matte_core.domain.manifest import (
     canonical,
     check_path,
@@ -17,17 +18,24 @@ from matte_core.domain.manifest import (
     predicted_digest,
     why_left_out,
 )
-from matte_inference.families import base
+from matte_inference.families.registry import load
 from matte_inference.families.unet import MODELS
 from matte_registry.folder import hashed
 
+#: what stored jobs and Models name them by: it never changes
+DIGESTS = {
+    "1.0.0": "sha256:c26499d82d779ad409cbf38b3dedef5bb9afd4fa97d7b2521e8f87b3e3a34db5",
+    "2.0.0": "sha256:fd813244b947ecc2fd29bdbcb168e7798c10f4ee8ab4d333e8706425161e4d6a",
+}
 SHA = st.text("0123456789abcdef", min_size=64, max_size=64)
 NAMES = st.from_regex(r"[a-z]{1,8}(/[a-z]{1,8}){0,3}\.(safetensors|json|yaml|txt|md)", fullmatch=True)
 
 
 @pytest.mark.parametrize("folder", sorted(MODELS.iterdir()), ids=lambda p: p.name)
-def test_the_bundled_models_have_the_digest_that_replicas_compute(folder: Path) -> None:
-    assert hashed(folder).digest == base.folder_digest(folder)
+def test_the_bundled_models_are_named_by_the_digest_of_their_manifest(folder: Path) -> None:
+    version = folder.name.removeprefix("unet-")
+    loaded = load(VersionConfig(model="unet", version=version, family="unet"))
+    assert loaded.digest == hashed(folder).digest == DIGESTS[version]
 
 
 def test_the_manifest_is_one_that_sha256sum_checks(tmp_path: Path) -> None:

@@ -17,8 +17,11 @@ from matte_telemetry.names import OPERATOR
 from matte_telemetry.prometheus import MetricsServer, PrometheusMeter
 from pydantic import ValidationError
 
+from matte_operator.aside import Aside
 from matte_operator.cleanup import clean_up
 from matte_operator.cluster import Cluster, api_client
+from matte_operator.evidence import Reports
+from matte_operator.external import Judges
 from matte_operator.lease import Lease
 from matte_operator.reconcile import Reconciler
 from matte_operator.run import Operator, calm, registry
@@ -57,12 +60,21 @@ def _operate(settings: OperatorSettings, cluster: Cluster, meter: PrometheusMete
     name = f"{settings.release}-matte-operator"
     here = socket.gethostname()
     lease = Lease(cluster, name, identity, clock=time.monotonic, now=lambda: datetime.now(UTC), pod=here)
-    reconciler = Reconciler(cluster, settings.of_release(), meter, acting=lambda: lease.mine)
+    aside = Aside()
+    reconciler = Reconciler(
+        cluster,
+        settings.of_release(),
+        meter,
+        acting=lambda: lease.mine,
+        reports=Reports(aside, settings.redis_url.get_secret_value(), settings.redis_prefix),
+        judges=Judges(aside, settings.prometheus_url),
+    )
     tracer = tracing.set_up("matte-operator", version=version("matte-operator"), instance=identity)
     server = MetricsServer.start(meter.registry, host=settings.listen, port=settings.metrics_port)
     try:
         asyncio.run(_serve(settings, Operator(lease, reconciler, meter, tracer)))
     finally:
+        aside.close()
         server.close()
         tracer.close()
     return 0

@@ -63,18 +63,23 @@ class Lease:
             ApiError, urllib3.exceptions.HTTPError: the API server did not agree or did not answer.
         """
         began = self._clock()
-        held, self._held = self._held, None
+        try:
+            taken = self._taken(self._held)
+        except Exception:
+            self._held = None  # it is read anew
+            raise
+        self._held, self._renewed = taken, began  # until here it was ours: passes go on while it is renewed
+        return taken is not None
+
+    def _taken(self, held: Body | None) -> Body | None:
         body = held or self._cluster.get(LEASE, self._name)
         if body is None:
-            taken = self._cluster.create(LEASE, self._record(self._owned({"metadata": {"name": self._name}})))
-        elif held is not None:
-            taken = self._cluster.replace(LEASE, self._record(body))
-        elif self._free(body):
-            taken = self._cluster.replace(LEASE, self._record(self._owned(body)))
-        else:
-            return False
-        self._held, self._renewed = taken, began
-        return True
+            return self._cluster.create(LEASE, self._record(self._owned({"metadata": {"name": self._name}})))
+        if held is not None:
+            return self._cluster.replace(LEASE, self._record(body))
+        if self._free(body):
+            return self._cluster.replace(LEASE, self._record(self._owned(body)))
+        return None
 
     def release(self) -> None:
         """Gives it back, so that the next one need not wait. Errors as of :meth:`tick`."""

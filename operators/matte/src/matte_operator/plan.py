@@ -5,17 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from matte_core.contracts.catalog import Arm, Route, RouteTable, app_name
-from matte_core.contracts.k8s.model import ModelSpec, ModelStatus, ModelVersionSpec
+from matte_core.contracts.catalog import RouteTable, app_name
+from matte_core.contracts.k8s.model import ModelSpec, ModelStatus, ModelVersionSpec, ModelVersionStatus
 from matte_core.contracts.k8s.pool import PoolSpec, PoolStatus
 from matte_core.domain import conditions
 from matte_core.domain.model import ModelDecision, ModelObservation, decide_model
 from matte_core.domain.names import model_version_name, ray_service_name
 from matte_core.domain.pool import READY, PoolObservation, asks_for_capacity, decide_pool
+from matte_core.domain.rollout.evidence import ModelEvidence
+from matte_core.domain.rollout.observe import Gate, GateSeen
+from matte_core.domain.rollout.of_model import ROOM
+from matte_core.domain.rollout.preflight import preflight
+from matte_core.domain.serving import Trouble
 from matte_core.domain.version import VersionSeen
 from matte_core.render.pods import POOL_LABEL, Release
 from matte_core.render.rayservice import disruption_budget, ray_service
@@ -78,9 +83,22 @@ class Plan:
         return min((wait for wait in waits if wait is not None), default=None)
 
 
-def plan(world: World, release: Release, now: datetime) -> Plan:
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What others said, apart from the API.
+
+    Attributes:
+        evidence: by Model; one that is missing was not asked for, or could not be had.
+        free_gpus: by Pool, where a worker waits for a node.
+    """
+
+    evidence: Mapping[str, ModelEvidence] = field(default_factory=dict)
+    free_gpus: Mapping[str, int] = field(default_factory=dict)
+
+
+def plan(world: World, release: Release, now: datetime, told: Told = Told()) -> Plan:
     """What is to be written, now (UTC)."""
-    models = tuple(_model(world, body, now) for body in _by_age(world.all(MODEL).values()))
+    models = tuple(_model(world, body, now, told) for body in _by_age(world.all(MODEL).values()))
     return Plan(models, tuple(_pool(world, release, body, models) for body in world.all(POOL).values()))
 
 
@@ -128,50 +146,57 @@ def pool_status(world: World, planned: PlannedPool, *, free: int | None, refused
     """The new status of a Pool."""
     assert planned.spec is not None
     assert planned.status is not None
-    seen = pool_observation(world, planned, free=free, refused=refused)
+    name = ray_service_name(planned.name)
+    body = world.get(RAY_SERVICE, name)
+    seen = PoolObservation(
+        ray_service=name,
+        models=planned.models,
+        service=observe.service(world, body) if body else None,
+        troubles=_troubles(world, planned.name),
+        free_gpus=free,
+        refused=refused,
+    )
     generation = planned.body["metadata"]["generation"]
     return decide_pool(planned.spec, planned.status, generation, seen, now).status
 
 
-def pool_observation(world: World, planned: PlannedPool, *, free: int | None, refused: str) -> PoolObservation:
-    """What the Pool's decision is made from."""
-    name = ray_service_name(planned.name)
-    body = world.get(RAY_SERVICE, name)
-    pods = [p for p in world.all(POD).values() if p["metadata"].get("labels", {}).get(POOL_LABEL) == planned.name]
-    return PoolObservation(
-        ray_service=name,
-        models=planned.models,
-        service=observe.service(world, body) if body else None,
-        troubles=troubles(pods),
-        free_gpus=free,
-        refused=refused,
-    )
+def short_of_gpus(world: World) -> dict[str, PoolSpec]:
+    """The Pools that the nodes' GPUs must be counted for: one of their workers waits for a node."""
+    found = {}
+    for name, body in world.all(POOL).items():
+        try:
+            spec = observe.pool(body)[0]
+        except ValueError:
+            continue  # its plan tells it
+        if spec.workers.gpus and asks_for_capacity(PoolObservation("", troubles=_troubles(world, name))):
+            found[name] = spec
+    return found
 
 
-def wants_capacity(world: World, planned: PlannedPool) -> bool:
-    """Whether the nodes' GPUs must be counted for it."""
-    if planned.spec is None or not planned.spec.workers.gpus:
-        return False
-    return asks_for_capacity(pool_observation(world, planned, free=None, refused=""))
+def _troubles(world: World, pool: str) -> tuple[Trouble, ...]:
+    return troubles(p for p in world.all(POD).values() if p["metadata"].get("labels", {}).get(POOL_LABEL) == pool)
 
 
 def _by_age(bodies: Iterable[Body]) -> list[Body]:
     return sorted(bodies, key=lambda body: (body["metadata"]["creationTimestamp"], name_of(body)))
 
 
-def _model(world: World, body: Body, now: datetime) -> PlannedModel:
+def _model(world: World, body: Body, now: datetime, told: Told) -> PlannedModel:
     name = name_of(body)
+    evidence = told.evidence.get(name)
     try:
         spec, status = observe.model(body)
-        versions = tuple(_versions(world, name))
+        versions = tuple(versions_of(world, name, evidence))
+        room = _preflight(world, spec, status, versions, told)
     except ValueError as error:
         return PlannedModel(body, problem=str(error))
-    seen = ModelObservation(versions, _name_taken(world, name, spec))
+    seen = ModelObservation(versions, _name_taken(world, name, spec), evidence, room)
     decision = decide_model(name, spec, status, body["metadata"]["generation"], seen, now)
     return PlannedModel(body, spec, status, decision)
 
 
-def _versions(world: World, model: str) -> Iterable[VersionSeen]:
+def versions_of(world: World, model: str, evidence: ModelEvidence | None = None) -> Iterable[VersionSeen]:
+    """A Model's versions. Raises ValueError: one is not what this operator knows."""
     for body in world.all(MODEL_VERSION).values():
         if body["spec"]["model"] != model:
             continue
@@ -187,7 +212,40 @@ def _versions(world: World, model: str) -> Iterable[VersionSeen]:
             app=service.app(app_name(spec.model, spec.version)),
             has_workers=service.has_workers,
             pool_problem=_pool_problem(world, spec.pool),
+            check=evidence.checks.get(spec.version) if evidence else None,
+            allowed_licenses=_allowed_licenses(world, spec.pool),
         )
+
+
+def _preflight(
+    world: World, spec: ModelSpec, status: ModelStatus, versions: Iterable[VersionSeen], told: Told
+) -> GateSeen:
+    """Whether the Pool has room for the spec's version, where a rollout asks for that."""
+    by_name = {seen.spec.version: seen.spec for seen in versions}
+    body, version = world.get(POOL, spec.pool), by_name.get(spec.version)
+    if spec.rollout is None or version is None:
+        return ROOM
+    if body is None:
+        return GateSeen(Gate.WAITING, f"there is no Pool {spec.pool}")
+    evidence = told.evidence.get(version.model, ModelEvidence())
+    stable = by_name.get((status.rollout and status.rollout.stable) or "")
+    beside = stable if stable and stable.pool == spec.pool and stable is not version else None
+    return preflight(
+        *observe.pool(body),
+        version,
+        _troubles(world, spec.pool),
+        told.free_gpus.get(spec.pool),
+        reserved_gpus=beside.replicas * beside.resources.gpus if beside else 0,
+        ready=evidence.replicas.get(spec.version, 0),
+    )
+
+
+def _allowed_licenses(world: World, pool: str) -> tuple[str, ...]:
+    """Of a Pool that cannot be read: nothing starts there, whatever they are."""
+    try:
+        return observe.pool(world.all(POOL)[pool])[0].allowed_licenses
+    except (KeyError, ValueError):
+        return ()
 
 
 def _pool_problem(world: World, name: str) -> tuple[str, str] | None:
@@ -233,21 +291,27 @@ def _pool(world: World, release: Release, body: Body, models: tuple[PlannedModel
 
 
 def _kept(world: World, model: PlannedModel) -> list[ModelVersionSpec]:
-    """The versions that have an application; those of a Model that cannot be read stay as they are."""
+    """The versions that have an application, each pinned to the digest that was found.
+
+    Those of a Model that cannot be read stay as they are.
+    """
     if model.decision is None:
         bodies = [b for b in world.all(MODEL_VERSION).values() if b["spec"]["model"] == model.name]
-    else:
-        bodies = [world.all(MODEL_VERSION)[name] for name in model.decision.versions]
-    return [observe.model_version(body)[0] for body in bodies]
+        return [_pinned(*observe.model_version(body)) for body in bodies]
+    statuses = model.decision.versions
+    return [
+        _pinned(observe.model_version(world.all(MODEL_VERSION)[name])[0], statuses[name])
+        for name in sorted(model.decision.apps)
+    ]
+
+
+def _pinned(spec: ModelVersionSpec, status: ModelVersionStatus) -> ModelVersionSpec:
+    return spec.model_copy(update={"digest": status.digest or spec.digest})
 
 
 def _table(pool: str, models: tuple[PlannedModel, ...]) -> RouteTable:
-    routes = [Route(model=model.name, arms=arms) for model in models if (arms := _arms(model, pool))]
+    found = [model.decision.routes.get(pool) for model in models if model.decision]
+    routes = tuple(sorted(filter(None, found), key=lambda route: route.model))
     default = default_model(models)
     routed = {route.model for route in routes}
-    ordered = tuple(sorted(routes, key=lambda route: route.model))
-    return RouteTable(default_model=default if default in routed else None, routes=ordered)
-
-
-def _arms(model: PlannedModel, pool: str) -> tuple[Arm, ...]:
-    return model.decision.arms.get(pool, ()) if model.decision else ()
+    return RouteTable(default_model=default if default in routed else None, routes=routes)

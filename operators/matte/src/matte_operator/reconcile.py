@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from matte_core.contracts.k8s.common import Condition, ConditionStatus
-from matte_core.contracts.k8s.model import ModelStatus, ModelVersionStatus
+from matte_core.contracts.k8s.common import Condition
+from matte_core.contracts.k8s.model import ModelStatus, ModelVersionSpec, ModelVersionStatus
 from matte_core.contracts.k8s.pool import PoolStatus
-from matte_core.domain.conditions import Finding, news, settle
+from matte_core.domain.conditions import Finding, settle
+from matte_core.domain.rollout.evidence import ModelEvidence
 from matte_core.render.pods import POOL_LABEL, Release
 from matte_telemetry.prometheus import PrometheusMeter
 from urllib3.exceptions import HTTPError
 
 from matte_operator import observe
+from matte_operator.asked import Asked, asked
 from matte_operator.cluster import ApiError, Cluster, explained
+from matte_operator.evidence import Reports
+from matte_operator.external import Judges
 from matte_operator.kinds import (
     BUDGET,
     EVENT,
@@ -32,31 +37,39 @@ from matte_operator.kinds import (
     name_of,
 )
 from matte_operator.observe import SEEN, World
-from matte_operator.plan import PlannedModel, PlannedPool, covers, plan, pool_status, version_body, wants_capacity
+from matte_operator.plan import PlannedModel, PlannedPool, Told, covers, plan, pool_status, short_of_gpus, version_body
 from matte_operator.pods import free_gpus
+from matte_operator.story import News, event_type, events, rollout_news
 
 log = logging.getLogger("matte.operator")
 
 #: seconds after which a pass is made again that something was refused in
 RETRY_SECONDS = 30.0
-#: reasons of conditions that are False without anything being wrong
-_CALM = frozenset({"Starting", "Complete", "Removing"})
-#: what the Pool has told already
-_TOLD_ELSEWHERE = frozenset({"PoolNotReady"})
-#: no news where it is the first word
-_EXPECTED = frozenset({"Scheduled", "Complete"})
+#: a pass that nothing rang for goes by what was seen so long ago at most (seconds)
+LOOK_SECONDS = 30.0
 Status = PoolStatus | ModelStatus | ModelVersionStatus
 _Failures = (*ApiError, HTTPError)
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What was seen of the API, and when."""
+
+    world: World
+    free_gpus: Mapping[str, int]
+    at: datetime
+
+
 class Reconciler:
-    """Passes over the namespace. It remembers nothing: everything is in the API.
+    """Passes over the namespace. Nothing is remembered that a restart may not lose: everything is in the API.
 
     Args:
         cluster: the API.
         release: what the Pools of the release share.
         meter: counts.
         acting: whether this operator may still write; asked before every write.
+        reports: what routers and replicas say.
+        judges: of rollouts, apart from Matte's own.
         clock: the time in UTC.
     """
 
@@ -67,29 +80,42 @@ class Reconciler:
         meter: PrometheusMeter,
         *,
         acting: Callable[[], bool],
+        reports: Reports,
+        judges: Judges,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._cluster = cluster
         self._release = release
         self._meter = meter
         self._acting = acting
+        self._reports = reports
+        self._judges = judges
         self._clock = clock
         self._told: dict[Kind, set[str]] = {}
+        self._refused: dict[str, str] = {}
+        self._seen: _Seen | None = None
 
-    def run(self) -> float | None:
+    def run(self, *, fresh: bool = True) -> float | None:
         """One pass; seconds until the next one is due by itself, or None. It blocks.
+
+        Args:
+            fresh: something has changed in the API; else what was seen there a moment ago will do.
 
         Raises:
             ApiError, urllib3.exceptions.HTTPError: the API could not be read. Writes that it refuses are told in
                 conditions or logged, and tried again.
         """
-        world = self._look()
         now = self._clock()
-        planned = plan(world, self._release, now)
-        made = [self._make_version(model) for model in planned.models]
+        seen = self._again(now, fresh=fresh) or self._look(now)
+        self._seen = seen  # a write forgets it
+        world = seen.world
+        told = Told(self._evidence(asked(world, now), now), seen.free_gpus)
+        planned = plan(world, self._release, now, told)
+        made = [name for model in planned.models for name in self._make_versions(model)]
+        self._report(planned.models)
         refused = {pool.name: self._apply_pool(world, pool) for pool in planned.pools}
         for pool in planned.pools:
-            self._tell_pool(world, pool, refused[pool.name], now)
+            self._tell_pool(world, pool, told.free_gpus.get(pool.name), refused[pool.name], now)
         for model in planned.models:
             self._tell_model(world, model, now)
         self._forget(world)
@@ -97,25 +123,52 @@ class Reconciler:
         waits += [RETRY_SECONDS] if any(refused.values()) or "" in made else []
         return min((wait for wait in waits if wait is not None), default=None)
 
-    def _look(self) -> World:
+    def _evidence(self, asked: Asked, now: datetime) -> dict[str, ModelEvidence]:
+        """What is reported, by Model, with the answers of other judges where a check is due."""
+        found = self._reports.read(asked, now.timestamp())
+        answers = self._judges.answers(asked.inquiries)
+        return {name: replace(one, external=answers.get(name, {})) for name, one in found.items()}
+
+    def _report(self, models: Iterable[PlannedModel]) -> None:
+        """Orders that Redis does not take are given again: their versions wait."""
+        decided = [(model.name, model.decision) for model in models if model.decision]
+        orders = [order for _, decision in decided for order in decision.orders]
+        gone = [(pool, name, version) for name, decision in decided for pool, version in decision.retract]
+        if self._acting():
+            self._reports.write(orders, gone)
+
+    def _again(self, now: datetime, *, fresh: bool) -> _Seen | None:
+        """What the pass before saw, where nothing was written or heard of since."""
+        old = self._seen
+        return old if old and not fresh and (now - old.at).total_seconds() < LOOK_SECONDS else None
+
+    def _look(self, now: datetime) -> _Seen:
+        self._seen = None
         selector = {POD: POOL_LABEL, BUDGET: POOL_LABEL}
-        return World.of({kind: self._cluster.list(kind, label_selector=selector.get(kind)) for kind in SEEN})
+        world = World.of({kind: self._cluster.list(kind, label_selector=selector.get(kind)) for kind in SEEN})
+        return _Seen(world, self._free_gpus(world), now)
 
     # objects --------------------------------------------------------------------------------------------------
 
-    def _make_version(self, model: PlannedModel) -> str | None:
-        """The name of the ModelVersion that was applied; '' where that failed; None where there was nothing to do."""
+    def _make_versions(self, model: PlannedModel) -> list[str]:
+        """The names of the ModelVersions that were applied; '' where that failed."""
         if model.decision is None:
-            return None
+            return []
         for name in model.decision.remove:
             self._write(lambda name=name: self._cluster.delete(MODEL_VERSION, name), f"ModelVersion {name}")  # type: ignore[misc]
-        if (spec := model.decision.wanted) is None:
-            return None
+        return [self._make_version(model, spec) for spec in model.decision.wanted]
+
+    def _make_version(self, model: PlannedModel, spec: ModelVersionSpec) -> str:
         body = version_body(self._release, model.body, spec)
-        problem = self._write(lambda: self._cluster.apply(MODEL_VERSION, body), f"ModelVersion {name_of(body)}")
-        if problem:
-            self._event(model.body, "Warning", "VersionRefused", f"ModelVersion {name_of(body)}: {problem}")
-        return "" if problem else name_of(body)
+        name = name_of(body)
+        problem = self._write(lambda: self._cluster.apply(MODEL_VERSION, body), f"ModelVersion {name}")
+        if not problem:
+            self._refused.pop(name, None)
+            return name
+        if self._refused.get(name) != problem:
+            self._event(model.body, News("Warning", "VersionRefused", f"ModelVersion {name}: {problem}"))
+        self._refused[name] = problem
+        return ""
 
     def _apply_pool(self, world: World, pool: PlannedPool) -> str:
         """What the API server had against the Pool's objects; '' for nothing."""
@@ -130,6 +183,7 @@ class Reconciler:
         """What was wrong; '' for nothing."""
         if not self._acting():
             return "another operator has taken over"
+        self._seen = None
         try:
             write()
         except _Failures as error:
@@ -140,23 +194,24 @@ class Reconciler:
 
     # statuses -------------------------------------------------------------------------------------------------
 
-    def _tell_pool(self, world: World, pool: PlannedPool, refused: str, now: datetime) -> None:
+    def _tell_pool(self, world: World, pool: PlannedPool, free: int | None, refused: str, now: datetime) -> None:
         if pool.spec is None:
             return self._tell_problem(POOL, pool.body, pool.problem, now)
-        status = pool_status(world, pool, free=self._free_gpus(world, pool), refused=refused, now=now)
-        return self._tell(POOL, pool.body, pool.status, status)
+        status = pool_status(world, pool, free=free, refused=refused, now=now)
+        self._tell(POOL, pool.body, pool.status, status)
+        return None
 
-    def _free_gpus(self, world: World, pool: PlannedPool) -> int | None:
-        """GPUs that nobody uses; None where it does not matter, or cannot be known."""
-        if pool.spec is None or not wants_capacity(world, pool):
-            return None
-        workers = pool.spec.workers
+    def _free_gpus(self, world: World) -> dict[str, int]:
+        """GPUs that nobody uses, for the Pools that they matter to; less where they cannot be known."""
+        if not (short := short_of_gpus(world)):
+            return {}
         try:
-            pods = self._cluster.list(POD, everywhere=True)
-            return free_gpus(self._cluster.list(NODE), pods, workers.gpu_resource, workers.node_selector)
+            nodes, pods = self._cluster.list(NODE), self._cluster.list(POD, everywhere=True)
         except _Failures as error:
             log.warning("free GPUs: %s", explained(error))
-            return None
+            return {}
+        workers = {name: spec.workers for name, spec in short.items()}
+        return {name: free_gpus(nodes, pods, w.gpu_resource, w.node_selector) for name, w in workers.items()}
 
     def _tell_model(self, world: World, model: PlannedModel, now: datetime) -> None:
         if model.decision is None:
@@ -164,7 +219,11 @@ class Reconciler:
         for name, status in model.decision.versions.items():
             body = world.all(MODEL_VERSION)[name]
             self._tell(MODEL_VERSION, body, observe.model_version(body)[1], status)
-        return self._tell(MODEL, model.body, model.status, model.decision.status)
+        before, after = model.status, model.decision.status
+        if self._tell(MODEL, model.body, before, after, rollout=after.rollout is not None):
+            for one in rollout_news(model.name, before.rollout if before else None, after.rollout):
+                self._event(model.body, one)
+        return None
 
     def _tell_problem(self, kind: Kind, body: Body, problem: str, now: datetime) -> None:
         """Of an object that is not what this operator knows: it was made by a newer one, or around the schema."""
@@ -177,18 +236,21 @@ class Reconciler:
         )
         self._tell(kind, body, None, status)
 
-    def _tell(self, kind: Kind, body: Body, before: Status | None, status: Status) -> None:
+    def _tell(self, kind: Kind, body: Body, before: Status | None, status: Status, *, rollout: bool = False) -> bool:
+        """Whether it was news, and written."""
         for condition in status.conditions:
             self._meter.set_condition(kind.kind, name_of(body), condition.type, condition.status.value)
         self._told.setdefault(kind, set()).add(name_of(body))
-        wire = status.model_dump(mode="json", exclude_none=True)
-        if covers(wire, body.get("status")):
-            return
-        what = f"status of {kind.kind} {name_of(body)}"
-        if self._write(lambda: self._cluster.apply_status(kind, name_of(body), wire), what):
-            return
-        for condition in events(before.conditions if before else (), status.conditions):
-            self._event(body, _event_type(condition), condition.reason, condition.message)
+        wire = _wire(status)
+        # what is gone is news too: only a status that cannot be read may have more than this one
+        known = covers(wire, body.get("status")) if before is None else wire == _wire(before)
+        if known or self._write(
+            lambda: self._cluster.apply_status(kind, name_of(body), wire), f"status of {kind.kind} {name_of(body)}"
+        ):
+            return False
+        for condition in events(before.conditions if before else (), status.conditions, rollout=rollout):
+            self._event(body, News(event_type(condition), condition.reason, condition.message))
+        return True
 
     def _forget(self, world: World) -> None:
         """Objects that are gone have no metrics."""
@@ -199,7 +261,7 @@ class Reconciler:
 
     # events ---------------------------------------------------------------------------------------------------
 
-    def _event(self, about: Body, type_: str, reason: str, message: str) -> None:
+    def _event(self, about: Body, told: News) -> None:
         stamp = self._clock().strftime("%Y-%m-%dT%H:%M:%SZ")
         metadata = about["metadata"]
         event = {
@@ -214,39 +276,18 @@ class Reconciler:
                 "uid": metadata["uid"],
                 "resourceVersion": metadata["resourceVersion"],
             },
-            "type": type_,
-            "reason": reason,
-            "message": message[:1000],
+            "type": told.type,
+            "reason": told.reason,
+            "message": told.message[:1000],
             "source": {"component": FIELD_MANAGER},
             "reportingComponent": FIELD_MANAGER,
             "firstTimestamp": stamp,
             "lastTimestamp": stamp,
             "count": 1,
         }
-        self._write(lambda: self._cluster.create(EVENT, event), f"Event {reason} of {about['kind']} {metadata['name']}")
+        what = f"Event {told.reason} of {about['kind']} {metadata['name']}"
+        self._write(lambda: self._cluster.create(EVENT, event), what)
 
 
-def events(old: Iterable[Condition], new: Iterable[Condition]) -> list[Condition]:
-    """The conditions that are worth an Event: good news once, bad news whenever it reads differently, nothing twice."""
-    before = {condition.type: condition for condition in old}
-    told = {
-        condition.message: condition
-        for condition in reversed(news(before.values(), new))
-        if _worth_telling(before.get(condition.type), condition)
-    }
-    return list(reversed(told.values()))
-
-
-def _worth_telling(before: Condition | None, condition: Condition) -> bool:
-    if condition.type == "Serving" or condition.reason in _TOLD_ELSEWHERE:
-        return False
-    if before is None and (
-        condition.reason in _EXPECTED or (condition.type, condition.reason) == ("Ready", "Starting")
-    ):
-        return False
-    again = before is not None and (before.status, before.reason) == (condition.status, condition.reason)
-    return not again or condition.reason == "Serving" or _event_type(condition) == "Warning"
-
-
-def _event_type(condition: Condition) -> str:
-    return "Normal" if condition.status is ConditionStatus.TRUE or condition.reason in _CALM else "Warning"
+def _wire(status: Status) -> Body:
+    return status.model_dump(mode="json", exclude_none=True)

@@ -27,7 +27,7 @@ log = logging.getLogger("matte.operator")
 
 #: changes come in flocks: a pass waits this long for more of them (seconds)
 SETTLE_SECONDS = 0.3
-#: at least so long between two passes (seconds)
+#: at least so long between two passes (seconds), unless a decision asks for less: traffic leaves a bad version
 PAUSE_SECONDS = 1.0
 #: a watch is made anew after so long (seconds)
 WATCH_SECONDS = 3600
@@ -114,32 +114,36 @@ class Operator:
         due: float | None = None
         backoff = PAUSE_SECONDS
         while True:
-            await self._wait(due)
+            fresh = await self._wait(due)
             if not self._lease.mine:
-                due = None
+                due = PERIOD  # it may only be late: what is under way goes on
                 continue
             try:
-                due = await self._pass()
+                due = await self._pass(fresh=fresh)
                 backoff = PAUSE_SECONDS
             except Exception as error:  # whatever it is: the next pass sees the world anew
                 known = isinstance(error, _Failures)
                 log.warning("a pass failed: %s", explained(error), exc_info=None if known else error)
                 due = backoff = min(_BACKOFF_MAX, backoff * 2)
-            await asyncio.sleep(PAUSE_SECONDS)
+            pause = PAUSE_SECONDS if due is None else min(PAUSE_SECONDS, max(due, SETTLE_SECONDS))
+            await asyncio.sleep(pause)
+            due = None if due is None else due - pause
 
-    async def _wait(self, due: float | None) -> None:
-        """For the bell, or until something is due."""
+    async def _wait(self, due: float | None) -> bool:
+        """For the bell, or until something is due; whether the API is to be read: it rang, or was silent for long."""
         timeout = RESYNC_SECONDS if due is None else max(0.05, min(due, RESYNC_SECONDS))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._bell.wait(), timeout)
             await asyncio.sleep(SETTLE_SECONDS)
+        rang = self._bell.is_set()
         self._bell.clear()
+        return rang or due is None
 
-    async def _pass(self) -> float | None:
+    async def _pass(self, *, fresh: bool) -> float | None:
         began, result = self._clock(), "failed"
         span = self._tracer.start("reconcile", at=time.time())
         try:
-            due = await asyncio.shield(asyncio.to_thread(self._reconciler.run))
+            due = await asyncio.shield(asyncio.to_thread(self._reconciler.run, fresh=fresh))
             result = "ok"
         finally:
             span.end(time.time(), error="" if result == "ok" else result)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from matte_core.render.pods import Release
-from pydantic import BeforeValidator, Field
+from matte_core.render.pods import CacheVolume, Release
+from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -24,7 +24,19 @@ class OperatorSettings(BaseSettings):
     inference_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     image_pull_secrets: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_list)] = ()
     redis_secret: str = Field("matte-redis", description="Secret with the keys url, address and password")
+    redis_url: SecretStr = Field(
+        SecretStr(""), description="redis://, rediss:// or unix:// address; '': rollouts have no evidence, and wait"
+    )
+    redis_prefix: str = Field("matte:", description="every key begins with it")
+    prometheus_url: str = Field("", description="answers the queries of rollouts; '': they are inconclusive")
     inference_env: dict[str, str] = Field({}, description="JSON: further environment of the Ray pods")
+    models_secret: str = Field("", description="Secret whose keys are environment variables of the workers")
+    service_account: str = Field("", description="the workers' identity; '': the namespace's default one")
+    cache_size: str = Field(
+        "20Gi", pattern=r"^[0-9]+(\.[0-9]+)?[MGT]i?$", description="of the volume that a worker keeps models on"
+    )
+    cache_claim: str = Field("", description="PersistentVolumeClaim of it")
+    cache_host_path: str = Field("", description="folder of the nodes, where it is one")
     health_port: int = Field(8080, ge=1, le=65535)
     metrics_port: int = Field(9090, ge=1, le=65535)
     listen: str = Field("0.0.0.0", description="address of both ports")  # noqa: S104 - probes and Prometheus ask
@@ -41,4 +53,7 @@ class OperatorSettings(BaseSettings):
             pull_policy=self.inference_pull_policy,
             pull_secrets=self.image_pull_secrets,
             env=self.inference_env,
+            models_secret=self.models_secret,
+            service_account=self.service_account,
+            cache=CacheVolume(self.cache_size, self.cache_claim, self.cache_host_path),
         )

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from matte_cli import cut, doctor, jobs, models, serve
+from matte_cli.rollout import commands as rollout
 from matte_cli.traffic import commands as traffic
 
 app = typer.Typer(
@@ -22,6 +23,7 @@ app.command("cut")(cut.command)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(models.app, name="models")
 app.add_typer(traffic.app, name="traffic")
+app.add_typer(rollout.app, name="rollout")
 app.command("doctor")(doctor.command)
 
 
@@ -39,3 +41,8 @@ def root(
     ] = False,
 ) -> None:
     """Cut out the subject of pictures: serve models on this machine, or use a server."""
+
+
+def kubectl() -> None:
+    """The same as a plugin: kubectl finds ``kubectl-matte`` on the PATH and calls it ``kubectl matte``."""
+    app(prog_name="kubectl matte")

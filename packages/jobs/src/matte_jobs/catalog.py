@@ -119,12 +119,20 @@ class CatalogStore:
         Raises:
             Problem: model_not_ready, before any router published a table.
         """
+        return (await self.routed(now))[1]
+
+    async def routed(self, now: float) -> tuple[RouteTable, Catalog]:
+        """:meth:`catalog`, with the routes that it was made from.
+
+        Raises:
+            Problem: as :meth:`catalog`.
+        """
         table = await self.table(now)
         if table is None:
             raise Problem("model_not_ready", "Inference has not started yet.", retry_after=5)
         replicas = await self.replicas(now)
         models = [await self._model(route, replicas, default=table.default_model) for route in table.routes]
-        return Catalog(default_model=table.default_model, models=tuple(models))
+        return table, Catalog(default_model=table.default_model, models=tuple(models))
 
     async def _model(self, route: Route, replicas: Sequence[Replica], *, default: str | None) -> ModelView:
         seconds, length = await self._measured(route)

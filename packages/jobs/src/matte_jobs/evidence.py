@@ -37,7 +37,7 @@ class EvidenceStore:
     # orders: operator → router ----------------------------------------------------------------------------------
 
     async def order(self, pool: str, order: CheckOrder) -> None:
-        """Asks a Pool's routers to check a version; asking twice changes nothing. What is known of it is forgotten."""
+        """Asks a Pool's routers to check a version; asking twice changes nothing. What was measured is forgotten."""
         field, text = _field(order.model, order.version), order.model_dump_json()
         with translated():
             if await self._raw.hget(self._key("orders", pool), field) == text.encode():
@@ -45,7 +45,7 @@ class EvidenceStore:
             async with self._raw.pipeline(transaction=True) as pipe:
                 pipe.hset(self._key("orders", pool), field, text)
                 pipe.hdel(self._key("checks", pool), field)
-                for kind in ("starts", "answers", "pairs", "shown"):
+                for kind in ("answers", "pairs", "shown"):
                     pipe.delete(self._key(kind, field))
                 pipe.publish(f"{self._prefix}bell", "")
                 await pipe.execute()
@@ -62,6 +62,7 @@ class EvidenceStore:
                 pipe.hdel(self._key("orders", pool), field)
                 pipe.hdel(self._key("checks", pool), field)
                 pipe.delete(self._key("starts", field), self._key("golden", field))
+                pipe.hdel(self._key("goldens", model), version)
                 await pipe.execute()
 
     async def report(self, pool: str, model: str, version: str, report: CheckReport) -> None:
@@ -79,23 +80,30 @@ class EvidenceStore:
 
     async def started(self, model: str, version: str, report: StartReport) -> None:
         """A replica is loaded, warm, and has answered the golden images."""
-        key = self._key("starts", _field(model, version))
         with translated():
-            async with self._raw.pipeline(transaction=True) as pipe:
-                pipe.hset(key, report.replica, report.model_dump_json())
-                pipe.expire(key, KEEP_SECONDS)
-                await pipe.execute()
+            await self._raw.hset(self._key("starts", _field(model, version)), report.replica, report.model_dump_json())
 
     async def starts(self, model: str, version: str) -> list[StartReport]:
-        """The replicas that have started since the version was last ordered, oldest first."""
+        """The replicas that have started since the version was last retracted, oldest first."""
         found = await self._hash("starts", _field(model, version), StartReport)
         return sorted(found.values(), key=lambda report: (report.at, report.replica))
 
-    async def keep_golden(self, model: str, version: str, masks: Mapping[str, bytes]) -> None:
-        """A version's masks of the golden images, encoded, by the images' names."""
+    async def keep_golden(self, model: str, version: str, masks: Mapping[str, bytes], made_by: str = "") -> None:
+        """A version's masks of the golden images, encoded, by the images' names; ``made_by`` names what made them."""
         if masks:
+            key = self._key("golden", _field(model, version))
             with translated():
-                await self._raw.hset(self._key("golden", _field(model, version)), mapping=dict(masks))
+                async with self._raw.pipeline(transaction=True) as pipe:
+                    pipe.delete(key)
+                    pipe.hset(key, mapping=dict(masks))
+                    pipe.hset(self._key("goldens", model), version, made_by)
+                    await pipe.execute()
+
+    async def goldens(self, model: str) -> dict[str, str]:
+        """The model's versions that have masks of the golden images, and what made them."""
+        with translated():
+            found = await self._raw.hgetall(self._key("goldens", model))
+        return {version.decode(): made_by.decode() for version, made_by in found.items()}
 
     async def golden(self, model: str, version: str) -> dict[str, bytes]:
         """What :meth:`keep_golden` kept."""

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from matte_core.contracts.job import BlobRef, Event, JobSpec, JobState, JobView, Result
-from matte_core.domain.eta import eta_seconds
 from matte_core.domain.order import charge
 from matte_core.errors import Problem
 from redis.asyncio import Redis
@@ -23,6 +22,7 @@ from matte_jobs.connect import connect, translated
 from matte_jobs.listener import Bell
 from matte_jobs.scripts import Scripts
 from matte_jobs.settings import StoreSettings
+from matte_jobs.views import job_view
 
 #: share of Redis' memory from which on no job is admitted
 ADMIT_BELOW = 0.8
@@ -177,6 +177,14 @@ class JobStore:
         with translated():
             return bool(await self._run("park", now, job_id, token, version or ""))
 
+    async def fall_back(self, job_id: str, token: str, version: str, problem: Problem, now: float) -> bool:
+        """Back to the queue, in its old place, for ``version``: another one was tried, and is to blame.
+
+        It counts as no attempt, and happens once in a job's life. False: the lease is lost, or it happened before.
+        """
+        with translated():
+            return bool(await self._run("fall_back", now, job_id, token, version, json.dumps(problem.document())))
+
     async def renew(self, leases: Mapping[str, str], *, now: float, until: float) -> set[str]:
         """Renews leases (token by id); returns the ids that are no longer the caller's."""
         pairs = [part for pair in leases.items() for part in pair]
@@ -222,9 +230,19 @@ class JobStore:
         with translated():
             return {version.decode() for version in await self._raw.smembers(f"{self.prefix}lanes:{model}")}
 
-    async def unassign(self, model: str, version: str, problem: Problem, now: float, *, limit: int = 1000) -> int:
-        """A version is gone: its jobs are undecided again, those pinned to it fail with ``problem``."""
-        document = json.dumps(problem.document())
+    async def unassign(
+        self, model: str, version: str, problem: Problem | None, now: float, *, limit: int = 1000
+    ) -> int:
+        """A version takes no jobs: they are undecided again; those pinned to it fail with ``problem``.
+
+        Args:
+            model: whose jobs.
+            version: that they wait for.
+            problem: None: those that are pinned wait on.
+            now: Unix seconds.
+            limit: looks at so many; returns how many of them moved or failed.
+        """
+        document = json.dumps(problem.document()) if problem else ""
         with translated():
             return int(
                 await self._run("unassign", now, model, version, limit, document, self.settings.result_ttl_seconds)
@@ -275,7 +293,7 @@ class JobStore:
             found = await self._run("view", now, job_id)
         if not found:
             raise Problem("job_not_found", f"There is no job {job_id}; finished jobs are kept for a while only.")
-        return _view(job_id, found, slots, seconds_per_megapixel)
+        return job_view(job_id, found, slots, seconds_per_megapixel)
 
     async def has_room(self) -> bool:
         """Whether new jobs may come in; the rest of the memory is for the results of those that did."""
@@ -360,39 +378,3 @@ class JobStore:
 
 def _idempotency(spec: JobSpec) -> str:
     return f"{spec.tenant}:{spec.idempotency_key}" if spec.idempotency_key else ""
-
-
-def _view(job_id: str, found: Sequence[Any], slots: int, seconds_per_megapixel: float | None) -> JobView:
-    raw, ahead, length, queued_cost, measured = found
-    spmp = float(measured) if measured else seconds_per_megapixel
-    fields = {raw[i].decode(): raw[i + 1].decode() for i in range(0, len(raw), 2) if raw[i] != b"inputs"}
-    state = JobState(fields["state"])
-    queued = state is JobState.QUEUED
-    eta = None
-    if spmp is not None and state in (JobState.QUEUED, JobState.RUNNING):
-        eta = eta_seconds(
-            position=int(ahead) if queued else 0,
-            mean_megapixels=float(queued_cost) / max(1, int(length)),
-            own_megapixels=float(fields["cost"]),
-            seconds_per_megapixel=spmp,
-            slots=slots,
-        )
-    return JobView(
-        id=job_id,
-        state=state,
-        position=int(ahead) if queued else None,
-        queue_length=int(length),
-        eta_seconds=eta,
-        attempts=int(fields["attempts"]),
-        model=fields["model"],
-        version=fields.get("version") or None,
-        created_at=float(fields["created"]),
-        started_at=_number(fields, "started"),
-        finished_at=_number(fields, "finished"),
-        result=Result.model_validate_json(fields["result"]) if "result" in fields else None,
-        error=json.loads(fields["error"]) if "error" in fields else None,
-    )
-
-
-def _number(fields: Mapping[str, str], name: str) -> float | None:
-    return float(fields[name]) if name in fields else None

@@ -17,6 +17,10 @@ class RegistryError(Exception):
         super().__init__(message)
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type[RegistryError], tuple[Reason, str]]:
+        """It passes between processes."""
+        return type(self), (self.reason, str(self))
+
     @property
     def passing(self) -> bool:
         """Whether trying again may help, with nothing changed."""

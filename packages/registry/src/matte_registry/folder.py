@@ -101,18 +101,27 @@ def sort_out(source: str, found: Iterator[RemoteFile], limit: int) -> Listing:
     return Listing(source=source, files=tuple(sorted(taken, key=lambda f: f.path)), left_out=left_out)
 
 
+def check_present(folder: Path) -> None:
+    """Refuses a folder that is not there.
+
+    Raises:
+        RegistryError: WEIGHTS_MISSING.
+    """
+    if not folder.is_dir():
+        raise RegistryError(
+            Reason.WEIGHTS_MISSING,
+            f"there is no folder {folder}: put the version's files there (in Kubernetes, into the volume that the"
+            " Pool mounts), or correct source",
+        )
+
+
 def scan(folder: Path, limit: int = 10_000) -> Listing:
     """The files of a folder, without reading them.
 
     Raises:
         RegistryError: there is no such folder; a link leads out of it; a name is refused.
     """
-    if not folder.is_dir():
-        raise RegistryError(
-            Reason.SOURCE_NOT_FOUND,
-            f"there is no folder {folder}: put the version's files there (in Kubernetes, into the volume that the"
-            " Pool mounts), or correct source",
-        )
+    check_present(folder)
     root = folder.resolve()
     return sort_out(f"file://{root}", _entries(root), limit)
 

@@ -109,6 +109,12 @@ LEASES_LOST = _counter(
 SWEPT = _counter(
     "matte_swept_jobs_total", "Jobs whose lease or time ran out: requeued, dead or expired.", "outcome", prefix=_RAY
 )
+MIRRORED = _counter(
+    "matte_mirrored_jobs_total",
+    "Jobs that a version computed beside the one that answered: compared, gone (ended before), alone (no mask came to"
+    " compare with), dropped (too many at once) or failed.",
+    *_VERSION, "outcome", prefix=_RAY,
+)  # fmt: skip
 
 # --- the operator -------------------------------------------------------------------------------------------------
 
@@ -127,7 +133,7 @@ CONDITION = _gauge(
 GATEWAY = (JOBS_ADMITTED, JOBS_REFUSED, HTTP_REQUESTS, HTTP_SECONDS, OPEN_STREAMS)
 SEEN = (QUEUE_LENGTH, VERSION_REPLICAS, VERSION_SLOTS, VERSION_WEIGHT, DEAD_JOBS, STORE_USED, STORE_MAX)
 INFERENCE = (
-    JOBS, JOB_SECONDS, STAGE_SECONDS, BATCH_SIZE, SECONDS_PER_MEGAPIXEL, FREE_SLOTS, LEASES_LOST, SWEPT
+    JOBS, JOB_SECONDS, STAGE_SECONDS, BATCH_SIZE, SECONDS_PER_MEGAPIXEL, FREE_SLOTS, LEASES_LOST, SWEPT, MIRRORED
 )  # fmt: skip
 OPERATOR = (RECONCILES, RECONCILE_SECONDS, API_REQUESTS, LEADER, CONDITION)
 ALL = GATEWAY + SEEN + INFERENCE + OPERATOR
@@ -141,10 +147,21 @@ class Outcome(StrEnum):
     RETRIED = "retried"
     DEAD = "dead"  # the last attempt was lost
     LATE = "late"  # the job had ended before
+    FELL_BACK = "fell_back"  # the version's fault: another one takes the job
 
 
 #: outcomes by what ``JobStore.release`` says
 RELEASED = {"queued": Outcome.RETRIED, "dead": Outcome.DEAD, "lost": Outcome.LATE}
+
+
+class Mirrored(StrEnum):
+    """What became of a mirrored job: values of the label ``outcome`` of :data:`MIRRORED`."""
+
+    COMPARED = "compared"
+    GONE = "gone"  # it had ended before the picture was fetched
+    ALONE = "alone"  # the other version's mask did not come
+    DROPPED = "dropped"  # too many wait for their masks
+    FAILED = "failed"
 
 
 class Stage(StrEnum):

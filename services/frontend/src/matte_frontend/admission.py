@@ -7,16 +7,17 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from matte_core.contracts.catalog import ModelView
+from matte_core.contracts.catalog import Route
 from matte_core.contracts.job import JobSpec, Picture
 from matte_core.contracts.limits import Limits
 from matte_core.contracts.options import Options
-from matte_core.domain.versions import resolve_version
+from matte_core.domain.routing import pinned
 from matte_core.errors import Problem
 from matte_core.pictures.probe import probe
 from pydantic import ValidationError
 
 from matte_frontend.body import Inputs
+from matte_frontend.caller import Caller
 from matte_frontend.gateway import Gateway
 
 _PLAIN = Options()
@@ -27,10 +28,12 @@ _HEAVY = 2_000_000
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request that is sound. ``version`` is exact; None: by the split."""
+    """A request that is sound. ``version`` is exact, None: by the split; ``named`` is what was asked for."""
 
     model: str
     version: str | None
+    named: str | None
+    caller: Caller
     options: Options
     picture: Picture
     image: bytes
@@ -70,30 +73,31 @@ def invalid(error: ValidationError) -> Problem:
     return Problem("invalid_parameter", detail, errors=errors)
 
 
-def pinned(model: ModelView, version: str | None) -> str | None:
-    """The exact version that ``version`` (exact, major or minor) names; None stays None.
+def version_for(route: Route, named: str | None, caller: Caller) -> str | None:
+    """The exact version that alone may answer; None: by the split.
 
     Raises:
         Problem: version_not_found.
     """
-    if version is None:
-        return None
-    available = [v.version for v in model.versions]
-    found = resolve_version(version, available)
-    if found is None:
+    # each look into Starlette's headers walks all of them
+    headers = dict(reversed(list(caller.headers.items()))) if route.rules else {}
+    try:
+        return pinned(route, named, caller.tenant, headers)
+    except LookupError:
+        available = [arm.version for arm in route.arms]
         raise Problem(
-            "version_not_found", f"{model.name} has no version {version}. It has: {', '.join(available)}.",
-            model=model.name, versions=available,
-        )  # fmt: skip
-    return found
+            "version_not_found", f"{route.model} has no version {named}. It has: {', '.join(available)}.",
+            model=route.model, versions=available,
+        ) from None  # fmt: skip
 
 
-async def sound(gateway: Gateway, inputs: Inputs, *, model: str | None, major: str | None) -> Asked:
+async def sound(gateway: Gateway, inputs: Inputs, caller: Caller, *, model: str | None, major: str | None) -> Asked:
     """Checks everything that can be checked before anything is stored.
 
     Args:
         gateway: whose catalog and limits count.
         inputs: what came.
+        caller: who asks.
         model: from the address; None: the parameter ``model``, else the default model.
         major: the version that the address pins; None: the parameter ``version``.
 
@@ -104,17 +108,18 @@ async def sound(gateway: Gateway, inputs: Inputs, *, model: str | None, major: s
         also = {"version"} if major is None else set()
         also |= {"model"} if model is None and major is None else set()
         options, rest = parse_options(inputs.parameters, also=frozenset(also))
-        view = await gateway.catalog.model(model or rest.get("model"))
-    with gateway.telemetry.refusing(view.name):
+        route = await gateway.catalog.route(model or rest.get("model"))
+    with gateway.telemetry.refusing(route.model):
         if not gateway.catalog.has_room:
             raise Problem("storage_full", "The store has no room for more jobs just now.", retry_after=10)
-        version = pinned(view, major or rest.get("version"))
+        named = major or rest.get("version")
+        version = version_for(route, named, caller)
         picture = await probed(inputs.image, gateway.limits)
         if inputs.background is None:
-            return Asked(view.name, version, options, picture, inputs.image)
+            return Asked(route.model, version, named, caller, options, picture, inputs.image)
         behind = await probed(inputs.background, gateway.limits)
         kind = f"image/{behind.format.lower()}"
-        return Asked(view.name, version, options, picture, inputs.image, inputs.background, kind)
+        return Asked(route.model, version, named, caller, options, picture, inputs.image, inputs.background, kind)
 
 
 async def probed(data: bytes, limits: Limits) -> Picture:
@@ -140,7 +145,8 @@ def to_job(
         background = blobs.ref(job_id, "background", len(asked.background), asked.background_type)
         data[background.key] = asked.background
     spec = JobSpec(
-        id=job_id, model=asked.model, version=asked.version, options=asked.options, image=image,
+        id=job_id, model=asked.model, version=asked.version, tenant=asked.caller.tenant,
+        route_key=asked.caller.route_key, options=asked.options, image=image,
         background=background, picture=asked.picture, created_at=now,
         expires_at=now + gateway.limits.job_ttl_seconds, origin=origin, idempotency_key=idempotency_key,
         fingerprint=fingerprint(asked) if idempotency_key else "", preview=preview, traceparent=traceparent,
@@ -149,10 +155,10 @@ def to_job(
 
 
 def fingerprint(asked: Asked) -> str:
-    """A digest of everything that makes two requests the same."""
+    """A digest of everything that makes two requests the same: what was asked for, not what traffic made of it."""
     digest = hashlib.blake2b(digest_size=16)
     for part in (asked.image, asked.background or b""):
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
-    digest.update(f"{asked.options.model_dump_json()}|{asked.model}|{asked.version or ''}".encode())
+    digest.update(f"{asked.options.model_dump_json()}|{asked.model}|{asked.named or ''}".encode())
     return digest.hexdigest()

@@ -20,7 +20,7 @@ from matte_frontend import openapi, pages, problems, scrape
 from matte_frontend.edge import Edge
 from matte_frontend.gateway import Clock, NewId, opened
 from matte_frontend.gradio_api import routes as gradio_routes
-from matte_frontend.rest import admin, jobs, models, predict
+from matte_frontend.rest import admin, jobs, models, predict, rollouts
 from matte_frontend.settings import GatewaySettings
 from matte_frontend.telemetry import Telemetry
 
@@ -74,6 +74,8 @@ def rest_routes(settings: GatewaySettings) -> list[BaseRoute]:
         Route("/v1/jobs/{id}/result", jobs.result, methods=["GET"]),
         Route("/models", models.list_models, methods=["GET"]),
         Route("/models/{model}", models.read_model, methods=["GET"]),
+        Route("/v1/rollouts/{model}/{version}", rollouts.numbers, methods=["GET"]),
+        Route("/v1/rollouts/{model}/{version}/report", rollouts.report_page, methods=["GET"]),
         Route("/v1/limits", models.limits, methods=["GET"]),
         Route("/healthz", models.healthz, methods=["GET"]),
         Route("/readyz", models.readyz, methods=["GET"]),

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 
-from matte_core.contracts.catalog import Catalog, ModelView
+from matte_core.contracts.catalog import Catalog, ModelView, Route
 from matte_core.contracts.job import TERMINAL, Event, JobSpec, JobView
 from matte_core.contracts.limits import Limits
 from matte_core.errors import Problem
@@ -36,6 +36,7 @@ class CatalogCache:
         self._clock = clock
         self._lock = asyncio.Lock()
         self._held: Catalog | None = None
+        self._routes: dict[str, Route] = {}
         self._until = 0.0
         self.has_room = True
 
@@ -49,10 +50,20 @@ class CatalogCache:
             return self._held
         async with self._lock:
             if self._held is None or self._clock() >= self._until:
-                self._held = await self._source.catalog(self._clock())
+                table, self._held = await self._source.routed(self._clock())
+                self._routes = {route.model: route for route in table.routes}
                 self.has_room = await self._store.has_room()
                 self._until = self._clock() + self._seconds
             return self._held
+
+    async def route(self, name: str | None) -> Route:
+        """One model's route, as old as the catalog.
+
+        Raises:
+            Problem: as :meth:`model`.
+        """
+        found = await self.model(name)
+        return self._routes[found.name]  # those that were read with it: not the ones from before the wait
 
     async def model(self, name: str | None) -> ModelView:
         """One model; None: the default one.

@@ -19,7 +19,8 @@ from pydantic.json_schema import models_json_schema
 from starlette.requests import Request
 from starlette.responses import Response
 
-from matte_frontend.openapi_examples import CATALOG, JOB, JSON_RESULT, PICTURE_B64, STREAM
+from matte_frontend.openapi_examples import CATALOG, JOB, JSON_RESULT, PICTURE_B64, ROLLOUT, STREAM
+from matte_frontend.rollouts.summary import RolloutReport
 
 Spec = dict[str, Any]
 _REF = "#/components/schemas/"
@@ -53,7 +54,7 @@ def document() -> Spec:
 
 def _schemas() -> Spec:
     """The contracts', the form's and the JSON body's, and the problem's."""
-    models = [(model, "serialization") for model in (Catalog, ModelView, JobView, Limits)]
+    models = [(model, "serialization") for model in (Catalog, ModelView, JobView, Limits, RolloutReport)]
     _, found = models_json_schema(models, ref_template=_REF + "{model}")  # type: ignore[arg-type]
     options = Options.model_json_schema(ref_template=_REF + "{model}")["properties"]
     form = {"image": {"type": "string", "format": "binary"}, "bg_image": {"type": "string", "format": "binary"}}
@@ -98,6 +99,7 @@ def _parameters() -> Spec:
     headers = {
         "Prefer": ("RFC 7240: respond-async, wait=N (seconds)", "wait=5"),
         "Idempotency-Key": ("the same key and the same request: one job", "order-4711"),
+        "X-Route-Key": ("requests with the same key stay on one version of the model; kept as a digest", "user-17"),
         "traceparent": ("W3C trace context", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
         "X-Request-Id": ("comes back in the answer", "my-request-1"),
         "Last-Event-ID": ("send what came after this event", "1767225600000-0"),
@@ -187,7 +189,7 @@ _RESULT: Spec = {
     },
 }
 _OPTIONS = tuple(Options.model_fields)
-_HEADERS = ("Prefer", "Idempotency-Key", "traceparent", "X-Request-Id")
+_HEADERS = ("Prefer", "Idempotency-Key", "X-Route-Key", "traceparent", "X-Request-Id")
 
 
 def _predict(summary: str, operation: str, *parameters: str) -> Spec:
@@ -242,6 +244,22 @@ def _job_paths() -> Spec:
     }  # fmt: skip
 
 
+def _rollout_paths() -> Spec:
+    codes = ("not_found", "model_not_found", "version_not_found", "model_not_ready", "storage_unavailable")
+    exact: Spec = {
+        "name": "version", "in": "path", "required": True, "schema": {"type": "string"}, "example": ROLLOUT["version"]
+    }  # fmt: skip
+    html = {"text/html": {"schema": {"type": "string"}}}
+    found = {
+        "": _get("What a rollout has shown (MATTE_ROLLOUT_REPORTS)", "rollout", _json("RolloutReport", ROLLOUT),
+                 *codes, parameters=("model",)),
+        "/report": _get("The same as a page with pictures", "rolloutReport", html, *codes, parameters=("model",)),
+    }  # fmt: skip
+    for operation in found.values():
+        operation["parameters"].append(exact)
+    return {f"/v1/rollouts/{{model}}/{{version}}{end}": {"get": operation} for end, operation in found.items()}
+
+
 def _other_paths() -> Spec:
     store = ("model_not_ready", "storage_unavailable")
     status = {"application/json": {"schema": {"type": "object"}, "example": {"status": "ok"}}}
@@ -252,6 +270,7 @@ def _other_paths() -> Spec:
         "/models/{model}": {
             "get": _get("One model", "readModel", model, "model_not_found", *store, parameters=("model",))
         },
+        **_rollout_paths(),
         "/v1/limits": {"get": _get("What is accepted", "limits", limits)},
         "/healthz": {"get": _get("The process is alive", "healthz", status)},
         "/readyz": {"get": _get("It can serve", "readyz", status, *store, "shutting_down")},

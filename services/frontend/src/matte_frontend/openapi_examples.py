@@ -33,6 +33,29 @@ CATALOG: dict[str, Any] = {
         }
     ],
 }  # fmt: skip
+ROLLOUT: dict[str, Any] = {
+    "model": "unet", "version": "2.0.0", "stable": "1.0.0",
+    "starts": [
+        {
+            "replica": "unet-2-0-0-7f3a", "at": 1767225000.0, "digest": _DIGEST,
+            "golden": [
+                {
+                    "name": "cat", "error": "", "bad_mask": "",
+                    "agreements": {"1.0.0": {"iou": 0.98, "boundary": 0.95, "alpha_difference": 0.01}},
+                }
+            ],
+        }
+    ],
+    "answers": {"total": 120, "errors": 0, "bad_masks": 1, "p50_seconds": 0.06, "p95_seconds": 0.09},
+    "stable_answers": {"total": 2280, "errors": 1, "bad_masks": 9, "p50_seconds": 0.05, "p95_seconds": 0.09},
+    "pairs": 114, "agreement": {"iou": 0.97, "boundary": 0.94, "alpha_difference": 0.01},
+    "shown": [
+        {
+            "at": 1767225300.0, "name": "5b0c1d5e…", "stable": "1.0.0",
+            "agreement": {"iou": 0.61, "boundary": 0.42, "alpha_difference": 0.12},
+        }
+    ],
+}  # fmt: skip
 STREAM = (
     'event: position\ndata: {"position": 3, "queue_length": 4, "eta_seconds": 1.8}\n\n'
     'id: 1767225600000-0\nevent: started\ndata: {"version": "2.0.0", "attempt": 1}\n\n'

@@ -24,6 +24,11 @@ class GatewaySettings(StoreSettings):
     catalog_seconds: float = Field(1.0, ge=0, description="the catalog of models is read again after this long")
     upload_ttl_seconds: int = Field(3600, ge=1, description="an uploaded picture that no job took is kept this long")
     admin: bool = Field(default=False, description="serve /admin (dead letters); there is no login, so loopback only")
+    rollout_reports: bool = Field(
+        default=False,
+        description="serve /v1/rollouts, with pictures that people sent; there is no login, so only where nobody else"
+        " reaches the gateway",
+    )
     metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics, for Prometheus; 0: none")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
 

@@ -18,6 +18,8 @@ def _semver(value: str) -> str:
 PoolName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=40)]
 ModelName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?$")]
 Version = Annotated[str, AfterValidator(_semver)]
+#: of a version's folder: over its canonical manifest
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
 class VersionConfig(Contract):
@@ -26,7 +28,8 @@ class VersionConfig(Contract):
     model: ModelName
     version: Version
     family: str
-    source: str | None = Field(None, description="folder with matte.yaml or config.json and safetensors")
+    source: str | None = Field(None, description="where the folder with the safetensors lies: an address, or a path")
+    digest: Digest | None = Field(None, description="pinned: of the folder at source; another one is not loaded")
     parameters: dict[str, Any] = Field(default={}, description="the family's own")
     license: str | None = None
     replicas: int = Field(1, ge=1)

@@ -10,8 +10,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from matte_core.contracts.base import Contract
-from matte_core.contracts.catalog import ModelName, Version
-from matte_core.contracts.registry import Digest
+from matte_core.contracts.catalog import Digest, ModelName, Version
 
 
 class CheckState(StrEnum):

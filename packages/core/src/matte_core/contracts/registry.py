@@ -8,9 +8,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from matte_core.contracts.base import Contract
-from matte_core.contracts.catalog import Version
+from matte_core.contracts.catalog import Digest, Version
 
-Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Triple = Annotated[tuple[float, float, float], Field(description="red, green, blue, of 0 … 1")]
 
@@ -20,6 +19,7 @@ class Reason(StrEnum):
 
     SOURCE_INVALID = "SourceInvalid"
     SOURCE_NOT_FOUND = "SourceNotFound"
+    WEIGHTS_MISSING = "WeightsMissing"
     ACCESS_DENIED = "AccessDenied"
     SOURCE_UNAVAILABLE = "SourceUnavailable"
     SOURCE_CHANGED = "SourceChanged"

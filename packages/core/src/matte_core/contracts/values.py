@@ -163,6 +163,11 @@ class Operator(Scheduling):
     resources: Resources = Field(
         Resources(requests={"cpu": "100m", "memory": "192Mi"}, limits={"memory": "384Mi"}), description="of its pod"
     )
+    prometheus_url: str = Field(
+        "",
+        pattern=r"^(https?://[^\s@]+)?$",
+        description="answers the queries that rollouts are judged by, such as http://prometheus.monitoring:9090",
+    )
 
 
 class Pool(Section):
@@ -170,6 +175,36 @@ class Pool(Section):
 
     enabled: bool = Field(default=True, description="make the Pool; no: you apply Pools of your own")
     spec: PoolSpec = Field(PoolSpec(), description="spec of the Pool: kubectl explain pool.spec")
+
+
+class Cache(Section):
+    """Where Ray's workers keep model versions. At most one of claim and hostPath; none: a volume of each worker's."""
+
+    size: str = Field(
+        "20Gi",
+        pattern=r"^[0-9]+(\.[0-9]+)?[MGT]i?$",
+        description="of the volume; versions that were used longest ago make room",
+    )
+    claim: ObjectName = Field(
+        "", description="PersistentVolumeClaim instead, of a file system with locks; shared by workers if ReadWriteMany"
+    )
+    host_path: str = Field(
+        "",
+        pattern=r"^(/[A-Za-z0-9._/-]+)?$",
+        description="folder of the nodes instead, shared by a node's workers: it must be there, writable for user "
+        "10001, in a namespace whose Pod Security allows it (privileged)",
+    )
+
+
+class Registry(Section):
+    """Where models come from: s3://, gs://, hf://, oci://, mlflow://, pvc:// and file://."""
+
+    secret: ObjectName = Field(
+        "",
+        description="Secret whose keys become the environment of Ray's workers: AWS_ACCESS_KEY_ID, "
+        "AWS_SECRET_ACCESS_KEY, AWS_REGION, HF_TOKEN, MLFLOW_TRACKING_TOKEN, …",
+    )
+    cache: Cache = Field(Cache(), description="where workers keep models")
 
 
 class ExternalRedis(Section):
@@ -234,11 +269,15 @@ class NetworkPolicy(Section):
         {"app.kubernetes.io/component": "kuberay-operator"}, description="labels of KubeRay's operator pods"
     )
     kuberay_namespace: ObjectName = Field("", description="their namespace; '': any")
+    sources: Egress = Field(Egress(ports=(443,)), description="where models come from: buckets, hubs, registries")
     api_server: Egress = Field(Egress(ports=(443, 6443)), description="the Kubernetes API")
     external_redis: Egress = Field(Egress(ports=(6379,)), description="the external Redis")
     telemetry_ports: tuple[Port, ...] = Field((4317, 4318), description="ports of the OpenTelemetry collector")
     gateway_egress: tuple[Raw, ...] = Field(
         (), description="NetworkPolicyEgressRules of gateways, such as an object store's"
+    )
+    operator_egress: tuple[Raw, ...] = Field(
+        (), description="NetworkPolicyEgressRules of the operator: Prometheus, and webhooks that judge rollouts"
     )
     inference_egress: tuple[Raw, ...] = Field(
         (), description="NetworkPolicyEgressRules of Ray's pods: object store, and the backends of remote models"
@@ -288,6 +327,10 @@ class ServiceAccounts(Section):
     """Identities of the pods."""
 
     annotations: Labels = Field({}, description="of the gateway's ServiceAccount, such as a cloud role")
+    inference: ObjectName = Field(
+        "",
+        description="ServiceAccount that is there, for Ray's workers: one with a cloud role that may read models",
+    )
 
 
 class ChartValues(KubeContract):
@@ -319,6 +362,7 @@ class ChartValues(KubeContract):
         {"grabcut": ModelSpec(family=Family.GRABCUT, version="2.0.0", default=True)},
         description="Models by name: kubectl explain model.spec; NAME: null removes one that is set here",
     )
+    registry: Registry = Field(Registry(), description="where models come from")
     redis: Redis = Field(Redis(), description="the job store")
     network_policy: NetworkPolicy = Field(NetworkPolicy(), description="who may talk to whom")
     monitoring: Monitoring = Field(Monitoring(), description="metrics, dashboards and alerts")

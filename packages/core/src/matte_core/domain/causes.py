@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from matte_core.contracts.registry import Reason
+
 #: ``NameOfError: text``, as Python ends a traceback with it; Ray puts ``ray::…`` lines and more tracebacks around it
 _ERROR = re.compile(
     r"^\s*(?:[a-z_]\w*\.)*((?:[A-Z]\w*)?(?:Error|Exception|Problem|Interrupt))(?:\([^)]*\))?: (.+)$", re.MULTILINE
@@ -11,7 +13,9 @@ _ERROR = re.compile(
 #: errors that only wrap another one
 _WRAPPERS = frozenset({"RayTaskError", "ActorDiedError", "RayActorError", "RuntimeEnvSetupError"})
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
-_FIRST_MAX = 300
+_FIRST_MAX = 500
+#: what the registry says of a version: ``Reason: text``
+_REGISTRY = re.compile(rf"({'|'.join(Reason)}): (.+)")
 
 _REASONS: tuple[tuple[str, str], ...] = (
     (r"there is no folder|No such file or directory", "WeightsMissing"),
@@ -28,8 +32,9 @@ _REASONS: tuple[tuple[str, str], ...] = (
 
 def cause(message: str) -> tuple[str, str]:
     """The reason (CamelCase, stable) and the text of a failure, from Serve's message with its tracebacks."""
-    text = _ANSI.sub("", message)
-    found = _last_error(text)
+    found = _last_error(_ANSI.sub("", message))
+    if said := _REGISTRY.fullmatch(found):
+        return said[1], said[2]
     reason = next((reason for pattern, reason in _REASONS if re.search(pattern, found)), "DeployFailed")
     return reason, found
 

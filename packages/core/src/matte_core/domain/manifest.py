@@ -75,9 +75,14 @@ def canonical(hashes: Mapping[str, str]) -> str:
     return "".join(f"{hashes[path]}  {path}\n" for path in sorted(hashes) if is_covered(path))
 
 
+def text_digest(text: str) -> str:
+    """``sha256:…`` of a text, such as what names the code of a family without weights."""
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
 def manifest_digest(manifest: str) -> str:
     """``sha256:…`` of a canonical manifest."""
-    return "sha256:" + hashlib.sha256(manifest.encode()).hexdigest()
+    return text_digest(manifest)
 
 
 def folder_digest(hashes: Mapping[str, str]) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from matte_core.contracts.catalog import Arm, app_name
+from matte_core.contracts.catalog import Arm, Mirror, Route, app_name
+from matte_core.contracts.catalog import Rule as RouteRule
+from matte_core.contracts.evidence import CheckOrder
 from matte_core.contracts.k8s.model import (
     ModelSpec,
     ModelStatus,
@@ -15,36 +17,69 @@ from matte_core.contracts.k8s.model import (
     ServedTraffic,
     VersionParameters,
 )
+from matte_core.contracts.k8s.rollout import Phase, RolloutStatus
 from matte_core.domain.conditions import Finding, find, is_true, settle, since
+from matte_core.domain.rollout.decide import POLL
+from matte_core.domain.rollout.evidence import ModelEvidence
+from matte_core.domain.rollout.observe import GateSeen
+from matte_core.domain.rollout.of_model import PROGRESSING, ROOM, Rolled, RolloutSeen, orders_of, roll, under_way
+from matte_core.domain.rollout.of_model import findings as rollout_findings
 from matte_core.domain.traffic import Split, VersionFacts, split, wanted
-from matte_core.domain.version import READY, SERVING, VersionSeen, failed, readiness
+from matte_core.domain.version import READY, SERVING, VersionSeen, failed, readiness, verified
 
-PROGRESSING = "Progressing"
 #: a version that lost its traffic still answers pins, and jobs given to it before, for so long (seconds)
 RETIRE_AFTER = 60.0
 #: then it leaves the route, and this long after the loss its application ends and the ModelVersion is deleted
 REMOVE_AFTER = 75.0
 #: a first route takes up to so long through KubeRay, Serve and the gateways' catalogs; Ready waits for it (seconds)
 ROUTE_AFTER = 4.0
+#: a folder that was refused is checked again (seconds): it may have been mended
+CHECK_AGAIN = 60.0
+#: ModelVersions of a Model with rollouts that are kept for their story
+HISTORY = 5
 
 
 @dataclass(frozen=True, slots=True)
 class ModelObservation:
-    """What is seen: the Model's versions, and why a new one cannot be made ('' where it can)."""
+    """What is seen.
+
+    Attributes:
+        versions: the Model's.
+        obstacle: why a new version cannot be made: reason and message; None where it can.
+        evidence: what routers and replicas report; None where it was not asked for, or could not be had.
+        preflight: whether the Pool has room for the spec's version.
+    """
 
     versions: tuple[VersionSeen, ...] = ()
     obstacle: tuple[str, str] | None = None
+    evidence: ModelEvidence | None = None
+    preflight: GateSeen = ROOM
 
 
 @dataclass(frozen=True, slots=True)
 class ModelDecision:
-    """What is to be done. ``versions`` has the new status of those that stay, by name of the ModelVersion."""
+    """What is to be done.
+
+    Attributes:
+        status: the Model's new one.
+        wanted: ModelVersions to apply: new ones, or such with another number of replicas.
+        versions: the new status of those that stay, by name of the ModelVersion.
+        apps: names of the ModelVersions that have a Serve application.
+        remove: names of the ModelVersions to delete.
+        routes: by Pool.
+        orders: checks to ask for, by Pool and version.
+        retract: versions that are gone from their Pool: nothing reported of them counts any more.
+        requeue_after: seconds until the next look; None: when something changes.
+    """
 
     status: ModelStatus
-    wanted: ModelVersionSpec | None
+    wanted: tuple[ModelVersionSpec, ...]
     versions: Mapping[str, ModelVersionStatus]
+    apps: frozenset[str]
     remove: tuple[str, ...]
-    arms: Mapping[str, tuple[Arm, ...]]
+    routes: Mapping[str, Route]
+    orders: tuple[tuple[str, CheckOrder], ...]
+    retract: tuple[tuple[str, str], ...]
     requeue_after: float | None
 
 
@@ -54,36 +89,65 @@ class _Version:
 
     seen: VersionSeen
     ready: Finding
+    verified: Finding
     weight: int | None = None
     status: ModelVersionStatus = field(default_factory=ModelVersionStatus)
     idle_seconds: float | None = None
     routed_seconds: float | None = None
 
     @property
+    def name(self) -> str:
+        return self.seen.spec.version
+
+    @property
     def answers(self) -> bool:
         return self.ready.status == "True"
+
+    @property
+    def may_start(self) -> bool:
+        return self.verified.status == "True"
 
 
 def decide_model(
     name: str, spec: ModelSpec, status: ModelStatus, generation: int, seen: ModelObservation, now: datetime
 ) -> ModelDecision:
     """What is to be done about a Model. ``now`` is in UTC."""
-    found = [_Version(version, readiness(version)) for version in seen.versions]
-    old = {item.version: item.weight for item in status.traffic}
-    ordered = sorted(found, key=lambda v: (v.seen.created, v.seen.name))
-    facts = [VersionFacts(v.seen.spec.version, v.seen.spec.pool, v.answers, rank) for rank, v in enumerate(ordered)]
-    shares = split(spec, old, facts)
-    decided = [_placed(version, shares, generation=version.seen.generation, now=now) for version in ordered]
-    stays = [version for version in decided if _stays(version, spec, shares)]
-    routed = [version for version in stays if _routed(version, shares, old)]
-    return ModelDecision(
-        status=_status(spec, status, generation, _Now(seen, shares, stays, routed), now),
-        wanted=_to_make(name, spec, seen),
-        versions={version.seen.name: version.status for version in stays},
-        remove=tuple(version.seen.name for version in decided if version not in stays),
-        arms=_arms(routed),
-        requeue_after=_due(stays, waits=not is_true(status.conditions, READY)),
+    ordered = sorted(
+        (_Version(version, readiness(version), verified(version)) for version in seen.versions),
+        key=lambda v: (v.seen.created, v.seen.name),
     )
+    old = {item.version: item.weight for item in status.traffic}
+    rolled = None
+    if spec.rollout:
+        everything = RolloutSeen(seen.versions, seen.evidence, old, seen.preflight)
+        rolled = roll(name, spec, status.rollout, everything, now)
+    shares = Split(rolled.weights) if rolled else split(spec, old, _facts(ordered))
+    decided = [_placed(version, shares, rolled, generation=version.seen.generation, now=now) for version in ordered]
+    stays = [version for version in decided if _stays(version, spec, shares, rolled, decided)]
+    apps = [version for version in stays if _has_app(version, rolled)]
+    routed = [version for version in apps if _routed(version, shares, old)]
+    return ModelDecision(
+        status=_status(spec, status, generation, _Now(seen, shares, stays, routed, rolled), now),
+        wanted=tuple(_to_make(name, spec, seen, rolled)),
+        versions={version.seen.name: version.status for version in stays},
+        apps=frozenset(version.seen.name for version in apps),
+        remove=tuple(version.seen.name for version in decided if version not in stays),
+        routes=_routes(name, spec, routed, rolled.mirror if rolled else None),
+        orders=tuple(_orders(stays, rolled, now)),
+        retract=tuple((v.seen.spec.pool, v.name) for v in decided if v.seen.app is not None and v not in apps),
+        requeue_after=_due(stays, rolled, waits=not is_true(status.conditions, READY), now=now),
+    )
+
+
+def _facts(versions: Iterable[_Version]) -> list[VersionFacts]:
+    return [VersionFacts(v.name, v.seen.spec.pool, v.answers, rank) for rank, v in enumerate(versions)]
+
+
+def wants_evidence(spec: ModelSpec, status: ModelStatus, versions: Iterable[VersionSeen]) -> bool:
+    """Whether a decision needs what routers and replicas report; at rest it does not."""
+    if spec.rollout and under_way(spec, status.rollout):
+        return True
+    return any(seen.spec.source and verified(seen).status != "True" for seen in versions)
 
 
 def parameters_of(spec: VersionParameters) -> dict[str, object]:
@@ -91,18 +155,19 @@ def parameters_of(spec: VersionParameters) -> dict[str, object]:
     return {name: getattr(spec, name) for name in VersionParameters.model_fields}
 
 
-def _to_make(name: str, spec: ModelSpec, seen: ModelObservation) -> ModelVersionSpec | None:
-    """The ModelVersion to apply, or None where it is there already; only its replicas can differ."""
-    if seen.obstacle:
-        return None
-    for version in seen.versions:
-        if version.spec.version == spec.version:
-            scaled = version.spec.model_copy(update={"replicas": spec.replicas})
-            return None if scaled == version.spec else scaled
-    return ModelVersionSpec.model_validate({"model": name, "version": spec.version, **parameters_of(spec)})
+def _to_make(name: str, spec: ModelSpec, seen: ModelObservation, rolled: Rolled | None) -> Iterator[ModelVersionSpec]:
+    """The ModelVersions to apply: the spec's where it is not there, and those with other replicas than wanted."""
+    there = {version.spec.version: version.spec for version in seen.versions}
+    if spec.version not in there and not seen.obstacle:
+        yield ModelVersionSpec.model_validate({"model": name, "version": spec.version, **parameters_of(spec)})
+    sizes = {spec.version: spec.replicas} if rolled is None else rolled.replicas or {}
+    for version, replicas in sizes.items():
+        known = there.get(version)
+        if known is not None and replicas and known.replicas != replicas:
+            yield known.model_copy(update={"replicas": replicas})
 
 
-def _placed(version: _Version, shares: Split, *, generation: int, now: datetime) -> _Version:
+def _placed(version: _Version, shares: Split, rolled: Rolled | None, *, generation: int, now: datetime) -> _Version:
     """With its weight, its new status, and how long it has been with traffic, or without."""
     spec, status = version.seen.spec, version.seen.status
     weight = shares.weights.get(spec.version)
@@ -113,46 +178,99 @@ def _placed(version: _Version, shares: Split, *, generation: int, now: datetime)
         before = find(status.conditions, SERVING)
         reason = "Replaced" if lost else before.reason if before and not lost else "NotRouted"
         serving = Finding.no(SERVING, reason, "no share of the model's traffic")
-    conditions = settle(status.conditions, (version.ready, serving), generation=generation, now=now)
+    findings = (version.verified, version.ready, serving)
+    conditions = settle(status.conditions, findings, generation=generation, now=now)
     condition = find(conditions, SERVING)
     assert condition is not None
     return _Version(
         version.seen,
         version.ready,
+        version.verified,
         weight,
         ModelVersionStatus(
-            observed_generation=generation, conditions=conditions, application=app_name(spec.model, spec.version)
+            observed_generation=generation,
+            conditions=conditions,
+            application=app_name(spec.model, spec.version) if _has_app(version, rolled) else None,
+            digest=status.digest or (version.seen.check.digest if version.may_start and version.seen.check else None),
+            license=status.license or (version.seen.check.license if version.seen.check else None) or spec.license,
+            rollout=_story(spec.version, status.rollout, rolled),
         ),
         **{"routed_seconds" if weight else "idle_seconds": max(0.0, (now - since(condition)).total_seconds())},
     )
 
 
-def _stays(version: _Version, spec: ModelSpec, shares: Split) -> bool:
-    name = version.seen.spec.version
-    if name == spec.version or name in wanted(spec) or name in shares.weights:
+def _story(version: str, before: RolloutStatus | None, rolled: Rolled | None) -> RolloutStatus | None:
+    """What became of the version's own rollout: kept where the Model goes on to others."""
+    status = rolled.status if rolled else None
+    if status is None:
+        return before
+    own = status.canary == version or (
+        status.phase is Phase.SUCCEEDED
+        and status.stable == version
+        and before is not None
+        and before.phase is not Phase.SUCCEEDED
+    )
+    return status if own else before
+
+
+def _stays(version: _Version, spec: ModelSpec, shares: Split, rolled: Rolled | None, every: Sequence[_Version]) -> bool:
+    name = version.name
+    if name == spec.version or name in shares.weights:
         return True
-    return version.idle_seconds is not None and version.idle_seconds < REMOVE_AFTER
+    if rolled is not None:
+        return rolled.replicas is None or name in rolled.replicas or version in list(every)[-HISTORY:]
+    return name in wanted(spec) or (version.idle_seconds is not None and version.idle_seconds < REMOVE_AFTER)
+
+
+def _has_app(version: _Version, rolled: Rolled | None) -> bool:
+    """What may start, or runs; in a rollout, what it has replicas for."""
+    if rolled is None:
+        return version.may_start
+    if rolled.replicas is None:
+        return version.seen.status.application is not None
+    return version.may_start and rolled.replicas.get(version.name, 0) > 0
 
 
 def _routed(version: _Version, shares: Split, old: Mapping[str, int]) -> bool:
     """In the split, or out of it for so short that pins and earlier jobs still find it."""
-    name = version.seen.spec.version
+    name = version.name
     if name in shares.weights:
         return True
     return name in old and version.idle_seconds is not None and version.idle_seconds < RETIRE_AFTER
 
 
-def _arms(routed: list[_Version]) -> dict[str, tuple[Arm, ...]]:
-    """The arms by Pool; a Pool without a share of the traffic has no route."""
+def _routes(name: str, spec: ModelSpec, routed: list[_Version], mirror: Mirror | None) -> dict[str, Route]:
+    """By Pool; a Pool without a share of the traffic has no route."""
     arms: dict[str, list[Arm]] = {}
     for version in routed:
-        arm = Arm(version=version.seen.spec.version, weight=version.weight or 0)
-        arms.setdefault(version.seen.spec.pool, []).append(arm)
-    return {pool: tuple(found) for pool, found in arms.items() if any(arm.weight for arm in found)}
+        arms.setdefault(version.seen.spec.pool, []).append(Arm(version=version.name, weight=version.weight or 0))
+    rules = tuple(RouteRule.model_validate(rule.model_dump(by_alias=False)) for rule in spec.rules)
+    return {
+        pool: Route(
+            model=name,
+            arms=tuple(found),
+            rules=rules,
+            mirror=mirror if mirror and mirror.version in {arm.version for arm in found} else None,
+        )
+        for pool, found in arms.items()
+        if any(arm.weight for arm in found)
+    }
 
 
-def _due(stays: list[_Version], *, waits: bool) -> float | None:
-    """Seconds until the next version retires or goes; or has its route, where the Model ``waits`` for that."""
+def _orders(stays: list[_Version], rolled: Rolled | None, now: datetime) -> Iterator[tuple[str, CheckOrder]]:
+    if rolled is not None:
+        pools = {version.name: version.seen.spec.pool for version in stays}
+        if rolled.order:
+            yield pools[rolled.order.version], rolled.order
+        return
+    waiting = [version.seen for version in stays if version.seen.spec.source and not version.may_start]
+    pools = {seen.spec.version: seen.spec.pool for seen in waiting}
+    for order in orders_of(waiting, now.timestamp(), CHECK_AGAIN):
+        yield pools[order.version], order
+
+
+def _due(stays: list[_Version], rolled: Rolled | None, *, waits: bool, now: datetime) -> float | None:
+    """Seconds until the next look: a version retires or goes, has its route, or is checked."""
     routes = [
         ROUTE_AFTER - version.routed_seconds
         for version in stays
@@ -161,11 +279,19 @@ def _due(stays: list[_Version], *, waits: bool) -> float | None:
     retirements = [
         limit - version.idle_seconds
         for version in stays
-        if version.idle_seconds is not None and version.weight is None
+        if rolled is None and version.idle_seconds is not None and version.weight is None
         for limit in (RETIRE_AFTER, REMOVE_AFTER)
         if version.idle_seconds < limit
     ]
-    return min([*routes, *retirements], default=None)
+    checks = [
+        max(POLL, CHECK_AGAIN - (now.timestamp() - report.at))
+        if (report := v.seen.check) and failed(v.verified)
+        else POLL
+        for v in stays
+        if rolled is None and v.seen.spec.source and not v.may_start and v.seen.pool_problem is None
+    ]
+    rollout = [rolled.requeue_after] if rolled and rolled.requeue_after is not None else []
+    return min([*routes, *retirements, *checks, *rollout], default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +302,7 @@ class _Now:
     shares: Split
     versions: list[_Version]
     routed: list[_Version]
+    rolled: Rolled | None = None
 
     def version(self, name: str) -> _Version | None:
         return next((v for v in self.versions if v.seen.spec.version == name), None)
@@ -184,7 +311,9 @@ class _Now:
 def _status(spec: ModelSpec, status: ModelStatus, generation: int, at: _Now, now: datetime) -> ModelStatus:
     current = at.version(spec.version)
     answering = [version.seen.spec.version for version in at.versions if version.answers]
-    findings = (_ready(spec, at, was=is_true(status.conditions, READY)), _progressing(spec, at))
+    rollout = at.rolled.status if at.rolled else None
+    progress = (_progressing(spec, at),) if rollout is None or at.seen.obstacle else rollout_findings(rollout)
+    findings = (_ready(spec, at, was=is_true(status.conditions, READY)), *progress)
     return ModelStatus(
         observed_generation=generation,
         conditions=settle(status.conditions, findings, generation=generation, now=now),
@@ -193,6 +322,7 @@ def _status(spec: ModelSpec, status: ModelStatus, generation: int, at: _Now, now
         traffic=tuple(
             ServedTraffic(version=v.seen.spec.version, weight=v.weight or 0, ready=v.answers) for v in at.routed
         ),
+        rollout=rollout,
     )
 
 

@@ -5,19 +5,33 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from matte_core.contracts.catalog import app_name
+from matte_core.contracts.evidence import CheckReport, CheckState
+from matte_core.contracts.k8s.common import ConditionStatus
 from matte_core.contracts.k8s.model import ModelVersionSpec, ModelVersionStatus
 from matte_core.domain.causes import cause, explains
 from matte_core.domain.conditions import Finding, is_true
+from matte_core.domain.licence import refusal
+from matte_core.domain.rollout.evidence import told
 from matte_core.domain.serving import App, AppStatus
 
+VERIFIED = "Verified"
 READY = "Ready"
 SERVING = "Serving"
+#: reasons that may pass by themselves
+_HOPEFUL = frozenset({"Running", "Starting", "Verifying", "PoolNotReady", "NoRoom", "Removing", "Unhealthy"})
 _PASSING = frozenset({AppStatus.DEPLOYING, AppStatus.NOT_STARTED})
 
 
 @dataclass(frozen=True, slots=True)
 class VersionSeen:
-    """A ModelVersion as it is. ``pool_problem``: reason and message why its Pool cannot run it; None where it can."""
+    """A ModelVersion as it is.
+
+    Attributes:
+        app: its Serve application; None where there is none, or Ray cannot be asked.
+        pool_problem: reason and message why its Pool cannot run it; None where it can.
+        check: what a router of the Pool says of its folder; None where none was asked, or Redis is away.
+        allowed_licenses: by the Pool; none: every one.
+    """
 
     name: str
     spec: ModelVersionSpec
@@ -27,11 +41,43 @@ class VersionSeen:
     app: App | None = None
     has_workers: bool = False
     pool_problem: tuple[str, str] | None = None
+    check: CheckReport | None = None
+    allowed_licenses: tuple[str, ...] = ()
 
     @property
     def was_ready(self) -> bool:
         """As its status has it."""
         return is_true(self.status.conditions, READY)
+
+
+def verified(seen: VersionSeen) -> Finding:
+    """Its condition Verified: whether it may be started."""
+    if seen.status.digest:
+        return Finding.yes(VERIFIED, "Verified", f"its folder is {seen.status.digest}")
+    if seen.app is not None or seen.was_ready:
+        return Finding.yes(VERIFIED, "Started", "it runs already")
+    if seen.spec.source is None:
+        return _licensed(seen)
+    return _checked(seen.check)
+
+
+def _checked(report: CheckReport | None) -> Finding:
+    if report is None:
+        return Finding.no(VERIFIED, "Verifying", "its folder is to be checked by a router of its Pool")
+    match report.state:
+        case CheckState.PASSED:
+            return Finding.yes(VERIFIED, "Verified", f"its folder is {report.digest}")
+        case CheckState.FAILED:
+            return Finding.no(VERIFIED, report.reason or "CheckFailed", told(report))
+        case _:
+            return Finding.no(VERIFIED, "Verifying", told(report))
+
+
+def _licensed(seen: VersionSeen) -> Finding:
+    """Without a folder there is only what the Model says."""
+    if why := refusal(seen.spec.license, seen.allowed_licenses):
+        return Finding.no(VERIFIED, "LicenceRefused", f"Pool {seen.spec.pool}: {why}")
+    return Finding.yes(VERIFIED, "NothingToVerify", "it has no weights")
 
 
 def readiness(seen: VersionSeen) -> Finding:
@@ -45,8 +91,13 @@ def readiness(seen: VersionSeen) -> Finding:
         return _running(seen)
     if stays and (app is None or app.status in _PASSING):
         return _running(seen)
+    if app is None and seen.pool_problem:
+        return Finding.no(READY, *seen.pool_problem)
     if app is None:
-        return Finding.no(READY, *(seen.pool_problem or ("Starting", "Ray Serve has not taken it in yet")))
+        found = verified(seen)
+        sound = found.status is ConditionStatus.TRUE
+        text = ("Starting", "Ray Serve has not taken it in yet") if sound else (found.reason, found.message)
+        return Finding.no(READY, *text)
     return _not_running(seen, app)
 
 
@@ -64,7 +115,7 @@ def _not_running(seen: VersionSeen, app: App) -> Finding:
 
 def failed(finding: Finding) -> bool:
     """Whether it will not become ready without somebody's help."""
-    return finding.reason not in {"Running", "Starting", "PoolNotReady", "NoRoom", "Removing", "Unhealthy"}
+    return finding.reason not in _HOPEFUL
 
 
 def _running(seen: VersionSeen) -> Finding:

@@ -10,19 +10,19 @@ import semver
 _PREFIX = re.compile(r"v?(\d+)(?:\.(\d+))?")
 
 
-def resolve_version(asked: str, available: Iterable[str]) -> str | None:
-    """The highest available version that ``asked`` names, or None.
+def fitting(asked: str, available: Iterable[str]) -> list[str]:
+    """The available versions that ``asked`` names, the highest first.
 
     ``asked`` is an exact SemVer version, or a major (``1``, ``v1``) or minor (``1.2``) one; pre-releases are found
     only by their exact name.
     """
     versions = list(available)
     if asked in versions:
-        return asked
+        return [asked]
     found = _PREFIX.fullmatch(asked)
     if not found:
-        return None
+        return []
     parsed = [version for text in versions if not (version := semver.Version.parse(text)).prerelease]
     major, minor = int(found[1]), found[2]
-    fitting = [v for v in parsed if v.major == major and (minor is None or v.minor == int(minor))]
-    return str(max(fitting)) if fitting else None
+    within = [v for v in parsed if v.major == major and (minor is None or v.minor == int(minor))]
+    return [str(version) for version in sorted(within, reverse=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from matte_core.render.environment import RAY_ENVIRONMENT
 USER = 10001
 #: an emptyDir each: all that a pod can write to
 TMP, SHARED_MEMORY = "/tmp", "/dev/shm"  # noqa: S108 - paths in a container of our own
+#: where a node's model versions are kept; what is not the versions' own is left free in it
+CACHE, _CACHE_SHARE = "/var/cache/matte", Decimal("0.9")
 POOL_LABEL = "matte.dev/pool"
 AGENT_PORT = 52365
 DASHBOARD_PORT = 8265
@@ -46,13 +49,41 @@ _HEAD_STOP = "ray stop --grace-period 5"
 # gcsFaultToleranceOptions do the same with a finalizer, which can never end in a namespace that is being deleted; the
 # variables come with the command because KubeRay refuses them elsewhere. Routers let old state expire.
 _HEAD_COMMAND = 'export RAY_REDIS_ADDRESS="$MATTE_REDIS_ADDRESS" RAY_external_storage_namespace="$MATTE_RAY_STORAGE"'
+_UNITS = {"M": 10**6, "G": 10**9, "T": 10**12, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 #: seconds that workers wait for a head that is away
 _HEAD_AWAY = "600"
 
 
 @dataclass(frozen=True, slots=True)
+class CacheVolume:
+    """What model versions are kept on: a claim, a folder of the node, or else a volume of each worker's own."""
+
+    size: str = "20Gi"
+    claim: str = ""
+    host_path: str = ""
+
+    def volume(self) -> dict[str, Any]:
+        """As in a pod."""
+        if self.claim:
+            return {"name": "cache", "persistentVolumeClaim": {"claimName": self.claim}}
+        if self.host_path:
+            return {"name": "cache", "hostPath": {"path": self.host_path, "type": "Directory"}}
+        return {"name": "cache", "emptyDir": {"sizeLimit": self.size}}
+
+    @property
+    def max_bytes(self) -> int:
+        """What versions may take: a pod that fills its volume to the limit is evicted."""
+        number = self.size.rstrip("MGTi")
+        return int(Decimal(number) * _UNITS[self.size.removeprefix(number)] * _CACHE_SHARE)
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
-    """What every Pool of a release shares. ``redis_secret`` has the keys url, address and password."""
+    """What every Pool of a release shares. ``redis_secret`` has the keys url, address and password.
+
+    ``models_secret`` has credentials of the places where models lie, as environment variables of the workers, and
+    ``service_account`` is the workers' identity; '' where there is none. ``cache`` is where they keep models.
+    """
 
     namespace: str
     name: str
@@ -61,6 +92,9 @@ class Release:
     pull_policy: str = "IfNotPresent"
     pull_secrets: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+    models_secret: str = ""
+    service_account: str = ""
+    cache: CacheVolume = field(default_factory=CacheVolume)
 
 
 def labels(release: Release, pool: str) -> dict[str, str]:
@@ -101,7 +135,11 @@ def worker_template(release: Release, pool: str, spec: PoolSpec) -> dict[str, An
     if workers.gpus:
         for amounts in container["resources"].values():
             amounts[workers.gpu_resource] = str(workers.gpus)
-    volumes = _volumes(workers.shared_memory)
+    volumes = [*_volumes(workers.shared_memory), release.cache.volume()]
+    container["volumeMounts"].append({"name": "cache", "mountPath": CACHE})
+    container["env"] += _models_env(release, spec)
+    if release.models_secret:
+        container["envFrom"] = [{"secretRef": {"name": release.models_secret}}]
     if spec.weights.claim_name:
         claim = {"claimName": spec.weights.claim_name, "readOnly": True}
         volumes.append({"name": "weights", "persistentVolumeClaim": claim})
@@ -109,6 +147,8 @@ def worker_template(release: Release, pool: str, spec: PoolSpec) -> dict[str, An
         container["volumeMounts"].append(mount)
     pod = _pod(release, [container], volumes, grace=WORKER_GRACE)
     pod["automountServiceAccountToken"] = False
+    if release.service_account:
+        pod["serviceAccountName"] = release.service_account
     pod |= _placement(workers.node_selector, (*workers.tolerations, *_gpu_tolerations(spec)))
     if workers.runtime_class_name:
         pod["runtimeClassName"] = workers.runtime_class_name
@@ -158,6 +198,15 @@ def _env(release: Release, pool: str) -> list[dict[str, Any]]:
     ]
     plain = {"HOME": TMP, "MATTE_POOL": pool, **RAY_ENVIRONMENT, **release.env}
     return secret + [{"name": name, "value": value} for name, value in sorted(plain.items())]
+
+
+def _models_env(release: Release, spec: PoolSpec) -> list[dict[str, str]]:
+    """Where models are kept, and what ``pvc://`` names."""
+    weights = spec.weights
+    claims = {weights.claim_name: weights.mount_path} if weights.claim_name else {}
+    plain = {"MATTE_CACHE_DIR": CACHE, "MATTE_CACHE_MAX_BYTES": str(release.cache.max_bytes)}
+    plain |= {"MATTE_CLAIMS": json.dumps(claims)} if claims else {}
+    return [{"name": name, "value": value} for name, value in plain.items() if name not in release.env]
 
 
 def _pod(release: Release, containers: list[dict[str, Any]], volumes: list[Any], *, grace: int) -> dict[str, Any]:

@@ -21,6 +21,7 @@ def version_config(spec: ModelVersionSpec) -> VersionConfig:
         version=spec.version,
         family=(spec.family or Family.GRADIO).value,
         source=spec.source,
+        digest=spec.digest,
         parameters=parameters,
         license=spec.license,
         num_cpus=spec.resources.cpus,

@@ -6,7 +6,7 @@ redis.call('ZREM', P .. 'dead', job.id)
 redis.call('PERSIST', jobkey(job.id))
 redis.call('PERSIST', P .. 'ev:' .. job.id)
 for _, handle in ipairs(cjson.decode(job.inputs)) do persist_blob(handle) end
-redis.call('HDEL', jobkey(job.id), 'error', 'finished')
+redis.call('HDEL', jobkey(job.id), 'error', 'finished', 'fell')
 local seq = redis.call('INCR', P .. 'seq')
 job.okey = string.sub(job.okey, 1, 16) .. string.format('%015.0f', seq) .. '|' .. job.id
 job.expires, job.lane = ARGV[4], job.pin

@@ -23,7 +23,7 @@ from matte_registry.sources.base import PIECE, Upload
 _MAX_LISTED = 100_000
 _FIX = {
     Kind.S3: "Give the pod a role or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY that may list and read the bucket",
-    Kind.GS: "Give the pod a service account (workload identity) that may list and read the bucket",
+    Kind.GS: "Give the pod an account (workload identity, or GOOGLE_SERVICE_ACCOUNT_KEY) that may read the bucket",
 }
 
 
@@ -37,16 +37,17 @@ class Objects:
         self._limit = settings.source_max_files * 10
         timeout = timedelta(seconds=settings.download_timeout_seconds)
         kind: Any = S3Store if source.kind is Kind.S3 else GCSStore
-        self._store = kind(
-            source.host,
-            prefix=source.path or None,
-            client_options={
-                "allow_http": settings.bucket_plain_http,
-                "connect_timeout": timeout / 6,
-                "timeout": timeout * 5,
-            },
-            retry_config={"max_retries": 3, "retry_timeout": timeout},
-        )
+        with self._errors():  # credentials are read here
+            self._store = kind(
+                source.host,
+                prefix=source.path or None,
+                client_options={
+                    "allow_http": settings.bucket_plain_http,
+                    "connect_timeout": timeout / 6,
+                    "timeout": timeout * 5,
+                },
+                retry_config={"max_retries": 3, "retry_timeout": timeout},
+            )
 
     def resolve(self) -> Listing:
         """As in :class:`Store`."""

@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 from matte_frontend import sse
 from matte_frontend.admission import sound, to_job
 from matte_frontend.body import Inputs, read_bounded
+from matte_frontend.caller import Caller
 from matte_frontend.following import follow
 from matte_frontend.gateway import Gateway, gateway_of
 from matte_frontend.gradio_api.endpoints import ENDPOINTS, Endpoint
@@ -124,8 +125,9 @@ async def _call_lines(gateway: Gateway, call_id: str, translator: Translator) ->
 
 async def _submit(gateway: Gateway, request: Request, image: object, parameters: dict[str, object]) -> str:
     with gateway.telemetry.refusing():
+        caller = Caller.of(request)
         picture, _ = await read_path(gateway, own_path(image, host=request.headers.get("host", "")))
-    asked = await sound(gateway, Inputs(picture, None, parameters), model=None, major=None)
+    asked = await sound(gateway, Inputs(picture, None, parameters), caller, model=None, major=None)
     spec, blobs = to_job(gateway, asked, traceparent=request.scope["matte"]["traceparent"], preview=True)
     return (await gateway.admit(spec, blobs)).id
 

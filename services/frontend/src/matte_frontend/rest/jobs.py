@@ -16,6 +16,7 @@ from matte_frontend import problems, sse
 from matte_frontend.admission import sound
 from matte_frontend.answers import job_answer, result_answer
 from matte_frontend.body import read_inputs
+from matte_frontend.caller import Caller
 from matte_frontend.following import Waiting, follow
 from matte_frontend.gateway import gateway_of
 from matte_frontend.rest.query import only
@@ -28,8 +29,9 @@ async def create(request: Request) -> Response:
     """``POST /v1/jobs``."""
     gateway = gateway_of(request)
     with gateway.telemetry.refusing():
+        caller = Caller.of(request)
         inputs = await read_inputs(request, gateway.limits.max_bytes)
-    asked = await sound(gateway, inputs, model=None, major=None)
+    asked = await sound(gateway, inputs, caller, model=None, major=None)
     return job_answer(request, await gateway.view(await admit(gateway, request, asked)), status=202)
 
 

@@ -11,6 +11,7 @@ from matte_frontend import problems
 from matte_frontend.admission import sound
 from matte_frontend.answers import job_answer, links, result_answer
 from matte_frontend.body import read_inputs
+from matte_frontend.caller import Caller
 from matte_frontend.gateway import Gateway, gateway_of
 from matte_frontend.rest.submit import Prefer, admit, admit_and_wait
 
@@ -28,8 +29,9 @@ async def predict_model(request: Request) -> Response:
 async def _predict(request: Request, *, model: str | None, major: str | None) -> Response:
     gateway, prefer = gateway_of(request), Prefer.of(request)
     with gateway.telemetry.refusing():
+        caller = Caller.of(request)
         inputs = await read_inputs(request, gateway.limits.max_bytes)
-    asked = await sound(gateway, inputs, model=model, major=major)
+    asked = await sound(gateway, inputs, caller, model=model, major=major)
     if prefer.asynchronous and prefer.wait is None:
         view = await gateway.view(await admit(gateway, request, asked))
         return job_answer(request, view, status=202, applied=prefer.applied)

@@ -6,14 +6,13 @@ import re
 from dataclasses import dataclass
 
 from matte_core.contracts.job import Event
-from matte_core.errors import Problem
 from starlette.requests import Request
 
 from matte_frontend.admission import Asked, to_job
+from matte_frontend.caller import idempotency_key
 from matte_frontend.gateway import Gateway
 
 _WAIT = re.compile(r"wait=(\d{1,5})")
-_KEY = re.compile(r"[\x21-\x7e]{1,200}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +32,6 @@ class Prefer:
         asynchronous = "respond-async" in wishes
         applied = ["respond-async"] * asynchronous + [found[0] for found in waits[:1]]
         return cls(asynchronous, float(waits[0][1]) if waits else None, "preview" in wishes, ", ".join(applied))
-
-
-def idempotency_key(request: Request) -> str | None:
-    """The ``Idempotency-Key``.
-
-    Raises:
-        Problem: invalid_parameter.
-    """
-    key = request.headers.get("idempotency-key")
-    if key is not None and not _KEY.fullmatch(key):
-        message = "1 to 200 visible ASCII characters"
-        errors = [{"parameter": "Idempotency-Key", "message": message}]
-        raise Problem("invalid_parameter", f"Idempotency-Key must be {message}.", errors=errors)
-    return key
 
 
 async def admit(gateway: Gateway, request: Request, asked: Asked) -> str:

@@ -20,6 +20,8 @@ THRESHOLD = 128
 TOLERANCE = 0.008
 #: masks are compared at this size (pixels of the longer side), which bounds the time whatever the picture
 MAX_SIDE = 1024
+#: pixels that a mask's coverage is known by
+SAMPLED = 500_000
 
 
 class Coverage(StrEnum):
@@ -52,7 +54,7 @@ def agreement(ours: Bytes, theirs: Bytes, tolerance: float = TOLERANCE, max_side
     """
     if ours.shape != theirs.shape or ours.ndim != 2 or ours.size == 0:
         raise ValueError(f"masks of {ours.shape} and {theirs.shape} cannot be compared")
-    a, b = _small(ours, max_side), _small(theirs, max_side)
+    a, b = shrunk(ours, max_side), shrunk(theirs, max_side)
     hard_a, hard_b = a >= THRESHOLD, b >= THRESHOLD
     return MaskAgreement(
         iou=iou(hard_a, hard_b),
@@ -81,13 +83,20 @@ def boundary_f(a: _Truths, b: _Truths, tolerance: float = TOLERANCE) -> float:
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
-def _small(alpha: Bytes, max_side: int) -> Bytes:
-    scale = max_side / max(alpha.shape)
+def shrunk(array: Bytes, max_side: int = MAX_SIDE) -> Bytes:
+    """A mask or a picture, its longer side at most ``max_side`` pixels."""
+    scale = max_side / max(array.shape[:2])
     if scale >= 1:
-        return alpha
-    height, width = (max(1, round(side * scale)) for side in alpha.shape)
-    small: Bytes = cv2.resize(alpha, (width, height), interpolation=cv2.INTER_AREA)
+        return array
+    height, width = (max(1, round(side * scale)) for side in array.shape[:2])
+    small: Bytes = cv2.resize(array, (width, height), interpolation=cv2.INTER_AREA)
     return small
+
+
+def sampled(alpha: Bytes, most: int = SAMPLED) -> Bytes:
+    """Whole rows, evenly drawn, with about ``most`` pixels in all: enough to know the coverage by."""
+    rows: Bytes = alpha[:: max(1, alpha.size // most)]
+    return rows
 
 
 def _boundary(mask: _Truths) -> _Truths:

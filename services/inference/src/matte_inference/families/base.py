@@ -7,15 +7,20 @@ another process does the work, ``forward`` is called for single pictures, by sev
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from matte_core.contracts.base import Contract
 from matte_core.contracts.catalog import VersionConfig
+from matte_core.contracts.registry import Reason
 from matte_core.errors import Problem
+from matte_registry.demands import Demands
+from matte_registry.errors import RegistryError
+from matte_registry.folder import check_present
+from matte_registry.registry import Ready, Registry
 from pydantic import ValidationError
 
 from matte_inference.pixels.guided import refine
@@ -26,7 +31,6 @@ Prepared = Any
 """What ``forward`` takes for one picture: the family's own; nobody else looks into it."""
 Alpha = Bytes | Floats
 C = TypeVar("C", bound=Contract)
-_PIECE = 1 << 20
 
 
 class Segmenter(Protocol):
@@ -37,7 +41,7 @@ class Segmenter(Protocol):
     """
 
     digest: str
-    """``sha256:…`` over the weights (:func:`folder_digest`), or over the code version of a family without weights."""
+    """``sha256:…``: of the weights' folder as the registry has it; without weights, of the code version."""
 
     device: str
     """``cpu``, ``cuda``, …"""
@@ -122,61 +126,78 @@ def validated(kind: type[C], given: Mapping[str, Any], where: str) -> C:
         raise ValueError(f"{where}: {wrong}") from None
 
 
-def weights_folder(config: VersionConfig, default: Path | None = None) -> Path:
-    """The folder that ``config.source`` names, as a path or as ``file:///…``.
+# --- weights ------------------------------------------------------------------------------------------------------
+
+
+class WeightsError(ValueError):
+    """The weights cannot be had, or are not what is pinned. ``Reason: text``, as conditions show it."""
+
+
+@contextmanager
+def weights(config: VersionConfig, default: Path | None = None) -> Iterator[Ready]:
+    """The folder of ``config.source``, here and checked; a node's cache keeps it as long as the block runs.
+
+    What is pinned is ``config.digest``, or ``digest`` among the parameters.
+
+    Args:
+        config: whose ``source`` is an address of the registry, or a path.
+        default: the folder where there is no source.
 
     Raises:
-        ValueError: it names none, and there is no default.
-        FileNotFoundError: there is no such folder; the message names it and what to do.
+        ValueError: there is no source, and no default.
+        WeightsError: nothing of it may be loaded.
     """
     if not config.source and default is None:
         raise ValueError(f"{config.app}: the family {config.family} needs source, a folder with the weights")
-    folder = Path(config.source.removeprefix("file://")) if config.source else default
-    assert folder is not None
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"{config.app}: there is no folder {folder}: put the model's files there (in Kubernetes, into the volume"
-            " that the Pool mounts), or correct source"
-        )
-    return folder
+    with _told(config):
+        ready = _ready(config, default)
+    try:
+        yield ready
+    finally:
+        ready.release()
 
 
-# --- digests ------------------------------------------------------------------------------------------------------
-
-
-def code_digest(text: str) -> str:
-    """The digest of a family without weights: over its code version."""
-    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """``sha256:…`` of a file."""
-    sha = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            sha.update(piece)
-    return "sha256:" + sha.hexdigest()
-
-
-def folder_digest(folder: Path) -> str:
-    """The digest of a model's folder: over its manifest, a line ``<sha256>  <relative path>`` per file, by path.
-
-    What decides the answers is covered: safetensors, JSON and YAML, in sub-folders too; not the model card.
-    """
-    kept = (".safetensors", ".json", ".yaml")
-    files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.suffix in kept and p.is_file())
-    lines = (f"{file_digest(folder / name).removeprefix('sha256:')}  {name}\n" for name in files)
-    return code_digest("".join(lines))
-
-
-def checked_digest(folder: Path, parameters: dict[str, Any]) -> str:
-    """The folder's digest, after ``parameters["digest"]``, where given, was compared with it.
+def refuse_absent(config: VersionConfig) -> None:
+    """Says early that there is no such folder, where the weights are to lie in one.
 
     Raises:
-        ValueError: the weights are not the ones that were asked for; they must not be loaded.
+        WeightsError: there is none.
     """
-    found = folder_digest(folder)
-    wanted = parameters.get("digest")
-    if wanted is not None and wanted != found:
-        raise ValueError(f"the weights in {folder} have the digest {found}, not {wanted}: refusing to load them")
-    return found
+    folder = _local(config.source or "")
+    if folder is not None:
+        with _told(config):
+            check_present(folder)
+
+
+def _ready(config: VersionConfig, default: Path | None) -> Ready:
+    demands = Demands(digest=_pinned(config))
+    folder = _local(config.source) if config.source else default
+    registry = Registry()
+    if folder is not None:
+        return registry.check_folder(folder, demands)
+    assert config.source is not None
+    return registry.ensure(config.source, demands)
+
+
+def _local(source: str) -> Path | None:
+    """The folder that a path or a ``file://`` address names."""
+    if source.startswith("file://"):
+        return Path(source.removeprefix("file://"))
+    return Path(source) if source and "://" not in source else None
+
+
+def _pinned(config: VersionConfig) -> str | None:
+    digest, parameter = config.digest, config.parameters.get("digest")
+    if digest is not None and parameter not in (None, digest):
+        raise RegistryError(
+            Reason.DIGEST_MISMATCH, f"parameters.digest is {parameter}, pinned is {digest}: take it out"
+        )
+    return digest or parameter
+
+
+@contextmanager
+def _told(config: VersionConfig) -> Iterator[None]:
+    try:
+        yield
+    except RegistryError as error:
+        raise WeightsError(f"{error.reason}: {config.app}: {error}") from None

@@ -22,15 +22,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from matte_inference.families.base import Alpha, Local, Prepared, checked_digest, to_size, validated, weights_folder
+from matte_inference.families.base import Alpha, Local, Prepared, to_size, validated, weights
 from matte_inference.families.birefnet_net import STEP, BiRefNet, PatchOrder
 from matte_inference.families.swin_net import SwinShape, position_index
 from matte_inference.families.torch_common import chosen_device, inference, placed, stacked, unstacked
-from matte_inference.pixels.resize import normalised, resized
+from matte_inference.pixels.resize import MEAN, STD, normalised, resized
 from matte_inference.pixels.types import Bytes, Pixels
 
 _WEIGHTS = "model.safetensors"
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 #: what parallel and compiled training put before every name
 _WRAPPERS = ("module.", "_orig_mod.")
 _INDEX = ".relative_position_index"
@@ -62,7 +61,7 @@ class BiRefNetSegmenter(Local):
 
     def prepare(self, pixels: Pixels) -> Prepared:
         """float32 (3, height, width); the aspect is not kept, as in training."""
-        return normalised(resized(pixels.rgb, *self._parameters.shape), _MEAN, _STD)
+        return normalised(resized(pixels.rgb, *self._parameters.shape), MEAN, STD)
 
     def forward(self, batch: Sequence[Prepared]) -> list[Alpha]:
         """Alphas at the network's size, float32 0 … 1."""
@@ -139,12 +138,11 @@ def load(config: VersionConfig, device: str | None = None) -> BiRefNetSegmenter:
     """The version from the folder ``config.source``.
 
     Raises:
-        FileNotFoundError: the folder or its model.safetensors is missing.
-        ValueError: no source, a digest that differs, weights of something else, or wrong parameters.
+        FileNotFoundError: there is no model.safetensors.
+        ValueError: no source, weights that cannot be had or are of something else, or wrong parameters.
     """
     parameters = validated(Parameters, config.parameters, config.app)
-    folder = weights_folder(config)
-    digest = checked_digest(folder, config.parameters)
-    path = folder / _WEIGHTS
-    network = built(read_tensors(path), str(path), parameters.patches)
-    return BiRefNetSegmenter(network, parameters, digest=digest, device=chosen_device(config, device))
+    with weights(config) as found:
+        path = found.folder / _WEIGHTS
+        network = built(read_tensors(path), str(path), parameters.patches)
+    return BiRefNetSegmenter(network, parameters, digest=found.digest, device=chosen_device(config, device))

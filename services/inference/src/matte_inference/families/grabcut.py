@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 import semver
 from matte_core.contracts.catalog import VersionConfig
+from matte_core.domain.manifest import text_digest
 
-from matte_inference.families.base import Alpha, Local, Prepared, code_digest, guided_wanted, known, to_size
+from matte_inference.families.base import Alpha, Local, Prepared, guided_wanted, known, to_size
 from matte_inference.families.saliency import Saliency, center_prior, find_subject
 from matte_inference.pixels.resize import fitted, resized
 from matte_inference.pixels.types import Bytes, Floats, Pixels
@@ -35,7 +36,7 @@ class GrabCut(Local):
     def __init__(self, *, salient: bool, guided: bool) -> None:
         self._salient, self._guided = salient, guided
         self._side = _SIDES["salient" if salient else "center"]
-        self.digest = code_digest(f"{_CODE} salient={salient} guided={guided}")
+        self.digest = text_digest(f"{_CODE} salient={salient} guided={guided}")
 
     def prepare(self, pixels: Pixels) -> Prepared:
         """The picture at working size, uint8 (h, w, 3)."""

@@ -29,12 +29,12 @@ from transformers import (
     AutoModelForUniversalSegmentation,
 )
 
-from matte_inference.families.base import Alpha, Local, Prepared, checked_digest, to_size, validated, weights_folder
+from matte_inference.families.base import Alpha, Local, Prepared, to_size, validated, weights
 from matte_inference.families.torch_common import chosen_device, inference, placed, stacked, unstacked
-from matte_inference.pixels.resize import normalised, resized
+from matte_inference.pixels.resize import MEAN, STD, normalised, resized
 from matte_inference.pixels.types import Bytes, Pixels
 
-_MEAN, _STD, _SIZE = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 512
+_SIZE = 512
 _LOCAL = {"trust_remote_code": False, "local_files_only": True}
 
 
@@ -44,8 +44,8 @@ class Parameters(Contract):
     foreground: tuple[int, ...] | None = None
     background: int | None = None
     size: int = Field(_SIZE, ge=32, le=4096)
-    mean: tuple[float, float, float] = _MEAN
-    std: tuple[float, float, float] = _STD
+    mean: tuple[float, float, float] = MEAN
+    std: tuple[float, float, float] = STD
     refine: str = Field("none", pattern="^(none|guided)$")
     digest: str | None = None
 
@@ -161,13 +161,12 @@ def load(config: VersionConfig, device: str | None = None) -> TransformersSegmen
     """The version from the folder ``config.source``.
 
     Raises:
-        FileNotFoundError: the folder or its config.json is missing.
-        ValueError: no source, a digest that differs, code of its own, no such class, or wrong parameters.
+        FileNotFoundError: there is no config.json.
+        ValueError: no source, weights that cannot be had, code of its own, no such class, or wrong parameters.
     """
-    folder = weights_folder(config)
-    refuse_code(folder)
-    digest = checked_digest(folder, config.parameters)
-    parameters = validated(Parameters, preprocessing(folder) | config.parameters, config.app)
-    model = read_model(folder)
+    with weights(config) as found:
+        refuse_code(found.folder)
+        parameters = validated(Parameters, preprocessing(found.folder) | config.parameters, config.app)
+        model = read_model(found.folder)
     parameters.check_labels(model.config.num_labels)
-    return TransformersSegmenter(model, parameters, digest=digest, device=chosen_device(config, device))
+    return TransformersSegmenter(model, parameters, digest=found.digest, device=chosen_device(config, device))

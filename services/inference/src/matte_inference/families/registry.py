@@ -9,7 +9,7 @@ from typing import Any
 from matte_core.contracts.catalog import VersionConfig
 
 from matte_inference.families import grabcut
-from matte_inference.families.base import Segmenter, weights_folder
+from matte_inference.families.base import Segmenter, refuse_absent
 
 #: families that need more than every inference image has, by module
 _MODULES: Mapping[str, str] = {
@@ -32,8 +32,8 @@ def load(config: VersionConfig, device: str | None = None) -> Segmenter:
         device: ``cpu`` or ``cuda``; None: cuda where there is one and ``config.num_gpus`` asks for it.
 
     Raises:
-        ValueError: an unknown family or parameter, or weights that are not what the configuration says.
-        FileNotFoundError: there are no weights at ``config.source``.
+        ValueError: an unknown family or parameter.
+        WeightsError: ``config.source`` cannot be had, or is not what is pinned.
         RuntimeError: torch is not installed.
     """
     if config.parameters.get("refine") == "vitmatte":
@@ -43,8 +43,7 @@ def load(config: VersionConfig, device: str | None = None) -> Segmenter:
         return grabcut.load(config)
     if config.family not in _MODULES:
         raise ValueError(f"{config.app}: unknown family {config.family!r}; there are {', '.join(FAMILIES)}")
-    if config.source is not None:
-        weights_folder(config)  # a missing folder is said even where torch is missing too
+    refuse_absent(config)  # said even where torch is missing too
     segmenter: Segmenter = _module(config, _MODULES[config.family]).load(config, device)
     return segmenter
 

@@ -30,10 +30,11 @@ import simplejpeg
 from matte_core.contracts.base import Contract
 from matte_core.contracts.catalog import VersionConfig
 from matte_core.contracts.limits import Limits
+from matte_core.domain.manifest import text_digest
 from matte_core.errors import Problem
 from pydantic import Field, field_validator
 
-from matte_inference.families.base import Alpha, Prepared, code_digest, to_size, validated
+from matte_inference.families.base import Alpha, Prepared, to_size, validated
 from matte_inference.pixels.decode import decode
 from matte_inference.pixels.resize import fitted, resized
 from matte_inference.pixels.types import Bytes, Pixels
@@ -228,7 +229,7 @@ class Remote:
     @property
     def digest(self) -> str:
         """Over what is known of the app: where it is, and the version it tells."""
-        return code_digest(f"{self._parameters.url} {self._parameters.api_name} {self._app.version}")
+        return text_digest(f"{self._parameters.url} {self._parameters.api_name} {self._app.version}")
 
     def available(self) -> bool:
         """Whether the app answers and has the endpoint."""

@@ -26,15 +26,14 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import AutoConfig, Sam2Config, Sam2Model
 
-from matte_inference.families.base import Alpha, Local, Prepared, checked_digest, to_size, validated, weights_folder
+from matte_inference.families.base import Alpha, Local, Prepared, to_size, validated, weights
 from matte_inference.families.grabcut import cleaned, grown
 from matte_inference.families.hf import preprocessing, refuse_code
 from matte_inference.families.saliency import find_subject
 from matte_inference.families.torch_common import chosen_device, inference, placed, stacked, unstacked
-from matte_inference.pixels.resize import fitted, normalised, resized
+from matte_inference.pixels.resize import MEAN, STD, fitted, normalised, resized
 from matte_inference.pixels.types import Bytes, Floats, Pixels
 
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 #: how a prompt's points are meant; a box is its two corners
 _OUTSIDE, _INSIDE, _TOP_LEFT, _BOTTOM_RIGHT = 0, 1, 2, 3
 #: published for videos, and holding the model for pictures
@@ -57,8 +56,8 @@ Prompt = tuple[Point, ...]
 class Parameters(Contract):
     """The family's parameters, with what the folder's preprocessor says filled in."""
 
-    mean: tuple[float, float, float] = _MEAN
-    std: tuple[float, float, float] = _STD
+    mean: tuple[float, float, float] = MEAN
+    std: tuple[float, float, float] = STD
     refine: str = Field("none", pattern="^(none|guided)$")
     digest: str | None = None
 
@@ -200,11 +199,11 @@ def load(config: VersionConfig, device: str | None = None) -> Sam2Segmenter:
     """The version from the folder ``config.source``.
 
     Raises:
-        FileNotFoundError, ValueError, OSError: see :func:`read_model`; no source, a digest that differs, or wrong
-            parameters.
+        FileNotFoundError, ValueError, OSError: see :func:`read_model`; no source, weights that cannot be had, or
+            wrong parameters.
     """
-    folder = weights_folder(config)
-    given = {name: value for name, value in preprocessing(folder).items() if name != "size"}
-    parameters = validated(Parameters, given | config.parameters, config.app)
-    digest = checked_digest(folder, config.parameters)
-    return Sam2Segmenter(read_model(folder), parameters, digest=digest, device=chosen_device(config, device))
+    with weights(config) as found:
+        given = {name: value for name, value in preprocessing(found.folder).items() if name != "size"}
+        parameters = validated(Parameters, given | config.parameters, config.app)
+        model = read_model(found.folder)
+    return Sam2Segmenter(model, parameters, digest=found.digest, device=chosen_device(config, device))

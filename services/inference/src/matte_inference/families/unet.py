@@ -10,6 +10,7 @@ import torch
 import yaml
 from matte_core.contracts.base import Contract
 from matte_core.contracts.catalog import VersionConfig
+from matte_registry.folder import file_hash
 from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -19,12 +20,10 @@ from matte_inference.families.base import (
     Alpha,
     Local,
     Prepared,
-    checked_digest,
-    file_digest,
     guided_wanted,
     known,
     to_size,
-    weights_folder,
+    weights,
 )
 from matte_inference.families.torch_common import chosen_device, inference, placed, stacked, unstacked
 from matte_inference.families.unet_net import UNet
@@ -80,7 +79,7 @@ def read_about(folder: Path) -> About:
         ValueError: the YAML is not what is expected, or the weights differ: they must not be loaded.
     """
     about = About.model_validate(yaml.safe_load((folder / "matte.yaml").read_text()))
-    found = file_digest(folder / _WEIGHTS)
+    found = f"sha256:{file_hash(folder / _WEIGHTS)}"
     if about.weights.get(_WEIGHTS) != found:
         raise ValueError(f"{folder / _WEIGHTS} has the digest {found}; matte.yaml says otherwise: refusing to load it")
     return about
@@ -104,11 +103,10 @@ def load(config: VersionConfig, device: str | None = None) -> UNetSegmenter:
     """The version from ``config.source``, by default the package's own folder for ``config.version``.
 
     Raises:
-        FileNotFoundError, ValueError: see :func:`read_about`, :func:`read_network` and ``checked_digest``.
+        FileNotFoundError, ValueError: see :func:`read_about`, :func:`read_network` and ``weights``.
     """
     known(config.parameters, ())
-    folder = weights_folder(config, MODELS / f"unet-{config.version}")
-    digest = checked_digest(folder, config.parameters)
-    about, network = read_about(folder), read_network(folder / _WEIGHTS)
-    where = chosen_device(config, device)
-    return UNetSegmenter(network, about, digest=digest, device=where, guided=guided_wanted(config.parameters))
+    guided, where = guided_wanted(config.parameters), chosen_device(config, device)
+    with weights(config, MODELS / f"unet-{config.version}") as found:
+        about, network = read_about(found.folder), read_network(found.folder / _WEIGHTS)
+    return UNetSegmenter(network, about, digest=found.digest, device=where, guided=guided)

@@ -5,7 +5,7 @@ transformers' own.
 
 Parameters of a version of any family that runs in the replica:
     refine: ``vitmatte``.
-    refine_source: the folder with ViTMatte's config.json and safetensors.
+    refine_source: where ViTMatte's config.json and safetensors lie: an address of the registry, or a path.
     refine_size: the longer side of what ViTMatte sees, pixels; the aspect is kept; 1024.
     refine_band: what is left for ViTMatte to decide on either side of the coarse edge, a share of that side; 0.02.
     refine_digest: of that folder; other weights are refused.
@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from matte_core.contracts.base import Contract
 from matte_core.contracts.catalog import VersionConfig
+from matte_core.domain.manifest import text_digest
 from pydantic import Field
 from torch.nn import functional
 from transformers import AutoConfig, VitMatteForImageMatting
@@ -32,11 +33,9 @@ from matte_inference.families.base import (
     Local,
     Prepared,
     Segmenter,
-    checked_digest,
-    code_digest,
     to_size,
     validated,
-    weights_folder,
+    weights,
 )
 from matte_inference.families.hf import preprocessing, refuse_code
 from matte_inference.families.torch_common import chosen_device, inference, placed, stacked, unstacked
@@ -77,7 +76,7 @@ class Refined(Local):
 
     def __init__(self, coarse: Segmenter, model: Any, parameters: Parameters, *, digest: str, device: str) -> None:
         self._coarse, self._model, self._parameters = coarse, placed(model, device), parameters
-        self.digest, self.device = code_digest(f"{coarse.digest}\n{digest}\n"), device
+        self.digest, self.device = text_digest(f"{coarse.digest}\n{digest}\n"), device
 
     def prepare(self, pixels: Pixels) -> Prepared:
         """A :class:`Pair`."""
@@ -153,13 +152,13 @@ def load(
         FileNotFoundError, ValueError, OSError: see :func:`read_model` and the family's own.
     """
     own, rest = split(config.parameters)
-    source = validated(Parameters, own, config.app).refine_source
-    folder = weights_folder(config.model_copy(update={"source": source}))
-    parameters = validated(
-        Parameters, {k: v for k, v in preprocessing(folder).items() if k != "size"} | own, config.app
-    )
-    digest = checked_digest(folder, {"digest": parameters.refine_digest})
-    coarse = family(config.model_copy(update={"parameters": rest}), device)
-    if coarse.remote:
-        raise ValueError(f"{config.app}: refine: vitmatte needs a family that runs here; {config.family} is remote")
-    return Refined(coarse, read_model(folder), parameters, digest=digest, device=chosen_device(config, device))
+    asked = validated(Parameters, own, config.app)
+    wanted: dict[str, Any] = {"source": asked.refine_source, "digest": asked.refine_digest, "parameters": {}}
+    with weights(config.model_copy(update=wanted)) as found:
+        given = {name: value for name, value in preprocessing(found.folder).items() if name != "size"}
+        parameters = validated(Parameters, given | own, config.app)
+        coarse = family(config.model_copy(update={"parameters": rest}), device)
+        if coarse.remote:
+            raise ValueError(f"{config.app}: refine: vitmatte needs a family that runs here; {config.family} is remote")
+        model = read_model(found.folder)
+    return Refined(coarse, model, parameters, digest=found.digest, device=chosen_device(config, device))

@@ -11,6 +11,8 @@ import numpy as np
 from matte_inference.pixels.types import Bytes, Floats
 
 Array = TypeVar("Array", Bytes, Floats)
+#: of ImageNet's pictures, per channel, of 0 … 1
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def resized(array: Array, height: int, width: int) -> Array:

@@ -17,6 +17,7 @@ from matte_core.contracts.limits import Limits
 from matte_core.errors import Problem
 from matte_jobs.allocator import keep_memory
 from matte_jobs.catalog import CatalogStore
+from matte_jobs.evidence import EvidenceStore
 from matte_jobs.store import JobStore
 from matte_telemetry import logs, names, tracing
 from matte_telemetry.instruments import Instruments
@@ -25,6 +26,8 @@ from ray import serve
 from matte_inference.families.batch import forward_safely
 from matte_inference.families.registry import load
 from matte_inference.replica.course import Forwarded, Item, forwarded
+from matte_inference.replica.golden import Golden, built_in
+from matte_inference.replica.handling import Handling
 from matte_inference.replica.service import ReplicaService
 from matte_inference.replica.stages import warm
 from matte_inference.settings import InferenceSettings
@@ -61,15 +64,25 @@ class ModelVersion:
             self._store, self._config, self._segmenter, self._one, clock=time.time, limits=limits,
             instruments=Instruments(self._meter, self._tracer),
         )  # fmt: skip
+        self._golden = Golden(
+            EvidenceStore(self._store), self._config, self._segmenter, self._alone, limits=limits, pictures=built_in()
+        )
+        self._reported = False
+        if not self._segmenter.remote:
+            await self._golden.answer()
         self.forward.set_max_batch_size(self._config.max_batch_size)
         self.forward.set_batch_wait_timeout_s(self._config.batch_wait_seconds)
         self._announced = False
         self._losses = 0
         self._announcing = asyncio.create_task(self._announce(), name="announce")
 
-    async def run(self, spec: str, token: str) -> None:
-        """Runs a leased job; its outcome is in the store when this returns."""
-        await self._service.run(JobSpec.model_validate_json(spec), token)
+    async def run(self, spec: str, token: str, *handling: Any) -> None:
+        """Runs a leased job; its outcome is in the store when this returns. ``handling``: of a :class:`Handling`."""
+        await self._service.run(JobSpec.model_validate_json(spec), token, Handling(*handling))
+
+    async def mirror(self, spec: str, stable: str) -> None:
+        """Computes a job that ``stable`` answers; nobody sees the result."""
+        await self._service.mirror(JobSpec.model_validate_json(spec), stable)
 
     @serve.batch(max_batch_size=8, batch_wait_timeout_s=0.0)  # type: ignore[untyped-decorator]
     async def forward(self, batch: list[Item]) -> list[Forwarded]:
@@ -85,10 +98,13 @@ class ModelVersion:
 
     async def _one(self, item: Item) -> Forwarded:
         """One picture's alpha, or its problem; what cannot be batched need not pay for the batcher."""
-        done: Forwarded = await self.forward(item) if self._batched else (await self._through([item]))[0]
+        done: Forwarded = await self.forward(item) if self._batched else await self._alone(item)
         if isinstance(done.outcome, Problem) and done.outcome.code == "backend_unavailable":
             await self._step_back()
         return done
+
+    async def _alone(self, item: Item) -> Forwarded:
+        return (await self._through([item]))[0]
 
     async def _step_back(self) -> None:
         """Takes no more jobs until the backend answers, so that the one that goes back waits for it in the queue."""
@@ -104,6 +120,7 @@ class ModelVersion:
                 if await asyncio.to_thread(self._segmenter.available):
                     if losses != self._losses:
                         continue  # it was lost while it was asked: ask again
+                    await self._report()
                     await self._catalog.announce(self._replica(), new=not self._announced)
                     self._announced = True
                 elif self._announced:
@@ -112,6 +129,15 @@ class ModelVersion:
             except Problem as problem:
                 log.warning("could not announce: %s", problem)
             await asyncio.sleep(self._settings.announce_seconds)
+
+    async def _report(self) -> None:
+        """That it has started, once; a backend is asked for the golden images as soon as it is there."""
+        if self._reported:
+            return
+        if self._segmenter.remote:
+            await self._golden.answer()
+        await self._golden.report(self._id, time.time())
+        self._reported = True
 
     def _replica(self) -> Replica:
         return Replica(
@@ -136,6 +162,6 @@ class ModelVersion:
         self._announcing.cancel()
         with contextlib.suppress(Problem):
             await self._catalog.withdraw(self._id)
-        self._service.close()
+        await self._service.close()
         await self._store.close()
         await asyncio.to_thread(self._tracer.close)

@@ -12,21 +12,23 @@ from matte_core.contracts.catalog import VersionConfig
 from matte_core.contracts.job import BlobRef, JobSpec, Result
 from matte_core.contracts.limits import Limits
 from matte_core.errors import Problem
+from matte_jobs.evidence import EvidenceStore
 from matte_jobs.store import JobStore
-from matte_telemetry import logs
+from matte_telemetry import logs, names
 from matte_telemetry.instruments import Instruments
-from matte_telemetry.names import RELEASED, Outcome
+from matte_telemetry.names import RELEASED, Mirrored, Outcome
 
 from matte_inference.families.base import Alpha, Segmenter
+from matte_inference.pixels.types import Bytes
 from matte_inference.replica.course import Course, Forwarded, Item
-from matte_inference.replica.stages import Opened, Rendered, open_picture, render, render_whole, small
+from matte_inference.replica.handling import AWAY, BLAMED, Handling
+from matte_inference.replica.reporter import Reporter
+from matte_inference.replica.stages import Opened, Rendered, open_picture, render_whole, render_with_mask, small
 
 log = logging.getLogger("matte.replica")
 
 T = TypeVar("T")
 
-#: says something of the store, not of the job
-AWAY = frozenset({"storage_unavailable", "storage_full"})
 #: seconds between tries to store a result: two minutes in all
 STORE_WAITS = (0.5, 1, 2, 4, 8, 15, 30, 30, 30)
 
@@ -64,28 +66,75 @@ class ReplicaService:
         self._meter = instruments.meter
         self._tracer = instruments.tracer
         self._threads = ThreadPoolExecutor(config.slots, thread_name_prefix="pixels")
+        self._reporter = Reporter(EvidenceStore(store), config, clock=clock, meter=instruments.meter)
 
-    async def run(self, spec: JobSpec, token: str) -> None:
-        """Runs a leased job and stores its outcome: a result, a failure, or one attempt less."""
+    async def run(self, spec: JobSpec, token: str, handling: Handling) -> None:
+        """Runs a leased job and stores its outcome: a result, a failure, one attempt less, or another version."""
         course = Course(spec, self._config, self._tracer, self._clock)
         logs.traceparent.set(course.context)
         try:
-            stored = await self._process(spec, token, course)
-            course.over(self._meter, Outcome.SUCCEEDED if stored else Outcome.LATE)
+            whole = await self._process(spec, token, course)
+            course.over(self._meter, Outcome.LATE if whole is None else Outcome.SUCCEEDED)
+            if whole is not None:
+                self._tell(spec, handling, course, whole)
         except Problem as problem:
             if problem.code in AWAY:
                 course.over(self._meter, None, problem.code)
                 raise  # the router gives the job back
-            if problem.code == "backend_unavailable":  # it waits for the backend, or for a version that needs none
-                course.over(self._meter, await self._give_back(spec, token, problem), problem.code)
-                return
-            course.over(self._meter, Outcome.FAILED, problem.code)
-            await self._store.fail(spec.id, token, problem, self._clock())
+            course.over(self._meter, await self._failed(spec, token, problem, handling, course), problem.code)
         except Exception as error:
             log.exception("job %s failed on %s", spec.id, self._config.app)
             detail = f"Version {self._config.version} of {self._config.model} failed on this picture."
-            outcome = await self._give_back(spec, token, Problem("attempts_exhausted", detail))
+            lost = Problem("attempts_exhausted", detail)
+            fell = await self._blamed(spec, token, lost, handling, course)
+            outcome = Outcome.FELL_BACK if fell else await self._give_back(spec, token, lost)
             course.over(self._meter, outcome, type(error).__name__)
+
+    def _tell(self, spec: JobSpec, handling: Handling, course: Course, whole: Bytes) -> None:
+        """Beside the answer, which is stored; nobody waits for it."""
+        if handling.watched:
+            self._reporter.answered(course.seconds, whole)
+        if handling.mirrored:
+            self._reporter.share(spec.id, whole)
+
+    async def _failed(self, spec: JobSpec, token: str, problem: Problem, handling: Handling, course: Course) -> Outcome:
+        if problem.code in BLAMED and await self._blamed(spec, token, problem, handling, course):
+            return Outcome.FELL_BACK
+        if problem.code == "backend_unavailable":  # it waits for the backend, or for a version that needs none
+            return await self._give_back(spec, token, problem)
+        await self._store.fail(spec.id, token, problem, self._clock())
+        return Outcome.FAILED
+
+    async def _blamed(self, spec: JobSpec, token: str, problem: Problem, handling: Handling, course: Course) -> bool:
+        """The version is to blame; whether another one takes the job."""
+        if handling.watched:
+            self._reporter.failed(course.seconds)
+        to = handling.fallback
+        if not to or not await self._store.fall_back(spec.id, token, to, problem, self._clock()):
+            return False
+        log.warning("job %s falls back from %s to %s: %s", spec.id, self._config.app, to, problem)
+        return True
+
+    async def mirror(self, spec: JobSpec, stable: str) -> None:
+        """Computes a job that ``stable`` answers, for its mask alone, which is compared once that of stable is there.
+
+        Raises nothing that the picture or the store brings about.
+        """
+        logs.traceparent.set("")
+        try:
+            blobs = await self._fetch(spec)
+            opened = await self._threaded(open_picture, self._segmenter, blobs, self._limits, spec.options.places)
+            outcome = (await self._forward(Item(opened.prepared, None))).outcome
+            if isinstance(outcome, Problem):
+                raise outcome
+            whole = await self._threaded(self._segmenter.finish, opened.pixels, outcome)
+        except Problem as problem:
+            gone = problem.code == "result_expired"
+            log.log(logging.DEBUG if gone else logging.WARNING, "mirrored job %s: %s", spec.id, problem)
+            ended = Mirrored.GONE if gone else Mirrored.FAILED
+            self._meter.add(names.MIRRORED, self._config.model, self._config.version, ended)
+            return
+        self._reporter.compare(spec.id, stable, opened.pixels.rgb, whole)
 
     async def _give_back(self, spec: JobSpec, token: str, problem: Problem) -> Outcome:
         return RELEASED[await self._store.release(spec.id, token, problem, self._clock())]
@@ -97,8 +146,8 @@ class ReplicaService:
             raise Problem("result_expired", "The picture is gone: the job has ended already.")
         return [blob for blob in blobs if blob is not None]
 
-    async def _process(self, spec: JobSpec, token: str, course: Course) -> bool:
-        """Every stage; whether the result was stored."""
+    async def _process(self, spec: JobSpec, token: str, course: Course) -> Bytes | None:
+        """Every stage; the alpha at the picture's size, or None where the result came too late."""
         blobs = await self._fetch(spec)
         course.next()
         opened: Opened = await self._threaded(open_picture, self._segmenter, blobs, self._limits, spec.options.places)
@@ -109,20 +158,20 @@ class ReplicaService:
         if isinstance(forwarded.outcome, Problem):
             raise forwarded.outcome
         await self._progress(spec, "render", 0.7)
-        rendered = await (self._watched if spec.preview else self._rendered)(spec, opened, forwarded.outcome)
+        rendered, whole = await (self._watched if spec.preview else self._rendered)(spec, opened, forwarded.outcome)
         course.next()
         stored = await self._put(spec, token, rendered, course)
         course.next()
-        return stored
+        return whole if stored else None
 
-    async def _rendered(self, spec: JobSpec, opened: Opened, alpha: Alpha) -> Rendered:
-        return await self._threaded(render, self._segmenter, opened, alpha, spec.options)
+    async def _rendered(self, spec: JobSpec, opened: Opened, alpha: Alpha) -> tuple[Rendered, Bytes]:
+        return await self._threaded(render_with_mask, self._segmenter, opened, alpha, spec.options)
 
-    async def _watched(self, spec: JobSpec, opened: Opened, alpha: Alpha) -> Rendered:
+    async def _watched(self, spec: JobSpec, opened: Opened, alpha: Alpha) -> tuple[Rendered, Bytes]:
         """The same, with a preview before it."""
         whole = await self._threaded(self._segmenter.finish, opened.pixels, alpha)
         await self._store.preview(spec, await self._threaded(small, opened, whole), self._clock())
-        return await self._threaded(render_whole, opened, whole, spec.options)
+        return await self._threaded(render_whole, opened, whole, spec.options), whole
 
     async def _put(self, spec: JobSpec, token: str, rendered: Rendered, course: Course) -> bool:
         refs: dict[str, BlobRef] = {}
@@ -155,7 +204,7 @@ class ReplicaService:
             except Problem as problem:
                 log.warning("job %s: its result waits for the store: %s", spec.id, problem)
                 await asyncio.sleep(wait)
-        raise RuntimeError("the store took no result")
+        raise Problem("storage_unavailable", "The store took no result.")
 
     async def _progress(self, spec: JobSpec, stage: str, fraction: float) -> None:
         """For those who watch; everybody else need not pay for it."""
@@ -165,6 +214,7 @@ class ReplicaService:
     async def _threaded(self, stage: Callable[..., T], *args: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, stage, *args)
 
-    def close(self) -> None:
-        """Ends the threads."""
+    async def close(self) -> None:
+        """Writes what is still to be told, and ends the threads."""
+        await self._reporter.close()
         self._threads.shutdown(wait=False)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import cv2
 import numpy as np
 from matte_core.contracts.limits import Limits
 from matte_core.contracts.options import Hint, Options
@@ -54,7 +55,13 @@ def open_picture(segmenter: Segmenter, blobs: Sequence[bytes], limits: Limits, h
 
 def render(segmenter: Segmenter, opened: Opened, alpha: Alpha, options: Options) -> Rendered:
     """The alpha at the picture's size, composed and encoded as asked."""
-    return render_whole(opened, segmenter.finish(opened.pixels, alpha), options)
+    return render_with_mask(segmenter, opened, alpha, options)[0]
+
+
+def render_with_mask(segmenter: Segmenter, opened: Opened, alpha: Alpha, options: Options) -> tuple[Rendered, Bytes]:
+    """As :func:`render`, and the alpha at the picture's size."""
+    whole = segmenter.finish(opened.pixels, alpha)
+    return render_whole(opened, whole, options), whole
 
 
 def render_whole(opened: Opened, whole: Bytes, options: Options) -> Rendered:
@@ -75,7 +82,11 @@ def small(opened: Opened, whole: Bytes) -> dict[str, Any]:
 
 
 def warm(segmenter: Segmenter) -> None:
-    """One picture through every stage, so that the first user does not pay for lazy set-up."""
-    pixels = Pixels(np.random.default_rng(0).integers(0, 256, (*_WARM, 3), dtype=np.uint8))
+    """One picture through every stage, so that the first user does not pay for lazy set-up.
+
+    A disc: noise would be the hardest of all pictures for those families whose time depends on what they see.
+    """
+    disc = cv2.circle(np.full((*_WARM, 3), 40, np.uint8), (_WARM[1] // 2, _WARM[0] // 2), 90, (220, 200, 180), -1)
+    pixels = Pixels(np.asarray(disc, np.uint8))
     alpha = segmenter.forward([segmenter.prepare(pixels)])[0]
     segmenter.finish(pixels, alpha)

@@ -14,15 +14,22 @@ import uuid
 from typing import Any
 
 from matte_core.contracts.catalog import RouteTable, app_name
+from matte_core.contracts.job import JobSpec
 from matte_core.errors import Problem
 from matte_jobs import ray_state
+from matte_jobs.evidence import EvidenceStore
 from matte_jobs.store import JobStore, Lease
+from matte_registry.registry import Registry
 from matte_telemetry import logs, tracing
 from matte_telemetry.instruments import Instruments
 from pydantic import ValidationError
 from ray import serve
+from ray.exceptions import RayTaskError
 from ray.serve.handle import DeploymentHandle
 
+from matte_inference.replica.handling import Handling
+from matte_inference.router.checks import Checks
+from matte_inference.router.hand_over import Versions
 from matte_inference.router.service import RouterService
 from matte_inference.settings import InferenceSettings
 from matte_inference.telemetry import VERSION, RayMeter
@@ -52,7 +59,7 @@ class Router:
         store = JobStore.open(settings)
         self._service = RouterService(
             store,
-            self._run,
+            Versions(self._run, self._mirror),
             name=name,
             pool=settings.pool,
             clock=time.time,
@@ -63,6 +70,8 @@ class Router:
         await self._service.start()
         self._retrying = asyncio.create_task(self._retry(), name="retry")
         self._keeping = asyncio.create_task(self._keep(store, settings.ray_storage), name="keep")
+        checks = Checks(EvidenceStore(store), settings.pool, Registry(), clock=time.time)
+        self._checking = asyncio.create_task(checks.run(), name="checks")
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Takes a new table, or keeps the old one: an exception here would end the replica."""
@@ -122,19 +131,34 @@ class Router:
 
     def check_health(self) -> None:
         """Raises when a loop has ended, so that Serve starts a fresh router."""
-        if self._retrying.done() or not self._service.healthy():
+        if self._retrying.done() or self._checking.done() or not self._service.healthy():
             raise RuntimeError("a loop of the router has ended")
 
-    async def _run(self, model: str, version: str, lease: Lease) -> None:
-        app, spec = app_name(model, version), lease.spec.model_dump_json()
+    async def _run(self, model: str, version: str, lease: Lease, handling: Handling) -> None:
+        handle, spec = await self._handle(model, version), lease.spec.model_dump_json()
+        try:
+            async with asyncio.timeout(self._max_run_seconds):
+                await handle.run.remote(spec, lease.token, *(handling if any(handling) else ()))
+        except RayTaskError as error:
+            if isinstance(error.cause, Problem):
+                raise error.cause from error
+            raise
+
+    async def _mirror(self, model: str, version: str, spec: JobSpec, stable: str) -> None:
+        handle = await self._handle(model, version)
+        async with asyncio.timeout(self._max_run_seconds):
+            await handle.mirror.remote(spec.model_dump_json(), stable)
+
+    async def _handle(self, model: str, version: str) -> DeploymentHandle:
+        app = app_name(model, version)
         if app not in self._handles and await self._find({app}):
             raise RuntimeError(f"there is no application {app}")
-        async with asyncio.timeout(self._max_run_seconds):
-            await self._handles[app].run.remote(spec, lease.token)
+        return self._handles[app]
 
     async def __del__(self) -> None:
         self._retrying.cancel()
         self._keeping.cancel()
+        self._checking.cancel()
         await self._service.close()
         await asyncio.to_thread(self._tracer.close)
 

@@ -4,33 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
 from matte_core.contracts.catalog import Replica, Route, RouteTable
+from matte_core.contracts.evidence import Applied
 from matte_core.domain.routing import choose, sole_arm
 from matte_core.errors import Problem
 from matte_jobs.catalog import CatalogStore
+from matte_jobs.evidence import EvidenceStore
 from matte_jobs.store import JobStore, Lease
-from matte_telemetry import attributes, logs, names
+from matte_telemetry import names
 from matte_telemetry.instruments import Instruments
-from matte_telemetry.names import RELEASED
-from matte_telemetry.tracing import Span, SpanKind
 
+from matte_inference.router.arms import Plan
+from matte_inference.router.hand_over import HandOver, Held, Versions
 from matte_inference.router.slots import free_slots
 
 log = logging.getLogger("matte.router")
-
-
-class Runner(Protocol):
-    """Runs a leased job on a model version; returns when its outcome is stored, raises when it is not."""
-
-    def __call__(self, model: str, version: str, lease: Lease, /) -> Awaitable[None]:
-        """The job on that version."""
-        ...
 
 
 class RouterService:
@@ -38,7 +30,7 @@ class RouterService:
 
     Args:
         store: the job store, for this service alone; it is closed with it.
-        run: hands a job to a version.
+        versions: take a job.
         name: who holds the leases.
         pool: whose replicas are used, and under which name the table is published.
         clock: Unix seconds.
@@ -50,7 +42,7 @@ class RouterService:
     def __init__(
         self,
         store: JobStore,
-        run: Runner,
+        versions: Versions,
         *,
         name: str,
         pool: str,
@@ -61,21 +53,24 @@ class RouterService:
     ) -> None:
         self._store = store
         self._catalog = CatalogStore(store)
+        self._evidence = EvidenceStore(store)
         self._bell = store.bell()
-        self._run = run
         self._name = name
         self._pool = pool
         self._clock = clock
         self._draw = draw
         self._lease_seconds = lease_seconds
         self._meter = instruments.meter
-        self._tracer = instruments.tracer
+        self._hand_over = HandOver(store, versions, pool=pool, clock=clock, instruments=instruments)
         self._table: RouteTable | None = None
+        self._plans: dict[str, Plan] = {}
         self._replicas: list[Replica] = []
+        self._live: set[tuple[str, str]] = set()
         self._routers = 1
         self._observed = 0.0
         self._held: Counter[tuple[str, str]] = Counter()
-        self._leases: dict[str, tuple[str, asyncio.Task[None]]] = {}
+        self._leases: dict[str, Held] = {}
+        self._mirrors: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._unpublished = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -90,13 +85,15 @@ class RouterService:
         """Stops pulling, waits for what is under way, and closes the store."""
         for task in self._tasks[:2]:
             task.cancel()
-        await asyncio.gather(*(task for _, task in self._leases.values()), return_exceptions=True)
-        for task in self._tasks:
+        await asyncio.gather(*(held.task for held in self._leases.values() if held.task), return_exceptions=True)
+        ending = [*self._tasks, *self._mirrors]
+        for task in ending:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*ending, return_exceptions=True)
         await self._bell.close()
         with contextlib.suppress(Problem):
             await self._catalog.withdraw_router(self._pool, self._name)
+            await self._evidence.withdraw(self._pool, self._name)
         await self._store.close()
 
     def healthy(self) -> bool:
@@ -105,7 +102,7 @@ class RouterService:
 
     def apply(self, table: RouteTable) -> None:
         """Uses a new table from the next job on; others hear of it as soon as the store can be reached."""
-        self._table = table
+        self._table, self._plans = table, {route.model: Plan.of(route) for route in table.routes}
         self._unpublished.set()
         self._wake.set()
 
@@ -129,11 +126,13 @@ class RouterService:
         await self._unpublished.wait()
         if (table := self._table) is None:
             return
+        await self._say_applied(table)
         await self._catalog.publish(self._pool, table, self._clock())
         every = (await self._catalog.tables(self._clock())).values()
         for route in table.routes:
             routes = [found for other in every if (found := other.route(route.model))]
             await self._reroute(route.model, {arm.version for found in routes for arm in found.arms})
+            await self._relieve(route)
         if self._table is table:
             self._unpublished.clear()
         self._wake.set()
@@ -143,6 +142,23 @@ class RouterService:
             gone = Problem("version_not_found", f"Version {version} of {model} was taken away.")
             while await self._store.unassign(model, version, gone, self._clock()):
                 log.info("jobs of %s@%s are routed again", model, version)
+
+    async def _say_applied(self, table: RouteTable) -> None:
+        """For whoever moves weights: this is in use."""
+        weights = {route.model: {arm.version: arm.weight for arm in route.arms} for route in table.routes}
+        applied = Applied(expires_at=self._clock() + self._lease_seconds, weights=weights)
+        await self._evidence.apply(self._pool, self._name, applied)
+
+    async def _relieve(self, route: Route) -> None:
+        """Jobs that wait for a version without traffic or without replicas are routed again; pinned ones wait on."""
+        stable = self._plans[route.model].stable
+        open_ = {arm.version for arm in route.arms if arm.weight > 0}
+        if stable and (route.model, stable) in self._live:
+            open_ = {stable, *(version for version in open_ if (route.model, version) in self._live)}
+        for version in await self._store.lanes(route.model) - open_:
+            while await self._store.unassign(route.model, version, None, self._clock()):
+                log.info("jobs of %s@%s are routed again: it takes none now", route.model, version)
+                self._wake.set()
 
     async def _pump(self) -> None:
         await self._wake.wait()
@@ -158,6 +174,7 @@ class RouterService:
         """Learns which replicas and routers of the pool live."""
         now = self._clock()
         self._replicas = [replica for replica in await self._catalog.replicas(now) if replica.pool == self._pool]
+        self._live = {(replica.model, replica.version) for replica in self._replicas}
         until = now + self._lease_seconds
         self._routers = await self._catalog.announce_router(self._pool, self._name, expires_at=until, now=now)
         self._observed = now
@@ -172,12 +189,24 @@ class RouterService:
         await self._observe()
         now = self._clock()
         if self._table is not None and not self._unpublished.is_set():
+            await self._say_applied(self._table)
             await self._catalog.keep(self._pool, self._table, now)
-        leases = {job_id: token for job_id, (token, _) in self._leases.items()}
+            for route in self._table.routes:
+                await self._relieve(route)
+        self._strand()
+        leases = {job_id: held.lease.token for job_id, held in self._leases.items()}
         for job_id in await self._store.renew(leases, now=now, until=now + self._lease_seconds):
-            if held := self._leases.get(job_id):
+            if (held := self._leases.get(job_id)) and held.task:
                 self._meter.add(names.LEASES_LOST)
-                held[1].cancel()  # cancelled by its owner, or finished by somebody else
+                held.task.cancel()  # cancelled by its owner, or finished by somebody else
+
+    def _strand(self) -> None:
+        """Jobs on a version without a live replica need not wait for a new one where another version takes them."""
+        for held in self._leases.values():
+            gone = (held.model, held.version) not in self._live
+            if gone and held.handling.fallback and held.task and not held.stranded:
+                held.stranded = True
+                held.task.cancel()
 
     async def _sweep(self) -> None:
         swept = await self._store.sweep(self._clock())
@@ -207,69 +236,61 @@ class RouterService:
             versions=free,
             sole=sole_arm(route),
         )
-        for lease in sorted(leases, key=lambda lease: lease.version is None):  # those that are started have their slot
-            await self._place(route, lease, free)
+        placed: list[tuple[Lease, str]] = []
+        try:
+            for lease in sorted(leases, key=lambda lease: lease.version is None):  # the started ones have their slot
+                if version := await self._placed(route, lease, free):
+                    placed.append((lease, version))  # noqa: PERF401 - those before an error are begun all the same
+        finally:
+            for lease, version in placed:
+                self._begin(route.model, version, lease, free)
         return bool(leases)
 
-    async def _place(self, route: Route, lease: Lease, free: dict[str, int]) -> None:
-        version = lease.version or choose(route, lease.spec.route_key, self._draw()).version
+    async def _placed(self, route: Route, lease: Lease, free: dict[str, int]) -> str | None:
+        """The version that has a slot for the job, which is taken; None where the job waits for one."""
+        version = lease.version or self._chosen(route, lease.spec.route_key)
         if free.get(version, 0) <= 0:
             await self._store.park(lease.id, lease.token, version, self._clock())
-            return
+            return None
+        self._take_slot(route.model, version, free)
+        return version
+
+    def _chosen(self, route: Route, key: str | None) -> str:
+        """By weight; nobody waits for a version without a replica where another one can answer."""
+        version, stable = choose(route, key, self._draw()).version, self._plans[route.model].stable
+        if stable and (route.model, version) not in self._live and (route.model, stable) in self._live:
+            return stable
+        return version
+
+    def _take_slot(self, model: str, version: str, free: dict[str, int]) -> None:
         free[version] -= 1
-        self._held[(route.model, version)] += 1
-        task = asyncio.create_task(self._hand_over(route.model, version, lease), name=lease.id)
-        self._leases[lease.id] = (lease.token, task)
-        task.add_done_callback(lambda done: self._settled(route.model, version, lease, done))
+        self._held[(model, version)] += 1
 
-    async def _hand_over(self, model: str, version: str, lease: Lease) -> None:
-        span = self._span(model, version, lease)
-        logs.traceparent.set(span.traceparent or "")
-        if span.recording:
-            lease = dataclasses.replace(lease, spec=lease.spec.model_copy(update={"traceparent": span.traceparent}))
-        started = None if lease.version else asyncio.create_task(self._start(lease, version))
-        lost = ""
-        try:
-            await self._run(model, version, lease)
-        except Exception as error:  # whatever ended the replica, the job goes on
-            lost = type(error).__name__
-            log.warning("job %s on %s@%s was lost: %s", lease.id, model, version, error)
-            problem = Problem("attempts_exhausted", f"Version {version} of {model} was lost while it ran the job.")
-            to = await self._store.release(lease.id, lease.token, problem, self._clock())
-            self._meter.add(names.JOBS, model, version, RELEASED[to])
-        finally:
-            span.end(self._clock(), error=lost)
-            if started is not None:
-                await asyncio.wait([started])
+    def _begin(self, model: str, version: str, lease: Lease, free: dict[str, int]) -> None:
+        """Hands the job over, and to the mirror's version as well where no other job wants the slot there."""
+        plan = self._plans[model]
+        mirrored = bool(plan.mirror and free.get(plan.mirror, 0) > 0) and plan.mirrors(
+            version, lease.spec, self._draw()
+        )
+        held = Held(lease, model, version, plan.handling(version, lease.spec, mirrored=mirrored), self._clock())
+        held.task = asyncio.create_task(self._hand_over.job(held), name=lease.id)
+        self._leases[lease.id] = held
+        held.task.add_done_callback(lambda done: self._settled(held, done))
+        if mirrored:
+            self._take_slot(model, plan.mirror, free)
+            task = asyncio.create_task(self._hand_over.mirrored(model, plan.mirror, lease.spec, version))
+            self._mirrors.add(task)
+            task.add_done_callback(lambda done: self._mirrored(model, plan.mirror, done))
 
-    def _span(self, model: str, version: str, lease: Lease) -> Span:
-        """From the lease to the outcome."""
-        now, spec = self._clock(), lease.spec
-        span = self._tracer.start(f"route {model}", at=now, parent=spec.traceparent, kind=SpanKind.CONSUMER)
-        if span.recording:
-            span.set(
-                {
-                    attributes.MESSAGING_SYSTEM: "redis", attributes.MESSAGING_OPERATION: "process",
-                    attributes.MESSAGING_DESTINATION: model, attributes.MESSAGING_ID: spec.id,
-                    attributes.JOB_ID: spec.id, attributes.MODEL: model, attributes.VERSION: version,
-                    attributes.POOL: self._pool, attributes.JOB_ATTEMPT: lease.attempt,
-                    attributes.QUEUE_SECONDS: max(0.0, now - spec.created_at),
-                }
-            )  # fmt: skip
-            span.event("admitted", spec.created_at)
-        return span
-
-    async def _start(self, lease: Lease, version: str) -> None:
-        """Beside the run: nobody waits for it."""
-        try:
-            await self._store.start(lease.id, lease.token, version, self._clock())
-        except Problem as problem:
-            log.warning("job %s: its start was not written: %s", lease.id, problem)
-
-    def _settled(self, model: str, version: str, lease: Lease, task: asyncio.Task[None]) -> None:
+    def _mirrored(self, model: str, version: str, task: asyncio.Task[None]) -> None:
+        self._mirrors.discard(task)
         self._held[(model, version)] -= 1
-        if self._leases.get(lease.id, ("", None))[0] == lease.token:
-            del self._leases[lease.id]
+        self._wake.set()
+
+    def _settled(self, held: Held, task: asyncio.Task[None]) -> None:
+        self._held[(held.model, held.version)] -= 1
+        if self._leases.get(held.lease.id) is held:
+            del self._leases[held.lease.id]
         if not task.cancelled() and (error := task.exception()):
-            log.warning("job %s: its lease runs out by itself: %s", lease.id, error)
+            log.warning("job %s: its lease runs out by itself: %s", held.lease.id, error)
         self._wake.set()

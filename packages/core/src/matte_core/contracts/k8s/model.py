@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from matte_core.contracts.k8s.common import NAME_RULE, Conditions, KubeContract, Name, Resource, SemVer, list_map
+from matte_core.contracts.k8s.rollout import RolloutSpec, RolloutStatus
 from matte_core.contracts.k8s.rules import Rule, kept
 
 
@@ -24,6 +25,9 @@ class Family(StrEnum):
 
 #: families that load weights from ``source``
 WITH_WEIGHTS = frozenset({Family.UNET, Family.TRANSFORMERS, Family.BIREFNET, Family.SAM2})
+#: the schemes that ``source`` takes; :mod:`matte_core.domain.source` reads the rest
+SOURCE = r"^(file:///|(s3|gs|hf|mlflow|oci|pvc)://)[^\s]*$"
+DIGEST = r"^sha256:[0-9a-f]{64}$"
 #: fields (as on the wire) that may change without a new ``version``, as in a ReplicaSet
 SCALED = frozenset({"replicas"})
 
@@ -103,7 +107,17 @@ class VersionParameters(KubeContract):
     pool: Name = Field("default", description="Pool that runs it")
     family: Family | None = Field(None, description="how the model is run; none for a remote one")
     source: str | None = Field(
-        None, pattern=r"^file:///[^\s]*$", max_length=2048, description="folder with the weights: file:///models/NAME"
+        None,
+        pattern=SOURCE,
+        max_length=2048,
+        description="folder with the weights: file:///models/NAME, pvc://CLAIM/FOLDER, s3://BUCKET/FOLDER,"
+        " gs://BUCKET/FOLDER, hf://ORG/REPO@REVISION, oci://REGISTRY/REPOSITORY:TAG, mlflow:///models/NAME/VERSION",
+    )
+    digest: str | None = Field(
+        None, pattern=DIGEST, description="what the folder must hold; none: what it holds when it is first seen"
+    )
+    public_keys: tuple[Annotated[str, Field(max_length=4096)], ...] = Field(
+        (), max_length=8, description="PEM; one of them must have signed the folder; none: no signature is asked for"
     )
     remote: Remote | None = Field(
         None, description="another Gradio app that serves the model, instead of family and source"
@@ -147,14 +161,47 @@ class TrafficTarget(KubeContract):
     weight: int = Field(ge=0, le=100, description="per cent")
 
 
+class TrafficRule(KubeContract):
+    """Jobs that one version answers whatever the weights: all that is named must hold."""
+
+    cel: ClassVar[tuple[Rule, ...]] = (
+        Rule("has(self.header) || (has(self.tenants) && size(self.tenants) > 0)", "a rule needs tenants or header"),
+        Rule("!has(self.values) || size(self.values) == 0 || has(self.header)", "values are those of a header"),
+    )
+
+    version: SemVer = Field(description="a version that exists; while it has no route, the rule is passed over")
+    tenants: tuple[Annotated[str, Field(max_length=128)], ...] = Field(
+        (), max_length=64, description="one of these; none: any"
+    )
+    header: str | None = Field(None, pattern=r"^[A-Za-z0-9-]{1,64}$", description="name of a request header")
+    values: tuple[Annotated[str, Field(max_length=256)], ...] = Field(
+        (), max_length=64, description="one of these, exactly; none: the header is there"
+    )
+
+    @model_validator(mode="after")
+    def _some(self) -> TrafficRule:
+        if not self.header and not self.tenants:
+            raise ValueError("a rule needs tenants or header")
+        if self.values and not self.header:
+            raise ValueError("values are those of a header")
+        return self
+
+
 class ModelSpec(VersionParameters):
-    """What people ask for. A new ``version`` replaces the old one once it is ready, unless ``traffic`` says else."""
+    """What people ask for. A new ``version`` replaces the old one by ``rollout``, or at once when it is ready, unless
+    ``traffic`` says else.
+    """
 
     cel: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "!has(self.traffic) || size(self.traffic) == 0 || self.traffic.map(t, t.weight).sum() == 100",
             "the weights must sum to 100",
             field_path=".traffic",
+        ),
+        Rule(
+            "!has(self.rollout) || !has(self.traffic) || size(self.traffic) == 0",
+            "traffic and rollout exclude each other: explicit shares, or a new version that takes over by itself",
+            field_path=".rollout",
         ),
         *kept(
             frozen_fields(),
@@ -171,9 +218,20 @@ class ModelSpec(VersionParameters):
         description="explicit shares, of versions that exist; none: all to the newest ready one",
         json_schema_extra=list_map("version"),
     )
+    rules: tuple[TrafficRule, ...] = Field(
+        (),
+        max_length=32,
+        description="jobs that one version answers whatever the shares; the first that holds wins",
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
+    )
+    rollout: RolloutSpec | None = Field(
+        None, description="how a new version takes over; none: at once, when it is ready"
+    )
 
     @model_validator(mode="after")
     def _whole(self) -> ModelSpec:
+        if self.traffic and self.rollout:
+            raise ValueError("traffic and rollout exclude each other")
         versions = [target.version for target in self.traffic]
         if len(set(versions)) != len(versions):
             raise ValueError("traffic: a version is named twice")
@@ -199,6 +257,7 @@ class ModelStatus(KubeContract):
     ready_version: str | None = Field(None, description="newest version that answers")
     replicas: int = Field(0, description="replicas of the spec's version that run")
     traffic: tuple[ServedTraffic, ...] = Field((), json_schema_extra=list_map("version"))
+    rollout: RolloutStatus | None = Field(None, description="how far the rollout is")
 
 
 class Model(Resource):
@@ -224,11 +283,14 @@ class ModelVersionSpec(VersionParameters):
 
 
 class ModelVersionStatus(KubeContract):
-    """What became of it. Condition: ``Ready``."""
+    """What became of it. Conditions: ``Verified``, ``Ready``, ``Serving``."""
 
     observed_generation: int = Field(0, description="generation of the spec that this status is about")
     conditions: Conditions = ()
     application: str | None = Field(None, description="name of the Serve application")
+    digest: str | None = Field(None, description="of the folder, as it was checked; every replica checks it again")
+    license: str | None = Field(None, description="as the folder says it, or else the Model")
+    rollout: RolloutStatus | None = Field(None, description="the story of its rollout")
 
 
 class ModelVersion(Resource):

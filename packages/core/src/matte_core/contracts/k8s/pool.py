@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -88,6 +88,12 @@ class PoolSpec(KubeContract):
     head: HeadSpec = HeadSpec()
     workers: WorkerSpec = WorkerSpec()
     weights: WeightsVolume = WeightsVolume()
+    allowed_licenses: tuple[Annotated[str, Field(max_length=128)], ...] = Field(
+        (),
+        max_length=64,
+        description="SPDX identifiers of the licences that its models may have; none: every one",
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
 
 
 class PoolStatus(KubeContract):

@@ -52,7 +52,7 @@ class QueryCheck(KubeContract):
 
     cel: ClassVar[tuple[Rule, ...]] = (Rule("has(self.min) || has(self.max)", "min or max must be set"),)
 
-    name: str = Field(pattern=_NAME, max_length=40)
+    name: str = Field(pattern=_NAME, max_length=40, description="of the metric, in the checks")
     query: str = Field(min_length=1, max_length=2048, description="PromQL that gives one number")
     min: float | None = Field(None, description="fails below")
     max: float | None = Field(None, description="fails above")
@@ -67,7 +67,7 @@ class QueryCheck(KubeContract):
 class WebhookCheck(KubeContract):
     """A judge of one's own: POST, answered by {"verdict": "pass" | "fail" | "inconclusive", "message": …}."""
 
-    name: str = Field(pattern=_NAME, max_length=40)
+    name: str = Field(pattern=_NAME, max_length=40, description="of the metric, in the checks")
     url: str = Field(pattern=r"^https?://[^\s@]+$", max_length=2048, description="without password")
     timeout_seconds: int = Field(10, ge=1, le=60, description="no answer in time is inconclusive")
 
@@ -86,8 +86,12 @@ class RolloutAnalysis(KubeContract):
     latency: LatencyCheck = LatencyCheck()
     bad_masks: RateCheck = Field(RateCheck(max_increase=0.02), description="share of empty or full masks")
     agreement: AgreementCheck = AgreementCheck()
-    queries: tuple[QueryCheck, ...] = Field((), max_length=16, json_schema_extra=list_map("name"))
-    webhooks: tuple[WebhookCheck, ...] = Field((), max_length=16, json_schema_extra=list_map("name"))
+    queries: tuple[QueryCheck, ...] = Field(
+        (), max_length=16, description="Prometheus queries of one's own", json_schema_extra=list_map("name")
+    )
+    webhooks: tuple[WebhookCheck, ...] = Field(
+        (), max_length=16, description="judges of one's own", json_schema_extra=list_map("name")
+    )
     skip: tuple[Literal["errors", "latency", "masks", "agreement"], ...] = Field(
         (), max_length=4, description="metrics that are not judged"
     )
@@ -123,8 +127,8 @@ class RolloutLimits(KubeContract):
     )
     verify_seconds: int = Field(3600, ge=10, le=86400, description="to download and check the weights")
     start_seconds: int = Field(900, ge=10, le=86400, description="until the first replica answers")
-    warm_seconds: int = Field(600, ge=10, le=86400)
-    golden_seconds: int = Field(600, ge=10, le=86400)
+    warm_seconds: int = Field(600, ge=10, le=86400, description="until a replica is warm")
+    golden_seconds: int = Field(600, ge=10, le=86400, description="to answer the golden images as stable does")
     shift_seconds: int = Field(
         900, ge=10, le=86400, description="without progress towards a step's weight; then it pauses"
     )
@@ -146,7 +150,7 @@ class RolloutRequest(KubeContract):
         " or a paused step again"
     )
     version: SemVer = Field(description="the version it is about; it does nothing to others")
-    id: str = Field("1", pattern=r"^[A-Za-z0-9._:-]+$", max_length=63)
+    id: str = Field("1", pattern=r"^[A-Za-z0-9._:-]+$", max_length=63, description="a new one asks again")
 
 
 def _steps(*weights: int) -> tuple[RolloutStep, ...]:
@@ -165,7 +169,7 @@ class RolloutSpec(KubeContract):
     )
 
     steps: tuple[RolloutStep, ...] = Field(
-        _steps(5, 25, 50), max_length=20, json_schema_extra=list_map("weight"), description="none: promote at once"
+        _steps(5, 25, 50), max_length=20, description="none: promote at once", json_schema_extra=list_map("weight")
     )
     analysis: RolloutAnalysis = RolloutAnalysis()
     golden: GoldenImages = GoldenImages()

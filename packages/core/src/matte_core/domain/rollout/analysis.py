@@ -53,11 +53,16 @@ def judge_golden(spec: RolloutSpec, seen: GoldenSeen) -> GateSeen:
     wrong = [text for answer in seen.answers if (text := answer.error or answer.bad_mask)]
     if wrong:
         return GateSeen(Gate.FAILED, f"{len(wrong)} of {seen.total} golden images failed: {wrong[0]}")
-    differ = [] if "agreement" in spec.analysis.skip else _differing(spec.analysis.agreement, seen.answers)
+    compared = "agreement" not in spec.analysis.skip
+    differ = [] if not compared else _differing(spec.analysis.agreement, seen.answers)
     if len(differ) > spec.golden.max_disagreements:
         return GateSeen(Gate.FAILED, f"masks of golden images differ from stable's: {', '.join(differ)}")
     if seen.total == 0 or len(seen.answers) < seen.total:
         return GateSeen(Gate.WAITING, f"{len(seen.answers)} of {seen.total} golden images answered")
+    alone = [answer.name for answer in seen.answers if answer.agreement is None]
+    if compared and seen.against and alone:
+        text = f"the masks of {seen.against} are missing, nothing to compare with for {', '.join(alone)}"
+        return GateSeen(Gate.WAITING, text)
     return GateSeen(Gate.PASSED, f"{seen.total} golden images answered")
 
 

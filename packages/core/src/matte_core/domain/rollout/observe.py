@@ -59,10 +59,11 @@ class GoldenAnswer:
 
 @dataclass(frozen=True, slots=True)
 class GoldenSeen:
-    """The golden images answered so far, and how many there are."""
+    """The golden images answered so far, how many there are, and the version to compare with; '' for none."""
 
     total: int = 0
     answers: tuple[GoldenAnswer, ...] = ()
+    against: str = ""
 
 
 @dataclass(frozen=True, slots=True)

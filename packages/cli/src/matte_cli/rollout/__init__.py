@@ -1,0 +1,1 @@
+"""``matte rollout``: versions on their way, on a cluster."""

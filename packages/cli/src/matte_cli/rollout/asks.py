@@ -1,0 +1,119 @@
+"""What promote, abort, retry, pause and resume change in a Model, or why they change nothing: pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from matte_core.contracts.k8s.rollout import Cause, Phase, RolloutRequest, RolloutSpec, RolloutStatus
+from matte_core.domain.rollout.phases import TERMINAL
+
+from matte_cli.rollout.state import Rollout, RolloutError
+
+Action = Literal["promote", "abort", "retry", "pause", "resume"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A change of a Model, as a JSON merge patch, and what it comes to."""
+
+    patch: Mapping[str, Any]
+    says: str
+
+
+def ask(action: Action, rollout: Rollout, request_id: str) -> Ask:
+    """The change that asks for an action.
+
+    Args:
+        action: what is to be done.
+        rollout: the Model's.
+        request_id: tells this request from earlier ones.
+
+    Raises:
+        RolloutError: there is nothing to do; the message says what would help.
+    """
+    name, spec, status = rollout.model, rollout.spec, rollout.status
+    if spec is None:
+        raise RolloutError(f"{name} has no spec.rollout: its new versions take over at once, when they are ready")
+    if status is None:
+        raise RolloutError(f"nothing is known of a rollout of {name} yet: is the operator running?")
+    says = _SAYS[action](rollout, spec, status)
+    if action in {"pause", "resume"}:
+        return Ask({"spec": {"rollout": {"paused": action == "pause"}}}, says)
+    request = RolloutRequest.model_validate({"action": action, "version": rollout.version, "id": request_id})
+    return Ask({"spec": {"rollout": {"request": request.model_dump(mode="json")}}}, says)
+
+
+def _under_way(rollout: Rollout, status: RolloutStatus, what: str) -> str:
+    """The version that is on its way."""
+    name = rollout.model
+    if status.phase is Phase.ROLLING_BACK:
+        raise RolloutError(f"nothing to {what}: {status.canary} of {name} is on its way back ({status.cause})")
+    if status.phase is Phase.SUCCEEDED:
+        raise RolloutError(f"nothing to {what}: {status.stable} of {name} serves, and no other version is on its way")
+    if status.phase in TERMINAL:
+        raise RolloutError(
+            f"nothing to {what}: {status.canary} of {name} was rolled back ({status.cause}); "
+            f"matte rollout retry {name} begins it again"
+        )
+    if status.canary != rollout.version:
+        raise RolloutError(
+            f"nothing to {what} yet: the spec asks for {rollout.version} of {name}, the operator is still with "
+            f"{status.canary}"
+        )
+    return rollout.version
+
+
+def _promote(rollout: Rollout, _spec: RolloutSpec, status: RolloutStatus) -> str:
+    version = _under_way(rollout, status, "promote")
+    if status.phase is Phase.PROMOTING:
+        raise RolloutError(f"nothing to promote: {version} of {rollout.model} is being promoted already")
+    early = status.phase not in {Phase.STEPPING, Phase.PAUSED}
+    then = "once it has answered the golden images" if early else "now, whatever the analysis says"
+    return f"{version} of {rollout.model} gets all traffic {then}"
+
+
+def _abort(rollout: Rollout, _spec: RolloutSpec, status: RolloutStatus) -> str:
+    version = _under_way(rollout, status, "abort")
+    back = f"the traffic goes back to {status.stable}" if status.stable else "there is no version to go back to"
+    return f"{version} of {rollout.model} is rolled back: {back}"
+
+
+def _retry(rollout: Rollout, spec: RolloutSpec, status: RolloutStatus) -> str:
+    name, version = rollout.model, rollout.version
+    if status.phase is Phase.PAUSED and spec.paused:
+        raise RolloutError(f"{name} is paused by its spec: matte rollout resume {name}")
+    if status.phase is Phase.PAUSED:
+        return f"the step of {version} of {name} at {status.weight} % is tried again"
+    failed = status.phase in {Phase.ROLLING_BACK, Phase.ROLLED_BACK, Phase.FAILED}
+    if not failed or status.canary != version:
+        raise RolloutError(f"nothing to retry: {version} of {name} is {status.phase}, it was not rolled back")
+    return f"the rollout of {version} of {name} begins again"
+
+
+def _pause(rollout: Rollout, spec: RolloutSpec, status: RolloutStatus) -> str:
+    if spec.paused:
+        raise RolloutError(f"{rollout.model} is paused already")
+    version = _under_way(rollout, status, "pause")
+    return f"{version} of {rollout.model} stays at its weight; it is rolled back all the same where it fails"
+
+
+def _resume(rollout: Rollout, spec: RolloutSpec, status: RolloutStatus) -> str:
+    if spec.paused:
+        return f"the rollout of {rollout.version} of {rollout.model} goes on"
+    if status.phase is Phase.PAUSED and status.cause is not Cause.PAUSED:
+        raise RolloutError(
+            f"{rollout.model} is not paused by its spec; it waits by itself ({status.cause}: {status.message}): "
+            f"matte rollout retry {rollout.model} tries the step again, promote skips the analysis"
+        )
+    raise RolloutError(f"{rollout.model} is not paused")
+
+
+_SAYS: Mapping[Action, Callable[[Rollout, RolloutSpec, RolloutStatus], str]] = {
+    "promote": _promote,
+    "abort": _abort,
+    "retry": _retry,
+    "pause": _pause,
+    "resume": _resume,
+}

@@ -1,0 +1,98 @@
+"""Models on a cluster, through the Kubernetes API and kubectl's configuration. Imported only where it is needed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
+from matte_core.contracts.k8s import API_VERSION
+from urllib3.exceptions import HTTPError
+
+from matte_cli.rollout.state import RolloutError
+
+FIELD_MANAGER = "matte-cli"
+#: seconds to connect, and to wait for an answer
+_TIMEOUT = (5, 30)
+_GROUP, _, _VERSION = API_VERSION.partition("/")
+
+
+class AwayError(RolloutError):
+    """The API server cannot be reached, or not just now: asking again may help."""
+
+
+class Cluster:
+    """One namespace. Calls block.
+
+    Raises:
+        AwayError: nobody answers, or the API server is overloaded.
+        RolloutError: what it says.
+    """
+
+    def __init__(self, api: client.CustomObjectsApi, namespace: str) -> None:
+        self._api = api
+        self.namespace = namespace
+
+    @classmethod
+    def connect(cls, namespace: str | None, context: str | None) -> Cluster:
+        """By kubectl's configuration (``KUBECONFIG``); ``None`` is the current context, and its namespace."""
+        found = client.Configuration()
+        found.retries = False  # of urllib3, which would print a line for each
+        try:
+            config.load_kube_config(context=context, client_configuration=found)  # type: ignore[no-untyped-call]
+            contexts, active = config.list_kube_config_contexts()  # type: ignore[no-untyped-call]
+        except (config.ConfigException, OSError) as error:
+            raise RolloutError(f"kubectl's configuration cannot be used: {error}") from error
+        used = next((each for each in contexts if each["name"] == context), active)
+        inside = (used or {}).get("context", {}).get("namespace")
+        return cls(client.CustomObjectsApi(client.ApiClient(found)), namespace or inside or "default")
+
+    def model(self, name: str) -> dict[str, Any]:
+        """A Model."""
+        found: dict[str, Any] = self._call(
+            lambda: self._api.get_namespaced_custom_object(
+                _GROUP, _VERSION, self.namespace, "models", name, _request_timeout=_TIMEOUT
+            ),
+            f"Model {name}",
+        )
+        return found
+
+    def versions(self, model: str) -> list[dict[str, Any]]:
+        """The ModelVersions of a Model, oldest first."""
+        found = self._call(
+            lambda: self._api.list_namespaced_custom_object(
+                _GROUP, _VERSION, self.namespace, "modelversions", _request_timeout=_TIMEOUT
+            ),
+            "ModelVersions",
+        )
+        own = [body for body in found["items"] if body["spec"]["model"] == model]
+        return sorted(own, key=lambda body: str(body["metadata"]["creationTimestamp"]))
+
+    def patch(self, name: str, patch: Mapping[str, Any], *, dry: bool) -> None:
+        """A JSON merge patch of a Model; ``dry``: the API server checks it and changes nothing."""
+        self._call(
+            lambda: self._api.patch_namespaced_custom_object(
+                _GROUP, _VERSION, self.namespace, "models", name, dict(patch), field_manager=FIELD_MANAGER,
+                dry_run="All" if dry else None,
+                _content_type="application/merge-patch+json", _request_timeout=_TIMEOUT,
+            ),
+            f"Model {name}",
+        )  # fmt: skip
+
+    def _call(self, work: Callable[[], object], what: str) -> Any:
+        try:
+            return work()
+        except ApiException as error:
+            kind = AwayError if error.status in {0, 429, 500, 502, 503, 504} else RolloutError
+            raise kind(f"{what} in namespace {self.namespace}: {_said(error)}") from error
+        except (HTTPError, OSError) as error:
+            raise AwayError(f"the cluster's API does not answer: {error}") from error
+
+
+def _said(error: ApiException) -> str:
+    try:
+        return str(json.loads(error.body or "")["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"{error.status} {error.reason}"

@@ -1,0 +1,201 @@
+"""A rollout in words, bars and tables: pure but for drawing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+
+from matte_core.contracts.k8s.rollout import (
+    Cause,
+    Check,
+    MetricVerdict,
+    Phase,
+    RolloutSpec,
+    RolloutStatus,
+    RolloutStep,
+    Verdict,
+)
+from matte_core.domain.rollout.phases import RETREAT, TERMINAL, elapsed
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from matte_cli.rollout.state import Rollout
+from matte_cli.words import seconds
+
+BAR = 32
+_COLOURS = {
+    Phase.SUCCEEDED: "green",
+    Phase.ROLLING_BACK: "red",
+    Phase.ROLLED_BACK: "red",
+    Phase.FAILED: "red",
+    Phase.PAUSED: "yellow",
+}
+_MARKS = {Verdict.PASS: "[green]✓ pass[/]", Verdict.FAIL: "[red]✗ fail[/]", Verdict.INCONCLUSIVE: "[yellow]? unsure[/]"}
+#: metrics whose value is a share
+_SHARES = frozenset({"errors", "masks"})
+#: phases after all steps were taken
+_STEPPED = frozenset({Phase.PROMOTING, Phase.SUCCEEDED})
+_STEPS = frozenset({Phase.STEPPING, Phase.PAUSED})
+
+
+def summary(rollout: Rollout, now: datetime) -> RenderableType:
+    """Everything that a person asks first. ``now`` is in UTC."""
+    return Group(*_summary(rollout, now))
+
+
+def _summary(rollout: Rollout, now: datetime) -> Iterator[RenderableType]:
+    status = rollout.status
+    if status is None:
+        yield f"[bold]{escape(rollout.model)}[/] {escape(rollout.version)}: nothing is known of a rollout yet"
+        return
+    yield head(rollout, status, now)
+    if status.message:
+        yield f"  {escape(status.message)}"
+    yield from _remarks(rollout, status)
+    yield ""
+    yield weights(status)
+    if rollout.spec is not None and status.canary is not None:
+        yield ""
+        yield steps(rollout.spec, status, now)
+    if status.checks:
+        yield ""
+        yield from check(status.checks[-1], now)
+
+
+def head(rollout: Rollout, status: RolloutStatus, now: datetime) -> str:
+    """Who, from which version to which, and how it is."""
+    way = " → ".join(escape(version) for version in (status.stable, status.canary) if version)
+    cause = "" if status.cause is Cause.NONE else f" ({status.cause})"
+    since = f", {ago(status.phase_started_at, now)}" if status.phase_started_at else ""
+    attempt = f", attempt {status.attempt}" if status.attempt > 1 else ""
+    colour = _COLOURS.get(status.phase, "cyan")
+    return f"[bold]{escape(rollout.model)}[/] {way}: [{colour}]{status.phase}[/]{cause}{since}{attempt}"
+
+
+def line(rollout: Rollout, status: RolloutStatus) -> str:
+    """The same in one line, for logs: no markup."""
+    cause = "" if status.cause is Cause.NONE else f" ({status.cause})"
+    version = status.canary or status.stable or rollout.version
+    share = f" at {status.weight} %" if status.canary else ""
+    return f"{rollout.model} {version}: {status.phase}{cause}{share}" + (
+        f": {status.message}" if status.message else ""
+    )
+
+
+def _remarks(rollout: Rollout, status: RolloutStatus) -> Iterator[str]:
+    if rollout.version not in {status.stable, status.canary}:
+        yield f"  [yellow]![/] the spec asks for {escape(rollout.version)}; the operator has not begun with it"
+    if rollout.spec is not None and rollout.spec.paused and status.phase is not Phase.PAUSED:
+        yield "  [yellow]![/] the spec says paused: it holds where a step begins"
+    if status.forced and status.phase is Phase.PROMOTING:
+        yield "  [yellow]![/] promoted by request: the analysis is over"
+    if rollout.spec is not None and status.failures and status.phase not in TERMINAL:
+        yield f"  [yellow]![/] {status.failures} of {rollout.spec.analysis.failure_limit} failed checks that end it"
+
+
+def weights(status: RolloutStatus) -> Table:
+    """Per cent by version, as bars."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column()
+    grid.add_column()
+    grid.add_column(justify="right")
+    grid.add_column()
+    shares = [(status.stable, 100 - status.weight, status.stable_replicas)] if status.stable else []
+    if status.canary:
+        shares.append((status.canary, status.weight, status.canary_replicas))
+    for version, share, size in shares:
+        grid.add_row(escape(str(version)), bar(share), f"{share} %", f"full size {size}")
+    return grid
+
+
+def bar(share: int) -> str:
+    """A share of 100 as a bar; the least is seen, and only all of it is full."""
+    full = round(BAR * share / 100)
+    full = min(max(full, share > 0), BAR - (share < 100))
+    return f"[cyan]{'█' * full}[/][dim]{'░' * (BAR - full)}[/]"
+
+
+def steps(spec: RolloutSpec, status: RolloutStatus, now: datetime) -> str:
+    """The way from the first step to all traffic; what is behind, the current one, and what is left."""
+    taken = status.phase in _STEPS or (status.phase in RETREAT and status.exposed)
+    reached = len(spec.steps) if status.phase in _STEPPED else status.step if taken else -1
+    parts = [_step(index, step, reached, status, now) for index, step in enumerate(spec.steps)]
+    parts.append("[cyan]▸ 100 %[/]" if status.phase is Phase.PROMOTING else "[dim]· 100 %[/]")
+    return "steps  " + "  ".join(parts)
+
+
+def _step(index: int, step: RolloutStep, reached: int, status: RolloutStatus, now: datetime) -> str:
+    if index < reached:
+        return f"[green]✓ {step.weight} %[/]"
+    if index > reached:
+        return f"[dim]· {step.weight} %[/]"
+    if status.phase in RETREAT:
+        return f"[red]✗ {step.weight} %[/]"
+    if status.step_started_at is None:
+        return f"[cyan]▸ {step.weight} %[/] (on the way)"
+    lasted, whole = seconds(elapsed(status.step_started_at, now)), seconds(step.duration_seconds)
+    return f"[cyan]▸ {step.weight} %[/] ({lasted} of {whole}, at least {step.min_samples} answers)"
+
+
+def check(found: Check, now: datetime) -> Iterator[RenderableType]:
+    """One check with its numbers."""
+    yield f"last check {ago(found.time, now)} at {found.weight} %: {_MARKS[found.verdict]}"
+    grid = _grid("metric", "verdict", "new", "stable", "samples", "")
+    for metric in found.metrics:
+        numbers = number(metric.metric, metric.value), number(metric.metric, metric.stable), str(metric.samples)
+        grid.add_row(escape(metric.metric), _MARKS[metric.verdict], *numbers, f"[dim]{escape(metric.message)}[/]")
+    yield grid
+
+
+def history(checks: Sequence[Check]) -> RenderableType:
+    """Every check that is remembered, oldest first: when, at which weight, and what spoke against it."""
+    if not checks:
+        return "no check yet"
+    grid = _grid("time", "phase", "weight", "verdict", "")
+    for found in checks:
+        against = [metric for metric in found.metrics if metric.verdict is found.verdict is not Verdict.PASS]
+        mark = _MARKS[found.verdict]
+        grid.add_row(found.time, str(found.phase), f"{found.weight} %", mark, f"[dim]{escape(_reasons(against))}[/]")
+    return grid
+
+
+def stories(found: Iterable[tuple[str, RolloutStatus]]) -> Table:
+    """How each version's rollout went."""
+    grid = _grid("version", "phase", "cause", "since", "")
+    for version, status in found:
+        colour = _COLOURS.get(status.phase, "cyan")
+        cause = "" if status.cause is Cause.NONE else str(status.cause)
+        phase, since = f"[{colour}]{status.phase}[/]", status.phase_started_at or "–"
+        grid.add_row(escape(version), phase, cause, since, f"[dim]{escape(status.message)}[/]")
+    return grid
+
+
+def number(metric: str, value: float | None) -> str:
+    """A metric's value in its unit: a share, seconds, or a number of one's own."""
+    if value is None:
+        return "–"
+    if metric == "agreement":
+        return f"{100 * value:.2f} % differ"
+    if metric in _SHARES:
+        return f"{100 * value:.2f} %"
+    if metric == "latency":
+        return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.2f} s"
+    return f"{value:.4g}"
+
+
+def ago(time: str | None, now: datetime) -> str:
+    """How long ago a time of the status was."""
+    return f"{seconds(elapsed(time, now))} ago" if time else "at an unknown time"
+
+
+def _reasons(metrics: Iterable[MetricVerdict]) -> str:
+    return "; ".join(f"{metric.metric}: {metric.message}" for metric in metrics)
+
+
+def _grid(*titles: str) -> Table:
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    for title in titles:
+        right = title in {"new", "stable", "samples", "weight"}
+        grid.add_column(title, justify="right" if right else "left", no_wrap=title != "", overflow="fold")
+    return grid

@@ -1,0 +1,1 @@
+"""What a version's rollout has shown: numbers, and pictures whose masks differ."""

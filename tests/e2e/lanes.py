@@ -1,0 +1,127 @@
+"""Bad versions, tried one after the other, and what became of each."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from e2e.bad import STABLE, Bad, Lane
+from e2e.drives import driving
+from e2e.kube import Kube, until
+from e2e.traffic import flowing
+from e2e.watch import Watch
+
+_TERMINAL = frozenset({"Succeeded", "RolledBack", "Failed"})
+READY_SECONDS, VERDICT_SECONDS = 240, 240
+
+
+@dataclass
+class Outcome:
+    """What became of a bad version.
+
+    Attributes:
+        status: of the rollout, at its end.
+        events: what was told about the Model meanwhile.
+        ready: the Model's condition all the while.
+        weights: those that routers gave the version, one after the other.
+        back: seconds from the decision to no traffic in any router, at most; 0 where it had none.
+    """
+
+    version: str
+    status: dict[str, Any]
+    events: str
+    ready: set[str]
+    weights: list[int]
+    seconds: float
+    back: float
+
+
+@dataclass
+class Tried:
+    """A lane's story: outcomes by the versions' names, and its traffic."""
+
+    lane: Lane
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+    answered: int = 0
+    problem: BaseException | None = None
+
+
+def try_all(kube: Kube, url: str, watch: Watch, lanes: Sequence[Lane]) -> list[Tried]:
+    """All lanes, side by side."""
+    stories = [Tried(lane) for lane in lanes]
+    threads = [threading.Thread(target=_lane, args=(kube, url, watch, story)) for story in stories]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return stories
+
+
+def _lane(kube: Kube, url: str, watch: Watch, story: Tried) -> None:
+    lane = story.lane
+    try:
+        kube.apply(lane.spec(STABLE))
+        kube.wait(f"model/{lane.model}", "condition=Ready", READY_SECONDS)
+        kube.wait(f"model/{lane.model}", "jsonpath={.status.rollout.phase}=Succeeded", READY_SECONDS)
+        with _traffic(url, story):
+            for number, bad in enumerate(lane.bad, start=1):
+                story.outcomes[bad.name] = _try(kube, watch, lane, bad, f"1.{number}.0")
+    except BaseException as problem:  # the lane's tests tell it
+        story.problem = problem
+
+
+@contextlib.contextmanager
+def _traffic(url: str, story: Tried) -> Iterator[None]:
+    lane = story.lane
+    if lane.rate:
+        with driving(url, lane.model, "--rate", f"{lane.rate}/s", "--duration", "20m") as driven:
+            yield
+        story.failures, story.answered = driven.failures(), driven.report["answered"]
+        return
+    with flowing(url, f"/models/{lane.model}/predict", users=1, pause=1) as traffic:
+        yield
+    story.failures, story.answered = traffic.failures, len(traffic.seconds)
+
+
+def _try(kube: Kube, watch: Watch, lane: Lane, bad: Bad, version: str) -> Outcome:
+    model, began = f"model/{lane.model}", time.time()
+    kube.apply(lane.spec(version, bad.change, **bad.limits))
+
+    def ended() -> bool:
+        moments = [m for m in watch.of(lane.model, began) if m.canary == version]
+        return bool(moments) and moments[-1].phase in _TERMINAL
+
+    until(ended, VERDICT_SECONDS, f"the end of {lane.model} {version}, {bad.name}")
+    seconds = time.time() - began
+    told = watch.decided(lane.model, version)
+    until(lambda: bad.phase in kube("get", "events", "-o", _events(lane.model)), 10, "an Event")
+    return Outcome(
+        version=version,
+        status=kube.get(model)["status"]["rollout"],
+        events=kube("get", "events", "-o", _events(lane.model)),
+        ready={moment.ready for moment in watch.of(lane.model, began)},
+        weights=watch.weights(lane.model, version),
+        seconds=seconds,
+        back=_back(watch, lane.model, version, told),
+    )
+
+
+def _events(model: str) -> str:
+    return (
+        f'jsonpath={{range .items[?(@.involvedObject.name=="{model}")]}}{{.type}} {{.reason}}: {{.message}}{{"\\n"}}'
+        "{end}"
+    )
+
+
+def _back(watch: Watch, model: str, version: str, decided: str) -> float:
+    """Seconds from the decision to no traffic in any router, at most: statuses tell whole seconds."""
+    if not watch.highest(model, version):
+        return 0.0
+    gone = watch.when(model, version, 0, since=watch.used[model, version][0].at)
+    return gone - datetime.fromisoformat(decided).timestamp()

@@ -1,0 +1,63 @@
+"""Evidence of a rollout as routers and replicas write it: two families cut out real photographs."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+from matte_core.contracts.catalog import VersionConfig
+from matte_core.contracts.evidence import Answer, GoldenResult, Pair, Shown, StartReport
+from matte_inference.analysis.shown import compared, shown
+from matte_inference.families.base import Segmenter
+from matte_inference.families.registry import load
+from matte_inference.pixels.types import Bytes, Pixels
+from matte_jobs.evidence import EvidenceStore
+from matte_jobs.settings import StoreSettings
+from matte_jobs.store import JobStore
+from skimage import data
+
+STABLE, CANARY = "1.0.0", "2.0.0"
+JOB = "5b0c1d5e6f7a4b8c9d0e1f2a3b4c5d6e"
+BEGAN = 1767225600.0
+
+
+def _mask(segmenter: Segmenter, rgb: Bytes) -> Bytes:
+    pixels = Pixels(rgb)
+    return segmenter.finish(pixels, segmenter.forward([segmenter.prepare(pixels)])[0])
+
+
+@functools.cache
+def differences() -> tuple[Shown, ...]:
+    """GrabCut is stable; a threshold of the brightness is what somebody wants to roll out."""
+    stable = load(VersionConfig(model="grabcut", version=STABLE, family="grabcut"))
+    found = []
+    for number, (name, rgb) in enumerate((("cat", data.chelsea()), (JOB, data.astronaut()), ("cup", data.coffee()))):
+        theirs = _mask(stable, rgb)
+        ours = np.where(rgb.mean(axis=2) > 120, 255, 0).astype(np.uint8)
+        at = BEGAN + 300 + 7.5 * number
+        found.append(shown(name, STABLE, compared(ours, theirs), (rgb, theirs, ours), at))
+    return tuple(found)
+
+
+async def write(settings: StoreSettings, model: str) -> None:
+    """Of a model's new version: starts, answers, pairs and pictures."""
+    store = JobStore.open(settings)
+    try:
+        evidence = EvidenceStore(store)
+        golden = tuple(
+            GoldenResult(name=each.name, agreements={STABLE: each.agreement})
+            for each in differences()
+            if each.name != JOB
+        )
+        start = StartReport(replica="grabcut-2-0-0-7f3a", at=BEGAN, digest=f"sha256:{'9f' * 32}", golden=golden)
+        await evidence.started(model, CANARY, start)
+        for number in range(200):
+            at = BEGAN + number
+            answer = Answer(at=at, seconds=0.08 + number / 4000, error=number % 50 == 7, bad_mask=number % 40 == 3)
+            await evidence.answered(model, CANARY, answer)
+            await evidence.answered(model, STABLE, Answer(at=at, seconds=0.05 + number / 8000))
+        for each in differences():
+            await evidence.compared(model, CANARY, Pair(at=each.at, job=JOB, agreement=each.agreement))
+            await evidence.show(model, CANARY, each)
+    finally:
+        await store.close()

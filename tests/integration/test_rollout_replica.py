@@ -1,0 +1,215 @@
+"""The replica's part of a rollout, against a real Redis and a real family: what it tells, and what it costs nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import pytest
+from jobs import MODEL
+from matte_core.contracts.catalog import VersionConfig
+from matte_core.contracts.job import JobSpec, JobState, Picture
+from matte_core.contracts.limits import Limits
+from matte_core.errors import Problem
+from matte_inference.families.base import Alpha, Prepared, Segmenter
+from matte_inference.families.batch import forward_safely
+from matte_inference.families.registry import load
+from matte_inference.pixels.types import Bytes, Pixels
+from matte_inference.replica.course import Forwarded, Item, forwarded
+from matte_inference.replica.golden import Golden, built_in
+from matte_inference.replica.handling import Handling
+from matte_inference.replica.service import ReplicaService
+from matte_jobs.evidence import EvidenceStore
+from matte_jobs.settings import StoreSettings
+from matte_jobs.store import JobStore
+from matte_telemetry.instruments import Instruments
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
+
+CONFIG = VersionConfig(model=MODEL, version="2.0.0", family="grabcut")
+OLD = CONFIG.model_copy(update={"version": "1.0.0"})
+STABLE = "1.0.0"
+
+
+@dataclass
+class Flawed:
+    """A real family whose answers are spoilt on purpose; ``asked`` counts its forwards."""
+
+    inner: Segmenter
+    error: Exception | None = None
+    blank: bool = False
+    asked: int = 0
+
+    remote = False
+    device = "cpu"
+
+    def __post_init__(self) -> None:
+        self.digest = self.inner.digest
+
+    def available(self) -> bool:
+        return True
+
+    def prepare(self, pixels: Pixels) -> Prepared:
+        return self.inner.prepare(pixels)
+
+    def forward(self, batch: Sequence[Prepared]) -> list[Alpha]:
+        self.asked += 1
+        if self.error is not None:
+            raise self.error
+        return self.inner.forward(batch)
+
+    def finish(self, pixels: Pixels, alpha: Alpha) -> Bytes:
+        whole = self.inner.finish(pixels, alpha)
+        return np.zeros_like(whole) if self.blank else whole
+
+
+def through(segmenter: Segmenter) -> Callable[[Item], Awaitable[Forwarded]]:
+    async def forward(item: Item) -> Forwarded:
+        return forwarded([item], await asyncio.to_thread(forward_safely, segmenter, [item.prepared]))[0]
+
+    return forward
+
+
+def replica(store: JobStore, segmenter: Segmenter, config: VersionConfig = CONFIG) -> ReplicaService:
+    return ReplicaService(
+        store, config, segmenter, through(segmenter), clock=time.time, limits=Limits(), instruments=Instruments()
+    )
+
+
+def golden(store: JobStore, segmenter: Segmenter, config: VersionConfig = CONFIG) -> Golden:
+    return Golden(
+        EvidenceStore(store), config, segmenter, through(segmenter), limits=Limits(), pictures=built_in()
+    )  # fmt: skip
+
+
+async def handed(store: JobStore, job_id: str = "j") -> tuple[JobSpec, str]:
+    """A job that was leased, and its token."""
+    disc = cv2.circle(np.full((120, 120, 3), 40, np.uint8), (60, 60), 30, (220, 200, 180), -1)
+    data = cv2.imencode(".png", disc)[1].tobytes()
+    now = time.time()
+    spec = JobSpec(
+        id=job_id, model=MODEL, image=store.blobs.ref(job_id, "image", len(data), "image/png"),
+        picture=Picture(format="PNG", width=120, height=120), created_at=now, expires_at=now + 60,
+    )  # fmt: skip
+    await store.admit(spec, {spec.image.key: data}, now)
+    (lease,) = await store.lease(MODEL, holder="h", now=now, until=now + 60, n=1, undecided=True, versions={"2.0.0": 1})
+    return spec, lease.token
+
+
+async def state(store: JobStore, job_id: str = "j") -> JobState:
+    return (await store.view(job_id, time.time())).state
+
+
+@pytest.fixture
+def sound() -> Flawed:
+    return Flawed(load(CONFIG))
+
+
+async def test_an_answer_is_written_only_where_somebody_asks(store: JobStore, sound: Flawed) -> None:
+    service, evidence = replica(store, sound), EvidenceStore(store)
+    await service.run(*await handed(store, "a"), Handling())
+    await service.run(*await handed(store, "b"), Handling("1.0.0", watched=True))
+    sound.blank = True
+    await service.run(*await handed(store, "c"), Handling(watched=True))
+    await service.close()
+    assert [await state(store, job_id) for job_id in "abc"] == [JobState.SUCCEEDED] * 3
+    answers = await evidence.answers(MODEL, "2.0.0", 0)
+    assert sorted((answer.error, answer.bad_mask) for answer in answers) == [(False, False), (False, True)]
+    assert all(0 < answer.seconds < 20 for answer in answers)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("boom"), MemoryError(), Problem("backend_failed", "nothing came")])
+async def test_what_the_version_is_to_blame_for_falls_back(store: JobStore, sound: Flawed, error: Exception) -> None:
+    sound.error = error
+    service = replica(store, sound)
+    await service.run(*await handed(store), Handling("1.0.0", watched=True))
+    view = await store.view("j", time.time())
+    assert (view.state, view.version, view.attempts) == (JobState.QUEUED, "1.0.0", 0)
+    await service.run(*await handed(store, "k"), Handling(watched=True))
+    assert await state(store, "k") is JobState.FAILED
+    await service.close()
+    answers = await EvidenceStore(store).answers(MODEL, "2.0.0", 0)
+    assert [answer.error for answer in answers] == [True, True]
+
+
+async def test_a_pictures_fault_is_its_own(store: JobStore, sound: Flawed) -> None:
+    service = replica(store, sound)
+    spec, token = await handed(store)
+    await store.redis.set(spec.image.key, b"no picture")
+    await service.run(spec, token, Handling("1.0.0", watched=True))
+    await service.close()
+    assert await state(store) is JobState.FAILED
+    assert await EvidenceStore(store).answers(MODEL, "2.0.0", 0) == []
+
+
+async def test_a_mirror_compares_and_leaves_the_job_alone(store: JobStore, sound: Flawed) -> None:
+    evidence = EvidenceStore(store)
+    stable, mirror = replica(store, sound, OLD), replica(store, Flawed(load(CONFIG), blank=True))
+    same = replica(store, Flawed(load(CONFIG)))
+    spec, token = await handed(store)
+    await asyncio.gather(mirror.mirror(spec, STABLE), same.mirror(spec, STABLE))
+    assert await state(store) is JobState.RUNNING
+    await stable.run(spec, token, Handling(mirrored=True))
+    for _ in range(500):
+        if len(pairs := await evidence.pairs(MODEL, "2.0.0", 0)) == 2 and await evidence.shown(MODEL, "2.0.0"):
+            break
+        await asyncio.sleep(0.01)
+    assert sorted(pair.agreement.iou for pair in pairs) == [0.0, 1.0]
+    (shown,) = await evidence.shown(MODEL, "2.0.0")
+    assert (shown.name, shown.stable, shown.agreement.iou) == ("j", STABLE, 0.0)
+    await mirror.mirror(spec, STABLE)  # it has ended, the picture is gone
+    for service in (stable, mirror, same):
+        await service.close()
+    assert len(await evidence.pairs(MODEL, "2.0.0", 0)) == 2
+
+
+# golden images ----------------------------------------------------------------------------------------------------
+
+
+async def test_golden_masks_are_kept_compared_and_not_made_twice(store: JobStore, sound: Flawed) -> None:
+    evidence, names = EvidenceStore(store), set(built_in())
+    first = golden(store, sound, OLD)
+    await first.answer()
+    await first.report("one", 1.0)
+    assert sound.asked == len(names)
+    assert (await evidence.golden(MODEL, "1.0.0")).keys() == names
+    again = golden(store, sound, OLD)
+    await again.answer()
+    await again.report("two", 2.0)
+    assert sound.asked == len(names) + 1
+    one, two = await evidence.starts(MODEL, "1.0.0")
+    assert one.golden == two.golden
+    assert (one.replica, one.digest) == ("one", sound.digest)
+
+    blank = golden(store, Flawed(load(CONFIG), blank=True))
+    await blank.answer()
+    await blank.report("new", 3.0)
+    (new,) = await evidence.starts(MODEL, "2.0.0")
+    assert {result.bad_mask for result in new.golden} == {"empty mask"}
+    assert all(result.agreements["1.0.0"].iou == 0 for result in new.golden)
+    assert {shown.name for shown in await evidence.shown(MODEL, "2.0.0")} == names
+    await evidence.retract("p", MODEL, "2.0.0")
+    assert (await evidence.goldens(MODEL)).keys() == {"1.0.0"}
+
+
+async def test_a_golden_image_that_fails_is_told(store: JobStore, sound: Flawed) -> None:
+    sound.error = RuntimeError("boom")
+    broken = golden(store, sound)
+    await broken.answer()
+    await broken.report("one", 1.0)
+    (report,) = await EvidenceStore(store).starts(MODEL, "2.0.0")
+    assert all("RuntimeError" in result.error for result in report.golden)
+    assert await EvidenceStore(store).golden(MODEL, "2.0.0") == {}
+
+
+async def test_a_replica_starts_without_a_store(sound: Flawed) -> None:
+    nowhere = JobStore.open(StoreSettings(redis_url="redis://127.0.0.1:1/0"))
+    begun = time.monotonic()
+    await golden(nowhere, sound).answer()
+    assert time.monotonic() - begun < 20
+    assert sound.asked == len(built_in())
+    await nowhere.close()
