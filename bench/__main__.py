@@ -59,8 +59,8 @@ def _cores(stack: Stack, peer_url: str, peer_pid: int) -> report.Cores:
     return report.Cores(wall, cpu, bare, ways, rest)
 
 
-def _cost(name: str, costs: tuple[float, float], bare: float, rate: float, generator: float) -> Cost:
-    return Cost(name, *costs, rate / bare, rate / (bare * (1 - generator / 2)), rate)
+def _cost(name: str, costs: tuple[float, float], bare: float, rate: float, cores: float) -> Cost:
+    return Cost(name, *costs, cores / 2, rate / bare, rate)
 
 
 def main() -> int:

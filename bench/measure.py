@@ -10,8 +10,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -35,14 +36,15 @@ CONCURRENCY = 8
 class Cost:
     """What a way of serving costs over the bare job. Seconds, and CPU seconds per request.
 
-    ``share`` is of both cores, ``share_left`` of what the load generator leaves of them.
+    At eight at a time: ``share`` is the share of both cores that the job itself gets, by its own CPU time there;
+    ``rate`` is what is done of the pictures that two bare processes do in the same time.
     """
 
     name: str
     added_p50: float
     added_cpu: float
     share: float
-    share_left: float
+    rate: float
     throughput: float
 
 
@@ -98,7 +100,7 @@ def one_at_a_time(
 def both_cores(ways: dict[str, tuple[str, str]]) -> tuple[float, dict[str, tuple[float, float]]]:
     """Jobs per second of two bare processes on two cores; and of each way at concurrency 8, in turns.
 
-    With each way's rate comes the load generator's CPU, in cores.
+    With each way's rate comes the job's own CPU, in cores.
     """
     context = mp.get_context("spawn")
     pairs = [context.Pipe() for _ in range(2)]
@@ -116,11 +118,9 @@ def both_cores(ways: dict[str, tuple[str, str]]) -> tuple[float, dict[str, tuple
             pipe.send(SECONDS_PER_ROUND)
         bare.append(sum(pipe.recv() for pipe in pipes) / SECONDS_PER_ROUND)
         for name, (url, path) in ways.items():
-            ask: Callable[[], Asker] = lambda url=url, path=path: Asker(url, path, picture)  # type: ignore[misc] # noqa: E731
-            before, begun = time.process_time(), time.perf_counter()
-            done, _ = hammer(ask, concurrency=CONCURRENCY, seconds=SECONDS_PER_ROUND)
-            cores = (time.process_time() - before) / (time.perf_counter() - begun)
-            rates[name].append((done / SECONDS_PER_ROUND, cores))
+            ask = partial(Asker, url, path, picture)
+            done, cpu = hammer(ask, concurrency=CONCURRENCY, seconds=SECONDS_PER_ROUND)
+            rates[name].append((done / SECONDS_PER_ROUND, cpu / SECONDS_PER_ROUND))
     for pipe in pipes:
         pipe.send(None)
     for process in workers:

@@ -56,17 +56,17 @@ def _costs(cores: Cores) -> str:
     rows = [
         f"| {way.name} | {way.added_p50 * 1e3:.1f} ms | {way.added_p50 / cores.wall:.3f} "
         f"| {way.added_cpu * 1e3:.1f} ms | {way.added_cpu / cores.cpu:.3f} "
-        f"| {way.share:.3f} | {way.share_left:.3f} | {way.throughput:.1f} |"
+        f"| {way.share:.3f} | {way.rate:.3f} | {way.throughput:.1f} |"
         for way in cores.ways
     ]
     matte = cores.ways[-1]
-    measured = (matte.added_p50 * 1e3, matte.added_cpu * 1e3, matte.share_left)
+    measured = (matte.added_p50 * 1e3, matte.added_cpu * 1e3, matte.share)
     short = [
         text
         for text, bad in (
             (f"added latency {measured[0]:.1f} ms > {TARGETS[0]:.0f} ms", measured[0] > TARGETS[0]),
             (f"CPU outside the job {measured[1]:.1f} ms > {TARGETS[1]:.0f} ms", measured[1] > TARGETS[1]),
-            (f"share of what the load generator leaves {measured[2]:.3f} < {TARGETS[2]}", measured[2] < TARGETS[2]),
+            (f"share of both cores {measured[2]:.3f} < {TARGETS[2]}", measured[2] < TARGETS[2]),
         )
         if bad
     ]
@@ -74,11 +74,13 @@ def _costs(cores: Cores) -> str:
         f"The bare job takes {job:.1f} ms (p50), {cores.cpu * 1e3:.1f} ms of CPU; two bare processes on both cores do "
         f"{cores.bare_rate:.1f} a second.\n\n"
         "| | added latency, 1 at a time, p50 | ÷ the job | CPU outside the job | ÷ the job's CPU "
-        "| share of both cores, 8 at a time | share of what the load generator leaves | per second |\n"
+        "| share of both cores that the job gets, 8 at a time | pictures ÷ those of two bare processes | per second |\n"
         "|---|---|---|---|---|---|---|---|\n"
         + "\n".join(rows)
         + "\n\nMatte is measured with the durable queue, its append-only file and both replicas on; CPU counts every "
-        "process (gateway, Redis, router, replicas, Ray) less what they use at rest, which is below.\n\n"
+        "process (gateway, Redis, router, replicas, Ray) less what they use at rest, which is below. "
+        "The share is the job's own CPU time, measured around its stages while eight ask, of all that both cores have; "
+        "the load generator, Ray at rest and all that waits are in the rest of it.\n\n"
         + ("Falls short: " + "; ".join(short) + ".\n" if short else "Every target is met (12 ms, 12 ms, 0.92).\n")
     )
 

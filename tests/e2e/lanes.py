@@ -121,7 +121,7 @@ def _events(model: str) -> str:
 
 def _back(watch: Watch, model: str, version: str, decided: str) -> float:
     """Seconds from the decision to no traffic in any router, at most: statuses tell whole seconds."""
-    if not watch.highest(model, version):
+    if not decided or not watch.highest(model, version):
         return 0.0
     gone = watch.when(model, version, 0, since=watch.used[model, version][0].at)
     return gone - datetime.fromisoformat(decided).timestamp()

@@ -92,6 +92,7 @@ class Timings(Contract):
     forward: float = 0.0
     encode: float = 0.0
     total: float = Field(0.0, description="in the replica, from fetch to encode")
+    cpu: float = Field(0.0, description="of the host's CPU that decode, forward and encode took")
 
 
 class Result(Contract):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 from matte_core.contracts.catalog import VersionConfig
 from matte_core.contracts.job import JobSpec, Timings
@@ -14,6 +15,7 @@ from matte_telemetry.meter import Meter
 from matte_telemetry.names import Outcome, Stage
 from matte_telemetry.tracing import Span, SpanKind, Tracer
 
+T = TypeVar("T")
 STAGES = (Stage.FETCH, Stage.DECODE, Stage.FORWARD, Stage.ENCODE, Stage.STORE)
 
 
@@ -27,18 +29,26 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Forwarded:
-    """What became of it, and with how many others, whose spans are linked, it went."""
+    """What became of it, and with how many others, whose spans are linked, it went; ``cpu``: its seconds of CPU."""
 
     outcome: Any
     batch_size: int = 1
     linked: tuple[str, ...] = ()
+    cpu: float = 0.0
 
 
-def forwarded(batch: list[Item], outcomes: list[Any]) -> list[Forwarded]:
-    """The outcomes of a batch, in order."""
-    contexts = [item.traceparent for item in batch]
+def on_thread(work: Callable[..., T], *args: Any) -> tuple[T, float]:
+    """What ``work`` returns, and the seconds of CPU that this thread spent on it."""
+    begun = time.thread_time()
+    done = work(*args)
+    return done, time.thread_time() - begun
+
+
+def forwarded(batch: list[Item], outcomes: list[Any], cpu: float = 0.0) -> list[Forwarded]:
+    """The outcomes of a batch, in order; ``cpu`` is that of all of them."""
+    contexts, share = [item.traceparent for item in batch], cpu / max(1, len(batch))
     return [
-        Forwarded(outcome, len(batch), tuple(c for c in contexts if c is not None and c != item.traceparent))
+        Forwarded(outcome, len(batch), tuple(c for c in contexts if c is not None and c != item.traceparent), share)
         for item, outcome in zip(batch, outcomes, strict=True)
     ]
 
@@ -53,6 +63,7 @@ class Course:
         self._clock = clock
         self._marks = [clock()]
         self._forwarded = Forwarded(None, 0)
+        self._cpu = 0.0
         self._span: Span = tracer.start(
             f"segment {config.model}", at=self._marks[0], parent=spec.traceparent, kind=SpanKind.SERVER
         )
@@ -71,6 +82,11 @@ class Course:
         """A stage has ended; ``batch`` says with whom, for the forward."""
         self._marks.append(self._clock())
         self._forwarded = batch or self._forwarded
+        self._cpu += batch.cpu if batch else 0.0
+
+    def worked(self, cpu: float) -> None:
+        """Seconds of CPU that a thread spent on a stage."""
+        self._cpu += cpu
 
     @property
     def seconds(self) -> float:
@@ -88,7 +104,7 @@ class Course:
         fetch, decode, forward, encode = (round(after - before, 6) for before, after in pairwise(self._marks))
         return Timings(
             queued=round(self._queued, 6), fetch=fetch, decode=decode, forward=forward, encode=encode,
-            total=round(self._marks[-1] - self._marks[0], 6),
+            total=round(self._marks[-1] - self._marks[0], 6), cpu=round(self._cpu, 6),
         )  # fmt: skip
 
     @property

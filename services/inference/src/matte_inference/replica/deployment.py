@@ -25,7 +25,7 @@ from ray import serve
 
 from matte_inference.families.batch import forward_safely
 from matte_inference.families.registry import load
-from matte_inference.replica.course import Forwarded, Item, forwarded
+from matte_inference.replica.course import Forwarded, Item, forwarded, on_thread
 from matte_inference.replica.golden import Golden, built_in
 from matte_inference.replica.handling import Handling
 from matte_inference.replica.service import ReplicaService
@@ -92,9 +92,9 @@ class ModelVersion:
     async def _through(self, batch: list[Item]) -> list[Forwarded]:
         loop = asyncio.get_running_loop()
         prepared = [item.prepared for item in batch]
-        outcomes = await loop.run_in_executor(self._forwards, forward_safely, self._segmenter, prepared)
+        outcomes, cpu = await loop.run_in_executor(self._forwards, on_thread, forward_safely, self._segmenter, prepared)
         self._meter.observe(names.BATCH_SIZE, len(batch), self._config.model, self._config.version)
-        return forwarded(batch, outcomes)
+        return forwarded(batch, outcomes, cpu)
 
     async def _one(self, item: Item) -> Forwarded:
         """One picture's alpha, or its problem; what cannot be batched need not pay for the batcher."""

@@ -20,7 +20,7 @@ from matte_telemetry.names import RELEASED, Mirrored, Outcome
 
 from matte_inference.families.base import Alpha, Segmenter
 from matte_inference.pixels.types import Bytes
-from matte_inference.replica.course import Course, Forwarded, Item
+from matte_inference.replica.course import Course, Forwarded, Item, on_thread
 from matte_inference.replica.handling import AWAY, BLAMED, Handling
 from matte_inference.replica.reporter import Reporter
 from matte_inference.replica.stages import Opened, Rendered, open_picture, render_whole, render_with_mask, small
@@ -150,7 +150,8 @@ class ReplicaService:
         """Every stage; the alpha at the picture's size, or None where the result came too late."""
         blobs = await self._fetch(spec)
         course.next()
-        opened: Opened = await self._threaded(open_picture, self._segmenter, blobs, self._limits, spec.options.places)
+        stage = (open_picture, self._segmenter, blobs, self._limits, spec.options.places)
+        opened: Opened = await self._staged(course, *stage)
         course.next()
         await self._progress(spec, "segment", 0.3)
         forwarded = await self._forward(Item(opened.prepared, course.traceparent))
@@ -158,20 +159,21 @@ class ReplicaService:
         if isinstance(forwarded.outcome, Problem):
             raise forwarded.outcome
         await self._progress(spec, "render", 0.7)
-        rendered, whole = await (self._watched if spec.preview else self._rendered)(spec, opened, forwarded.outcome)
+        rendering = self._watched if spec.preview else self._rendered
+        rendered, whole = await rendering(spec, opened, forwarded.outcome, course)
         course.next()
         stored = await self._put(spec, token, rendered, course)
         course.next()
         return whole if stored else None
 
-    async def _rendered(self, spec: JobSpec, opened: Opened, alpha: Alpha) -> tuple[Rendered, Bytes]:
-        return await self._threaded(render_with_mask, self._segmenter, opened, alpha, spec.options)
+    async def _rendered(self, spec: JobSpec, opened: Opened, alpha: Alpha, course: Course) -> tuple[Rendered, Bytes]:
+        return await self._staged(course, render_with_mask, self._segmenter, opened, alpha, spec.options)
 
-    async def _watched(self, spec: JobSpec, opened: Opened, alpha: Alpha) -> tuple[Rendered, Bytes]:
+    async def _watched(self, spec: JobSpec, opened: Opened, alpha: Alpha, course: Course) -> tuple[Rendered, Bytes]:
         """The same, with a preview before it."""
-        whole = await self._threaded(self._segmenter.finish, opened.pixels, alpha)
+        whole = await self._staged(course, self._segmenter.finish, opened.pixels, alpha)
         await self._store.preview(spec, await self._threaded(small, opened, whole), self._clock())
-        return await self._threaded(render_whole, opened, whole, spec.options), whole
+        return await self._staged(course, render_whole, opened, whole, spec.options), whole
 
     async def _put(self, spec: JobSpec, token: str, rendered: Rendered, course: Course) -> bool:
         refs: dict[str, BlobRef] = {}
@@ -210,6 +212,12 @@ class ReplicaService:
         """For those who watch; everybody else need not pay for it."""
         if spec.preview:
             await self._store.progress(spec, {"stage": stage, "fraction": fraction}, self._clock())
+
+    async def _staged(self, course: Course, stage: Callable[..., T], *args: Any) -> T:
+        """A stage of the job itself."""
+        done: tuple[T, float] = await self._threaded(on_thread, stage, *args)
+        course.worked(done[1])
+        return done[0]
 
     async def _threaded(self, stage: Callable[..., T], *args: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, stage, *args)
