@@ -13,7 +13,7 @@ from e2e.bad import FOLDER, LANES, LICENCE, STABLE, Bad, Lane
 from e2e.drives import driving
 from e2e.kube import Kube, until
 from e2e.lanes import Outcome, Tried, try_all
-from e2e.phases import Phases
+from e2e.phases import Phase, Phases
 from e2e.traffic import picture, wrong
 from e2e.watch import Watch, watching
 
@@ -94,11 +94,7 @@ def tried(release: str, kube: Kube, watch: Watch, phases: Phases) -> Iterator[di
             stories = try_all(kube, release, watch, LANES)
         answered, failed = sum(s.answered for s in stories), sum(len(s.failures) for s in stories)
         phase.notes.append(f"{answered} requests, {failed} failed")
-        for story in stories:
-            for name, outcome in story.outcomes.items():
-                back = f", 0 % at most {outcome.back:.1f} s after the decision" if any(outcome.weights) else ""
-                most, cause = max(outcome.weights, default=0), outcome.status["cause"]
-                phase.notes.append(f"{name}: {cause} after {outcome.seconds:.0f} s, at most {most} %{back}")
+        phases.all += [_phase(name, outcome) for story in stories for name, outcome in story.outcomes.items()]
         yield {story.lane.model: story for story in stories}
     finally:
         kube("patch", "pool", "default", "--type=merge", "--patch", '{"spec": {"allowedLicenses": null}}')

@@ -91,7 +91,7 @@ def test_each_field_of_a_version_is_kept() -> None:
         spec = dict(schemas(plural))[".spec"]
         kept = {rule["fieldPath"][1:] for rule in spec["x-kubernetes-validations"] if "oldSelf" in rule["rule"]}
         assert kept == {*frozen_fields(), *more}
-        free = {"replicas"} if more else {"replicas", "version", "default", "traffic", "rules", "rollout"}
+        free = {"replicas"} if more else {"replicas", "version", "default", "traffic", "mirror", "rules", "rollout"}
         assert spec["properties"].keys() - kept == free
 
 

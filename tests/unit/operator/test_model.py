@@ -113,6 +113,27 @@ def test_explicit_traffic_keeps_every_version_it_names() -> None:
     assert life.condition("Ready")[2] == "1.0.0 90 %, 2.0.0 10 %"
 
 
+def test_a_mirror_and_rules_reach_the_routers() -> None:
+    life = served().edit(
+        version="2.0.0",
+        traffic=[{"version": "1.0.0", "weight": 100}, {"version": "2.0.0", "weight": 0}],
+        mirror={"version": "2.0.0", "percent": 10},
+        rules=[{"version": "2.0.0", "header": "X-Beta"}],
+    )
+    life.settle()
+    assert life.decision.routes["default"].mirror is None  # 2.0.0 has no route yet
+    life.app("2.0.0").settle()
+    route = life.decision.routes["default"]
+    assert route.mirror is not None
+    assert (route.mirror.version, route.mirror.percent) == ("2.0.0", 10)
+    assert [(rule.version, rule.header) for rule in route.rules] == [("2.0.0", "X-Beta")]
+
+
+def test_a_mirror_must_be_one_of_the_versions_in_traffic() -> None:
+    with pytest.raises(ValueError, match="one of traffic"):
+        served().edit(mirror={"version": "2.0.0", "percent": 10}).decide()
+
+
 def test_traffic_to_a_version_that_is_not_there_is_told_and_changes_nothing() -> None:
     life = served().edit(traffic=[{"version": "9.0.0", "weight": 100}])
     life.settle()

@@ -132,7 +132,7 @@ def decide_model(
         versions={version.seen.name: version.status for version in stays},
         apps=frozenset(version.seen.name for version in apps),
         remove=tuple(version.seen.name for version in decided if version not in stays),
-        routes=_routes(name, spec, routed, rolled.mirror if rolled else None),
+        routes=_routes(name, spec, routed, rolled.mirror if rolled else _mirror(spec)),
         orders=tuple(_orders(stays, rolled, now)),
         retract=tuple((v.seen.spec.pool, v.name) for v in decided if v.seen.app is not None and v not in apps),
         requeue_after=_due(stays, rolled, waits=not is_true(status.conditions, READY), now=now),
@@ -255,6 +255,10 @@ def _routes(name: str, spec: ModelSpec, routed: list[_Version], mirror: Mirror |
         for pool, found in arms.items()
         if any(arm.weight for arm in found)
     }
+
+
+def _mirror(spec: ModelSpec) -> Mirror | None:
+    return Mirror(version=spec.mirror.version, percent=spec.mirror.percent) if spec.mirror else None
 
 
 def _orders(stays: list[_Version], rolled: Rolled | None, now: datetime) -> Iterator[tuple[str, CheckOrder]]:

@@ -187,6 +187,13 @@ class TrafficRule(KubeContract):
         return self
 
 
+class TrafficMirror(KubeContract):
+    """Jobs that a version computes beside the one that answers: its masks are compared, nobody sees them."""
+
+    version: SemVer = Field(description="one of traffic, with weight 0 or more")
+    percent: int = Field(ge=1, le=100, description="of the jobs of the other version with the most traffic")
+
+
 class ModelSpec(VersionParameters):
     """What people ask for. A new ``version`` replaces the old one by ``rollout``, or at once when it is ready, unless
     ``traffic`` says else.
@@ -197,6 +204,11 @@ class ModelSpec(VersionParameters):
             "!has(self.traffic) || size(self.traffic) == 0 || self.traffic.map(t, t.weight).sum() == 100",
             "the weights must sum to 100",
             field_path=".traffic",
+        ),
+        Rule(
+            "!has(self.mirror) || (has(self.traffic) && self.traffic.exists(t, t.version == self.mirror.version))",
+            "mirror.version must be one of traffic, with weight 0 at least; a rollout mirrors by itself",
+            field_path=".mirror",
         ),
         Rule(
             "!has(self.rollout) || !has(self.traffic) || size(self.traffic) == 0",
@@ -218,6 +230,9 @@ class ModelSpec(VersionParameters):
         description="explicit shares, of versions that exist; none: all to the newest ready one",
         json_schema_extra=list_map("version"),
     )
+    mirror: TrafficMirror | None = Field(
+        None, description="with traffic: a version that computes some jobs too, for comparison"
+    )
     rules: tuple[TrafficRule, ...] = Field(
         (),
         max_length=32,
@@ -232,6 +247,8 @@ class ModelSpec(VersionParameters):
     def _whole(self) -> ModelSpec:
         if self.traffic and self.rollout:
             raise ValueError("traffic and rollout exclude each other")
+        if self.mirror and self.mirror.version not in {target.version for target in self.traffic}:
+            raise ValueError("mirror.version must be one of traffic")
         versions = [target.version for target in self.traffic]
         if len(set(versions)) != len(versions):
             raise ValueError("traffic: a version is named twice")

@@ -108,11 +108,8 @@ class RolloutAnalysis(KubeContract):
 
 
 class GoldenImages(KubeContract):
-    """Pictures that a version answers before it gets any traffic."""
+    """Photographs, built in, that a version answers before it gets any traffic."""
 
-    source: str | None = Field(
-        None, pattern=r"^[a-z0-9]+://[^\s]+$", max_length=2048, description="none: built-in ones"
-    )
     max_disagreements: int = Field(0, ge=0, le=1000, description="pictures whose mask may differ from stable's")
 
 
