@@ -83,7 +83,7 @@ def _phases(watch: Watch, model: str, stable: str) -> set[str]:
 
 @pytest.fixture(scope="module")
 def tried(release: str, kube: Kube, watch: Watch, phases: Phases) -> Iterator[dict[str, Tried]]:
-    """All of them, five Models at once, with traffic."""
+    """All of them, on five Models, with traffic."""
     worker = kube("get", "pods", "-l", "matte.dev/pool=default,ray.io/node-type=worker", "-o", "name").split()[0]
     kube("exec", worker, "-c", "ray-worker", "--", "python", "-c", _FOLDER)
     kube.apply(*objects.elsewhere("glutton", memory="450Mi"))
@@ -102,6 +102,14 @@ def tried(release: str, kube: Kube, watch: Watch, phases: Phases) -> Iterator[di
             kube("delete", "model", lane.model, "--ignore-not-found", "--wait=false")
         for thing in objects.elsewhere("glutton"):
             kube("delete", thing["kind"].lower(), "glutton", "--ignore-not-found", "--wait=false")
+
+
+def _phase(name: str, outcome: Outcome) -> Phase:
+    """For the table."""
+    notes = [f"{outcome.status['cause']}, at most {max(outcome.weights, default=0)} % of the traffic"]
+    if outcome.back:
+        notes.append(f"0 % at most {outcome.back:.1f} s after the decision")
+    return Phase(f"  {name}, beside the others", outcome.seconds, notes)
 
 
 @pytest.mark.parametrize(("lane", "bad"), [pytest.param(lane, bad, id=bad.name) for lane in LANES for bad in lane.bad])

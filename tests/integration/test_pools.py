@@ -87,7 +87,7 @@ def test_a_version_without_its_weights_says_what_is_missing_and_disturbs_nobody(
     world.pool.deploy(ONE, TWO, broken, router_app(BOTH))
     found = world.pool.wait(lambda apps: "there is no folder" in apps["hair-1-0-0"][1])
     said = found["hair-1-0-0"][1].splitlines()[-1]
-    assert said.startswith("FileNotFoundError: hair-1-0-0: there is no folder /models/hair: put the model's files")
+    assert "WeightsError: WeightsMissing: hair-1-0-0: there is no folder /models/hair: put the version's files" in said
     found = world.pool.wait(lambda apps: apps["hair-1-0-0"][0] == "DEPLOY_FAILED")
     assert "there is no folder /models/hair" in found["hair-1-0-0"][1]
     assert {name: found[name][0] for name in ("portrait-1-0-0", "portrait-2-0-0", "router")} == dict.fromkeys(

@@ -33,7 +33,7 @@ JOB = {"POST /v{major}/predict", "admit grabcut", "route grabcut", "segment grab
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SERVER, PRODUCER, CONSUMER = 2, 4, 5
 #: counted only when something went wrong
-ON_TROUBLE = {names.LEASES_LOST, names.SWEPT}
+ON_TROUBLE = {names.LEASES_LOST, names.SWEPT, names.MIRRORED}
 
 
 @dataclass

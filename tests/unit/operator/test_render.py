@@ -10,7 +10,7 @@ from matte_core.contracts.k8s.common import ComputeResources
 from matte_core.contracts.k8s.model import ModelVersionSpec
 from matte_core.contracts.k8s.pool import PoolSpec
 from matte_core.domain.names import model_version_name
-from matte_core.render.environment import RAY_ENVIRONMENT
+from matte_core.render.environment import POD_ENVIRONMENT
 from matte_core.render.pods import CacheVolume, Release, cpus
 from matte_core.render.rayservice import disruption_budget, ray_service
 from matte_core.render.serve_config import serve_config, version_config
@@ -155,7 +155,7 @@ def test_redis_is_given_by_reference(pod: dict[str, Any]) -> None:
     assert env["MATTE_REDIS_URL"]["valueFrom"]["secretKeyRef"] == {"name": "matte-redis", "key": "url"}
     assert env["MATTE_POOL"]["value"] == "p"
     assert env["MATTE_MAX_BYTES"]["value"] == "1"
-    assert {name: env[name]["value"] for name in RAY_ENVIRONMENT} == dict(RAY_ENVIRONMENT)
+    assert {name: env[name]["value"] for name in POD_ENVIRONMENT} == dict(POD_ENVIRONMENT)
     assert pod["imagePullSecrets"] == [{"name": "pull"}]
 
 

@@ -26,14 +26,15 @@ from matte_operator.reconcile import Reconciler
 log = logging.getLogger("matte.operator")
 
 #: changes come in flocks: a pass waits this long for more of them (seconds)
-SETTLE_SECONDS = 0.3
+SETTLE_SECONDS = 0.1
 #: at least so long between two passes (seconds), unless a decision asks for less: traffic leaves a bad version
-PAUSE_SECONDS = 1.0
+PAUSE_SECONDS = 0.3
 #: a watch is made anew after so long (seconds)
 WATCH_SECONDS = 3600
 #: everything is looked at after this long even if no watch said a word (seconds)
 RESYNC_SECONDS = 1800.0
-_BACKOFF_MAX = 60.0
+#: before a pass that failed is made again, doubled each time (seconds)
+BACKOFF_SECONDS, _BACKOFF_MAX = 1.0, 60.0
 _Failures = (*ApiError, HTTPError)
 
 
@@ -112,7 +113,7 @@ class Operator:
 
     async def _reconcile(self) -> None:
         due: float | None = None
-        backoff = PAUSE_SECONDS
+        backoff = BACKOFF_SECONDS
         while True:
             fresh = await self._wait(due)
             if not self._lease.mine:
@@ -120,7 +121,7 @@ class Operator:
                 continue
             try:
                 due = await self._pass(fresh=fresh)
-                backoff = PAUSE_SECONDS
+                backoff = BACKOFF_SECONDS
             except Exception as error:  # whatever it is: the next pass sees the world anew
                 known = isinstance(error, _Failures)
                 log.warning("a pass failed: %s", explained(error), exc_info=None if known else error)

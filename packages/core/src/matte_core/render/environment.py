@@ -14,3 +14,5 @@ RAY_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     }
 )
+#: in Kubernetes every change of traffic waits for the controller's loop, and must be there within a second
+POD_ENVIRONMENT: Mapping[str, str] = MappingProxyType({**RAY_ENVIRONMENT, "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.1"})

@@ -11,7 +11,7 @@ from typing import Any
 
 from matte_core.contracts.k8s.common import ComputeResources, Toleration
 from matte_core.contracts.k8s.pool import PoolSpec
-from matte_core.render.environment import RAY_ENVIRONMENT
+from matte_core.render.environment import POD_ENVIRONMENT
 
 USER = 10001
 #: an emptyDir each: all that a pod can write to
@@ -196,7 +196,7 @@ def _env(release: Release, pool: str) -> list[dict[str, Any]]:
         {"name": "MATTE_REDIS_ADDRESS", "valueFrom": redis_ref(release, "address")},
         {"name": "MATTE_REDIS_URL", "valueFrom": redis_ref(release, "url")},
     ]
-    plain = {"HOME": TMP, "MATTE_POOL": pool, **RAY_ENVIRONMENT, **release.env}
+    plain = {"HOME": TMP, "MATTE_POOL": pool, **POD_ENVIRONMENT, **release.env}
     return secret + [{"name": name, "value": value} for name, value in sorted(plain.items())]
 
 

@@ -52,7 +52,7 @@ _MAX_CONFIG_BYTES = 20_000_000
 _MAX_FILES = 4
 _LIMITS = Limits()
 #: seconds before a broken file is read again
-_READ_AGAIN = (0.1, 0.3)
+_READ_AGAIN = (0.1, 0.3, 1.0, 2.0)
 #: a mask saved as a colour JPEG is not perfectly gray: this many levels may lie between the channels
 _GRAY_LEVELS, _COLORED_SHARE = 16, 0.01
 _QUALITY = 95
