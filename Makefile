@@ -72,7 +72,11 @@ images: ## Build the images with docker or buildah (IMAGE_PREFIX, TAG; TORCH=cud
 
 .PHONY: e2e
 e2e: setup-all ## Install Matte on the test cluster of KUBECONFIG and use it (scripts/e2e.sh --help)
-	scripts/e2e.sh $(ARGS)
+	scripts/e2e.sh -m "e2e and not rollouts" $(ARGS)
+
+.PHONY: e2e-rollouts
+e2e-rollouts: setup-all ## The same for rollouts: a good version, ten bad ones, and what traffic sees meanwhile
+	scripts/e2e.sh -m rollouts $(ARGS)
 
 .PHONY: bench
 bench: setup-all ## Measure Matte beside a bare loop, write bench/results.md

@@ -99,6 +99,17 @@ class Kube:
         listed = self("get", ",".join(kind for kind in kinds if kind not in noise), "-o", "name").split()
         return set(listed) - {"configmap/kube-root-ca.crt", "serviceaccount/default"} - _metrics(listed)
 
+    def cluster_wide(self) -> list[str]:
+        """Kind and name of what the namespace's releases have outside of it."""
+        kinds = "clusterroles,clusterrolebindings,validatingadmissionpolicies,validatingwebhookconfigurations"
+        items = json.loads(run("kubectl", "get", kinds, "-o", "json"))["items"]
+        owner = "meta.helm.sh/release-namespace"
+        return [
+            f"{item['kind']} {item['metadata']['name']}"
+            for item in items
+            if item["metadata"].get("annotations", {}).get(owner) == self.namespace
+        ]
+
 
 def _metrics(listed: Sequence[str]) -> set[str]:
     return {name for name in listed if name.startswith("podmetrics")}

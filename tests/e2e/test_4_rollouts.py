@@ -17,7 +17,7 @@ from e2e.phases import Phase, Phases
 from e2e.traffic import picture, wrong
 from e2e.watch import Watch, watching
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.rollouts, pytest.mark.timeout(900)]
 
 #: a decision to go back is in every router within two seconds, and statuses tell whole ones
 BACK_SECONDS = 2.0 + 1.0

@@ -19,7 +19,7 @@ from e2e.phases import Phases
 from e2e.traffic import flowing, picture
 from e2e.watch import Watch, watching
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.rollouts, pytest.mark.timeout(900)]
 
 OLD, NEW = "1.0.0", "1.1.0"
 REQUESTS, SHARES = 10_000, {OLD: 90, NEW: 10}
