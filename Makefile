@@ -78,6 +78,10 @@ e2e: setup-all ## Install Matte on the test cluster of KUBECONFIG and use it (sc
 e2e-rollouts: setup-all ## The same for rollouts: a good version, ten bad ones, and what traffic sees meanwhile
 	scripts/e2e.sh -m rollouts $(ARGS)
 
+.PHONY: test-cluster
+test-cluster: setup-all ## Try the CRDs, the operator and matte rollout on the test cluster of KUBECONFIG
+	scripts/test_cluster.sh $(ARGS)
+
 .PHONY: bench
 bench: setup-all ## Measure Matte beside a bare loop, write bench/results.md
 	$(BIN)/python -m bench $(ARGS)

@@ -309,7 +309,7 @@ async def test_routers_tell_what_they_use_until_they_go(store_settings: StoreSet
             begun = time.monotonic()
             one.router.apply(table({"1.0.0": 95, "2.0.0": 5}))
             await until(moved)
-            assert time.monotonic() - begun < 0.5
+            assert time.monotonic() - begun < 3  # the next renewal would come after 5
             assert {"1.0.0": 100} in await weights()
         assert await weights() == [{"1.0.0": 95, "2.0.0": 5}]
     assert await weights() == []
