@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from matte_core.contracts.evidence import Agreement
 from matte_core.contracts.k8s.rollout import Phase, RolloutSpec, RolloutStatus
 from matte_core.domain.rollout.decide import Decision, decide
 from matte_core.domain.rollout.observe import (
@@ -16,7 +17,6 @@ from matte_core.domain.rollout.observe import (
     GateSeen,
     GoldenAnswer,
     GoldenSeen,
-    MaskAgreement,
     Measured,
     Observation,
     VersionNow,
@@ -25,8 +25,8 @@ from matte_core.domain.rollout.observe import (
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, 250_000, tzinfo=UTC)
 DONE = GateSeen(Gate.PASSED, "done")
-SAME = MaskAgreement(0.98, 0.95, 0.01)
-SHIFTED = MaskAgreement(0.5, 0.2, 0.2)
+SAME = Agreement(iou=0.98, boundary=0.95, alpha_difference=0.01)
+SHIFTED = Agreement(iou=0.5, boundary=0.2, alpha_difference=0.2)
 GOOD = Answers(400, 0, 0, tuple(0.1 + 0.0001 * (i % 50) for i in range(400)))
 ERRORS = Answers(400, 20, 0, GOOD.seconds)
 SLOW = Answers(400, 0, 0, tuple(3 * s for s in GOOD.seconds))
@@ -61,7 +61,7 @@ class World:
     broken: set[str] = field(default_factory=set)
     gates: dict[str, Any] = field(default_factory=dict)
     answers: dict[str, Answers] = field(default_factory=dict)
-    pairs: tuple[MaskAgreement, ...] = (SAME,) * 60
+    pairs: tuple[Agreement, ...] = (SAME,) * 60
     phases: list[Phase] = field(default_factory=list)
     story: list[tuple[Phase, Mapping[str, int], Mapping[str, int]]] = field(default_factory=list)
     restarts: bool = False

@@ -7,7 +7,8 @@ import functools
 import numpy as np
 from matte_core.contracts.catalog import VersionConfig
 from matte_core.contracts.evidence import Answer, GoldenResult, Pair, Shown, StartReport
-from matte_inference.analysis.shown import compared, shown
+from matte_inference.analysis.masks import agreement
+from matte_inference.analysis.shown import shown
 from matte_inference.families.base import Segmenter
 from matte_inference.families.registry import load
 from matte_inference.pixels.types import Bytes, Pixels
@@ -35,7 +36,7 @@ def differences() -> tuple[Shown, ...]:
         theirs = _mask(stable, rgb)
         ours = np.where(rgb.mean(axis=2) > 120, 255, 0).astype(np.uint8)
         at = BEGAN + 300 + 7.5 * number
-        found.append(shown(name, STABLE, compared(ours, theirs), (rgb, theirs, ours), at))
+        found.append(shown(name, STABLE, agreement(ours, theirs), (rgb, theirs, ours), at))
     return tuple(found)
 
 

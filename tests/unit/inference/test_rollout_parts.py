@@ -8,8 +8,8 @@ from jobs import MODEL
 from matte_core.contracts.catalog import Arm, Mirror, Route, VersionConfig
 from matte_core.contracts.evidence import Agreement
 from matte_core.contracts.job import BlobRef, JobSpec, Picture
-from matte_inference.analysis.masks import Coverage, coverage, sampled, shrunk
-from matte_inference.analysis.shown import compared, differ, packed, shown, unpacked
+from matte_inference.analysis.masks import Coverage, agreement, coverage, sampled, shrunk
+from matte_inference.analysis.shown import differ, packed, shown, unpacked
 from matte_inference.pixels.types import Bytes
 from matte_inference.replica.golden import built_in, made_by
 from matte_inference.replica.handling import Handling
@@ -87,11 +87,11 @@ def test_masks_travel_and_differ() -> None:
     assert (sent == mask).all()
     assert unpacked(b"no picture") is None
     assert unpacked(b"") is None
-    assert compared(mask, mask) == Agreement(iou=1, boundary=1, alpha_difference=0)
-    assert not differ(compared(mask, mask))
+    assert agreement(mask, mask) == Agreement(iou=1, boundary=1, alpha_difference=0)
+    assert not differ(agreement(mask, mask))
     other = half(300, 400, 40)
-    assert differ(compared(mask, other))
-    one = shown("j", "1.0.0", compared(mask, other), (np.zeros((300, 400, 3), np.uint8), other, mask), 1.0)
+    assert differ(agreement(mask, other))
+    one = shown("j", "1.0.0", agreement(mask, other), (np.zeros((300, 400, 3), np.uint8), other, mask), 1.0)
     assert len({one.picture, one.stable_mask, one.canary_mask, one.difference}) == 4
     assert max(shrunk(half(2000, 4000, 1)).shape) == 1024
 

@@ -53,7 +53,8 @@ def test_between_pass_and_fail_is_inconclusive() -> None:
 
 
 def test_not_a_number_disagrees() -> None:
-    assert verdicts(replace(CALM, pairs=(replace(SAME, iou=math.nan),) * 60))["agreement"] is F
+    odd = SAME.model_copy(update={"iou": math.nan})
+    assert verdicts(replace(CALM, pairs=(odd,) * 60))["agreement"] is F
 
 
 def test_skipped_metrics_are_not_judged() -> None:

@@ -9,7 +9,7 @@ from matte_core.contracts.k8s.common import Condition, ConditionStatus
 from matte_core.contracts.k8s.rollout import Cause, Phase, RolloutStatus
 from matte_core.domain.conditions import news
 from matte_core.domain.rollout.of_model import PROGRESSING, STALLED, text_of
-from matte_core.domain.rollout.phases import TERMINAL
+from matte_core.domain.rollout.phases import CHOSEN, TERMINAL
 
 #: reasons of conditions that are False without anything being wrong
 _CALM = frozenset({"Starting", "Complete", "Removing", "Verifying", "NotStalled"})
@@ -18,7 +18,7 @@ _TOLD_ELSEWHERE = frozenset({"PoolNotReady"})
 #: no news where it is the first word
 _EXPECTED = frozenset({"Scheduled", "Complete"})
 #: somebody asked for it
-_CHOSEN = frozenset({Cause.ABORTED, Cause.REVERTED, Cause.SUPERSEDED, Cause.PAUSED})
+_CHOSEN = CHOSEN | {Cause.PAUSED}
 _REASONS = {
     Phase.STARTING: "RolloutVerified",
     Phase.WARMING: "RolloutWarming",

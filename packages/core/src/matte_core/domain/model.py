@@ -124,7 +124,7 @@ def decide_model(
     shares = Split(rolled.weights) if rolled else split(spec, old, _facts(ordered))
     decided = [_placed(version, shares, rolled, generation=version.seen.generation, now=now) for version in ordered]
     stays = [version for version in decided if _stays(version, spec, shares, rolled, decided)]
-    apps = [version for version in stays if _has_app(version, rolled)]
+    apps = [version for version in stays if version.status.application]
     routed = [version for version in apps if _routed(version, shares, old)]
     return ModelDecision(
         status=_status(spec, status, generation, _Now(seen, shares, stays, routed, rolled), now),

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import cv2
 import numpy as np
-from matte_core.domain.rollout.observe import MaskAgreement
+from matte_core.contracts.evidence import Agreement
 from numpy.typing import NDArray
 
 from matte_inference.pixels.types import Bytes
@@ -46,7 +46,7 @@ def coverage(alpha: Bytes, least: float = 0.001) -> Coverage:
     return Coverage.FULL if share > 1 - least else Coverage.SOUND
 
 
-def agreement(ours: Bytes, theirs: Bytes, tolerance: float = TOLERANCE, max_side: int = MAX_SIDE) -> MaskAgreement:
+def agreement(ours: Bytes, theirs: Bytes, tolerance: float = TOLERANCE, max_side: int = MAX_SIDE) -> Agreement:
     """Two alpha masks (uint8, H × W) of one picture, side by side; which is which does not matter.
 
     Raises:
@@ -56,7 +56,7 @@ def agreement(ours: Bytes, theirs: Bytes, tolerance: float = TOLERANCE, max_side
         raise ValueError(f"masks of {ours.shape} and {theirs.shape} cannot be compared")
     a, b = shrunk(ours, max_side), shrunk(theirs, max_side)
     hard_a, hard_b = a >= THRESHOLD, b >= THRESHOLD
-    return MaskAgreement(
+    return Agreement(
         iou=iou(hard_a, hard_b),
         boundary=boundary_f(hard_a, hard_b, tolerance),
         alpha_difference=float(cv2.absdiff(a, b).mean()) / 255,

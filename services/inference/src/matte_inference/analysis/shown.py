@@ -9,9 +9,8 @@ import numpy as np
 from matte_core.contracts.evidence import Agreement, Shown
 from matte_core.contracts.k8s.rollout import AgreementCheck
 from matte_core.domain.rollout.analysis import disagrees
-from matte_core.domain.rollout.observe import MaskAgreement
 
-from matte_inference.analysis.masks import agreement, shrunk
+from matte_inference.analysis.masks import shrunk
 from matte_inference.pixels.types import Bytes
 
 #: pixels of the longer side
@@ -31,19 +30,9 @@ def unpacked(data: bytes) -> Bytes | None:
     return cv2.imdecode(array, cv2.IMREAD_GRAYSCALE) if array.size else None
 
 
-def compared(ours: Bytes, theirs: Bytes) -> Agreement:
-    """How far two masks of one picture agree.
-
-    Raises:
-        ValueError: they differ in size.
-    """
-    found = agreement(ours, theirs)
-    return Agreement(iou=found.iou, boundary=found.boundary, alpha_difference=found.alpha_difference)
-
-
 def differ(found: Agreement) -> bool:
     """Whether masks differ so much that people want to see them: the default of a rollout's own judgement."""
-    return disagrees(_CHECK, MaskAgreement(found.iou, found.boundary, found.alpha_difference))
+    return disagrees(_CHECK, found)
 
 
 def shown(name: str, stable: str, found: Agreement, pictures: tuple[Bytes, Bytes, Bytes], at: float) -> Shown:

@@ -15,8 +15,8 @@ from matte_core.contracts.limits import Limits
 from matte_core.errors import Problem
 from matte_jobs.evidence import EvidenceStore
 
-from matte_inference.analysis.masks import coverage, shrunk
-from matte_inference.analysis.shown import SIDE, compared, differ, packed, shown, unpacked
+from matte_inference.analysis.masks import agreement, coverage, shrunk
+from matte_inference.analysis.shown import SIDE, differ, packed, shown, unpacked
 from matte_inference.families.base import Segmenter
 from matte_inference.pixels.decode import decode
 from matte_inference.pixels.types import Bytes
@@ -142,7 +142,7 @@ class Golden:
 
     def _same(self, name: str, known: Bytes) -> bool:
         mask = self._masks.get(name)
-        return mask is not None and mask.shape == known.shape and not differ(compared(mask, known))
+        return mask is not None and mask.shape == known.shape and not differ(agreement(mask, known))
 
     async def _others(self) -> dict[str, dict[str, Bytes]]:
         """Masks by name, by version."""
@@ -162,7 +162,7 @@ class Golden:
                 results.append(GoldenResult(name=name, error=self._errors.get(name, "no mask")))
                 continue
             beside = {v: masks[name] for v, masks in others.items() if name in masks}
-            found = {v: compared(mask, theirs) for v, theirs in beside.items() if theirs.shape == mask.shape}
+            found = {v: agreement(mask, theirs) for v, theirs in beside.items() if theirs.shape == mask.shape}
             results.append(GoldenResult(name=name, bad_mask=coverage(mask).value, agreements=found))
             differing += [self._shown(name, data, v, found[v], beside[v], now) for v in found if differ(found[v])]
         return tuple(results), differing

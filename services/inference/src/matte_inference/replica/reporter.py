@@ -16,8 +16,8 @@ from matte_telemetry import names
 from matte_telemetry.meter import Meter
 from matte_telemetry.names import Mirrored
 
-from matte_inference.analysis.masks import coverage, sampled, shrunk
-from matte_inference.analysis.shown import SIDE, compared, differ, packed, shown, unpacked
+from matte_inference.analysis.masks import agreement, coverage, sampled, shrunk
+from matte_inference.analysis.shown import SIDE, differ, packed, shown, unpacked
 from matte_inference.pixels.types import Bytes
 
 log = logging.getLogger("matte.replica")
@@ -111,7 +111,7 @@ class Reporter:
         if theirs is None or theirs.shape != mask.shape:
             self._count(Mirrored.ALONE)
             return
-        found: Agreement = await self._threaded(compared, mask, theirs)
+        found: Agreement = await self._threaded(agreement, mask, theirs)
         await self._evidence.compared(*self._labels, Pair(at=self._clock(), job=job, agreement=found))
         self._count(Mirrored.COMPARED)
         if differ(found) and self._clock() - self._shown_at >= SHOW_SECONDS:

@@ -10,7 +10,7 @@ from matte_core.domain.conditions import stamp
 from matte_core.domain.rollout.analysis import combined, judge, judge_golden
 from matte_core.domain.rollout.capacity import target
 from matte_core.domain.rollout.observe import CanarySeen, Gate, GateSeen, Observation, Wanted
-from matte_core.domain.rollout.phases import RUNNING, SERVING, TERMINAL, elapsed, move, stalled
+from matte_core.domain.rollout.phases import CHOSEN, RUNNING, SERVING, TERMINAL, elapsed, move, stalled
 
 _GATES = {
     Phase.VERIFYING: (Phase.STARTING, Cause.VERIFICATION),
@@ -18,8 +18,6 @@ _GATES = {
     Phase.WARMING: (Phase.GOLDEN, Cause.WARM),
     Phase.GOLDEN: (Phase.STEPPING, Cause.GOLDEN),
 }
-#: an attempt that ended so may be made again, once the spec asks for the version again
-_RETRACTED = frozenset({Cause.REVERTED, Cause.SUPERSEDED})
 
 
 def advance(spec: Wanted, status: RolloutStatus, seen: Observation, now: datetime) -> RolloutStatus:
@@ -270,7 +268,7 @@ def _rolling_back(spec: Wanted, status: RolloutStatus, seen: Observation, now: d
     if status.stable is None and status.weight:
         return move(status, Phase.FAILED, now, status.cause, f"there is no version to go back to: {status.message}")
     if status.weight == 0 and seen.version(status.canary).weight == 0:
-        chosen = status.cause in _RETRACTED or status.cause is Cause.ABORTED
+        chosen = status.cause in CHOSEN
         to = Phase.ROLLED_BACK if status.exposed or chosen else Phase.FAILED
         return move(status, to, now, status.cause, status.message)
     if stalled(status, now) >= spec.rollout.limits.rollback_seconds:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 
+from matte_core.contracts.evidence import Agreement
 from matte_core.contracts.k8s.rollout import (
     TEXT_MAX,
     AgreementCheck,
@@ -27,7 +28,6 @@ from matte_core.domain.rollout.observe import (
     GateSeen,
     GoldenAnswer,
     GoldenSeen,
-    MaskAgreement,
     Measured,
 )
 from matte_core.domain.rollout.stats import increase, percentile, share
@@ -66,7 +66,7 @@ def judge_golden(spec: RolloutSpec, seen: GoldenSeen) -> GateSeen:
     return GateSeen(Gate.PASSED, f"{seen.total} golden images answered")
 
 
-def disagrees(spec: AgreementCheck, pair: MaskAgreement) -> bool:
+def disagrees(spec: AgreementCheck, pair: Agreement) -> bool:
     """Whether two masks are too different; a number that is not one is."""
     return not (
         pair.iou >= spec.min_iou
@@ -140,7 +140,7 @@ def _latency(spec: RolloutAnalysis, new: Answers, old: Answers) -> MetricVerdict
     return _verdict("latency", verdict, text, samples=len(new.seconds), **numbers)
 
 
-def _agreement(spec: RolloutAnalysis, pairs: tuple[MaskAgreement, ...]) -> MetricVerdict:
+def _agreement(spec: RolloutAnalysis, pairs: tuple[Agreement, ...]) -> MetricVerdict:
     if few := _few("agreement", spec, len(pairs), len(pairs)):
         return few
     check = spec.agreement

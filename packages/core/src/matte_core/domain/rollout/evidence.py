@@ -15,7 +15,6 @@ from matte_core.domain.rollout.observe import (
     GateSeen,
     GoldenAnswer,
     GoldenSeen,
-    MaskAgreement,
     Measured,
 )
 
@@ -78,10 +77,7 @@ def measured(status: RolloutStatus, evidence: ModelEvidence) -> Measured | None:
         evidence.since,
         stable=_answers(evidence.answers.get(status.stable or "", ())),
         canary=_answers(evidence.answers.get(status.canary or "", ())),
-        pairs=tuple(
-            MaskAgreement(pair.agreement.iou, pair.agreement.boundary, pair.agreement.alpha_difference)
-            for pair in evidence.pairs
-        ),
+        pairs=tuple(pair.agreement for pair in evidence.pairs),
         external=evidence.external,
     )
 
@@ -106,11 +102,7 @@ def _golden(starts: Sequence[StartReport], stable: str) -> GoldenSeen:
     if not starts:
         return GoldenSeen()
     results = starts[-1].golden
-    answers = []
-    for result in results:
-        found = result.agreements.get(stable)
-        agreement = MaskAgreement(found.iou, found.boundary, found.alpha_difference) if found else None
-        answers.append(GoldenAnswer(result.name, result.error, result.bad_mask, agreement))
+    answers = [GoldenAnswer(r.name, r.error, r.bad_mask, r.agreements.get(stable)) for r in results]
     return GoldenSeen(len(results), tuple(answers), stable)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from matte_core.contracts.evidence import Agreement
 from matte_core.contracts.k8s.model import SCALED, VersionParameters
 from matte_core.contracts.k8s.rollout import RolloutSpec, Verdict
 
@@ -39,22 +40,13 @@ class GateSeen:
 
 
 @dataclass(frozen=True, slots=True)
-class MaskAgreement:
-    """Two masks of one picture, side by side: all three 0 … 1; 1, 1 and 0 where they are the same."""
-
-    iou: float
-    boundary: float
-    alpha_difference: float
-
-
-@dataclass(frozen=True, slots=True)
 class GoldenAnswer:
     """A golden image's answer. ``agreement`` is None without a stable version; ``error`` is '' where it answered."""
 
     name: str
     error: str = ""
     bad_mask: str = ""
-    agreement: MaskAgreement | None = None
+    agreement: Agreement | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +120,7 @@ class Measured:
     since: str
     stable: Answers = Answers()
     canary: Answers = Answers()
-    pairs: tuple[MaskAgreement, ...] = ()
+    pairs: tuple[Agreement, ...] = ()
     external: Mapping[str, ExternalSeen] = field(default_factory=dict)
 
 

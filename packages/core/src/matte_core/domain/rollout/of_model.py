@@ -9,12 +9,12 @@ from datetime import datetime
 from matte_core.contracts.catalog import Mirror
 from matte_core.contracts.evidence import CheckOrder, CheckState
 from matte_core.contracts.k8s.model import ModelSpec
-from matte_core.contracts.k8s.rollout import Cause, Phase, RolloutStatus
+from matte_core.contracts.k8s.rollout import Phase, RolloutStatus
 from matte_core.domain.conditions import Finding
 from matte_core.domain.rollout.decide import POLL, ActionKind, Decision, decide
 from matte_core.domain.rollout.evidence import ModelEvidence, canary_seen, measured, weight_of
 from matte_core.domain.rollout.observe import Gate, GateSeen, Observation, VersionNow, Wanted, spec_hash
-from matte_core.domain.rollout.phases import TERMINAL
+from matte_core.domain.rollout.phases import CHOSEN, TERMINAL
 from matte_core.domain.version import VersionSeen, failed, readiness
 
 PROGRESSING = "Progressing"
@@ -22,8 +22,6 @@ PROGRESSING = "Progressing"
 STALLED = "Stalled"
 #: the Pool has room
 ROOM = GateSeen(Gate.PASSED)
-#: somebody asked for it: no failure
-_CHOSEN = frozenset({Cause.ABORTED, Cause.REVERTED, Cause.SUPERSEDED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +97,7 @@ def roll(name: str, spec: ModelSpec, before: RolloutStatus | None, seen: Rollout
 
 def findings(status: RolloutStatus) -> tuple[Finding, Finding]:
     """Progressing and Stalled."""
-    bad = status.phase in {Phase.ROLLED_BACK, Phase.FAILED} and status.cause not in _CHOSEN
+    bad = status.phase in {Phase.ROLLED_BACK, Phase.FAILED} and status.cause not in CHOSEN
     stalled = Finding.no(STALLED, "NotStalled", "")
     if bad:
         stalled = Finding.yes(STALLED, status.cause.value, text_of(status))

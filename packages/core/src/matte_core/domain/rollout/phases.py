@@ -31,6 +31,8 @@ SERVING = frozenset({Phase.STEPPING, Phase.PAUSED, Phase.PROMOTING})
 RUNNING = frozenset({Phase.STARTING, Phase.WARMING, Phase.GOLDEN}) | SERVING
 #: the traffic belongs to stable
 RETREAT = frozenset({Phase.ROLLING_BACK, Phase.ROLLED_BACK, Phase.FAILED})
+#: somebody asked for the way back: no failure
+CHOSEN = frozenset({Cause.ABORTED, Cause.REVERTED, Cause.SUPERSEDED})
 
 
 class IllegalMoveError(ValueError):
