@@ -46,13 +46,13 @@ class Lane:
 
     Attributes:
         good: of the good version's spec.
-        rate: pictures per second, sent by ``matte traffic drive``; 0: by one user who waits between them.
+        rate: pictures per second, sent by ``matte traffic drive`` from the first bad version to the last.
     """
 
     model: str
     good: dict[str, Any]
     bad: tuple[Bad, ...]
-    rate: float = 0
+    rate: float = 1
 
     def spec(self, version: str, change: dict[str, Any] | None = None, **limits: int) -> objects.Object:
         """The Model at a version."""

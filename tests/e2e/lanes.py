@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,7 +12,6 @@ from typing import Any
 from e2e.bad import STABLE, Bad, Lane
 from e2e.drives import driving
 from e2e.kube import Kube, until
-from e2e.traffic import flowing
 from e2e.watch import Watch
 
 _TERMINAL = frozenset({"Succeeded", "RolledBack", "Failed"})
@@ -68,24 +66,12 @@ def _lane(kube: Kube, url: str, watch: Watch, story: Tried) -> None:
         kube.apply(lane.spec(STABLE))
         kube.wait(f"model/{lane.model}", "condition=Ready", READY_SECONDS)
         kube.wait(f"model/{lane.model}", "jsonpath={.status.rollout.phase}=Succeeded", READY_SECONDS)
-        with _traffic(url, story):
+        with driving(url, lane.model, "--rate", f"{lane.rate}/s", "--duration", "20m") as driven:
             for number, bad in enumerate(lane.bad, start=1):
                 story.outcomes[bad.name] = _try(kube, watch, lane, bad, f"1.{number}.0")
+        story.failures, story.answered = driven.failures(), driven.report["answered"]
     except BaseException as problem:  # the lane's tests tell it
         story.problem = problem
-
-
-@contextlib.contextmanager
-def _traffic(url: str, story: Tried) -> Iterator[None]:
-    lane = story.lane
-    if lane.rate:
-        with driving(url, lane.model, "--rate", f"{lane.rate}/s", "--duration", "20m") as driven:
-            yield
-        story.failures, story.answered = driven.failures(), driven.report["answered"]
-        return
-    with flowing(url, f"/models/{lane.model}/predict", users=1, pause=1) as traffic:
-        yield
-    story.failures, story.answered = traffic.failures, len(traffic.seconds)
 
 
 def _try(kube: Kube, watch: Watch, lane: Lane, bad: Bad, version: str) -> Outcome:
