@@ -39,7 +39,8 @@ def model_version(args: dict[str, Any]) -> Application:
         name="ModelVersion",
         graceful_shutdown_timeout_s=config.drain_seconds,
         num_replicas=config.replicas,
-        max_ongoing_requests=config.slots,
+        # the routers count slots; one more, so that Serve does not ask a full replica anew for every job
+        max_ongoing_requests=config.slots + 1,
         ray_actor_options={"num_cpus": config.num_cpus, "num_gpus": config.num_gpus},
         **COMMON,
     )
