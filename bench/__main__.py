@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import platform
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+import psutil
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from stack import Stack, running
 
 from bench import gpu, report
-from bench.measure import Cost, both_cores, deep_queue, idle, memory, one_at_a_time, parts, peer
+from bench.job import SIDE, photo, segmenter, timed, unet
+from bench.measure import JOBS_PER_ROUND, Cost, both_cores, deep_queue, idle, memory, one_at_a_time, parts, peer
 
 HERE = Path(__file__).parent
+#: of what the network sees in the longer job, pixels
+LONG_SIDE = 512
+Ways = dict[str, tuple[str, str, Sequence[psutil.Process]]]
 CONFIG = """
 default_model: unet
 versions:
@@ -30,33 +38,44 @@ def say(text: str) -> None:
     sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
 
 
+@contextlib.contextmanager
+def serving(side: int) -> Iterator[tuple[Stack, Ways, str]]:
+    """The U-Net at ``side``² by every way: a Matte, where each is asked and what serves it, and the model's source."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = str(unet(Path(folder), side).source)
+        with running(Path(folder), config=CONFIG.format(source=source)) as stack:
+            url, process = peer(source)
+            fastapi = (url, "/predict", [psutil.Process(process.pid)])
+            try:
+                ways: Ways = {
+                    "FastAPI, no queue": fastapi,
+                    "Matte": (stack.url, "/models/unet/predict", stack.processes()),
+                }
+                yield stack, ways, source
+            finally:
+                process.terminate()
+                process.wait()
+
+
 def cores() -> report.Cores:
     """The bare loop, FastAPI and Matte on this machine's CPU."""
-    from bench.job import unet  # noqa: PLC0415 - imports torch
-
-    config = CONFIG.format(source=unet().source)
-    with tempfile.TemporaryDirectory() as folder, running(Path(folder), config=config) as stack:
-        url, process = peer()
-        try:
-            return _cores(stack, url, process.pid)
-        finally:
-            process.terminate()
-            process.wait()
+    with serving(SIDE) as (stack, ways, source):
+        say("one job at a time, in turns with the bare loop")
+        wall, cpu, costs = one_at_a_time(ways, source)
+        say("eight at a time, in turns with two bare processes")
+        bare, rates = both_cores(ways, source)
+        say("at rest")
+        rest = {name: (idle(found, 12.0), memory(found)) for name, found in parts(stack).items()}
+    return report.Cores(wall, cpu, bare, [_cost(name, costs[name], bare, *rates[name]) for name in ways], rest)
 
 
-def _cores(stack: Stack, peer_url: str, peer_pid: int) -> report.Cores:
-    import psutil  # noqa: PLC0415
-
-    names = {"FastAPI, no queue": (peer_url, "/predict"), "Matte": (stack.url, "/models/unet/predict")}
-    processes = {"FastAPI, no queue": [psutil.Process(peer_pid)], "Matte": stack.processes()}
-    say("one job at a time, in turns with the bare loop")
-    wall, cpu, costs = one_at_a_time({name: (*where, processes[name]) for name, where in names.items()})
-    say("eight at a time, in turns with two bare processes")
-    bare, rates = both_cores(names)
-    say("at rest")
-    rest = {name: (idle(found, 12.0), memory(found)) for name, found in parts(stack).items()}
-    ways = [_cost(name, costs[name], bare, *rates[name]) for name in names]
-    return report.Cores(wall, cpu, bare, ways, rest)
+def longer() -> report.Longer:
+    """Both cores again, with a job of several times the length."""
+    with serving(LONG_SIDE) as (_, ways, source):
+        say(f"eight at a time, at {LONG_SIDE}²")
+        cpu = timed(segmenter(source), photo(), JOBS_PER_ROUND)[1]
+        bare, rates = both_cores(ways, source)
+    return report.Longer(LONG_SIDE, cpu, {name: (used / 2, rate / bare) for name, (rate, used) in rates.items()})
 
 
 def _cost(name: str, costs: tuple[float, float], bare: float, rate: float, cores: float) -> Cost:
@@ -69,9 +88,9 @@ def main() -> int:
     say("admission into a queue of 100 000 jobs")
     deep = asyncio.run(deep_queue())
     say(f"{deep}")
-    figures = cores()
+    figures, long = cores(), longer()
     say("GPU" if gpu.available() else "no GPU here")
-    text = report.render(machine, figures, deep, gpu.measure() if gpu.available() else None)
+    text = report.render(machine, figures, long, deep, gpu.measure() if gpu.available() else None)
     (HERE / "results.md").write_text(text)
     sys.stdout.write(text)
     return 0

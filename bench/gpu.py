@@ -118,10 +118,10 @@ def through_matte(config: VersionConfig) -> float:
 
 def measure(num_gpus: float = 1.0) -> list[Accelerated]:
     """The U-Net and a SegFormer of B2's size."""
-    from bench.job import unet  # noqa: PLC0415
+    from bench.job import SIDE, unet  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory() as folder:
-        models = [unet(), segformer_b2(Path(folder))]
+        models = [unet(Path(folder), SIDE), segformer_b2(Path(folder))]
         found = []
         for model in models:
             config = model.model_copy(update={"num_gpus": num_gpus, "max_batch_size": BATCH})

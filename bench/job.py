@@ -1,14 +1,17 @@
-"""The job that everything is measured with: a 1024² JPEG in, the 256² U-Net on one thread, a PNG out."""
+"""The job that everything is measured with: a 1024² JPEG in, the U-Net on one thread, a PNG out."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import cv2
+import yaml
 from matte_core.contracts.catalog import VersionConfig
 from matte_core.contracts.limits import Limits
 from matte_core.contracts.options import Options
@@ -19,6 +22,8 @@ from matte_inference.replica.stages import open_picture, render, warm
 from matte_jobs.allocator import keep_memory
 from skimage import data
 
+#: of what the network sees, pixels
+SIDE = 256
 LIMITS = Limits()
 OPTIONS = Options()
 
@@ -30,17 +35,25 @@ def photo(side: int = 1024) -> bytes:
     return bytes(encoded.tobytes())
 
 
-def unet() -> VersionConfig:
-    """The repository's U-Net, version 2.0.0, one thread."""
-    config = next(v for v in built_in().versions if (v.model, v.version) == ("unet", "2.0.0"))
-    return VersionConfig(**config.model_dump(exclude={"weight"}))
+def unet(folder: Path, side: int) -> VersionConfig:
+    """The repository's U-Net, version 2.0.0, one thread, as one that sees pictures at ``side``²."""
+    built = next(v for v in built_in().versions if (v.model, v.version) == ("unet", "2.0.0"))
+    source = folder / f"unet-{side}"
+    shutil.copytree(str(built.source), source)
+    about = yaml.safe_load((source / "matte.yaml").read_text())
+    (source / "matte.yaml").write_text(yaml.safe_dump({**about, "size": side}))
+    return _config(str(source))
 
 
-def segmenter() -> Segmenter:
+def _config(source: str) -> VersionConfig:
+    return VersionConfig(model="unet", version="2.0.0", family="unet", source=source, threads=1)
+
+
+def segmenter(source: str) -> Segmenter:
     """Loaded as a replica loads it."""
     keep_memory()
     cv2.setNumThreads(1)
-    loaded = load(unet())
+    loaded = load(_config(source))
     warm(loaded)
     return loaded
 
@@ -62,9 +75,9 @@ def timed(model: Segmenter, picture: bytes, n: int) -> tuple[list[float], float]
     return walls, (time.process_time() - cpu) / n
 
 
-def worker(pipe: Connection) -> None:
+def worker(pipe: Connection, source: str) -> None:
     """A process that runs jobs for as many seconds as it is told; answers how many it did, parts of one included."""
-    model, picture = segmenter(), photo()
+    model, picture = segmenter(source), photo()
     pipe.send(os.getpid())
     while (seconds := pipe.recv()) is not None:
         done, now = 0.0, time.perf_counter()

@@ -68,10 +68,10 @@ def idle(processes: Sequence[psutil.Process], seconds: float = 12.0) -> float:
 
 
 def one_at_a_time(
-    ways: dict[str, tuple[str, str, Sequence[psutil.Process]]],
+    ways: dict[str, tuple[str, str, Sequence[psutil.Process]]], source: str
 ) -> tuple[float, float, dict[str, tuple[float, float]]]:
     """Bare p50 and CPU per job; and per way the added p50 and the CPU outside the job per request, in turns."""
-    model, picture = segmenter(), photo()
+    model, picture = segmenter(source), photo()
     bare_walls: list[float] = []
     bare_cpu: list[float] = []
     added: dict[str, list[float]] = {name: [] for name in ways}
@@ -97,14 +97,16 @@ def one_at_a_time(
     return statistics.median(bare_walls), statistics.median(bare_cpu), costs
 
 
-def both_cores(ways: dict[str, tuple[str, str]]) -> tuple[float, dict[str, tuple[float, float]]]:
+def both_cores(
+    ways: dict[str, tuple[str, str, Sequence[psutil.Process]]], source: str
+) -> tuple[float, dict[str, tuple[float, float]]]:
     """Jobs per second of two bare processes on two cores; and of each way at concurrency 8, in turns.
 
     With each way's rate comes the job's own CPU, in cores.
     """
     context = mp.get_context("spawn")
     pairs = [context.Pipe() for _ in range(2)]
-    workers = [context.Process(target=worker, args=(theirs,), daemon=True) for _, theirs in pairs]
+    workers = [context.Process(target=worker, args=(theirs, source), daemon=True) for _, theirs in pairs]
     for process in workers:
         process.start()
     pipes = [ours for ours, _ in pairs]
@@ -117,7 +119,7 @@ def both_cores(ways: dict[str, tuple[str, str]]) -> tuple[float, dict[str, tuple
         for pipe in pipes:
             pipe.send(SECONDS_PER_ROUND)
         bare.append(sum(pipe.recv() for pipe in pipes) / SECONDS_PER_ROUND)
-        for name, (url, path) in ways.items():
+        for name, (url, path, _) in ways.items():
             ask = partial(Asker, url, path, picture)
             done, cpu = hammer(ask, concurrency=CONCURRENCY, seconds=SECONDS_PER_ROUND)
             rates[name].append((done / SECONDS_PER_ROUND, cpu / SECONDS_PER_ROUND))
@@ -128,10 +130,10 @@ def both_cores(ways: dict[str, tuple[str, str]]) -> tuple[float, dict[str, tuple
     return statistics.median(bare), {name: statistics.median_low(found) for name, found in rates.items()}
 
 
-def peer() -> tuple[str, subprocess.Popen[bytes]]:
+def peer(source: str) -> tuple[str, subprocess.Popen[bytes]]:
     """FastAPI with the same job, and its address."""
     port = free_port()
-    process = subprocess.Popen([sys.executable, "-m", "bench.peer", str(port)])
+    process = subprocess.Popen([sys.executable, "-m", "bench.peer", str(port), source])
     url = f"http://127.0.0.1:{port}"
     for _ in range(600):
         try:

@@ -1,4 +1,4 @@
-"""The plainest peer: FastAPI with the same job in a thread pool and no queue. ``python -m bench.peer PORT``."""
+"""The plainest peer: FastAPI with the same job in a thread pool and no queue. ``python -m bench.peer PORT SOURCE``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from bench.job import run, segmenter
 
 app = FastAPI()
-MODEL = segmenter()
+MODEL = segmenter(sys.argv[2])
 
 
 @app.post("/predict")
