@@ -95,6 +95,15 @@ def test_the_first_rule_that_holds_pins(tenant: str, headers: dict[str, str], ve
     assert pinned(ruled(BETA, STAFF, v1=100, v2=0), None, tenant, headers) == version
 
 
+@pytest.mark.parametrize(
+    ("groups", "version"),
+    [("testers", "2.0.0"), ("staff, testers", "2.0.0"), ("staff,testers ", "2.0.0"), ("testers-not", None), ("", None)],
+)
+def test_a_role_is_one_of_those_that_a_header_lists(groups: str, version: str | None) -> None:
+    role = Rule(version="2.0.0", header="X-Auth-Request-Groups", values=("testers",))
+    assert pinned(ruled(role, v1=100, v2=0), None, "anna", {"x-auth-request-groups": groups}) == version
+
+
 def test_everything_that_a_rule_names_must_hold() -> None:
     both = Rule(version="2.0.0", tenants=("staff",), header="x-beta")
     table = ruled(both, v1=100, v2=0)

@@ -25,6 +25,7 @@ from matte_frontend.gradio_api.messages import Translator
 from matte_frontend.rollouts.summary import RolloutReport
 from matte_frontend.settings import GatewaySettings
 from matte_telemetry import logs
+from starlette.datastructures import Headers
 from starlette.routing import Route as Address
 
 ROOT = "http://here/gradio_api"
@@ -121,6 +122,17 @@ class TestAdmission:
         with pytest.raises(Problem, match="no version 3") as caught:
             version_for(route, "3", nobody)
         assert caught.value.extensions["versions"] == ["1.0.0", "2.0.0"]
+
+    def test_a_header_of_several_lines_is_a_list(self) -> None:
+        route = Route.model_validate(
+            {
+                "model": "m", "arms": [{"version": "1.0.0", "weight": 100}, {"version": "2.0.0", "weight": 0}],
+                "rules": [{"version": "2.0.0", "header": "X-Groups", "values": ["testers"]}],
+            }
+        )  # fmt: skip
+        lines = [(b"x-groups", b"staff"), (b"accept", b"*/*"), (b"x-groups", b"a, testers")]
+        assert version_for(route, None, Caller(Headers(raw=lines))) == "2.0.0"
+        assert version_for(route, None, Caller(Headers(raw=lines[:2]))) is None
 
 
 class TestMessages:

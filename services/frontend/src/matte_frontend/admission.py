@@ -79,16 +79,22 @@ def version_for(route: Route, named: str | None, caller: Caller) -> str | None:
     Raises:
         Problem: version_not_found.
     """
-    # each look into Starlette's headers walks all of them
-    headers = dict(reversed(list(caller.headers.items()))) if route.rules else {}
     try:
-        return pinned(route, named, caller.tenant, headers)
+        return pinned(route, named, caller.tenant, _joined(caller.headers) if route.rules else {})
     except LookupError:
         available = [arm.version for arm in route.arms]
         raise Problem(
             "version_not_found", f"{route.model} has no version {named}. It has: {', '.join(available)}.",
             model=route.model, versions=available,
         ) from None  # fmt: skip
+
+
+def _joined(headers: Mapping[str, str]) -> dict[str, str]:
+    """Each name once: several lines of one name are a list (RFC 9110, section 5.3)."""
+    joined: dict[str, str] = {}
+    for name, value in headers.items():
+        joined[name] = f"{joined[name]}, {value}" if name in joined else value
+    return joined
 
 
 async def sound(gateway: Gateway, inputs: Inputs, caller: Caller, *, model: str | None, major: str | None) -> Asked:

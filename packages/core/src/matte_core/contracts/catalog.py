@@ -75,7 +75,9 @@ class Rule(Contract):
     version: Version
     tenants: tuple[str, ...] = Field((), description="one of these; none: any")
     header: str | None = Field(None, pattern=r"^[A-Za-z0-9-]{1,64}$", description="name of a request header")
-    values: tuple[str, ...] = Field((), description="one of these, exactly; none: the header is there")
+    values: tuple[str, ...] = Field(
+        (), description="one of these, exactly, alone or in a list with commas; none: the header is there"
+    )
 
 
 class Route(Contract):

@@ -46,7 +46,7 @@ def pinned(route: Route, asked: str | None, tenant: str, headers: Mapping[str, s
         route: the model's.
         asked: exact, major or minor; None: nothing.
         tenant: whose job it is.
-        headers: of the request; their names are in lower case.
+        headers: of the request; their names are in lower case, equal ones are joined by commas.
 
     Raises:
         LookupError: the route has no such version.
@@ -69,7 +69,9 @@ def _holds(rule: Rule, tenant: str, headers: Mapping[str, str]) -> bool:
     if rule.header is None:
         return True
     value = headers.get(rule.header.lower())
-    return value is not None and (not rule.values or value in rule.values)
+    if value is None:
+        return False
+    return not rule.values or value in rule.values or any(one.strip() in rule.values for one in value.split(","))
 
 
 def _narrowed(route: Route, among: Sequence[str]) -> str | None:

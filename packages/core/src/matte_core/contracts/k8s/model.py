@@ -175,7 +175,9 @@ class TrafficRule(KubeContract):
     )
     header: str | None = Field(None, pattern=r"^[A-Za-z0-9-]{1,64}$", description="name of a request header")
     values: tuple[Annotated[str, Field(max_length=256)], ...] = Field(
-        (), max_length=64, description="one of these, exactly; none: the header is there"
+        (),
+        max_length=64,
+        description="one of these, exactly, alone or in a list with commas; none: the header is there",
     )
 
     @model_validator(mode="after")
