@@ -13,9 +13,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-
 from stack import Stack, running
 
 from bench import gpu, report
@@ -23,8 +20,8 @@ from bench.job import SIDE, photo, segmenter, timed, unet
 from bench.measure import JOBS_PER_ROUND, Cost, both_cores, deep_queue, idle, memory, one_at_a_time, parts, peer
 
 HERE = Path(__file__).parent
-#: of what the network sees in the longer job, pixels
-LONG_SIDE = 512
+#: of what the network sees in longer jobs, pixels
+LONG_SIDES = (384, 512)
 Ways = dict[str, tuple[str, str, Sequence[psutil.Process]]]
 CONFIG = """
 default_model: unet
@@ -69,13 +66,13 @@ def cores() -> report.Cores:
     return report.Cores(wall, cpu, bare, [_cost(name, costs[name], bare, *rates[name]) for name in ways], rest)
 
 
-def longer() -> report.Longer:
+def longer(side: int) -> report.Longer:
     """Both cores again, with a job of several times the length."""
-    with serving(LONG_SIDE) as (_, ways, source):
-        say(f"eight at a time, at {LONG_SIDE}²")
+    with serving(side) as (_, ways, source):
+        say(f"eight at a time, at {side}²")
         cpu = timed(segmenter(source), photo(), JOBS_PER_ROUND)[1]
         bare, rates = both_cores(ways, source)
-    return report.Longer(LONG_SIDE, cpu, {name: (used / 2, rate / bare) for name, (rate, used) in rates.items()})
+    return report.Longer(side, cpu, {name: (used / 2, rate / bare) for name, (rate, used) in rates.items()})
 
 
 def _cost(name: str, costs: tuple[float, float], bare: float, rate: float, cores: float) -> Cost:
@@ -88,7 +85,7 @@ def main() -> int:
     say("admission into a queue of 100 000 jobs")
     deep = asyncio.run(deep_queue())
     say(f"{deep}")
-    figures, long = cores(), longer()
+    figures, long = cores(), [longer(side) for side in LONG_SIDES]
     say("GPU" if gpu.available() else "no GPU here")
     text = report.render(machine, figures, long, deep, gpu.measure() if gpu.available() else None)
     (HERE / "results.md").write_text(text)

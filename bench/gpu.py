@@ -131,6 +131,5 @@ def measure(num_gpus: float = 1.0) -> list[Accelerated]:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
     for figure in measure(1.0 if available() else 0.0):
         sys.stdout.write(f"{figure}\n")

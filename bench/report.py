@@ -46,12 +46,12 @@ class Accelerated:
 def render(
     machine: str,
     cores: Cores,
-    longer: Longer,
+    longer: Sequence[Longer],
     deep: tuple[float, float, float],
     accelerated: Sequence[Accelerated] | None,
 ) -> str:
     """The whole of bench/results.md."""
-    parts = [_head(machine), _costs(cores), _longer(longer, cores.cpu), _rest(cores), _deep(deep), _gpu(accelerated)]
+    parts = [_head(machine), _costs(cores), _longer(longer), _rest(cores), _deep(deep), _gpu(accelerated)]
     return "\n".join(parts)
 
 
@@ -98,15 +98,18 @@ def _costs(cores: Cores) -> str:
     )
 
 
-def _longer(longer: Longer, cpu: float) -> str:
-    rows = [f"| {name} | {share:.3f} | {rate:.3f} |" for name, (share, rate) in longer.ways.items()]
+def _longer(jobs: Sequence[Longer]) -> str:
+    rows = [
+        f"| {job.side}² | {job.cpu * 1e3:.0f} ms | {name} | {share:.3f} | {rate:.3f} |"
+        for job in jobs
+        for name, (share, rate) in job.ways.items()
+    ]
     return (
-        "## A longer job\n\n"
-        "What a picture costs outside its job does not grow with the job. The same, eight at a time, with the U-Net "
-        f"at {longer.side}², {longer.cpu * 1e3:.0f} ms of CPU instead of {cpu * 1e3:.0f}:\n\n"
-        "| | share of both cores that the job gets | pictures ÷ those of two bare processes |\n|---|---|---|\n"
-        + "\n".join(rows)
-        + "\n"
+        "## Longer jobs\n\n"
+        "What a picture costs outside its job does not grow with the job. The same, eight at a time, with a U-Net that "
+        "sees more pixels:\n\n"
+        "| the U-Net at | CPU of the job | | share of both cores that the job gets "
+        "| pictures ÷ those of two bare processes |\n|---|---|---|---|---|\n" + "\n".join(rows) + "\n"
     )
 
 
