@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -29,7 +30,7 @@ class Outcome:
         events: what was told about the Model meanwhile.
         ready: the Model's condition all the while.
         weights: those that routers gave the version, one after the other.
-        back: seconds from the decision to no traffic in any router, at most; 0 where it had none.
+        back: seconds from the decision to no traffic in any router; 0 where it had none.
     """
 
     version: str
@@ -84,7 +85,6 @@ def _try(kube: Kube, watch: Watch, lane: Lane, bad: Bad, version: str) -> Outcom
 
     until(ended, VERDICT_SECONDS, f"the end of {lane.model} {version}, {bad.name}")
     seconds = time.time() - began
-    told = watch.decided(lane.model, version)
     until(lambda: bad.phase in kube("get", "events", "-o", _events(lane.model)), 10, "an Event")
     return Outcome(
         version=version,
@@ -93,7 +93,7 @@ def _try(kube: Kube, watch: Watch, lane: Lane, bad: Bad, version: str) -> Outcom
         ready={moment.ready for moment in watch.of(lane.model, began)},
         weights=watch.weights(lane.model, version),
         seconds=seconds,
-        back=_back(watch, lane.model, version, told),
+        back=_back(kube, watch, lane.model, version),
     )
 
 
@@ -104,9 +104,20 @@ def _events(model: str) -> str:
     )
 
 
-def _back(watch: Watch, model: str, version: str, decided: str) -> float:
-    """Seconds from the decision to no traffic in any router, at most: statuses tell whole seconds."""
-    if not decided or not watch.highest(model, version):
+def _back(kube: Kube, watch: Watch, model: str, version: str) -> float:
+    """Seconds from the decision, as the operator logged it, to no traffic in any router."""
+    if not watch.highest(model, version):
         return 0.0
+    moves = (line for line in _logged(kube) if line.get("event") == "RollingBack")
+    told = next(line for line in moves if _about(line, model, version))
     gone = watch.when(model, version, 0, since=watch.used[model, version][0].at)
-    return gone - datetime.fromisoformat(decided).timestamp()
+    return gone - datetime.fromisoformat(told["at"]).timestamp()
+
+
+def _logged(kube: Kube) -> Iterator[dict[str, Any]]:
+    for line in kube("logs", "deployment/matte-operator", "--tail=-1").splitlines():
+        yield json.loads(line)
+
+
+def _about(line: dict[str, Any], model: str, version: str) -> bool:
+    return line["object"] == f"Model/{model}" and f" {version} " in line["message"]

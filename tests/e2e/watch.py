@@ -27,7 +27,6 @@ _FIELDS = (
     ".status.rollout.stable",
     ".status.rollout.canary",
     ".status.rollout.phase",
-    ".status.rollout.phaseStartedAt",
     '.status.conditions[?(@.type=="Ready")].status',
 )
 _LINE = "|".join(f"{{{name}}}" for name in _FIELDS) + "\n"
@@ -35,7 +34,7 @@ _LINE = "|".join(f"{{{name}}}" for name in _FIELDS) + "\n"
 
 @dataclass(frozen=True)
 class Moment:
-    """A Model as a watch told it, ``at`` that time (Unix seconds); ``begun`` is the phase's start."""
+    """A Model as a watch told it, ``at`` that time (Unix seconds)."""
 
     at: float
     model: str
@@ -43,7 +42,6 @@ class Moment:
     stable: str
     canary: str
     phase: str
-    begun: str
     ready: str
 
 
@@ -73,10 +71,6 @@ class Watch:
     def weights(self, model: str, version: str) -> list[int]:
         """What a version had, one after the other."""
         return [used.weight for used in self.used.get((model, version), [])]
-
-    def decided(self, model: str, version: str) -> str:
-        """When it was decided that a version goes back; '' where the watch saw no such phase."""
-        return next((m.begun for m in self.of(model) if m.canary == version and m.phase == "RollingBack"), "")
 
     def when(self, model: str, version: str, weight: int, since: float = 0) -> float:
         """When the routers gave a version this weight (Unix seconds); infinite: not yet."""

@@ -111,6 +111,7 @@ class Reconciler:
         world = seen.world
         told = Told(self._evidence(asked(world, now), now), seen.free_gpus)
         planned = plan(world, self._release, now, told)
+        self._log_moves(planned.models)
         made = [name for model in planned.models for name in self._make_versions(model)]
         self._report(planned.models)
         refused = {pool.name: self._apply_pool(world, pool) for pool in planned.pools}
@@ -128,6 +129,13 @@ class Reconciler:
         found = self._reports.read(asked, now.timestamp())
         answers = self._judges.answers(asked.inquiries)
         return {name: replace(one, external=answers.get(name, {})) for name, one in found.items()}
+
+    def _log_moves(self, models: Iterable[PlannedModel]) -> None:
+        """When a rollout's moves were decided, to the millisecond: statuses and Events tell whole seconds."""
+        for model in models if self._acting() else ():
+            for one in _news(model):
+                about = {"object": f"{MODEL.kind}/{model.name}", "event": one.reason}
+                log.info("%s %s: %s", MODEL.kind, model.name, one.message, extra=about)
 
     def _report(self, models: Iterable[PlannedModel]) -> None:
         """Orders that Redis does not take are given again: their versions wait."""
@@ -219,9 +227,9 @@ class Reconciler:
         for name, status in model.decision.versions.items():
             body = world.all(MODEL_VERSION)[name]
             self._tell(MODEL_VERSION, body, observe.model_version(body)[1], status)
-        before, after = model.status, model.decision.status
-        if self._tell(MODEL, model.body, before, after, rollout=after.rollout is not None):
-            for one in rollout_news(model.name, before.rollout if before else None, after.rollout):
+        after = model.decision.status
+        if self._tell(MODEL, model.body, model.status, after, rollout=after.rollout is not None):
+            for one in _news(model):
                 self._event(model.body, one)
         return None
 
@@ -287,6 +295,13 @@ class Reconciler:
         }
         what = f"Event {told.reason} of {about['kind']} {metadata['name']}"
         self._write(lambda: self._cluster.create(EVENT, event), what)
+
+
+def _news(model: PlannedModel) -> list[News]:
+    """Of its rollout."""
+    if model.decision is None:
+        return []
+    return rollout_news(model.name, model.status.rollout if model.status else None, model.decision.status.rollout)
 
 
 def _wire(status: Status) -> Body:
