@@ -9,7 +9,7 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -17,12 +17,11 @@ from stack import Stack, running
 
 from bench import gpu, report
 from bench.job import SIDE, photo, segmenter, timed, unet
-from bench.measure import JOBS_PER_ROUND, Cost, both_cores, deep_queue, idle, memory, one_at_a_time, parts, peer
+from bench.measure import JOBS_PER_ROUND, Cost, Ways, both_cores, deep_queue, idle, memory, one_at_a_time, parts, peer
 
 HERE = Path(__file__).parent
 #: of what the network sees in longer jobs, pixels
 LONG_SIDES = (384, 512)
-Ways = dict[str, tuple[str, str, Sequence[psutil.Process]]]
 CONFIG = """
 default_model: unet
 versions:

@@ -30,6 +30,8 @@ ROUNDS = 4
 JOBS_PER_ROUND = 25
 SECONDS_PER_ROUND = 6.0
 CONCURRENCY = 8
+#: by name: the server, the path that is asked, the processes that serve it
+Ways = dict[str, tuple[str, str, Sequence[psutil.Process]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +69,7 @@ def idle(processes: Sequence[psutil.Process], seconds: float = 12.0) -> float:
     return (cpu_seconds(processes) - before) / seconds
 
 
-def one_at_a_time(
-    ways: dict[str, tuple[str, str, Sequence[psutil.Process]]], source: str
-) -> tuple[float, float, dict[str, tuple[float, float]]]:
+def one_at_a_time(ways: Ways, source: str) -> tuple[float, float, dict[str, tuple[float, float]]]:
     """Bare p50 and CPU per job; and per way the added p50 and the CPU outside the job per request, in turns."""
     model, picture = segmenter(source), photo()
     bare_walls: list[float] = []
@@ -97,9 +97,7 @@ def one_at_a_time(
     return statistics.median(bare_walls), statistics.median(bare_cpu), costs
 
 
-def both_cores(
-    ways: dict[str, tuple[str, str, Sequence[psutil.Process]]], source: str
-) -> tuple[float, dict[str, tuple[float, float]]]:
+def both_cores(ways: Ways, source: str) -> tuple[float, dict[str, tuple[float, float]]]:
     """Jobs per second of two bare processes on two cores; and of each way at concurrency 8, in turns.
 
     With each way's rate comes the job's own CPU, in cores.
