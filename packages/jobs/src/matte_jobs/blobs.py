@@ -15,6 +15,11 @@ from obstore.exceptions import BaseError
 from obstore.store import ObjectStore, from_url
 from redis.asyncio import Redis
 
+from matte_jobs.folder import Folder
+
+#: bytes that a folder takes and gives within the time that a thread would take to be woken; larger ones go to one
+AT_ONCE = 4 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class BlobStore:
@@ -28,7 +33,7 @@ class BlobStore:
     redis: Redis
     prefix: str
     inline_max_bytes: int
-    objects: ObjectStore | None
+    objects: ObjectStore | Folder | None
 
     @classmethod
     def open(cls, redis: Redis, *, prefix: str, inline_max_bytes: int, url: str) -> BlobStore:
@@ -56,7 +61,13 @@ class BlobStore:
             Problem: storage_unavailable.
         """
         with _object_errors():
-            await obstore.put_async(self._objects(), ref.key, data)
+            objects = self._objects()
+            if not isinstance(objects, Folder):
+                await obstore.put_async(objects, ref.key, data)
+            elif len(data) <= AT_ONCE:
+                objects.write(ref.key, data)
+            else:
+                await asyncio.to_thread(objects.write, ref.key, data)
 
     async def get(self, ref: BlobRef) -> bytes | None:
         """The bytes, or None if they are gone.
@@ -67,8 +78,11 @@ class BlobStore:
         if ref.store == "redis":
             return cast("bytes | None", await self.redis.get(ref.key))
         with _object_errors(), suppress(FileNotFoundError):
-            found = await obstore.get_async(self._objects(), ref.key)
-            return bytes(memoryview(await found.bytes_async()))
+            objects = self._objects()
+            if not isinstance(objects, Folder):
+                found = await obstore.get_async(objects, ref.key)
+                return bytes(memoryview(await found.bytes_async()))
+            return objects.read(ref.key) if ref.size <= AT_ONCE else await asyncio.to_thread(objects.read, ref.key)
         return None
 
     async def take(self, ref: BlobRef, now: float, *, keep_seconds: int) -> bytes | None:
@@ -88,7 +102,10 @@ class BlobStore:
         if not keys or self.objects is None:  # this process has no object store; one that has will do it
             return
         with _object_errors(), suppress(FileNotFoundError):
-            await obstore.delete_async(self.objects, list(keys))
+            if isinstance(self.objects, Folder):
+                await asyncio.to_thread(self.objects.delete, keys)
+            else:
+                await obstore.delete_async(self.objects, list(keys))
         await self._raw.zrem(self._garbage, *keys)
 
     @property
@@ -99,7 +116,7 @@ class BlobStore:
     def _garbage(self) -> str:
         return f"{self.prefix}garbage"
 
-    def _objects(self) -> ObjectStore:
+    def _objects(self) -> ObjectStore | Folder:
         if self.objects is None:
             raise RuntimeError("a job names a blob in the object store, but MATTE_BLOB_URL is not set here")
         return self.objects
@@ -115,5 +132,5 @@ def _object_errors() -> Iterator[None]:
         raise Problem("storage_unavailable", "The object store cannot be reached.", retry_after=5) from error
 
 
-def _object_store(url: str) -> ObjectStore:
-    return from_url(url, mkdir=True, automatic_cleanup=True) if url.startswith("file:") else from_url(url)
+def _object_store(url: str) -> ObjectStore | Folder:
+    return Folder.at(url) if url.startswith("file:") else from_url(url)
