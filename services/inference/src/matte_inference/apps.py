@@ -14,10 +14,10 @@ from matte_inference.families.base import validated
 from matte_inference.replica.deployment import ModelVersion
 from matte_inference.router.deployment import Router
 
-#: for every deployment. No line per job: the job's own events and record tell more. A lost loop is noticed soon; one
-#: that a long step holds up is not ill.
+#: for every deployment. No line of Serve's per job, not even one that is made and dropped: the job's own events and
+#: record tell more. A lost loop is noticed soon; one that a long step holds up is not ill.
 COMMON = {
-    "logging_config": {"enable_access_log": False},
+    "logging_config": {"enable_access_log": False, "log_level": "WARNING"},
     "health_check_period_s": 5,
     "health_check_timeout_s": 30,
 }

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import time
 import uuid
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -21,10 +22,10 @@ from matte_jobs.evidence import EvidenceStore
 from matte_jobs.store import JobStore
 from matte_telemetry import logs, names, tracing
 from matte_telemetry.instruments import Instruments
-from ray import serve
 
 from matte_inference.families.batch import forward_safely
 from matte_inference.families.registry import load
+from matte_inference.replica.batcher import Batcher
 from matte_inference.replica.course import Forwarded, Item, forwarded, on_thread
 from matte_inference.replica.golden import Golden, built_in
 from matte_inference.replica.handling import Handling
@@ -56,7 +57,13 @@ class ModelVersion:
             await asyncio.to_thread(warm, self._segmenter)
         at_once = self._config.slots if self._segmenter.remote else 1
         self._forwards = ThreadPoolExecutor(at_once, thread_name_prefix="forward")
-        self._batched = self._config.max_batch_size > 1 and not self._segmenter.remote
+        # a backend is asked for each picture on its own, as many at once as it has slots
+        most = 1 if self._segmenter.remote else self._config.max_batch_size
+        self._forward: Callable[[Item], Awaitable[Forwarded]] = (
+            self._alone
+            if most == 1
+            else Batcher(self._through, most=most, wait_seconds=self._config.batch_wait_seconds)
+        )
         self._store = JobStore.open(self._settings)
         self._catalog = CatalogStore(self._store)
         limits = Limits(max_pixels=self._settings.max_pixels, max_bytes=self._settings.max_bytes)
@@ -70,8 +77,6 @@ class ModelVersion:
         self._reported = False
         if not self._segmenter.remote:
             await self._golden.answer()
-        self.forward.set_max_batch_size(self._config.max_batch_size)
-        self.forward.set_batch_wait_timeout_s(self._config.batch_wait_seconds)
         self._announced = False
         self._losses = 0
         self._announcing = asyncio.create_task(self._announce(), name="announce")
@@ -84,12 +89,8 @@ class ModelVersion:
         """Computes a job that ``stable`` answers; nobody sees the result."""
         await self._service.mirror(JobSpec.model_validate_json(spec), stable)
 
-    @serve.batch(max_batch_size=8, batch_wait_timeout_s=0.0)  # type: ignore[untyped-decorator]
-    async def forward(self, batch: list[Item]) -> list[Forwarded]:
-        """Alphas, or a problem for the item that has one. One batch at a time holds the device."""
-        return await self._through(batch)
-
     async def _through(self, batch: list[Item]) -> list[Forwarded]:
+        """Alphas, or a problem for the item that has one."""
         loop = asyncio.get_running_loop()
         prepared = [item.prepared for item in batch]
         outcomes, cpu = await loop.run_in_executor(self._forwards, on_thread, forward_safely, self._segmenter, prepared)
@@ -97,8 +98,8 @@ class ModelVersion:
         return forwarded(batch, outcomes, cpu)
 
     async def _one(self, item: Item) -> Forwarded:
-        """One picture's alpha, or its problem; what cannot be batched need not pay for the batcher."""
-        done: Forwarded = await self.forward(item) if self._batched else await self._alone(item)
+        """One picture's alpha, or its problem."""
+        done = await self._forward(item)
         if isinstance(done.outcome, Problem) and done.outcome.code == "backend_unavailable":
             await self._step_back()
         return done
