@@ -21,8 +21,8 @@ _RESYNC: Event | None = None
 
 
 class Notifier:
-    """Follows the events of jobs. ``channel`` is this process' own: jobs admitted with ``origin=channel`` are heard
-    without a subscription of their own.
+    """Follows the events of jobs. ``channel`` is this process' own: the end of a job admitted with
+    ``origin=channel`` is heard without a subscription for it.
     """
 
     def __init__(self, store: JobStore, channel: str) -> None:
@@ -41,18 +41,15 @@ class Notifier:
         """Stops listening."""
         await self._listener.close()
 
-    async def follow(
-        self, job_id: str, *, after: str = "0", own: bool = False, heartbeat: float = 15.0
-    ) -> AsyncGenerator[Event | None]:
+    async def follow(self, job_id: str, *, after: str = "0", heartbeat: float = 15.0) -> AsyncGenerator[Event | None]:
         """Every event of a job after ``after``, up to the last one; None after ``heartbeat`` quiet seconds.
 
         Args:
             job_id: the job; following may begin before it is admitted.
             after: id of the last event already seen.
-            own: the job's origin is this notifier's channel.
             heartbeat: seconds.
         """
-        async with self._watching(job_id, own=own) as queue:
+        async with self._watching(job_id, own=False) as queue:
             queue.put_nowait(_RESYNC)
             while True:
                 event = _RESYNC
@@ -72,7 +69,7 @@ class Notifier:
 
     @contextlib.asynccontextmanager
     async def watching(self, job_id: str) -> AsyncIterator[Watch]:
-        """Waits for the end of a job of this process' own; enter it before the job is admitted."""
+        """Waits for the end of a job whose ``origin`` is the channel; enter it before the job is admitted."""
         async with self._watching(job_id, own=True) as queue:
             yield Watch(self._store, job_id, queue)
 

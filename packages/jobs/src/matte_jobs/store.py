@@ -271,7 +271,7 @@ class JobStore:
 
     async def _event(self, spec: JobSpec, kind: str, data: Mapping[str, Any], now: float) -> None:
         with translated():
-            await self._run("tell", now, spec.id, kind, json.dumps(data), spec.origin)
+            await self._run("tell", now, spec.id, kind, json.dumps(data))
 
     def bell(self) -> Bell:
         """Rings when a job may be ready; start it, and close it before the store."""

@@ -35,6 +35,7 @@ local function ring()
   redis.call('PUBLISH', P .. 'bell', '')
 end
 
+-- One more line of the job's story, for whoever follows it; the process that only waits for the end hears nothing else.
 local function emit(id, kind, data, origin)
   local key = P .. 'ev:' .. id
   local sid = redis.call('XADD', key, 'MAXLEN', '~', 1000, '*', 't', kind, 'a', NOW, 'd', data)
@@ -76,9 +77,9 @@ local function leave(id, model, version, okey, cost)
 end
 
 -- writes the arm on a leased job, so that a retry goes to the same version, and tells whoever waits
-local function start(id, version, attempt, origin)
+local function start(id, version, attempt)
   redis.call('HSET', jobkey(id), 'version', version, 'lane', version)
-  emit(id, 'started', '{"version":"' .. version .. '","attempt":' .. attempt .. '}', origin)
+  emit(id, 'started', '{"version":"' .. version .. '","attempt":' .. attempt .. '}')
 end
 
 local FIELDS = { 'state', 'model', 'lane', 'okey', 'cost', 'expires', 'origin', 'token', 'attempts', 'max_attempts',
@@ -143,6 +144,6 @@ local function give_back(job, problem, keep)
     return 'dead'
   end
   requeue(job)
-  emit(job.id, 'retrying', '{"attempt":' .. job.attempts .. ',"error":' .. problem .. '}', job.origin)
+  emit(job.id, 'retrying', '{"attempt":' .. job.attempts .. ',"error":' .. problem .. '}')
   return 'queued'
 end

@@ -40,6 +40,6 @@ redis.call('HSET', fair, 'f:' .. priority .. ':' .. ARGV[7], string.format('%.0f
 enter(id, model, pin, okey, ARGV[10], ARGV[11])
 if idem ~= '' then redis.call('SET', P .. 'idem:' .. idem, id .. ' ' .. fingerprint, 'EX', ARGV[16]) end
 local ahead = position(model, okey)
-emit(id, 'queued', '{"position":' .. ahead .. ',"queue_length":' .. (queued + 1) .. '}', '')
+emit(id, 'queued', '{"position":' .. ahead .. ',"queue_length":' .. (queued + 1) .. '}')
 ring()
 return { 'ok', id, ahead, queued + 1 }

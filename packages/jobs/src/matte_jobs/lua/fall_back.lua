@@ -8,5 +8,5 @@ redis.call('HINCRBY', jobkey(job.id), 'attempts', -1)
 redis.call('HSET', jobkey(job.id), 'version', ARGV[5], 'lane', ARGV[5])
 job.lane = ARGV[5]
 requeue(job)
-emit(job.id, 'retrying', '{"attempt":' .. job.attempts .. ',"error":' .. ARGV[6] .. '}', job.origin)
+emit(job.id, 'retrying', '{"attempt":' .. job.attempts .. ',"error":' .. ARGV[6] .. '}')
 return 1

@@ -23,7 +23,7 @@ while #taken < n do
   open[slots[from]] = open[slots[from]] - 1
   local id = string.match(best, '|(.*)$')
   local priority, tag = string.sub(best, 1, 1), tonumber(string.sub(best, 2, 16))
-  local record = redis.call('HMGET', jobkey(id), 'spec', 'cost', 'origin')
+  local record = redis.call('HMGET', jobkey(id), 'spec', 'cost')
   local fair = fairkey(model)
   local virtual = tonumber(redis.call('HGET', fair, 'v:' .. priority) or '0')
   if tag > virtual then redis.call('HSET', fair, 'v:' .. priority, string.format('%.0f', tag)) end
@@ -32,7 +32,7 @@ while #taken < n do
   local token = ARGV[4] .. ':' .. redis.call('INCR', P .. 'token')
   redis.call('HSET', jobkey(id), 'state', 'running', 'token', token, 'holder', ARGV[4], 'started', NOW)
   redis.call('ZADD', P .. 'leases', ARGV[5], id)
-  if slots[from] ~= '' then start(id, slots[from], attempts, record[3]) end
+  if slots[from] ~= '' then start(id, slots[from], attempts) end
   taken[#taken + 1] = { id, token, attempts, record[1], slots[from] }
 end
 return taken
