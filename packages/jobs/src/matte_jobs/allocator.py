@@ -5,8 +5,9 @@ from __future__ import annotations
 import ctypes
 import sys
 
-#: glibc's mallopt(3): parameter → bytes. M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
-_OPTIONS = {-1: 128 << 20, -3: 32 << 20}
+#: glibc's mallopt(3): M_TRIM_THRESHOLD and M_MMAP_THRESHOLD in bytes; M_ARENA_MAX, for an arena of a thread's own gives
+#: its memory back whenever it is empty, whatever the thresholds
+_OPTIONS = {-1: 128 << 20, -3: 32 << 20, -8: 1}
 
 
 def keep_memory() -> bool:

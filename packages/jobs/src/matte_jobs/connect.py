@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import redis.exceptions as rex
 from matte_core.errors import Problem
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
+from redis.connection import HiredisRespSerializer
 
 #: how long calls keep trying while Redis restarts: about 15 s in all
 _RETRY = {"cap": 2.0, "base": 0.05}
@@ -27,7 +29,19 @@ def connect(url: str, *, max_connections: int = 64) -> Redis:
         retry=Retry(ExponentialWithJitterBackoff(**_RETRY), _RETRIES),
         retry_on_error=[rex.ConnectionError, rex.TimeoutError, rex.BusyLoadingError],
     )
+    pool.connection_class = _packing(pool.connection_class)
     return Redis.from_pool(pool)
+
+
+def _packing(kind: type[Any]) -> type[Any]:
+    """A kind of connection that packs commands in C, as redis-py's own do that are not asynchronous."""
+    serializer = HiredisRespSerializer()
+
+    def pack_command(_: Any, *args: Any) -> list[bytes]:
+        packed: list[bytes] = serializer.pack(*args)
+        return packed
+
+    return type(kind.__name__, (kind,), {"pack_command": pack_command})
 
 
 @contextmanager

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-#: read by Ray when it is imported: lean handles (references only travel in them), no ports open, few wake-ups
+#: read by Ray when it is imported: lean handles (references only travel in them), no ports open, few wake-ups, no lists
+#: of tasks that nobody looks at. With one arena, glibc keeps the memory of pictures that pass through many threads.
 RAY_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
     {
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
@@ -11,6 +12,9 @@ RAY_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
         "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
         "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "5000",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_task_events_report_interval_ms": "0",
+        "RAY_event_stats": "0",
+        "MALLOC_ARENA_MAX": "1",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     }
 )
