@@ -59,8 +59,8 @@ def _head(machine: str) -> str:
     return (
         "# What Matte costs over the bare model\n\n"
         f"Made by `make bench` on {machine}. The job: a 1024² JPEG in, decode, the 256² U-Net (2.0.0) on one thread, "
-        "PNG out. Every way of serving it is measured in turns with the bare loop in one run; where a machine is "
-        "noisy, read the ratios.\n"
+        "PNG out. Every way of serving it is measured in turns with the bare loop in one run, in many short rounds; "
+        "the figures are medians of the third of them in which the bare loop was fastest, and the machine quietest.\n"
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from crd_cases import BAD, Bad, Object, changed, sound
+from e2e.kube import until
 from kubernetes import config
 from matte_core.contracts.k8s import API_VERSION
 from matte_core.contracts.k8s.model import Model, ModelVersion
@@ -113,12 +114,15 @@ def unbound(api: Api) -> Iterator[None]:
         yield
         return
     kubectl("delete", *binding)
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:  # the API server hears of it a moment later
-        with contextlib.suppress(Refused):
+
+    def taken() -> bool:
+        try:
             api.create(sound("ModelVersion"))
-            break
-        time.sleep(0.5)
+        except Refused:
+            return False
+        return True
+
+    until(taken, 30, "a ModelVersion that nobody owns is taken")  # the API server hears of it a moment later
     yield
     body = json.loads(installed)
     kept = {key: value for key, value in body["metadata"].items() if key in {"name", "labels", "annotations"}}
