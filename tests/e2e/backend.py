@@ -13,8 +13,8 @@ import gradio as gr
 from PIL import Image, ImageDraw
 
 HOLD = Path("/tmp/hold")
-#: a call of /steady (seconds); /slow takes three times as long in all
-STEADY_SECONDS, SLOW_SECONDS = 0.25, 1.0
+#: a call of /steady (seconds); /slow takes three times as long in all. Long beside what a busy machine adds to both
+STEADY_SECONDS, SLOW_SECONDS = 1.0, 3.2
 #: one in so many calls of /failing fails
 FAILS = 20
 _calls = itertools.count(1)
