@@ -8,17 +8,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
-import obstore
 from matte_core.contracts.job import BlobRef
 from matte_core.errors import Problem
 from obstore.exceptions import BaseError
-from obstore.store import ObjectStore, from_url
 from redis.asyncio import Redis
 
-from matte_jobs.folder import Folder
-
-#: bytes that a folder takes and gives within the time that a thread would take to be woken; larger ones go to one
-AT_ONCE = 4 << 20
+from matte_jobs.objects import Objects, objects_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +28,12 @@ class BlobStore:
     redis: Redis
     prefix: str
     inline_max_bytes: int
-    objects: ObjectStore | Folder | None
+    objects: Objects | None
 
     @classmethod
     def open(cls, redis: Redis, *, prefix: str, inline_max_bytes: int, url: str) -> BlobStore:
         """``url`` as in ``MATTE_BLOB_URL``; '' keeps everything in Redis."""
-        return cls(redis, prefix, inline_max_bytes, _object_store(url) if url else None)
+        return cls(redis, prefix, inline_max_bytes, objects_at(url) if url else None)
 
     def ref(self, owner: str, name: str, size: int, content_type: str) -> BlobRef:
         """The address of a blob that is about to be stored."""
@@ -61,13 +56,7 @@ class BlobStore:
             Problem: storage_unavailable.
         """
         with _object_errors():
-            objects = self._objects()
-            if not isinstance(objects, Folder):
-                await obstore.put_async(objects, ref.key, data)
-            elif len(data) <= AT_ONCE:
-                objects.write(ref.key, data)
-            else:
-                await asyncio.to_thread(objects.write, ref.key, data)
+            await self._objects().put(ref.key, data)
 
     async def get(self, ref: BlobRef) -> bytes | None:
         """The bytes, or None if they are gone.
@@ -78,11 +67,7 @@ class BlobStore:
         if ref.store == "redis":
             return cast("bytes | None", await self.redis.get(ref.key))
         with _object_errors(), suppress(FileNotFoundError):
-            objects = self._objects()
-            if not isinstance(objects, Folder):
-                found = await obstore.get_async(objects, ref.key)
-                return bytes(memoryview(await found.bytes_async()))
-            return objects.read(ref.key) if ref.size <= AT_ONCE else await asyncio.to_thread(objects.read, ref.key)
+            return await self._objects().get(ref.key, ref.size)
         return None
 
     async def take(self, ref: BlobRef, now: float, *, keep_seconds: int) -> bytes | None:
@@ -101,11 +86,8 @@ class BlobStore:
         """
         if not keys or self.objects is None:  # this process has no object store; one that has will do it
             return
-        with _object_errors(), suppress(FileNotFoundError):
-            if isinstance(self.objects, Folder):
-                await asyncio.to_thread(self.objects.delete, keys)
-            else:
-                await obstore.delete_async(self.objects, list(keys))
+        with _object_errors():
+            await self.objects.delete(keys)
         await self._raw.zrem(self._garbage, *keys)
 
     @property
@@ -116,7 +98,7 @@ class BlobStore:
     def _garbage(self) -> str:
         return f"{self.prefix}garbage"
 
-    def _objects(self) -> ObjectStore | Folder:
+    def _objects(self) -> Objects:
         if self.objects is None:
             raise RuntimeError("a job names a blob in the object store, but MATTE_BLOB_URL is not set here")
         return self.objects
@@ -130,7 +112,3 @@ def _object_errors() -> Iterator[None]:
         raise
     except (BaseError, OSError) as error:
         raise Problem("storage_unavailable", "The object store cannot be reached.", retry_after=5) from error
-
-
-def _object_store(url: str) -> ObjectStore | Folder:
-    return Folder.at(url) if url.startswith("file:") else from_url(url)

@@ -49,7 +49,7 @@ class Notifier:
             after: id of the last event already seen.
             heartbeat: seconds.
         """
-        async with self._watching(job_id, own=False) as queue:
+        async with self._watching(job_id) as queue, self._subscribed(job_id):
             queue.put_nowait(_RESYNC)
             while True:
                 event = _RESYNC
@@ -70,35 +70,34 @@ class Notifier:
     @contextlib.asynccontextmanager
     async def watching(self, job_id: str) -> AsyncIterator[Watch]:
         """Waits for the end of a job whose ``origin`` is the channel; enter it before the job is admitted."""
-        async with self._watching(job_id, own=True) as queue:
+        async with self._watching(job_id) as queue:
             yield Watch(self._store, job_id, queue)
 
     @contextlib.asynccontextmanager
-    async def _watching(self, job_id: str, *, own: bool) -> AsyncIterator[asyncio.Queue[Event | None]]:
+    async def _watching(self, job_id: str) -> AsyncIterator[asyncio.Queue[Event | None]]:
         queue: asyncio.Queue[Event | None] = asyncio.Queue()
         self._watchers.setdefault(job_id, set()).add(queue)
         try:
-            if not own:
-                await self._subscribe(job_id)
             yield queue
         finally:
             watchers = self._watchers[job_id]
             watchers.discard(queue)
             if not watchers:
                 del self._watchers[job_id]
-            if not own:
-                await self._unsubscribe(job_id)
 
-    async def _subscribe(self, job_id: str) -> None:
+    @contextlib.asynccontextmanager
+    async def _subscribed(self, job_id: str) -> AsyncIterator[None]:
+        channel = f"{self._prefix}job:{job_id}"
         self._foreign[job_id] = self._foreign.get(job_id, 0) + 1
-        if self._foreign[job_id] == 1:
-            await self._listener.add(f"{self._prefix}job:{job_id}")
-
-    async def _unsubscribe(self, job_id: str) -> None:
-        self._foreign[job_id] -= 1
-        if self._foreign[job_id] == 0:
-            del self._foreign[job_id]
-            await self._listener.remove(f"{self._prefix}job:{job_id}")
+        try:
+            if self._foreign[job_id] == 1:
+                await self._listener.add(channel)
+            yield
+        finally:
+            self._foreign[job_id] -= 1
+            if self._foreign[job_id] == 0:
+                del self._foreign[job_id]
+                await self._listener.remove(channel)
 
     def _dispatch(self, text: bytes) -> None:
         message: dict[str, str] = json.loads(text)

@@ -35,14 +35,13 @@ local function ring()
   redis.call('PUBLISH', P .. 'bell', '')
 end
 
--- One more line of the job's story, for whoever follows it; the process that only waits for the end hears nothing else.
-local function emit(id, kind, data, origin)
+-- one more event of a job, for whoever follows it
+local function emit(id, kind, data)
   local key = P .. 'ev:' .. id
   local sid = redis.call('XADD', key, 'MAXLEN', '~', 1000, '*', 't', kind, 'a', NOW, 'd', data)
   local message = cjson.encode({ job = id, id = sid, type = kind, at = NOW, data = data })
   redis.call('PUBLISH', P .. 'n:job:' .. id, message)
-  if origin and origin ~= '' then redis.call('PUBLISH', P .. 'n:' .. origin, message) end
-  return sid
+  return sid, message
 end
 
 local function enter(id, model, version, okey, cost, expires)
@@ -129,7 +128,8 @@ local function conclude(job, state, keep, data)
   redis.call('ZREM', P .. 'leases', job.id)
   redis.call('HSET', jobkey(job.id), 'state', state, 'finished', NOW, 'token', '', 'holder', '')
   if state ~= 'dead' then keep_blobs(job.inputs, 0) end
-  emit(job.id, 'finished', data, job.origin)
+  local _, message = emit(job.id, 'finished', data)
+  if job.origin ~= '' then redis.call('PUBLISH', P .. 'n:' .. job.origin, message) end
   redis.call('EXPIRE', jobkey(job.id), keep)
   redis.call('EXPIRE', P .. 'ev:' .. job.id, keep)
 end

@@ -13,6 +13,5 @@ job.expires, job.lane = ARGV[4], job.pin
 redis.call('HSET', jobkey(job.id), 'attempts', 0, 'okey', job.okey, 'expires', ARGV[4], 'lane', job.pin,
   'version', job.pin)
 requeue(job)
-emit(job.id, 'queued', '{"position":' .. position(job.model, job.okey) .. ',"queue_length":' .. length(job.model) .. '}',
-  job.origin)
+emit(job.id, 'queued', '{"position":' .. position(job.model, job.okey) .. ',"queue_length":' .. length(job.model) .. '}')
 return 1
