@@ -19,9 +19,8 @@ from e2e.watch import Watch, watching
 
 pytestmark = [pytest.mark.e2e, pytest.mark.rollouts, pytest.mark.timeout(900)]
 
-#: a decision to go back is in every router by then, on a machine with more work than cores too. Two are asked: what it
-#: took is in the run's report
-BACK_SECONDS = 8.0
+#: a decision to go back is in every router by then
+BACK_SECONDS = 2.0
 STEPS = (20, 50)
 GOOD = {
     "steps": [{"weight": weight, "durationSeconds": 5, "minSamples": 60} for weight in STEPS],

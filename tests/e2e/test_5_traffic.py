@@ -27,7 +27,7 @@ REQUESTS, SHARES = 10_000, {OLD: 90, NEW: 10}
 SIDE = 7
 USERS, GROWS = 300, (5, 20, 50)
 #: one second is aimed at; 1.4 to 1.8 s were measured on two cores
-EFFECT_SECONDS = 8.0
+EFFECT_SECONDS = 2.0
 CHANGES = (0, 60, 10, 100, 5)
 
 

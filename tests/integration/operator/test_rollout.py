@@ -131,14 +131,14 @@ def test_a_version_whose_folder_is_another_never_starts(served: Stage, router: R
 
 
 def test_at_rest_redis_and_the_api_are_left_alone(served: Stage, router: Router) -> None:
-    time.sleep(5)
+    time.sleep(20)  # a busy machine's last pass comes late
     calls, commands, began = samples(served), router.commands(), time.monotonic()
     time.sleep(30)
     minutes = (time.monotonic() - began) / 60
     between = router.commands() - commands
     own = router.commands() - router.commands()
     print(f"calls of the API per minute: {(samples(served) - calls) / minutes:.1f}")
-    assert between <= 10 - 2 * own  # what asks here, and a late pass: a rollout that waits sends more than 50
+    assert between <= -2 * own  # only what asks here
     assert (samples(served) - calls) / minutes <= 20  # the kubelet tries the image again now and then
 
 
