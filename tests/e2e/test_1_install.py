@@ -31,7 +31,7 @@ def test_it_installs_and_cuts_out(kube: Kube, phases: Phases) -> None:
 
 def test_rest_answers_at_once_and_later(release: str) -> None:
     with httpx.Client(base_url=release, timeout=60) as client:
-        assert wrong(predict(client)) == ""
+        assert wrong(predict(client, "/predict")) == ""
         admitted = client.post("/v1/jobs", content=picture(), headers={"Content-Type": "image/png"})
         assert admitted.status_code == 202
         job = f"/v1/jobs/{admitted.json()['id']}"

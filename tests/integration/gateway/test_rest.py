@@ -47,6 +47,18 @@ class TestPredict:
         assert answer.headers["cache-control"] == "no-store"
         assert len(answer.headers["x-job-id"]) == 32
 
+    @pytest.mark.parametrize(
+        ("query", "model", "version"),
+        [("", "cut", "2.0.0"), ("?version=1", "cut", "1.0.0"), ("?model=split&version=1.1", "split", "1.1.0")],
+    )
+    def test_default_model_by_its_split(
+        self, client: httpx.Client, jpeg: bytes, query: str, model: str, version: str
+    ) -> None:
+        """A model's split decides which version answers: no major version is pinned."""
+        answer = client.post(f"/predict{query}", content=jpeg, headers=JPEG)
+        assert answer.status_code == 200, answer.text
+        assert (answer.headers["x-model"], answer.headers["x-model-version"]) == (model, version)
+
     @pytest.mark.parametrize(("path", "version"), [("/v1/predict", "1.0.0"), ("/v2/predict", "2.0.0")])
     def test_major_pins(self, client: httpx.Client, jpeg: bytes, path: str, version: str) -> None:
         answer = client.post(path, content=jpeg, headers=JPEG)

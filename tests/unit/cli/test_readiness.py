@@ -39,6 +39,7 @@ def test_the_welcome_names_every_address() -> None:
     text = welcome(("http://127.0.0.1:1", "http://127.0.0.1:2"), ("grabcut 2.0.0",))
     assert "http://127.0.0.1:2" in text
     assert text.count("http://127.0.0.1:1") == 3
+    assert "http://127.0.0.1:1/predict -o" in text
 
 
 def test_addresses_that_a_browser_can_open(tmp_path: object) -> None:

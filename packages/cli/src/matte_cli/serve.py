@@ -186,7 +186,7 @@ def welcome(urls: tuple[str, ...], models: tuple[str, ...]) -> str:
         f"\n[bold green]Matte is ready:[/] [bold]{url}[/]   ({', '.join(models)}){more}\n\n"
         f"  1. open {url} and drop a photo on the page\n"
         f"  2. matte cut photo.jpg -o cut.png\n"
-        f"  3. curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg' {url}/v1/predict -o cut.png\n\n"
+        f"  3. curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg' {url}/predict -o cut.png\n\n"
         f"Ctrl-C stops it."
     )
 

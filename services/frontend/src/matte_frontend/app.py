@@ -66,7 +66,8 @@ def create_app(settings: GatewaySettings, *, clock: Clock = time.time, new_id: N
 def rest_routes(settings: GatewaySettings) -> list[BaseRoute]:
     """The REST interface, the busiest first: routes are tried in order."""
     routes: list[BaseRoute] = [
-        Route("/v{major:int}/predict", predict.predict_default, methods=["POST"]),
+        Route("/predict", predict.predict_default, methods=["POST"]),
+        Route("/v{major:int}/predict", predict.predict_major, methods=["POST"]),
         Route("/models/{model}/predict", predict.predict_model, methods=["POST"]),
         Route("/v1/jobs", jobs.create, methods=["POST"]),
         Route("/v1/jobs/{id}", jobs.one, methods=["GET", "DELETE"]),

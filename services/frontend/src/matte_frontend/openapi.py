@@ -204,10 +204,13 @@ def _predict(summary: str, operation: str, *parameters: str) -> Spec:
 
 def _predict_paths() -> Spec:
     major: Spec = {"name": "major", "in": "path", "required": True, "schema": {"type": "integer"}, "example": 1}
-    pinned = _predict("Cut out with the default model, pinned to a major version", "predictDefault")
+    default = _predict("Cut out with the default model, by its current split", "predict", "model_query", "version")
+    pinned = _predict("Cut out with the default model, pinned to a major version", "predictMajor")
     pinned["post"]["parameters"].append(major)
-    split = _predict("Cut out with a model, by its current split or a pinned version", "predict", "model", "version")
-    return {"/v{major}/predict": pinned, "/models/{model}/predict": split}
+    split = _predict(
+        "Cut out with a model, by its current split or a pinned version", "predictModel", "model", "version"
+    )
+    return {"/predict": default, "/v{major}/predict": pinned, "/models/{model}/predict": split}
 
 
 def _get(summary: str, operation: str, content: Spec, *codes: str, parameters: tuple[str, ...] = ()) -> Spec:

@@ -100,7 +100,7 @@ class Route(Contract):
 
 
 class RouteTable(Contract):
-    """The ``user_config`` of a pool's router: its models' routes. The default model answers ``/v1/predict``.
+    """The ``user_config`` of a pool's router: its models' routes. The default model answers ``/predict``.
 
     An empty table is sound: the router waits for a better one.
     """

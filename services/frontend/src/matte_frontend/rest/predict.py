@@ -17,7 +17,12 @@ from matte_frontend.rest.submit import Prefer, admit, admit_and_wait
 
 
 async def predict_default(request: Request) -> Response:
-    """``/v{major}/predict``: the default model, pinned to the highest version of that major."""
+    """``/predict``: the default model by its current split; ``?version=`` pins, ``?model=`` names another model."""
+    return await _predict(request, model=None, major=None)
+
+
+async def predict_major(request: Request) -> Response:
+    """``/v{major}/predict``: the default model, pinned to that major version."""
     return await _predict(request, model=None, major=str(request.path_params["major"]))
 
 
