@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from matte_core.contracts.job import JobSpec, Picture, Result
+from matte_core.contracts.job import BlobRef, JobSpec, Picture, Result
 from matte_jobs.store import Admitted, JobStore
 
 MODEL = "portrait"
@@ -28,8 +28,12 @@ async def admit(store: JobStore, job_id: str, *, now: float = 0.0, **fields: Any
     return await store.admit(spec, {spec.image.key: PICTURE}, now)
 
 
+def result_ref(store: JobStore, job_id: str, content: bytes = b"cut") -> BlobRef:
+    return store.blobs.ref(job_id, "result", len(content), "image/png")
+
+
 async def finish(store: JobStore, job_id: str, *, now: float, version: str = "1.0.0", content: bytes = b"cut") -> bool:
-    ref = store.blobs.ref(job_id, "result", len(content), "image/png")
+    ref = result_ref(store, job_id, content)
     result = Result(
         model=MODEL, version=version, digest="sha256:0", arm=version, width=1, height=1, files={"result": ref}
     )

@@ -9,12 +9,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 import redis.exceptions
 from jobs import MODEL, admit, finish, make_spec
 from matte_core.contracts.job import JobState
+from matte_core.contracts.owner import ANONYMOUS, Owner
 from matte_core.errors import Problem
 from matte_jobs import ray_state
 from matte_jobs.embedded import EmbeddedRedis
@@ -35,10 +37,37 @@ async def test_the_same_idempotency_key_is_the_same_job(store: JobStore) -> None
     first = await admit(store, "a", idempotency_key="k", fingerprint="one")
     again = await admit(store, "b", idempotency_key="k", fingerprint="one")
     assert (again.id, again.existing) == (first.id, True)
-    with pytest.raises(Problem, match="idempotency_key_reused"):
+    with pytest.raises(Problem, match="idempotency_key_reused") as reused:
         await admit(store, "c", idempotency_key="k", fingerprint="other")
-    other = await admit(store, "d", idempotency_key="k", fingerprint="other", tenant="somebody else")
-    assert not other.existing
+    assert not reused.value.extensions  # the job may be another anonymous caller's
+    owners: list[dict[str, Any]] = [{"tenant": "t"}, {"tenant": "t", "user": "u"}, {"user": "t"}]
+    for i, owner in enumerate(owners):
+        other = await admit(store, f"other{i}", idempotency_key="k", fingerprint="one", **owner)
+        assert not other.existing
+    assert not [key async for key in store.redis.scan_iter(match="*:k*")]  # a key may be a secret, or a person's
+
+
+async def test_a_job_is_its_owners_alone(store: JobStore) -> None:
+    await admit(store, "a", tenant="t", user="u")
+    for owner in (ANONYMOUS, Owner("t"), Owner("t", "v"), Owner("x", "u")):
+        with pytest.raises(Problem, match="job_not_found"):
+            await store.view("a", 0.0, owner=owner)
+        with pytest.raises(Problem, match="job_not_found"):
+            await store.cancel("a", 0.0, owner=owner)
+    await lease_one(store)
+    assert await finish(store, "a", now=1.0)
+    await store.remove("a", 1.0, owner=ANONYMOUS)
+    assert (await store.view("a", 1.0, owner=Owner("t", "u"))).state is JobState.SUCCEEDED
+
+
+async def test_a_removed_job_leaves_nothing_and_its_key_starts_anew(store: JobStore) -> None:
+    await admit(store, "a", idempotency_key="k", fingerprint="one")
+    await lease_one(store)
+    await finish(store, "a", now=1.0)
+    await store.remove("a", 2.0)
+    left = {key.decode().removeprefix(store.prefix) async for key in store.redis.scan_iter(match=f"{store.prefix}*")}
+    assert not [key for key in left if "a" in key.split(":")]
+    assert not (await admit(store, "b", now=3.0, idempotency_key="k", fingerprint="another")).existing
 
 
 async def test_a_full_queue_refuses_and_says_when_to_come_back(redis_server: EmbeddedRedis) -> None:

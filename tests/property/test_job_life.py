@@ -21,9 +21,10 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from jobs import MODEL, PICTURE, admit, finish, make_spec
+from jobs import MODEL, PICTURE, admit, finish, make_spec, result_ref
 from matte_core.contracts.job import TERMINAL
 from matte_core.contracts.job import JobState as S
+from matte_core.contracts.owner import Owner
 from matte_core.domain.order import FairClock, order_key
 from matte_core.domain.states import may_move
 from matte_core.errors import Problem
@@ -43,6 +44,7 @@ picks = st.integers(0, 10**6)
 
 @dataclass
 class Job:
+    tenant: str
     tag: int
     key: str
     priority: int
@@ -108,7 +110,7 @@ class JobLife(RuleBasedStateMachine):
         cost = make_spec(self.store, job_id, megapixels=megapixels).cost
         tag = self.clock.admit(priority, tenant, cost, share)
         key = order_key(priority, tag, next(self.seq), job_id)
-        self.jobs[job_id] = Job(tag, key, priority, pin, self.now + ttl, lane=pin)
+        self.jobs[job_id] = Job(tenant, tag, key, priority, pin, self.now + ttl, lane=pin)
         admitted = self.do(
             admit(self.store, job_id, now=self.now, megapixels=megapixels, expires_at=self.now + ttl, **fields)
         )
@@ -120,7 +122,7 @@ class JobLife(RuleBasedStateMachine):
     @rule(pick=picks)
     def admit_again(self, pick: int) -> None:
         job_id = sorted(self.jobs)[pick % len(self.jobs)]
-        assert self.do(admit(self.store, job_id, now=self.now)).existing
+        assert self.do(admit(self.store, job_id, now=self.now, tenant=self.jobs[job_id].tenant)).existing
 
     @rule(
         n=st.integers(1, 4), undecided=st.booleans(), free=st.dictionaries(versions, st.integers(1, 3), max_size=2),
@@ -233,16 +235,40 @@ class JobLife(RuleBasedStateMachine):
             job.move(S.FAILED)
 
     @precondition(lambda self: self.jobs)
-    @rule(pick=picks)
-    def cancel(self, pick: int) -> None:
+    @rule(pick=picks, asker=st.sampled_from("abc"))
+    def cancel(self, pick: int, asker: str) -> None:
         job_id = sorted(self.jobs)[pick % len(self.jobs)]
         job = self.jobs[job_id]
+        if asker != job.tenant:
+            with pytest.raises(Problem, match="job_not_found"):
+                self.do(self.store.cancel(job_id, self.now, owner=Owner(asker)))
+            return
         before = job.state
         if before not in TERMINAL:
             job.move(S.CANCELLED)
-        assert self.do(self.store.cancel(job_id, self.now)) is job.state
+        assert self.do(self.store.cancel(job_id, self.now, owner=Owner(asker))) == (before not in TERMINAL)
         if before is S.QUEUED:
             self.settle()
+
+    @precondition(lambda self: self.jobs)
+    @rule(pick=picks, asker=st.sampled_from("abc"))
+    def remove(self, pick: int, asker: str) -> None:
+        """Nothing is left of a job that had ended; another, or somebody else's, stays as it is."""
+        job_id = sorted(self.jobs)[pick % len(self.jobs)]
+        job = self.jobs[job_id]
+        self.do(self.store.remove(job_id, self.now, owner=Owner(asker)))
+        if asker != job.tenant or job.state not in TERMINAL:
+            return
+        del self.jobs[job_id]
+        result = result_ref(self.store, job_id)
+        assert not self.kept(job_id)
+        assert not self.do(self.store.blobs.get(result))
+        assert not self.do(self.store.events(job_id))
+        assert not self.do(finish(self.store, job_id, now=self.now))  # of a router that had lost it
+        self.do(self.store.sweep(self.now))
+        assert not self.do(self.store.blobs.get(result))
+        with pytest.raises(Problem, match="job_not_found"):
+            self.do(self.store.view(job_id, self.now))
 
     @rule(seconds=st.sampled_from([0.5, 4.0, 11.0]))
     def time_goes_by(self, seconds: float) -> None:
@@ -298,7 +324,7 @@ class JobLife(RuleBasedStateMachine):
             return
         line = self.queued()
         for job_id, job in self.jobs.items():
-            view = self.do(self.store.view(job_id, self.now))
+            view = self.do(self.store.view(job_id, self.now, owner=Owner(job.tenant)))
             position = line.index(job_id) if job.state is S.QUEUED else None
             assert (view.state, view.position, view.queue_length, view.attempts) == (
                 job.state, position, len(line), job.attempts,

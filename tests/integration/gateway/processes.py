@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -57,8 +57,10 @@ class Process:
 
 
 class GatewayProcess(Process):
-    def __init__(self, env: dict[str, str], log: Path) -> None:
-        super().__init__([sys.executable, "-m", "matte_frontend"], env, "listening on", log)
+    def __init__(
+        self, env: dict[str, str], log: Path, command: Sequence[str] = (sys.executable, "-m", "matte_frontend")
+    ) -> None:
+        super().__init__([*command], env, "listening on", log)
 
     @cached_property
     def port(self) -> int:

@@ -105,6 +105,20 @@ class TestJobs:
         gone = client.get(view["links"]["result"])
         assert (gone.status_code, gone.json()["code"]) == (410, "job_cancelled")
         assert client.delete(view["links"]["self"]).json()["state"] == "cancelled"
+        assert client.get(view["links"]["self"]).status_code == 404
+
+    def test_a_deleted_job_is_gone_with_its_pictures(self, client: httpx.Client, jpeg: bytes) -> None:
+        headers = {"Idempotency-Key": "deleted-1"} | JPEG
+        answer = client.post("/v1/predict", content=jpeg, headers=headers)
+        job = answer.headers["x-job-id"]
+        paths = [f"/v1/jobs/{job}{end}" for end in ("", "/events", "/result")]
+        paths += [f"/gradio_api/file=jobs/{job}/{file}.png" for file in ("result", "preview")]
+        assert [client.get(path).status_code for path in paths] == [200, 200, 200, 200, 404]
+        assert client.delete(paths[0]).json()["state"] == "succeeded"
+        assert [client.get(path).json()["code"] for path in paths] == ["job_not_found"] * 5
+        assert client.delete(paths[0]).status_code == 404
+        again = client.post("/v1/predict", params={"format": "webp"}, content=jpeg, headers=headers)
+        assert (again.status_code, again.headers["x-job-id"] == job) == (200, False)
 
     def test_failed_job(self, client: httpx.Client, jpeg: bytes) -> None:
         view = submit(client, jpeg, "broken")

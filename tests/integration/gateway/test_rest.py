@@ -219,7 +219,8 @@ class TestOther:
         assert first.headers["x-job-id"] == again.headers["x-job-id"]
         assert first.content == again.content
         other = client.post("/v1/predict", params={"format": "webp"}, content=jpeg, headers=headers)
-        problem(other, 422, "idempotency_key_reused")
+        document = problem(other, 422, "idempotency_key_reused")
+        assert first.headers["x-job-id"] not in json.dumps(document)
         problem(client.post("/v1/predict", content=jpeg, headers=JPEG | {"Idempotency-Key": "a b"}), 422,
                 "invalid_parameter")  # fmt: skip
 

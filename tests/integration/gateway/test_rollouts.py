@@ -144,7 +144,8 @@ async def specs(platform: Platform, ids: list[str] | None = None) -> list[JobSpe
         if ids is None:
             names = [name.decode() async for name in store.redis.scan_iter(match=f"{prefix}*", _type="hash")]
             ids = [name.removeprefix(prefix) for name in names]
-        return [await store.spec(job) for job in ids]
+        raw = [await store.redis.hget(prefix + job, "spec") for job in ids]
+        return [JobSpec.model_validate_json(text) for text in raw if text is not None]
     finally:
         await store.close()
 

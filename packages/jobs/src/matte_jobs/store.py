@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from matte_core.contracts.job import BlobRef, Event, JobSpec, JobState, JobView, Result
+from matte_core.contracts.job import BlobRef, Event, JobSpec, JobView, Result
+from matte_core.contracts.owner import Owner
 from matte_core.domain.order import charge
 from matte_core.errors import Problem
 from redis.asyncio import Redis
@@ -108,16 +110,16 @@ class JobStore:
                 spec.priority, charge(spec.cost, spec.share), f"{spec.cost:.6f}",
                 spec.expires_at, spec.max_attempts, spec.origin, _idempotency(spec), spec.fingerprint,
                 self.settings.idempotency_ttl_seconds, self.settings.max_queue_length,
-                json.dumps([ref.handle for ref in refs]), blobs=inline,
+                json.dumps([ref.handle for ref in refs]), spec.owner.scope, blobs=inline,
             )  # fmt: skip
-        return await self._admitted(kind.decode(), rest, now)
+        return await self._admitted(spec.owner, kind.decode(), rest, now)
 
     async def _put_large(self, refs: Sequence[BlobRef], data: Mapping[str, bytes]) -> list[tuple[str, bytes]]:
         """Stores what goes to the object store; returns the rest, for the atomic step."""
         await asyncio.gather(*(self.blobs.put_object(ref, data[ref.key]) for ref in refs if ref.store == "object"))
         return [(ref.key, data[ref.key]) for ref in refs if ref.store == "redis"]
 
-    async def _admitted(self, kind: str, rest: Sequence[Any], now: float) -> Admitted:
+    async def _admitted(self, owner: Owner, kind: str, rest: Sequence[Any], now: float) -> Admitted:
         if kind == "ok":
             return Admitted(rest[0].decode(), int(rest[1]), int(rest[2]), existing=False)
         if kind == "full":
@@ -126,9 +128,8 @@ class JobStore:
             raise Problem(
                 "idempotency_key_reused",
                 "This Idempotency-Key came before with another picture or other parameters; use a new key.",
-                job=rest[0].decode(),
             )
-        view = await self.view(rest[0].decode(), now)
+        view = await self.view(rest[0].decode(), now, owner=owner)
         return Admitted(view.id, view.position or 0, view.queue_length, existing=True)
 
     # the holder's side ----------------------------------------------------------------------------------------
@@ -280,19 +281,26 @@ class JobStore:
     # the owner's side -----------------------------------------------------------------------------------------
 
     async def view(
-        self, job_id: str, now: float, *, slots: int = 1, seconds_per_megapixel: float | None = None
+        self,
+        job_id: str,
+        now: float,
+        *,
+        owner: Owner | None = None,
+        slots: int = 1,
+        seconds_per_megapixel: float | None = None,
     ) -> JobView:
         """The job as its owner sees it; ``slots`` (live, over all replicas) sharpens the ETA.
 
-        ``seconds_per_megapixel`` stands in for the measured one while no version has been chosen.
+        ``seconds_per_megapixel`` stands in for the measured one while no version has been chosen. ``owner`` is who
+        asks; None: one of Matte's own parts, which no job is hidden from.
 
         Raises:
-            Problem: job_not_found.
+            Problem: job_not_found, also for a job that is somebody else's.
         """
         with translated():
-            found = await self._run("view", now, job_id)
+            found = await self._run("view", now, job_id, _asker(owner))
         if not found:
-            raise Problem("job_not_found", f"There is no job {job_id}; finished jobs are kept for a while only.")
+            raise _no_job(job_id)
         return job_view(job_id, found, slots, seconds_per_megapixel)
 
     async def has_room(self) -> bool:
@@ -302,29 +310,24 @@ class JobStore:
         most = int(memory["maxmemory"])
         return not most or int(memory["used_memory"]) < most * ADMIT_BELOW
 
-    async def spec(self, job_id: str) -> JobSpec:
-        """What was asked.
+    async def cancel(self, job_id: str, now: float, *, owner: Owner | None = None) -> bool:
+        """Ends a job; False: it had ended. ``owner`` as for :meth:`view`.
 
         Raises:
             Problem: job_not_found.
         """
         with translated():
-            raw = await self._raw.hget(f"{self.prefix}job:{job_id}", "spec")
-        if raw is None:
-            raise Problem("job_not_found", f"There is no job {job_id}; finished jobs are kept for a while only.")
-        return JobSpec.model_validate_json(raw)
+            done = int(await self._run("cancel", now, job_id, _asker(owner), self.settings.result_ttl_seconds))
+        if done < 0:
+            raise _no_job(job_id)
+        return bool(done)
 
-    async def cancel(self, job_id: str, now: float) -> JobState:
-        """Cancels a job that has not ended; returns its state after.
-
-        Raises:
-            Problem: job_not_found.
-        """
+    async def remove(self, job_id: str, now: float, *, owner: Owner | None = None) -> None:
+        """Forgets a job that has ended, with its pictures and its idempotency key; another is left alone."""
         with translated():
-            state = await self._run("cancel", now, job_id, self.settings.result_ttl_seconds)
-        if not state:
-            raise Problem("job_not_found", f"There is no job {job_id}.")
-        return JobState(state.decode())
+            objects = await self._run("remove", now, job_id, _asker(owner))
+            with suppress(Problem):  # a sweep deletes what is left
+                await self.blobs.collect([key.decode() for key in objects])
 
     async def events(self, job_id: str, after: str = "0") -> list[Event]:
         """Everything that happened after the event with this id."""
@@ -371,10 +374,18 @@ class JobStore:
         with translated():
             done = int(await self._run("revive", now, job_id, expires_at))
         if done < 0:
-            raise Problem("job_not_found", f"There is no job {job_id}.")
+            raise _no_job(job_id)
         if done == 0:
             raise Problem("job_not_dead", f"Job {job_id} is not on the dead-letter list.")
 
 
 def _idempotency(spec: JobSpec) -> str:
-    return f"{spec.tenant}:{spec.idempotency_key}" if spec.idempotency_key else ""
+    return spec.owner.digest(spec.idempotency_key) if spec.idempotency_key else ""
+
+
+def _asker(owner: Owner | None) -> str:
+    return "*" if owner is None else owner.scope
+
+
+def _no_job(job_id: str) -> Problem:
+    return Problem("job_not_found", f"There is no job {job_id}; finished jobs are kept for a while only.")

@@ -80,7 +80,7 @@ def version_for(route: Route, named: str | None, caller: Caller) -> str | None:
         Problem: version_not_found.
     """
     try:
-        return pinned(route, named, caller.tenant, _joined(caller.headers) if route.rules else {})
+        return pinned(route, named, caller.owner.tenant, _joined(caller.headers) if route.rules else {})
     except LookupError:
         available = [arm.version for arm in route.arms]
         raise Problem(
@@ -151,8 +151,8 @@ def to_job(
         background = blobs.ref(job_id, "background", len(asked.background), asked.background_type)
         data[background.key] = asked.background
     spec = JobSpec(
-        id=job_id, model=asked.model, version=asked.version, tenant=asked.caller.tenant,
-        route_key=asked.caller.route_key, options=asked.options, image=image,
+        id=job_id, model=asked.model, version=asked.version, tenant=asked.caller.owner.tenant,
+        user=asked.caller.owner.user, route_key=asked.caller.route_key, options=asked.options, image=image,
         background=background, picture=asked.picture, created_at=now,
         expires_at=now + gateway.limits.job_ttl_seconds, origin=origin, idempotency_key=idempotency_key,
         fingerprint=fingerprint(asked) if idempotency_key else "", preview=preview, traceparent=traceparent,

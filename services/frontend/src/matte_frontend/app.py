@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from matte_frontend import openapi, pages, problems, scrape
 from matte_frontend.edge import Edge
-from matte_frontend.gateway import Clock, NewId, opened
+from matte_frontend.gateway import Clock, Identify, NewId, anonymous, opened
 from matte_frontend.gradio_api import routes as gradio_routes
 from matte_frontend.rest import admin, jobs, models, predict, rollouts
 from matte_frontend.settings import GatewaySettings
@@ -32,13 +32,20 @@ def new_uuid() -> str:
     return uuid.uuid4().hex
 
 
-def create_app(settings: GatewaySettings, *, clock: Clock = time.time, new_id: NewId = new_uuid) -> Starlette:
+def create_app(
+    settings: GatewaySettings,
+    *,
+    clock: Clock = time.time,
+    new_id: NewId = new_uuid,
+    identify: Identify = anonymous,
+) -> Starlette:
     """The application; its connections open and close with its lifespan.
 
     Args:
         settings: what it listens on and accepts.
         clock: Unix seconds.
         new_id: makes ids of jobs, uploads and requests; they are capabilities, so nobody may guess them.
+        identify: says whose a request is, and with it everything that comes of it.
     """
 
     tracer = tracing.set_up("matte-gateway", version=VERSION, instance=new_id())
@@ -47,7 +54,7 @@ def create_app(settings: GatewaySettings, *, clock: Clock = time.time, new_id: N
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         try:
-            async with opened(settings, clock, new_id, telemetry) as gateway, scrape.served(gateway):
+            async with opened(settings, clock, new_id, telemetry, identify) as gateway, scrape.served(gateway):
                 app.state.gateway = gateway
                 yield
         finally:

@@ -1,4 +1,4 @@
-"""Who asks, as far as that decides which version answers."""
+"""Who asks: whose the jobs are, and what decides which version answers."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from matte_core.contracts.job import JobSpec
+from matte_core.contracts.owner import ANONYMOUS, Owner
 from matte_core.errors import Problem
 from starlette.requests import Request
 
-#: everybody's, for nobody is known by name yet
-TENANT: str = JobSpec.model_fields["tenant"].default
+from matte_frontend.gateway import gateway_of
+
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,200}")
 _ROUTE_KEY = re.compile(r"[\x20-\x7e]{1,128}")
 
@@ -22,7 +22,7 @@ class Caller:
     """Whose request it is. The names of ``headers`` are in lower case."""
 
     headers: Mapping[str, str]
-    tenant: str = TENANT
+    owner: Owner = ANONYMOUS
     route_key: str | None = None
 
     @classmethod
@@ -32,7 +32,12 @@ class Caller:
         Raises:
             Problem: invalid_parameter.
         """
-        return cls(request.headers, route_key=route_key(request))
+        return cls(request.headers, owner_of(request), route_key(request))
+
+
+def owner_of(request: Request) -> Owner:
+    """Whose request it is: whoever else asks for what comes of it is told that it does not exist."""
+    return gateway_of(request).identify(request)
 
 
 def route_key(request: Request) -> str | None:

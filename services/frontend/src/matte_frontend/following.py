@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from matte_core.contracts.job import Event, JobState, JobView
+from matte_core.contracts.owner import Owner
 
 from matte_frontend.gateway import Gateway
 
@@ -30,14 +31,16 @@ class Waiting:
 _WAITS = {"queued": True, "retrying": True, "started": False, "finished": False}
 
 
-async def follow(gateway: Gateway, job_id: str, after: str = "0") -> AsyncGenerator[Event | Waiting | None]:
-    """What happens to a job after the event ``after``, up to its end.
+async def follow(
+    gateway: Gateway, job_id: str, owner: Owner, after: str = "0"
+) -> AsyncGenerator[Event | Waiting | None]:
+    """What happens to a job of the owner's after the event ``after``, up to its end.
 
     While it waits, its place is looked up every ``position_seconds`` and told when it changed. None is a sign of
     life after ``heartbeat_seconds`` of silence.
     """
     tick = gateway.settings.position_seconds
-    told = Waiting.of(await gateway.view(job_id))
+    told = Waiting.of(await gateway.view(job_id, owner))
     waiting, quiet, untold = told is not None, 0.0, told is not None
     if told is not None and after != "0":
         untold = False
@@ -52,7 +55,7 @@ async def follow(gateway: Gateway, job_id: str, after: str = "0") -> AsyncGenera
                     yield told
                 continue
             quiet += tick
-            place = Waiting.of(await gateway.view(job_id)) if waiting else None
+            place = Waiting.of(await gateway.view(job_id, owner)) if waiting else None
             if place is not None and _moved(place, told):
                 told, quiet = place, 0.0
                 yield place

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from matte_core.contracts.catalog import Catalog, ModelView, Route
 from matte_core.contracts.job import TERMINAL, Event, JobSpec, JobView
 from matte_core.contracts.limits import Limits
+from matte_core.contracts.owner import ANONYMOUS, Owner
 from matte_core.errors import Problem
 from matte_jobs.catalog import CatalogStore
 from matte_jobs.notify import Notifier
@@ -24,6 +25,12 @@ from matte_frontend.telemetry import Telemetry
 
 Clock = Callable[[], float]
 NewId = Callable[[], str]
+Identify = Callable[[Request], Owner]
+
+
+def anonymous(_request: Request) -> Owner:
+    """Nobody is known by name."""
+    return ANONYMOUS
 
 
 class CatalogCache:
@@ -84,7 +91,9 @@ class CatalogCache:
 
 @dataclass(slots=True)
 class Gateway:
-    """One gateway process. ``clock`` gives Unix seconds, ``new_id`` 32 hexadecimal digits nobody can guess."""
+    """One gateway process. ``clock`` gives Unix seconds, ``new_id`` 32 hexadecimal digits nobody can guess, and
+    ``identify`` says whose a request is.
+    """
 
     settings: GatewaySettings
     store: JobStore
@@ -94,6 +103,7 @@ class Gateway:
     clock: Clock
     new_id: NewId
     telemetry: Telemetry
+    identify: Identify
     draining: bool = False
     limits: Limits = field(init=False)
 
@@ -124,17 +134,29 @@ class Gateway:
             self.telemetry.meter.add(names.JOBS_ADMITTED, spec.model)
         return admitted
 
-    async def view(self, job_id: str) -> JobView:
-        """A job as its owner sees it, with an ETA for the slots that are live now.
+    async def view(self, job_id: str, owner: Owner | None) -> JobView:
+        """A job as its owner sees it, with an ETA for the slots that are live now. None: an administrator asks.
 
         Raises:
             Problem: job_not_found.
         """
-        first = await self.store.view(job_id, self.clock())
+        first = await self.store.view(job_id, self.clock(), owner=owner)
         if first.state in TERMINAL:
             return first
         slots, seconds = await self._capacity(first)
-        return await self.store.view(job_id, self.clock(), slots=slots, seconds_per_megapixel=seconds)
+        return await self.store.view(job_id, self.clock(), owner=owner, slots=slots, seconds_per_megapixel=seconds)
+
+    async def delete(self, job_id: str, owner: Owner) -> JobView:
+        """Ends a job; one that had ended is removed with its pictures. Returns it as it ended.
+
+        Raises:
+            Problem: job_not_found.
+        """
+        if await self.store.cancel(job_id, self.clock(), owner=owner):
+            return await self.view(job_id, owner)
+        view = await self.view(job_id, owner)
+        await self.store.remove(job_id, self.clock(), owner=owner)
+        return view
 
     async def _capacity(self, view: JobView) -> tuple[int, float | None]:
         """Live slots for a job, and its model's mean seconds per megapixel where it has no version yet."""
@@ -175,7 +197,7 @@ def _described(spec: JobSpec) -> dict[str, str | float]:
 
 @contextlib.asynccontextmanager
 async def opened(
-    settings: GatewaySettings, clock: Clock, new_id: NewId, telemetry: Telemetry
+    settings: GatewaySettings, clock: Clock, new_id: NewId, telemetry: Telemetry, identify: Identify
 ) -> AsyncIterator[Gateway]:
     """A gateway with its connections; they are closed at the end."""
     store = JobStore.open(settings)
@@ -184,7 +206,7 @@ async def opened(
         await notifier.start()
         try:
             cache = CatalogCache(store, seconds=settings.catalog_seconds, clock=clock)
-            yield Gateway(settings, store, notifier, cache, Sessions(store), clock, new_id, telemetry)
+            yield Gateway(settings, store, notifier, cache, Sessions(store), clock, new_id, telemetry, identify)
         finally:
             await notifier.close()
     finally:

@@ -98,7 +98,7 @@ def _parameters() -> Spec:
     }
     headers = {
         "Prefer": ("RFC 7240: respond-async, wait=N (seconds)", "wait=5"),
-        "Idempotency-Key": ("the same key and the same request: one job", "order-4711"),
+        "Idempotency-Key": ("a UUID, say: requests with the same one are one job", "order-4711"),
         "X-Route-Key": ("requests with the same key stay on one version of the model; kept as a digest", "user-17"),
         "traceparent": ("W3C trace context", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
         "X-Request-Id": ("comes back in the answer", "my-request-1"),
@@ -240,7 +240,8 @@ def _job_paths() -> Spec:
         },
         "/v1/jobs/{id}": {
             "get": _get("The job as it is", "readJob", _json("JobView", JOB), *gone, parameters=("id",)),
-            "delete": _get("Cancel the job", "cancelJob", _json("JobView", JOB), *gone, parameters=("id",)),
+            "delete": _get("Cancel the job; one that has ended is removed with its pictures", "deleteJob",
+                           _json("JobView", JOB), *gone, parameters=("id",)),
         },
         "/v1/jobs/{id}/events": {"get": events},
         "/v1/jobs/{id}/result": {"get": result},

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from matte_core.contracts.base import Contract
 from matte_core.contracts.options import Options
+from matte_core.contracts.owner import ANONYMOUS, Owner
 
 
 class JobState(StrEnum):
@@ -60,7 +61,8 @@ class JobSpec(Contract):
     id: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
     model: str
     version: str | None = Field(None, description="an exact version that was asked for; None: by the split")
-    tenant: str = "anonymous"
+    tenant: str = ANONYMOUS.tenant
+    user: str = Field(ANONYMOUS.user, description="of the tenant; '': nobody in particular")
     priority: int = Field(5, ge=0, le=9, description="0 is served first")
     share: float = Field(1.0, gt=0, description="the tenant's weight in the fair share")
     route_key: str | None = Field(None, description="who sticks to an arm; None: a draw per job")
@@ -76,6 +78,11 @@ class JobSpec(Contract):
     fingerprint: str = Field("", description="digest of the request, for idempotency")
     preview: bool = Field(default=False, description="send a small preview as an event")
     traceparent: str | None = None
+
+    @property
+    def owner(self) -> Owner:
+        """Whose job it is."""
+        return Owner(self.tenant, self.user)
 
     @property
     def cost(self) -> float:

@@ -82,13 +82,19 @@ local function start(id, version, attempt)
 end
 
 local FIELDS = { 'state', 'model', 'lane', 'okey', 'cost', 'expires', 'origin', 'token', 'attempts', 'max_attempts',
-  'inputs', 'version', 'pin' }
+  'inputs', 'version', 'pin', 'owner' }
 local function load(id)
   local values = redis.call('HMGET', jobkey(id), unpack(FIELDS))
   if not values[1] then return nil end
   local job = { id = id }
   for i, name in ipairs(FIELDS) do job[name] = values[i] or '' end
   return job
+end
+
+-- The job, for its owner: to others there is none. '*' is everybody's: administrators'.
+local function owned(id, owner)
+  local job = load(id)
+  if job and (owner == '*' or job.owner == owner) then return job end
 end
 
 -- A blob is kept for so many seconds more. Those of the object store have handles with 'object:' before the key: the

@@ -1,7 +1,7 @@
 -- One step: record, queue entry, first event. The blobs were set just before, in the same transaction.
 -- 3 id, 4 spec, 5 model, 6 pin, 7 tenant, 8 priority, 9 cost/share in thousandths, 10 cost, 11 expires,
 -- 12 max attempts, 13 origin, 14 idempotency key, 15 fingerprint, 16 idempotency ttl, 17 longest queue,
--- 18 handles of the inputs as JSON
+-- 18 handles of the inputs as JSON, 19 owner
 local id, model, pin, priority = ARGV[3], ARGV[5], ARGV[6], ARGV[8]
 local idem, fingerprint = ARGV[14], ARGV[15]
 local function refuse(...)
@@ -18,7 +18,7 @@ if idem ~= '' then
   if held then
     local old, print = string.match(held, '^(%S+) (%S*)$')
     if redis.call('EXISTS', jobkey(old)) == 1 then
-      if print ~= fingerprint then return refuse('reused', old) end
+      if print ~= fingerprint then return refuse('reused') end
       return refuse('existing', old)
     end
   end
@@ -35,7 +35,7 @@ local okey = string.format('%s%015.0f%015.0f|%s', priority, tag, seq, id)
 
 redis.call('HSET', jobkey(id), 'spec', ARGV[4], 'state', 'queued', 'model', model, 'pin', pin, 'lane', pin,
   'okey', okey, 'cost', ARGV[10], 'expires', ARGV[11], 'max_attempts', ARGV[12], 'origin', ARGV[13],
-  'attempts', 0, 'created', NOW, 'inputs', ARGV[18], 'version', pin)
+  'attempts', 0, 'created', NOW, 'inputs', ARGV[18], 'version', pin, 'owner', ARGV[19])
 redis.call('HSET', fair, 'f:' .. priority .. ':' .. ARGV[7], string.format('%.0f', tag + tonumber(ARGV[9])))
 enter(id, model, pin, okey, ARGV[10], ARGV[11])
 if idem ~= '' then redis.call('SET', P .. 'idem:' .. idem, id .. ' ' .. fingerprint, 'EX', ARGV[16]) end

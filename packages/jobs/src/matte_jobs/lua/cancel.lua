@@ -1,6 +1,6 @@
--- 3 id, 4 seconds to keep; returns the state after
-local job = load(ARGV[3])
-if not job then return '' end
-if job.state ~= 'queued' and job.state ~= 'running' then return job.state end
-conclude(job, 'cancelled', ARGV[4], '{"state":"cancelled"}')
-return 'cancelled'
+-- 3 id, 4 owner, 5 seconds to keep; returns 1 if it ends the job, 0 if it had ended, -1 if there is none
+local job = owned(ARGV[3], ARGV[4])
+if not job then return -1 end
+if job.state ~= 'queued' and job.state ~= 'running' then return 0 end
+conclude(job, 'cancelled', ARGV[5], '{"state":"cancelled"}')
+return 1

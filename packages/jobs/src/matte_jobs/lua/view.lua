@@ -1,7 +1,7 @@
--- 3 id; returns every field, then position and queue length (position -1 once it left the queue)
-local fields = redis.call('HGETALL', jobkey(ARGV[3]))
-if #fields == 0 then return {} end
-local job = load(ARGV[3])
+-- 3 id, 4 owner; returns every field, then position and queue length (position -1 once it left the queue)
+local job = owned(ARGV[3], ARGV[4])
+if not job then return {} end
+local fields = redis.call('HGETALL', jobkey(job.id))
 local ahead = -1
 if job.state == 'queued' then ahead = position(job.model, job.okey) end
 local stats = ''

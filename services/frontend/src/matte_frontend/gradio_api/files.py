@@ -1,7 +1,7 @@
 """Uploads and results as files: ``/gradio_api/upload`` and ``/gradio_api/file=…``, the same from every gateway.
 
-Paths are ``uploads/<id>/<name>`` and ``jobs/<id>/<file>.<kind>``; nothing on a disk is ever read. Ids cannot be
-guessed: who has a path may read the file.
+Paths are ``uploads/<id>/<name>`` and ``jobs/<id>/<file>.<kind>``; nothing on a disk is ever read. Only the owner's
+paths lead anywhere. Ids cannot be guessed: of the anonymous, who has a path may read the file.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from matte_core.contracts.job import BlobRef
+from matte_core.contracts.owner import Owner
 from matte_core.errors import Problem
 from matte_core.pictures.sniff import sniff
 from matte_jobs.connect import translated
@@ -21,6 +22,7 @@ from starlette.responses import JSONResponse, Response
 
 from matte_frontend import problems, sse
 from matte_frontend.body import parse_form, read_bounded
+from matte_frontend.caller import owner_of
 from matte_frontend.gateway import Gateway, gateway_of
 
 MAX_FILES = 10
@@ -48,15 +50,16 @@ async def upload(request: Request) -> Response:
     for file in files:
         if (file.size or 0) > most:
             raise Problem("payload_too_large", f"{file.filename} has {file.size} bytes; at most {most} are allowed.")
-    return JSONResponse([await _keep(gateway, file) for file in files])
+    owner = owner_of(request)
+    return JSONResponse([await _keep(gateway, owner, file) for file in files])
 
 
-async def _keep(gateway: Gateway, file: UploadFile) -> str:
+async def _keep(gateway: Gateway, owner: Owner, file: UploadFile) -> str:
     data, upload_id, ttl = await file.read(), gateway.new_id(), gateway.settings.upload_ttl_seconds
     ref = gateway.store.blobs.ref(f"upload-{upload_id}", "data", len(data), _kind(data))
     with translated():
         await gateway.store.blobs.put(ref, data, gateway.clock(), ttl_seconds=ttl)
-        await gateway.store.redis.set(_key(gateway, upload_id), ref.model_dump_json(), ex=ttl)
+        await gateway.store.redis.set(_key(gateway, owner, upload_id), ref.model_dump_json(), ex=ttl)
     return f"uploads/{upload_id}/{_name(file.filename or '')}"
 
 
@@ -72,8 +75,8 @@ def _kind(data: bytes) -> str:
         return "application/octet-stream"
 
 
-def _key(gateway: Gateway, upload_id: str) -> str:
-    return f"{gateway.store.prefix}upload:{upload_id}"
+def _key(gateway: Gateway, owner: Owner, upload_id: str) -> str:
+    return f"{gateway.store.prefix}upload:{owner.named(upload_id)}"
 
 
 async def progress(request: Request) -> Response:
@@ -89,24 +92,24 @@ async def progress(request: Request) -> Response:
 
 async def file(request: Request) -> Response:
     """``GET /gradio_api/file=…``."""
-    data, kind = await read_path(gateway_of(request), request.path_params["path"])
+    data, kind = await read_path(gateway_of(request), owner_of(request), request.path_params["path"])
     return Response(data, headers=_INERT, media_type=kind)
 
 
-async def read_path(gateway: Gateway, path: str) -> tuple[bytes, str]:
-    """A file's bytes and content type.
+async def read_path(gateway: Gateway, owner: Owner, path: str) -> tuple[bytes, str]:
+    """The bytes and content type of one of the owner's files.
 
     Raises:
         Problem: not_found, result_expired, job_not_found, or why the job has no result.
     """
     if found := _UPLOAD.fullmatch(path):
-        return await _upload_bytes(gateway, found[1])
+        return await _upload_bytes(gateway, owner, found[1])
     found = _JOB.fullmatch(path)
     if not found:
         raise Problem("not_found", "There is no such file.")
+    view = await gateway.view(found[1], owner)
     if found[2] == "preview":
-        return await _preview(gateway, found[1])
-    view = await gateway.view(found[1])
+        return await _preview(gateway, view.id)
     problem = problems.of_view(view)
     if problem is not None:
         raise problem
@@ -117,9 +120,9 @@ async def read_path(gateway: Gateway, path: str) -> tuple[bytes, str]:
     return await gateway.store.result_bytes(ref), ref.content_type
 
 
-async def _upload_bytes(gateway: Gateway, upload_id: str) -> tuple[bytes, str]:
+async def _upload_bytes(gateway: Gateway, owner: Owner, upload_id: str) -> tuple[bytes, str]:
     with translated():
-        text = await gateway.store.redis.get(_key(gateway, upload_id))
+        text = await gateway.store.redis.get(_key(gateway, owner, upload_id))
         ref = BlobRef.model_validate_json(text) if text else None
         data = await gateway.store.blobs.get(ref) if ref else None
     if ref is None or data is None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
 
 from gradio.route_utils import get_root_url
+from matte_core.contracts.job import Event
 from matte_core.errors import Problem
 from matte_jobs.sessions import Call
 from starlette.requests import Request
@@ -17,8 +18,8 @@ from starlette.responses import JSONResponse, Response
 from matte_frontend import sse
 from matte_frontend.admission import sound, to_job
 from matte_frontend.body import Inputs, read_bounded
-from matte_frontend.caller import Caller
-from matte_frontend.following import follow
+from matte_frontend.caller import Caller, owner_of
+from matte_frontend.following import Waiting, follow
 from matte_frontend.gateway import Gateway, gateway_of
 from matte_frontend.gradio_api.endpoints import ENDPOINTS, Endpoint
 from matte_frontend.gradio_api.files import own_path, read_path
@@ -42,7 +43,7 @@ async def join(request: Request) -> Response:
     event stream as it is. (Python's reads the ``detail`` of a 422 as a list of fields.)
     """
     gateway, body = gateway_of(request), await _json(request)
-    session, endpoint = _session(body.get("session_hash")), _by_index(request, body.get("fn_index"))
+    session, endpoint = _session(request, body.get("session_hash")), _by_index(request, body.get("fn_index"))
     try:
         image, parameters = endpoint.bind(_data(body))
         call = Call(await _submit(gateway, request, image, parameters), endpoint.name)
@@ -56,8 +57,9 @@ async def join(request: Request) -> Response:
 
 async def data(request: Request) -> Response:
     """``GET /gradio_api/queue/data``: messages of all the session's calls."""
-    session = _session(request.query_params.get("session_hash"))
-    return sse.stream(_data_lines(Reader(gateway_of(request), session, file_root(request, "/queue/data"))))
+    session = _session(request, request.query_params.get("session_hash"))
+    root = file_root(request, "/queue/data")
+    return sse.stream(_data_lines(Reader(gateway_of(request), owner_of(request), session, root)))
 
 
 async def _data_lines(reader: Reader) -> AsyncIterator[str]:
@@ -70,11 +72,11 @@ async def cancel(request: Request) -> Response:
     """``POST /gradio_api/cancel``: one of the session's own calls."""
     gateway, body = gateway_of(request), await _json(request)
     call_id = str(body.get("event_id"))
-    call = await gateway.sessions.get(_session(body.get("session_hash")), call_id)
+    call = await gateway.sessions.get(_session(request, body.get("session_hash")), call_id)
     if call is None:
         raise Problem("job_not_found", "The session has no such call, or it has ended.")
     if call.error is None:
-        await gateway.store.cancel(call.id, gateway.clock())
+        await gateway.store.cancel(call.id, gateway.clock(), owner=owner_of(request))
     return JSONResponse({"success": True})
 
 
@@ -97,17 +99,17 @@ async def _called(request: Request, image: object, parameters: dict[str, object]
 async def call_events(request: Request) -> Response:
     """``GET /gradio_api/call/{api}/{event_id}``: ``generating``, then ``complete`` or ``error``."""
     _by_name(request)
-    gateway, call_id = gateway_of(request), request.path_params["event_id"]
-    await gateway.store.spec(call_id)
+    gateway, owner, call_id = gateway_of(request), owner_of(request), request.path_params["event_id"]
+    await gateway.view(call_id, owner)
     translator = Translator(call_id, file_root(request, f"/call/{request.path_params['api']}/{call_id}"))
-    return sse.stream(_call_lines(gateway, call_id, translator))
+    return sse.stream(_call_lines(follow(gateway, call_id, owner), translator))
 
 
 _NAMES = {("process_generating", True): "generating", ("process_completed", True): "complete"}
 
 
-async def _call_lines(gateway: Gateway, call_id: str, translator: Translator) -> AsyncIterator[str]:
-    async with contextlib.aclosing(follow(gateway, call_id)) as found:
+async def _call_lines(found: AsyncGenerator[Event | Waiting | None], translator: Translator) -> AsyncIterator[str]:
+    async with contextlib.aclosing(found):
         async for thing in found:
             if thing is None:
                 yield sse.block(None, event="heartbeat")
@@ -126,7 +128,7 @@ async def _call_lines(gateway: Gateway, call_id: str, translator: Translator) ->
 async def _submit(gateway: Gateway, request: Request, image: object, parameters: dict[str, object]) -> str:
     with gateway.telemetry.refusing():
         caller = Caller.of(request)
-        picture, _ = await read_path(gateway, own_path(image, host=request.headers.get("host", "")))
+        picture, _ = await read_path(gateway, caller.owner, own_path(image, host=request.headers.get("host", "")))
     asked = await sound(gateway, Inputs(picture, None, parameters), caller, model=None, major=None)
     spec, blobs = to_job(gateway, asked, traceparent=request.scope["matte"]["traceparent"], preview=True)
     return (await gateway.admit(spec, blobs)).id
@@ -142,10 +144,11 @@ async def _json(request: Request) -> dict[str, Any]:
     return body
 
 
-def _session(value: object) -> str:
+def _session(request: Request, value: object) -> str:
+    """The session's name among everybody's: two owners may use the same one."""
     if not isinstance(value, str) or not _SESSION.fullmatch(value):
         raise Problem("malformed_request", "session_hash is missing or odd.")
-    return value
+    return owner_of(request).named(value)
 
 
 def _data(body: dict[str, Any]) -> Sequence[object]:

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Coroutine
 from typing import Any
 
+from matte_core.contracts.owner import Owner
 from matte_jobs.sessions import Call
 
 from matte_frontend.following import follow
@@ -21,8 +22,9 @@ class Reader:
     life later. One that breaks off acknowledges nothing, and the next one gets it all.
     """
 
-    def __init__(self, gateway: Gateway, session: str, root: str) -> None:
+    def __init__(self, gateway: Gateway, owner: Owner, session: str, root: str) -> None:
         self._gateway = gateway
+        self._owner = owner
         self._session = session
         self._root = root
         self._queue: asyncio.Queue[Message | BaseException] = asyncio.Queue()
@@ -79,7 +81,7 @@ class Reader:
         if call.error is not None:
             self._queue.put_nowait(translator.refused(call.error))
             return
-        async with contextlib.aclosing(follow(self._gateway, call.id)) as found:
+        async with contextlib.aclosing(follow(self._gateway, call.id, self._owner)) as found:
             async for thing in found:
                 for message in translator.of(thing):
                     self._queue.put_nowait(message)

@@ -14,7 +14,7 @@ async def dead(request: Request) -> Response:
     """``GET /admin/dead``: jobs whose every attempt was lost, the newest first."""
     only(request)
     gateway = gateway_of(request)
-    views = [await gateway.view(job_id) for job_id in await gateway.store.dead()]
+    views = [await gateway.view(job_id, None) for job_id in await gateway.store.dead()]
     return JSONResponse({"jobs": [view.model_dump(mode="json") for view in views]})
 
 
@@ -24,4 +24,4 @@ async def requeue(request: Request) -> Response:
     gateway, job_id = gateway_of(request), request.path_params["id"]
     now = gateway.clock()
     await gateway.store.revive(job_id, now=now, expires_at=now + gateway.limits.job_ttl_seconds)
-    return job_answer(request, await gateway.view(job_id), status=202)
+    return job_answer(request, await gateway.view(job_id, None), status=202)

@@ -16,7 +16,7 @@ from matte_frontend import problems, sse
 from matte_frontend.admission import sound
 from matte_frontend.answers import job_answer, result_answer
 from matte_frontend.body import read_inputs
-from matte_frontend.caller import Caller
+from matte_frontend.caller import Caller, owner_of
 from matte_frontend.following import Waiting, follow
 from matte_frontend.gateway import gateway_of
 from matte_frontend.rest.query import only
@@ -32,33 +32,31 @@ async def create(request: Request) -> Response:
         caller = Caller.of(request)
         inputs = await read_inputs(request, gateway.limits.max_bytes)
     asked = await sound(gateway, inputs, caller, model=None, major=None)
-    return job_answer(request, await gateway.view(await admit(gateway, request, asked)), status=202)
+    return job_answer(request, await gateway.view(await admit(gateway, request, asked), caller.owner), status=202)
 
 
 async def one(request: Request) -> Response:
-    """``GET`` and ``DELETE`` of ``/v1/jobs/{id}``; a job that had ended stays as it was."""
-    return await (cancel if request.method == "DELETE" else read)(request)
+    """``GET`` and ``DELETE`` of ``/v1/jobs/{id}``."""
+    return await (delete if request.method == "DELETE" else read)(request)
 
 
 async def read(request: Request) -> Response:
     """The job as it is."""
     only(request)
-    return job_answer(request, await gateway_of(request).view(request.path_params["id"]))
+    return job_answer(request, await gateway_of(request).view(request.path_params["id"], owner_of(request)))
 
 
-async def cancel(request: Request) -> Response:
-    """Ends the job, unless it had ended; answers what it is then."""
+async def delete(request: Request) -> Response:
+    """Ends the job, or removes one that had ended, with its pictures; answers what it was in the end."""
     only(request)
-    gateway = gateway_of(request)
-    await gateway.store.cancel(request.path_params["id"], gateway.clock())
-    return job_answer(request, await gateway.view(request.path_params["id"]))
+    return job_answer(request, await gateway_of(request).delete(request.path_params["id"], owner_of(request)))
 
 
 async def result(request: Request) -> Response:
     """``GET /v1/jobs/{id}/result``; ``?file=mask`` names one of two files."""
     only(request, "file")
     gateway = gateway_of(request)
-    view = await gateway.view(request.path_params["id"])
+    view = await gateway.view(request.path_params["id"], owner_of(request))
     problem = problems.of_view(view)
     if problem is not None:
         raise problem
@@ -77,13 +75,13 @@ async def events(request: Request) -> Response:
     204 says that everything was sent before; it also stops an ``EventSource`` from asking again.
     """
     only(request)
-    gateway = gateway_of(request)
-    view = await gateway.view(request.path_params["id"])
+    gateway, owner = gateway_of(request), owner_of(request)
+    view = await gateway.view(request.path_params["id"], owner)
     last = request.headers.get("last-event-id", "")
     after = last if _STREAM_ID.fullmatch(last) else "0"
     if view.state in TERMINAL and not await gateway.store.events(view.id, after):
         return Response(status_code=204)
-    return sse.stream(_blocks(follow(gateway, view.id, after)))
+    return sse.stream(_blocks(follow(gateway, view.id, owner, after)))
 
 
 async def _blocks(found: AsyncGenerator[Event | Waiting | None]) -> AsyncIterator[str]:

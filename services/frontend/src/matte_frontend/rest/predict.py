@@ -11,7 +11,7 @@ from matte_frontend import problems
 from matte_frontend.admission import sound
 from matte_frontend.answers import job_answer, links, result_answer
 from matte_frontend.body import read_inputs
-from matte_frontend.caller import Caller
+from matte_frontend.caller import Caller, owner_of
 from matte_frontend.gateway import Gateway, gateway_of
 from matte_frontend.rest.submit import Prefer, admit, admit_and_wait
 
@@ -38,7 +38,7 @@ async def _predict(request: Request, *, model: str | None, major: str | None) ->
         inputs = await read_inputs(request, gateway.limits.max_bytes)
     asked = await sound(gateway, inputs, caller, model=model, major=major)
     if prefer.asynchronous and prefer.wait is None:
-        view = await gateway.view(await admit(gateway, request, asked))
+        view = await gateway.view(await admit(gateway, request, asked), caller.owner)
         return job_answer(request, view, status=202, applied=prefer.applied)
     longest = gateway.limits.max_wait_seconds
     within = longest if prefer.wait is None else min(prefer.wait, longest)
@@ -54,7 +54,7 @@ async def _predict(request: Request, *, model: str | None, major: str | None) ->
 
 
 async def _too_slow(gateway: Gateway, request: Request, job_id: str, prefer: Prefer, waited: float) -> Response:
-    view = await gateway.view(job_id)
+    view = await gateway.view(job_id, owner_of(request))
     if prefer.wait is not None:
         return job_answer(request, view, status=202, applied=prefer.applied)
     raise Problem(

@@ -1,0 +1,21 @@
+"""A frontend that believes what a header says of its callers: the place where identity will come from."""
+
+from __future__ import annotations
+
+from matte_core.contracts.owner import ANONYMOUS, Owner
+from matte_frontend.__main__ import Draining
+from matte_frontend.app import create_app
+from matte_frontend.settings import GatewaySettings
+from matte_telemetry import logs
+from starlette.requests import Request
+
+
+def said(request: Request) -> Owner:
+    tenant, _, user = request.headers.get("x-test-owner", "").partition("/")
+    return Owner(tenant, user) if tenant else ANONYMOUS
+
+
+if __name__ == "__main__":
+    settings = GatewaySettings()
+    logs.set_up(settings.log_level)
+    Draining(create_app(settings, identify=said), settings).run()
