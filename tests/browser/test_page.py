@@ -126,7 +126,10 @@ def test_a_problem_is_told_in_words(page: Page, photos: Path) -> None:
     page.set_input_files("#files", photos / "text.jpg")
     expect(page.locator("#problem-code")).to_have_text("not_a_picture")
     expect(page.locator("#problem-title")).to_have_text("The bytes are not a picture")
-    expect(page.locator("#problem-advice")).not_to_be_empty()
+    expect(page.locator("#problem-detail")).to_have_text(
+        "The file looks like text. Send a JPEG, PNG, WebP, BMP, TIFF or GIF."
+    )
+    expect(page.locator("#problem-advice")).to_be_empty()  # the detail says it
     expect(page.locator("#retry")).to_be_hidden()
     page.click("#other")
     expect(page.locator("#drop")).to_be_visible()

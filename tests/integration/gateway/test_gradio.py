@@ -109,7 +109,7 @@ class TestStockClient:
     def test_not_a_picture(self, stock: Client, tmp_path: Path) -> None:
         path = tmp_path / "page.jpg"
         path.write_bytes(b"<html></html>")
-        with pytest.raises(Exception, match="not a picture"):
+        with pytest.raises(Exception, match=r"^The file looks like a web page\. Send"):
             stock.predict(handle_file(str(path)), api_name="/segment")
 
     def test_other_addresses_are_not_fetched(self, stock: Client) -> None:

@@ -54,7 +54,7 @@ def test_no_server_is_said_with_what_to_do(command: list[str], nowhere: str, tmp
         (["absent.jpg"], "no such file"),
         (["-", "-o", "cut.jpg"], "png or webp"),
         (["-", "--bg-color", "blub"], "--bg-color: not a colour"),
-        (["-", "--crop-margin", "3px"], "crop_margin needs crop"),
+        (["-", "--crop-margin", "3px"], "--crop-margin needs --crop"),
     ],
 )
 def test_wrong_options_are_told_before_anything_is_sent(arguments: list[str], word: str, nowhere: str) -> None:

@@ -40,9 +40,23 @@ def test_fixes_are_of_codes_that_exist() -> None:
     assert FIXES.keys() <= CODES.keys()
 
 
-def test_explain_has_title_detail_and_fix() -> None:
+def test_explain_says_what_is_wrong_once_and_what_to_do() -> None:
     text = explain(Problem("model_not_found", "There is no model x."))
-    assert text == "There is no such model: There is no model x. → see matte models"
+    assert text == "There is no model x. → see matte models"
+    assert explain(Problem("queue_full", "")).startswith("The queue is full")
+
+
+@pytest.mark.parametrize(
+    ("detail", "said"),
+    [
+        ("crop_margin needs crop=true", "--crop-margin needs --crop"),
+        ("bg_color: not a colour; size: no", "--bg-color: not a colour; --size: no"),
+        ("channels=alpha and output=both contradict", "--channels alpha and --output both contradict"),
+        ("The format of the output is odd.", "The format of the output is odd."),
+    ],
+)
+def test_parameters_of_the_api_are_the_commands_options(detail: str, said: str) -> None:
+    assert explain(Problem("invalid_parameter", detail)) == said
 
 
 def test_why_a_job_failed() -> None:

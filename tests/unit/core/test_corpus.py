@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from corpus import CASES, Case
 from matte_core.contracts.limits import Limits
-from matte_core.errors import Problem
+from matte_core.errors import CODES, Problem
 from matte_core.pictures import probe
 from matte_inference.pixels.decode import decode
 
@@ -52,6 +52,7 @@ def test_refused(case: Case) -> None:
     assert caught.value.status in (413, 415, 422)
     assert len(caught.value.detail) > 40
     assert caught.value.detail.endswith(".")
+    assert CODES[caught.value.code].title not in caught.value.detail  # people may see both
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.ok], ids=name)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import struct
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from corpus_case import IMAGE, JPEG, PNG, Case, Spot
 from corpus_hostile import cases as hostile
+from corpus_make import icc, segment, with_exif, with_segment
 from corpus_sound import cases as sound
 from matte_core.contracts.limits import Limits
 from matte_core.errors import Problem
@@ -107,3 +109,56 @@ def test_colors_of_a_jpeg() -> None:
     colors = read_colors(sink.getvalue())
     assert (colors.components, colors.adobe, colors.icc) == (4, True, None)
     assert read_colors(b"\xff\xd8\xff").components == 3
+
+
+#: (type, value field, what follows the directory): 6, as every type of number writes it, and what is none
+ORIENTATIONS = [
+    *((3, 1, b"\0\6\0\0"), (3, 2, b"\0\6\0\1"), (3, 2, b"\0\1\0\6"), (3, 3, b"\0\0\0\x1a"), (3, 0, b"\0\6\0\0")),
+    *((4, 1, b"\0\0\0\6"), (4, 2, b"\0\0\0\x1a"), (8, 1, b"\0\6\0\0"), (9, 1, b"\0\0\0\6"), (13, 1, b"\0\0\0\6")),
+    *((5, 1, b"\0\0\0\x1e"), (5, 1, b"\0\0\0\x1a"), (10, 1, b"\0\0\0\x1e"), (11, 1, b"\x40\xc0\0\0")),
+    *((1, 1, b"\6\0\0\0"), (2, 2, b"6\0\0\0"), (6, 1, b"\6\0\0\0"), (7, 1, b"\6\0\0\0"), (3, 9, b"\0\0\0\xff")),
+]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow tells of the odd entries
+@pytest.mark.parametrize(("kind", "count", "value"), ORIENTATIONS)
+def test_any_entry_for_the_orientation_is_read_as_pillow_reads_it(kind: int, count: int, value: bytes) -> None:
+    entry = struct.pack(">HHHI", 1, 0x0112, kind, count) + value + bytes(4)
+    block = b"MM\0*\0\0\0\x08" + entry + struct.pack(">HHIIII", 6, 6, 6, 1, 6, 1)
+    file = with_exif(JPEG, block)
+    with Image.open(io.BytesIO(file)) as image:
+        right = ImageOps.exif_transpose(image).size
+    pixels = decode(file, LIMITS)
+    assert (pixels.width, pixels.height) == right
+
+
+#: (number, of how many) that the parts of a profile are said to be
+PARTS = [
+    *([(1, 1)], [(0, 1)], [(5, 1)], [(1, 2)], [(1, 0)], [(1, 2), (2, 2)], [(2, 2), (1, 2)], [(1, 2), (3, 2)]),
+    *([(1, 2), (1, 2)], [(1, 3), (2, 3)], [(0, 2), (1, 2)], [(1, 1), (2, 2)]),
+]
+
+
+@pytest.mark.parametrize("parts", PARTS, ids=str)
+def test_misnumbered_parts_of_a_profile_are_read_as_pillow_reads_them(parts: list[tuple[int, int]]) -> None:
+    profile = icc((0.5151, 0.2412, -0.0011), (0.2920, 0.6922, 0.0419), (0.1571, 0.0666, 0.7841))
+    step = -(-len(profile) // len(parts))
+    pieces = [profile[i : i + step] for i in range(0, len(profile), step)]
+    segments = [
+        segment(0xE2, b"ICC_PROFILE\0" + bytes(numbers) + piece) for numbers, piece in zip(parts, pieces, strict=True)
+    ]
+    file = with_segment(JPEG, *segments)
+    with Image.open(io.BytesIO(file)) as image:
+        assert read_colors(file).icc == image.info.get("icc_profile")
+        stored = np.asarray(image.convert("RGB"))
+    rgb = decode(file, LIMITS).rgb
+    assert rgb.shape == stored.shape
+    if read_colors(file).icc is None:
+        assert np.abs(rgb.astype(int) - stored).max() <= 3
+
+
+def test_16_bit_gray_is_scaled_where_pillow_cuts() -> None:
+    ramp = np.array([[0, 255, 257, 32768, 65535]], np.uint16)
+    sink = io.BytesIO()
+    Image.fromarray(ramp).save(sink, "PNG")
+    assert decode(sink.getvalue(), LIMITS).rgb[0, :, 0].tolist() == [0, 1, 1, 128, 255]

@@ -25,7 +25,7 @@ from matte_cli.client import Api, UnreachableError, failure_of
 from matte_cli.outputs import STDIO, Item, OutputError, choose_format, collect, plan
 from matte_cli.settings import CliSettings
 from matte_cli.talk import complain, screen
-from matte_cli.words import describe, explain
+from matte_cli.words import as_options, describe, explain
 
 Tell = Callable[[str], None]
 
@@ -199,7 +199,6 @@ def command(  # noqa: PLR0913 - one parameter per option
 def _first(error: Exception) -> str:
     if isinstance(error, ValidationError):
         found = error.errors()[0]
-        name = "--" + "-".join(str(part) for part in found["loc"]).replace("_", "-")
         message = found["msg"].removeprefix("Value error, ")
-        return f"{name}: {message}" if found["loc"] else message
+        return as_options(f"{'.'.join(map(str, found['loc']))}: {message}" if found["loc"] else message)
     return str(error)

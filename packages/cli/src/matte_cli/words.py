@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from matte_core.contracts.job import Event
-from matte_core.errors import CODES, Problem
+from matte_core.contracts.options import Options
+from matte_core.errors import Problem
 
 #: what a person can do, per problem code, where the detail does not say it
 FIXES: Mapping[str, str] = {
@@ -21,6 +23,10 @@ FIXES: Mapping[str, str] = {
     "not_found": "is it a Matte server, and new enough? For the dead letters it needs MATTE_ADMIN=true",
 }
 
+#: a parameter of the API in a sentence: with a value, before a colon, or of two words
+_NAMES = "|".join(Options.model_fields)
+_PARAMETER = re.compile(rf"\b(?P<name>(?:{_NAMES})(?==|:)|crop_margin|bg_color)(?:=(?P<value>\w+))?")
+
 
 def seconds(value: float) -> str:
     """A duration as people say it: 0.4 s, 12 s, 3 min, 2 h."""
@@ -32,10 +38,20 @@ def seconds(value: float) -> str:
 
 
 def explain(problem: Problem) -> str:
-    """Title, detail and what to do about it."""
+    """What is wrong, and what to do about it."""
     fix = FIXES.get(problem.code)
-    detail = f": {problem.detail}" if problem.detail else ""
-    return f"{CODES[problem.code].title}{detail}" + (f" → {fix}" if fix else "")
+    text = as_options(problem.text) if problem.code == "invalid_parameter" else problem.text
+    return text + (f" → {fix}" if fix else "")
+
+
+def as_options(text: str) -> str:
+    """The API's parameters as the command's options: ``crop_margin needs crop=true``, --crop-margin needs --crop."""
+
+    def option(found: re.Match[str]) -> str:
+        name = "--" + found["name"].replace("_", "-")
+        return name if found["value"] in (None, "true") else f"{name} {found['value']}"
+
+    return _PARAMETER.sub(option, text)
 
 
 def describe(event: Event) -> str | None:

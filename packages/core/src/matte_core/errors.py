@@ -87,6 +87,11 @@ class Problem(Exception):  # noqa: N818 - the field's word (RFC 9457)
         """The HTTP status of the code."""
         return CODES[self.code].status
 
+    @property
+    def text(self) -> str:
+        """In one line: the detail, which is a whole sentence; the title where there is none. Together they repeat."""
+        return self.detail or CODES[self.code].title
+
     def document(self, instance: str | None = None) -> dict[str, Any]:
         """The RFC 9457 document; ``instance`` is the address of the thing that has the problem."""
         head: dict[str, Any] = {

@@ -7,9 +7,12 @@ import struct
 from matte_core.pictures.common import corrupt
 
 ORIENTATION = 0x0112
-SHORT, LONG = 3, 4
 #: bytes per value of each TIFF type (TIFF 6.0 §2; 13 IFD; 16–18 BigTIFF)
 TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+#: how ``struct`` reads each type that is a number; a rational is two
+_NUMBERS = {
+    3: "H", 4: "I", 5: "II", 6: "b", 8: "h", 9: "i", 10: "ii", 11: "f", 12: "d", 13: "I", 16: "Q",
+}  # fmt: skip
 #: what the values of one directory may occupy together. Entries may point at the same bytes, so a small block can
 #: declare gigabytes, which decoders that copy every value (Pillow does, when it opens a JPEG) would then hold.
 MAX_VALUES = 16_000_000
@@ -23,13 +26,30 @@ def admit(block: bytes, name: str) -> int:
 
 
 def read_orientation(block: bytes) -> int:
-    """The orientation, 1 to 8, in an EXIF block with or without its ``Exif\\0\\0`` head; 1 if it cannot be read."""
+    """The orientation, 1 to 8, in an EXIF block with or without its ``Exif\\0\\0`` head; 1 if it cannot be read.
+
+    As Pillow reads it: any type of number, the first value of several, the last entry of several.
+    """
     tiff = _tiff(block)
+    found = 1.0
     for tag, kind, count, value in _entries(tiff):
-        if tag == ORIENTATION and kind in (SHORT, LONG) and count == 1:
-            number = struct.unpack_from(_order(tiff) + ("H" if kind == SHORT else "I"), tiff, value)[0]
-            return int(number) if 1 <= number <= 8 else 1
-    return 1
+        if tag == ORIENTATION and kind in _NUMBERS and count:
+            number = _first_number(tiff, kind, count, value)
+            found = found if number is None else number
+    return int(found) if found in range(1, 9) else 1
+
+
+def _first_number(tiff: bytes, kind: int, count: int, place: int) -> float | None:
+    """The first of an entry's values; None where they do not lie inside the block."""
+    size = TYPE_SIZES[kind] * count
+    if size > 4:
+        (place,) = struct.unpack_from(_order(tiff) + "I", tiff, place)
+    if place + size > len(tiff):
+        return None
+    above, *below = struct.unpack_from(_order(tiff) + _NUMBERS[kind], tiff, place)
+    if not below:
+        return float(above)
+    return above / below[0] if below[0] else None
 
 
 def is_bomb(block: bytes) -> bool:

@@ -107,8 +107,8 @@ def sniff(data: bytes) -> str:
         return name
     _refuse_stumps(data)
     thing = _lookup(_THINGS, head) or _text(head)
-    saw = f"they look like {thing}" if thing else "they begin like no picture format"
-    raise Problem("not_a_picture", f"The bytes are not a picture: {saw}. Send a JPEG, PNG, WebP, BMP, TIFF or GIF.")
+    saw = f"looks like {thing}" if thing else "begins like no picture format"
+    raise Problem("not_a_picture", f"The file {saw}. Send a JPEG, PNG, WebP, BMP, TIFF or GIF.")
 
 
 def _lookup(table: tuple[_Magic, ...], head: bytes) -> str | None:

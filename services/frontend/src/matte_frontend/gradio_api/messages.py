@@ -81,7 +81,7 @@ class Translator:
 
     def _failed(self, problem: Problem) -> Message:
         title = CODES[problem.code].title
-        output = {"error": f"{title}: {problem.detail}", "title": title}
+        output = {"error": problem.text, "title": title}
         return self._message("process_completed", success=False, title=title, output=output)
 
     def _estimation(self, rank: int, size: int, eta: float | None) -> Message:

@@ -23,6 +23,11 @@ export class Problem extends Error {
     return new Problem({ code, status, title, detail: `The answer was HTTP ${status}.` });
   }
 
+  /** In one line: the detail is a whole sentence. */
+  get text() {
+    return this.detail || this.title;
+  }
+
   /** Whether asking again may help: no answer, or a fault on the other side. */
   get passing() {
     return this.status === 0 || this.status === 429 || this.status >= 500;

@@ -33,7 +33,7 @@ let spoken = { text: "", at: 0 };
 
 function speak(job) {
   const text = job.state === "done" ? "The result is ready."
-    : job.state === "failed" ? `${job.problem.title}. ${job.problem.detail}` : describe(job).join(", ");
+    : job.state === "failed" ? job.problem.text : describe(job).join(", ");
   const now = performance.now();
   if (text === spoken.text || (!ended(job) && now - spoken.at < SPEAK_EVERY_MS)) return;
   spoken = { text, at: now };

@@ -15,7 +15,7 @@ export function refusal(file, limits) {
     return refuse("unsupported_format", "HEIC pictures are not supported", `${file.name} is a HEIC picture.`);
   }
   if (!file.type.startsWith("image/") && !KNOWN.test(file.name)) {
-    return refuse("not_a_picture", "This is not a picture", `${file.name} does not look like a picture.`);
+    return refuse("not_a_picture", "This is not a picture", `${file.name} is ${file.type || "a file of another kind"}.`);
   }
   if (file.size === 0) return refuse("picture_empty", "The file is empty", `${file.name} has no bytes.`);
   if (limits && file.size > limits.max_bytes) {

@@ -71,8 +71,9 @@ const ADVICE = {
 /** Whether the picture itself is refused, so that sending it once more cannot help. */
 export const ofPicture = (code) => /^(picture_|payload_too_large|too_many_pixels|not_a_picture|unsupported_format)/.test(code);
 
-/** What a person can do about a problem document. */
+/** What a person can do about a problem document; "" where its detail says it, as those of the service's probe do. */
 export function advice(problem) {
+  if (problem.type && ofPicture(problem.code)) return "";
   if (problem.retry_after) return `Try again in ${span(Math.max(1, Math.ceil(problem.retry_after)))}.`;
   return ADVICE[problem.code] ?? (problem.status >= 500 ? "Try again in a moment." : "");
 }

@@ -15,7 +15,7 @@ from matte_core.pictures.probe import probe
 from PIL import Image, ImageChops
 
 from matte_inference.pixels.color import rgb_to_srgb, to_srgb
-from matte_inference.pixels.jpeg import Colors, read_colors
+from matte_inference.pixels.jpeg import Colors, read_colors, without_profile
 from matte_inference.pixels.types import Bytes, Pixels
 
 __all__ = ["Pixels", "decode", "oriented"]
@@ -29,6 +29,9 @@ _TRUNCATED = ("truncat", "premature", "unexpected end", "not enough", "end of fi
 def decode(data: bytes, limits: Limits) -> Pixels:
     """The picture in ``data``: sRGB, orientation applied, its own transparency kept.
 
+    16-bit gray is scaled: 65535, or the largest value of a TIFF's 10, 12 or 14 bits, is white. Pillow's ``convert``
+    cuts instead: everything from 255 on is white, and a photograph of a scanner would be a white sheet.
+
     The bytes pass the admission check again first, so nothing is decoded that exceeds ``limits``.
 
     Raises:
@@ -41,7 +44,7 @@ def decode(data: bytes, limits: Limits) -> Pixels:
     except Problem:
         raise
     except MemoryError as error:
-        raise Problem("out_of_memory", "the picture needs more memory than there is") from error
+        raise Problem("out_of_memory", "The picture needs more memory than there is.") from error
     except Exception as error:  # codecs raise anything: OSError, SyntaxError, ValueError, struct.error, zlib.error, …
         raise _broken(error) from error
     if picture.format == "TIFF":  # Pillow has turned it
@@ -71,8 +74,8 @@ def _jpeg_rgb(data: bytes) -> Bytes:
     except ValueError as error:
         if any(word in str(error).lower() for word in _TRUNCATED):
             raise
-        # stray bytes between segments and the like: every viewer shows such files
-        return simplejpeg.decode_jpeg(data, "RGB", strict=False)  # type: ignore[no-any-return]
+        # stray bytes between segments, wrong numbers of a profile's parts: every viewer shows such files
+        return simplejpeg.decode_jpeg(without_profile(data), "RGB", strict=False)  # type: ignore[no-any-return]
 
 
 def _jpeg_cmyk(data: bytes, colors: Colors) -> Bytes:

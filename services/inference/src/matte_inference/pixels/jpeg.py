@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+_PROFILE, _PROFILE_HEAD = 0xE2, b"ICC_PROFILE\0"
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
@@ -24,21 +25,42 @@ class Colors:
 
 
 def read_colors(data: bytes) -> Colors:
-    """The colours of a JPEG file; segments that make no sense are skipped. Never raises."""
+    """The colours of a JPEG file; segments that make no sense are skipped. Never raises.
+
+    A profile's parts count as Pillow counts them: those before the frame, in the order of their numbers, whatever
+    these are, if the first says how many there are.
+    """
     components, adobe = 3, False
-    icc: dict[int, bytes] = {}
-    for marker, body in _segments(data):
+    parts: list[bytes] = []
+    icc: list[bytes] = []
+    for at, end in _segments(data):
+        marker, body = data[at + 1], data[at + 4 : end]
         if marker in _FRAMES and len(body) >= 6:
-            components = body[5]
-        elif marker == 0xE2 and body.startswith(b"ICC_PROFILE\0") and len(body) > 14:
-            icc[body[12]] = body[14:]
+            components, icc = body[5], sorted(parts)
+        elif _is_profile(data, at) and len(body) > 14:
+            parts.append(body)
         elif marker == 0xEE and body.startswith(b"Adobe"):
             adobe = True
-    return Colors(components, b"".join(icc[number] for number in sorted(icc)) or None, adobe)
+    whole = bool(icc) and icc[0][13] == len(icc)
+    return Colors(components, b"".join(part[14:] for part in icc) if whole else None, adobe)
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """(marker, body) of every segment before the first scan."""
+def without_profile(data: bytes) -> bytes:
+    """The file without its colour profile: libjpeg refuses to decode beside one whose parts are misnumbered."""
+    kept, done = [], 0
+    for at, end in _segments(data):
+        if _is_profile(data, at):
+            kept.append(data[done:at])
+            done = end
+    return b"".join((*kept, data[done:])) if kept else data
+
+
+def _is_profile(data: bytes, at: int) -> bool:
+    return data[at + 1] == _PROFILE and data.startswith(_PROFILE_HEAD, at + 4)
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """(offset of the marker, end of the body) of every segment before the first scan."""
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
@@ -48,5 +70,5 @@ def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
         if marker in (_START_OF_SCAN, _END_OF_IMAGE):
             return
         length = int.from_bytes(data[at + 2 : at + 4], "big")
-        yield marker, data[at + 4 : at + 2 + length]
+        yield at, at + 2 + length
         at += 2 + max(2, length)
