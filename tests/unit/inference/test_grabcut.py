@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 import pytest
 from matte_core.contracts.catalog import VersionConfig
@@ -125,3 +127,34 @@ def test_parameters_are_not_ignored() -> None:
         grabcut("1.0.0", tpyo=1)
     with pytest.raises(ValueError, match="refine"):
         grabcut("1.0.0", refine="magic")
+
+
+def seconds_of_cpu(segmenter: Segmenter, rgb: Bytes) -> float:
+    begun = time.thread_time()
+    alpha_of(segmenter, rgb)
+    return time.thread_time() - begun
+
+
+def drawn(name: str) -> Bytes:
+    """A picture without noise, on white."""
+    rgb = np.full((300, 300, 3), 255, np.uint8)
+    if name == "dot":
+        cv2.circle(rgb, (150, 150), 4, (0, 0, 0), -1)
+    if name == "word":
+        cv2.putText(rgb, "Hello", (60, 160), cv2.FONT_HERSHEY_SIMPLEX, 2, (0, 0, 0), 4)
+    return rgb
+
+
+@pytest.mark.parametrize("name", ["nothing", "dot", "word"])
+def test_a_drawing_costs_about_as_much_as_a_photograph(name: str) -> None:
+    model, photograph = grabcut("2.0.0"), np.ascontiguousarray(data.chelsea())
+    usual = min(seconds_of_cpu(model, photograph) for _ in range(3))
+    assert min(seconds_of_cpu(model, drawn(name)) for _ in range(2)) < 5 * usual
+
+
+@pytest.mark.parametrize("version", ["1.0.0", "2.0.0"])
+def test_where_nothing_stands_out_there_is_no_subject(version: str) -> None:
+    noise = np.random.default_rng(0).normal(0, 1, (300, 300, 3))
+    for rgb in (drawn("nothing"), np.full((300, 300, 3), 128, np.uint8), (200 + noise).astype(np.uint8)):
+        assert not alpha_of(grabcut(version), rgb).any()
+    assert alpha_of(grabcut(version), cv2.circle(drawn("nothing"), (150, 150), 80, (30, 120, 200), -1)).max() > 200

@@ -75,6 +75,7 @@ def result_headers(job_id: str, result: Result) -> dict[str, str]:
         "X-Model": result.model,
         "X-Model-Version": result.version,
         "X-Model-Digest": result.digest,
+        "X-Subject-Found": str(result.subject_found).lower(),
         "Server-Timing": ", ".join(f"{name};dur={seconds * 1000:.1f}" for name, seconds in stages.items()),
         "Cache-Control": "no-store",
     }
@@ -88,7 +89,8 @@ def extension(content_type: str) -> str:
 def _json_body(job_id: str, result: Result, data: dict[str, bytes]) -> bytes:
     document: dict[str, Any] = {
         "id": job_id, "model": result.model, "version": result.version, "digest": result.digest, "arm": result.arm,
-        "width": result.width, "height": result.height, "timings": result.timings.model_dump(),
+        "width": result.width, "height": result.height,
+        "subject_found": result.subject_found, "timings": result.timings.model_dump(),
     }  # fmt: skip
     document |= {f"{name}_b64": base64.b64encode(content).decode() for name, content in data.items()}
     return json.dumps(document).encode()

@@ -111,6 +111,7 @@ class Result(Contract):
     arm: str
     width: int
     height: int
+    subject_found: bool = Field(default=True, description="false: the model saw nothing to cut out; alpha is empty")
     files: dict[str, BlobRef]
     timings: Timings = Timings()
 

@@ -25,11 +25,13 @@ _BINS = (16, 24, 24)
 @dataclass(frozen=True, slots=True)
 class Saliency:
     """``likely`` says where the subject is. ``trust`` is 1 where the border of the picture is background, and 0
-    where it looks like the centre, as in a close-up that fills the frame.
+    where it looks like the centre, as in a close-up that fills the frame. ``contrast`` is how far the subject is at
+    most from what is around it, in units of L*a*b*.
     """
 
     likely: Floats
     trust: float
+    contrast: float
 
 
 def find_subject(rgb: Bytes) -> Saliency:
@@ -37,8 +39,7 @@ def find_subject(rgb: Bytes) -> Saliency:
 
     In a close-up the border says nothing; what is sharp, and coloured as the centre is, counts there.
     """
-    small = cv2.bilateralFilter(resized(rgb, *fitted(*rgb.shape[:2], side=_SIDE)), 5, 25, 5)
-    lab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    lab = smooth_lab(rgb)
     height, width = lab.shape[:2]
     center = center_prior(height, width)
     border = unlike_border(lab)
@@ -46,12 +47,26 @@ def find_subject(rgb: Bytes) -> Saliency:
     sharp = resized(sharpness(rgb), height, width)
     seeds = np.ones((height, width), bool)
     seeds[2:, 2:-2] = False  # not the bottom: subjects stand on it
-    apart = stretched(barrier_distance(lab, seeds), 97)
+    barrier = barrier_distance(lab, seeds)
+    apart = stretched(barrier, 97)
     away = (0.4 * apart + 0.3 * border + 0.3 * stretched(sharp, 97)) * center**0.7
     broad = stretched(cv2.GaussianBlur(stretched(sharp, 97), (0, 0), 3), 70)
     close = (0.6 * like_center(lab, center) + 0.4 * broad) * center_prior(height, width, spread=0.8)
     likely = np.clip(trust * away + (1 - trust) * close, 0, 1).astype(np.float32)
-    return Saliency(resized(likely, *rgb.shape[:2]), trust)
+    return Saliency(resized(likely, *rgb.shape[:2]), trust, float(barrier.max()))
+
+
+def central_subject(rgb: Bytes) -> Saliency:
+    """What is in the middle of a picture, uint8 (H, W, 3), whatever it is."""
+    lab = smooth_lab(rgb)
+    return Saliency(center_prior(*rgb.shape[:2]), 1.0, float(np.ptp(lab, axis=(0, 1)).sum()))
+
+
+def smooth_lab(rgb: Bytes) -> Floats:
+    """The picture at 200 px along its longer side, without its noise."""
+    small = cv2.bilateralFilter(resized(rgb, *fitted(*rgb.shape[:2], side=_SIDE)), 5, 25, 5)
+    lab: Floats = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    return lab
 
 
 def stretched(values: Floats, percentile: float) -> Floats:

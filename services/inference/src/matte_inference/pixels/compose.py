@@ -12,8 +12,8 @@ from matte_inference.pixels.foreground import estimate_foreground
 from matte_inference.pixels.resize import resized
 from matte_inference.pixels.types import Bytes, Floats, Pixels, bytes_of, floats
 
-#: alpha up to this (of 255) counts as empty when cropping: a network's faint haze is not the subject
-_EMPTY = 12
+#: alpha up to this (of 255) counts as empty: a network's faint haze is not the subject
+EMPTY = 12
 #: rows composed at once
 _STRIP = 128
 _NOTHING = np.zeros(4, np.float32)
@@ -79,7 +79,7 @@ def crop_box(alpha: Bytes, margin: str | None) -> tuple[slice, slice]:
 
     An empty alpha keeps the whole picture.
     """
-    left, top, width, height = cv2.boundingRect((alpha > _EMPTY).view(np.uint8))
+    left, top, width, height = cv2.boundingRect((alpha > EMPTY).view(np.uint8))
     if not width:
         return slice(None), slice(None)
     x, y = _margin(margin, width), _margin(margin, height)

@@ -188,6 +188,7 @@ class ReplicaService:
             arm=self._config.version,
             width=rendered.width,
             height=rendered.height,
+            subject_found=rendered.subject_found,
             files=refs,
             timings=course.timings(),
         )

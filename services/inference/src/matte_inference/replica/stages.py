@@ -15,7 +15,7 @@ from matte_core.contracts.limits import Limits
 from matte_core.contracts.options import Hint, Options
 
 from matte_inference.families.base import Alpha, Prepared, Segmenter
-from matte_inference.pixels.compose import compose
+from matte_inference.pixels.compose import EMPTY, compose
 from matte_inference.pixels.decode import decode
 from matte_inference.pixels.encode import CONTENT_TYPES, encode, preview
 from matte_inference.pixels.types import Bytes, Pixels
@@ -35,11 +35,15 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """Encoded answers by name (``result``, ``mask``) with their content types; width and height of the result."""
+    """Encoded answers by name (``result``, ``mask``) with their content types; width and height of the result.
+
+    ``subject_found`` is false where the model's alpha is empty.
+    """
 
     files: dict[str, tuple[bytes, str]]
     width: int
     height: int
+    subject_found: bool
 
 
 def open_picture(segmenter: Segmenter, blobs: Sequence[bytes], limits: Limits, hints: tuple[Hint, ...] = ()) -> Opened:
@@ -70,7 +74,7 @@ def render_whole(opened: Opened, whole: Bytes, options: Options) -> Rendered:
     kind = "png" if options.format == "auto" else options.format
     files = {name: (encode(array, kind), CONTENT_TYPES[kind]) for name, array in pictures.items()}
     height, width = pictures["result"].shape[:2]
-    return Rendered(files, width, height)
+    return Rendered(files, width, height, subject_found=bool(whole.max() > EMPTY))
 
 
 def small(opened: Opened, whole: Bytes) -> dict[str, Any]:
