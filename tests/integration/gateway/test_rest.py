@@ -80,7 +80,8 @@ class TestPredict:
         answer = client.post("/v1/predict", json=body, headers={"Accept": "application/json"})
         document = answer.json()
         assert set(document) == {
-            "id", "model", "version", "digest", "arm", "width", "height", "timings", "result_b64", "mask_b64"
+            "id", "model", "version", "digest", "arm", "width", "height", "subject_found", "timings",
+            "result_b64", "mask_b64",
         }  # fmt: skip
         assert opened(base64.b64decode(document["mask_b64"])).mode == "L"
         assert (document["version"], document["width"], document["height"]) == ("1.0.0", 320, 240)

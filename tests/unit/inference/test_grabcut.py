@@ -9,12 +9,14 @@ import cv2
 import numpy as np
 import pytest
 from matte_core.contracts.catalog import VersionConfig
+from matte_core.contracts.options import Options
 from matte_core.errors import Problem
 from matte_inference.families.base import Segmenter, to_size
 from matte_inference.families.grabcut import cleaned
 from matte_inference.families.registry import load
 from matte_inference.families.saliency import barrier_distance
 from matte_inference.pixels.types import Bytes, Pixels
+from matte_inference.replica.stages import Opened, render
 from skimage import data
 from sklearn.datasets import load_sample_image
 
@@ -93,6 +95,14 @@ def test_any_shape_and_no_contents(version: str, shape: tuple[int, int], fill: s
     assert alpha.dtype == np.uint8
 
 
+def test_a_result_says_whether_there_was_a_subject() -> None:
+    model = grabcut("2.0.0")
+    for name, found in (("nothing", False), ("disc", True)):
+        opened = Opened(Pixels(drawn(name)), model.prepare(Pixels(drawn(name))), None)
+        rendered = render(model, opened, model.forward([opened.prepared])[0], Options())
+        assert rendered.subject_found is found
+
+
 def test_barrier_distance_sees_what_edges_close_off() -> None:
     lab = np.zeros((40, 50, 3), np.float32)
     lab[..., 0] = np.linspace(0, 40, 50)[None]  # a gradient: near the border everywhere, however it goes on
@@ -138,6 +148,8 @@ def seconds_of_cpu(segmenter: Segmenter, rgb: Bytes) -> float:
 def drawn(name: str) -> Bytes:
     """A picture without noise, on white."""
     rgb = np.full((300, 300, 3), 255, np.uint8)
+    if name == "disc":
+        cv2.circle(rgb, (150, 150), 80, (30, 120, 200), -1)
     if name == "dot":
         cv2.circle(rgb, (150, 150), 4, (0, 0, 0), -1)
     if name == "word":
@@ -157,4 +169,4 @@ def test_where_nothing_stands_out_there_is_no_subject(version: str) -> None:
     noise = np.random.default_rng(0).normal(0, 1, (300, 300, 3))
     for rgb in (drawn("nothing"), np.full((300, 300, 3), 128, np.uint8), (200 + noise).astype(np.uint8)):
         assert not alpha_of(grabcut(version), rgb).any()
-    assert alpha_of(grabcut(version), cv2.circle(drawn("nothing"), (150, 150), 80, (30, 120, 200), -1)).max() > 200
+    assert alpha_of(grabcut(version), drawn("disc")).max() > 200

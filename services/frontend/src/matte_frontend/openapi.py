@@ -175,12 +175,13 @@ _ACCEPTED: Spec = {
     "headers": {"Location": {"schema": {"type": "string"}}},
     "content": _json("JobView", JOB),
 }
+_RESULT_HEADERS = (
+    *("X-Job-Id", "X-Model", "X-Model-Version", "X-Model-Digest", "X-Subject-Found"),
+    *("Server-Timing", "X-Request-Id"),
+)
 _RESULT: Spec = {
     "description": "The picture; a ZIP archive of cut-out and mask for output=both; JSON if it is asked for",
-    "headers": {
-        name: {"schema": {"type": "string"}}
-        for name in ("X-Job-Id", "X-Model", "X-Model-Version", "X-Model-Digest", "Server-Timing", "X-Request-Id")
-    },
+    "headers": {name: {"schema": {"type": "string"}} for name in _RESULT_HEADERS},
     "content": {
         "image/png": _BINARY,
         "image/webp": _BINARY,

@@ -16,6 +16,7 @@ JOB: dict[str, Any] = {
 }  # fmt: skip
 JSON_RESULT: dict[str, Any] = {
     "id": _ID, "model": "unet", "version": "2.0.0", "digest": _DIGEST, "arm": "2.0.0", "width": 1, "height": 1,
+    "subject_found": True,
     "timings": {
         "queued": 0.002, "fetch": 0.001, "decode": 0.008, "forward": 0.04, "encode": 0.006,
         "total": 0.055, "cpu": 0.052,

@@ -98,7 +98,8 @@ def dithered(picture: Bytes) -> Bytes:
     if (picture[:, 1:] == picture[:, :-1]).all(-1).mean() <= _DRAWN:
         return picture
     noise = np.random.default_rng(_SEED).integers(-_DITHER, _DITHER + 1, picture.shape, np.int16)
-    return np.clip(picture + noise, 0, 255).astype(np.uint8)
+    out: Bytes = np.clip(picture + noise, 0, 255).astype(np.uint8)
+    return out
 
 
 def cleaned(mask: Bytes, likely: Floats) -> Bytes:
