@@ -1,15 +1,20 @@
 #!/usr/bin/env bash
-# The tests that need no cluster, in four processes, the quick ones first: a browser's event loop must not meet those of the other tests.
+# The tests that need no cluster, the quick ones first. A browser's event loop must not meet those of the other tests, so
+# each part has processes of its own: two where that is quicker (tests/integration/conftest.py says who shares one).
 # Arguments go to pytest; with them, a part in which nothing is selected is fine.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 failed=0
 PATH=$(scripts/tools.sh):$PATH
-for part in "tests/unit tests/property" tests/chart tests/integration tests/browser; do
-  echo "--- $part"
-  status=0
-  # shellcheck disable=SC2086 # two folders are two words
-  .venv/bin/pytest -m "not cluster and not e2e" $part "$@" || status=$?
-  [[ $status == 0 || ($status == 5 && $# -gt 0) ]] || failed=1
-done
+part() { # FOLDERS AND OPTIONS OF PYTEST...
+  echo "--- $*"
+  local status=0
+  .venv/bin/pytest -m "not cluster and not e2e" "$@" || status=$?
+  [[ $status == 0 || ($status == 5 && -n $only) ]] || failed=1
+}
+only=${*:+some}
+part tests/unit tests/property -n 2 --dist worksteal "$@"
+part tests/chart "$@"
+part tests/integration -n 2 --dist loadgroup "$@"
+part tests/browser "$@"
 exit "$failed"

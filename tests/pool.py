@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from stack import Stack
 
 
 def version_app(model: str, version: str, family: str = "grabcut", **fields: Any) -> dict[str, Any]:
@@ -115,6 +116,15 @@ class Pool:
             with contextlib.suppress(psutil.Error):
                 child.kill()
         psutil.wait_procs(left, timeout=10)
+
+
+@dataclass(frozen=True)
+class PoolStack:
+    """A frontend without models of its own, and beside it a pool."""
+
+    stack: Stack
+    pool: Pool
+    folder: Path
 
 
 def _deployed(applications: Sequence[Mapping[str, Any]]) -> str | None:

@@ -9,7 +9,7 @@ import io
 import json
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -21,15 +21,11 @@ import redis
 from matte_core.contracts.limits import Limits
 from matte_core.errors import CODES
 from PIL import Image
-from stack import Stack, running
+from served import Served
+from stack import Stack
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
-CONFIG = """
-default_model: grabcut
-versions:
-- {model: grabcut, version: 2.0.0, family: grabcut, weight: 100}
-"""
 #: requests under way at once
 WIDE = 4
 #: no answer may take longer
@@ -77,9 +73,8 @@ class Pass:
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with running(tmp_path_factory.mktemp("bad"), config=CONFIG) as started:
-        yield started
+def stack(served: Served) -> Stack:
+    return served.stack
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +115,7 @@ def queue_length(stack: Stack) -> int:
 def memory(stack: Stack) -> dict[str, int]:
     """Bytes that are a process's alone, of the gateway and of the replica."""
     gateway = psutil.Process(next(iter(stack.gateways.values())).pid)
-    (replica,) = stack.serve_processes("ModelVersion")
+    (replica,) = stack.serve_processes("grabcut-2-0-0")
     return {name: process.memory_full_info().uss for name, process in (("gateway", gateway), ("replica", replica))}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,9 @@ from typing import Any
 import cv2
 import httpx
 import pytest
-from pool import Pool, router_app, table, version_app
+from pool import Pool, PoolStack, router_app, table, version_app
 from skimage import data
-from stack import Stack, gateways_only
+from stack import Stack
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -41,12 +41,8 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    folder = tmp_path_factory.mktemp("pools")
-    with gateways_only(folder) as stack:
-        pool = Pool.start("main", folder, stack.environment)
-        yield World(stack, pool, folder)
-        pool.kill()
+def world(pool_stack: PoolStack) -> World:
+    return World(pool_stack.stack, pool_stack.pool, pool_stack.folder)
 
 
 @pytest.fixture(scope="module")

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,77 +16,23 @@ from matte_core.errors import Problem
 from matte_inference.families.registry import load
 from matte_inference.pixels.types import Bytes, Pixels
 from numpy.typing import NDArray
+from served import REMOTE_SECONDS, RemoteApp, Served, eventually
 from skimage import data
-from stack import Stack, free_port, running
+from stack import Stack
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
-CONFIG = """
-default_model: grabcut
-versions:
-- {{model: grabcut, version: 2.0.0, family: grabcut, weight: 100}}
-- {{model: portrait, version: 1.0.0, family: gradio, weight: 100, slots: 4, max_batch_size: 1,
-   parameters: {{url: {url}, api_name: /remove_background, timeout_seconds: 30}}}}
-"""
-SECONDS = 1.0
 MEANWHILE = 4
 
 
-@dataclass
-class RemoteApp:
-    """Another team's app; it can die and come back at the same address."""
-
-    folder: Path
-    seconds: float = SECONDS
-    port: int = field(default_factory=free_port)
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/"
-
-    def start(self) -> None:
-        program = Path(__file__).parents[1] / "remote_app.py"
-        with (self.folder / "remote.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, str(program), str(self.port), str(self.seconds)], stdout=log, stderr=log,
-                env={**os.environ, "GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(self.folder / "files")},
-            )  # fmt: skip
-        eventually(self.answers, 60)
-
-    def answers(self) -> bool:
-        try:
-            return httpx.get(f"{self.url}config").is_success
-        except httpx.TransportError:
-            return False
-
-    def kill(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
+@pytest.fixture
+def app(served: Served) -> RemoteApp:
+    return served.remote
 
 
-def eventually(check: Callable[[], Any], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
-@pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RemoteApp]:
-    app = RemoteApp(tmp_path_factory.mktemp("remote"))
-    app.start()
-    yield app
-    app.kill()
-
-
-@pytest.fixture(scope="module")
-def stack(app: RemoteApp, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    text = CONFIG.format(url=app.url)
-    with running(tmp_path_factory.mktemp("stack"), config=text, MATTE_ANNOUNCE_SECONDS="1") as started:
-        yield started
+@pytest.fixture
+def stack(served: Served) -> Stack:
+    return served.stack
 
 
 @pytest.fixture(scope="module")
@@ -145,9 +86,9 @@ def test_it_works_on_several_pictures_at_once(stack: Stack, photo: bytes) -> Non
     with ThreadPoolExecutor(MEANWHILE) as pool:
         statuses = [answer.status_code for answer in pool.map(lambda _: cut(stack, photo), range(MEANWHILE))]
     took = time.monotonic() - begun
-    print(f"{MEANWHILE} pictures of {SECONDS} s each took {took:.2f} s")
+    print(f"{MEANWHILE} pictures of {REMOTE_SECONDS} s each took {took:.2f} s")
     assert statuses == [200] * MEANWHILE
-    assert took < MEANWHILE * SECONDS
+    assert took < MEANWHILE * REMOTE_SECONDS
 
 
 def test_it_dies_its_jobs_wait_and_are_done_when_it_is_back(stack: Stack, app: RemoteApp, photo: bytes) -> None:
@@ -155,7 +96,7 @@ def test_it_dies_its_jobs_wait_and_are_done_when_it_is_back(stack: Stack, app: R
     eventually(lambda: job(stack, running_one)["state"] == "running")
     app.kill()
     try:
-        eventually(lambda: ready(stack) == {"grabcut": True, "portrait": False})
+        eventually(lambda: ready(stack) == {"grabcut": True, "batched": True, "portrait": False})
         waiting = submit(stack, photo)
         assert cut(stack, photo, "/models/grabcut/predict").status_code == 200
         eventually(lambda: job(stack, running_one)["state"] == "queued")

@@ -23,16 +23,16 @@ from matte_inference.families.unet import MODELS
 from matte_jobs.evidence import EvidenceStore
 from matte_jobs.settings import StoreSettings
 from matte_jobs.store import JobStore
-from pool import Pool, router_app, version_app
+from pool import Pool, PoolStack, router_app, version_app
 from skimage import data
-from stack import Stack, free_port, gateways_only
+from stack import Stack, free_port
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 T = TypeVar("T")
 #: stable, the same once more, one that always fails, one whose masks are others
 STABLE, SAME, BROKEN, OTHER = "1.0.0", "1.0.1", "1.0.2", "2.0.0"
-MODEL = "portrait"
+MODEL = "face"
 NAMES = {"cat", "coffee", "person", "rocket"}
 
 
@@ -114,8 +114,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def world(elsewhere: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    folder = tmp_path_factory.mktemp("rollout")
+def world(elsewhere: str, pool_stack: PoolStack) -> World:
     sound = str(MODELS / "unet-1.0.0")
     apps = [
         version_app(MODEL, STABLE, "unet", source=sound, slots=4),
@@ -125,16 +124,11 @@ def world(elsewhere: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         ),
         version_app(MODEL, OTHER, "grabcut", slots=4),
     ]
-    with gateways_only(folder) as stack:
-        pool = Pool.start("main", folder, stack.environment)
-        try:
-            made = World(stack, pool, apps)
-            pool.deploy(*apps, router_app({}))
-            pool.wait_running(*(app["name"] for app in apps), "router")
-            made.eventually(lambda: all(made.starts(version) for version in (STABLE, SAME, BROKEN, OTHER)))
-            yield made
-        finally:
-            pool.kill()
+    made = World(pool_stack.stack, pool_stack.pool, apps)
+    made.pool.deploy(*apps, router_app({}))
+    made.pool.wait_running(*(app["name"] for app in apps), "router")
+    made.eventually(lambda: all(made.starts(version) for version in (STABLE, SAME, BROKEN, OTHER)))
+    return made
 
 
 @pytest.fixture(scope="module")

@@ -5,29 +5,21 @@ from __future__ import annotations
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 
 import cv2
 import httpx
 import numpy as np
 import pytest
+from served import Served, eventually
 from skimage import data
-from stack import Stack, running
+from stack import Stack
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
-CONFIG = """
-default_model: grabcut
-versions:
-- {{model: grabcut, version: 1.0.0, family: grabcut, weight: {one}}}
-- {{model: grabcut, version: 2.0.0, family: grabcut, weight: {two}}}
-"""
 
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with running(tmp_path_factory.mktemp("serve"), config=CONFIG.format(one=100, two=0)) as started:
-        yield started
+@pytest.fixture
+def stack(served: Served) -> Stack:
+    return served.stack
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +37,7 @@ def versions(stack: Stack, photo: bytes, n: int) -> Counter[str]:
 
 
 def weights(stack: Stack) -> dict[str, int]:
-    model = httpx.get(f"{stack.url}/models").json()["models"][0]
+    model = httpx.get(f"{stack.url}/models/grabcut").json()
     return {version["version"]: version["weight"] for version in model["versions"]}
 
 
@@ -53,13 +45,6 @@ def reload(stack: Stack, text: str) -> None:
     (stack.folder / "matte.yaml").write_text(text)
     assert stack.inference is not None
     stack.inference.send_signal(signal.SIGHUP)
-
-
-def eventually(check: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def test_a_cut_out_has_the_pictures_size_and_a_subject(stack: Stack, photo: bytes) -> None:
@@ -79,17 +64,18 @@ def test_pins_go_where_they_say(stack: Stack, photo: bytes) -> None:
     assert cut(stack, photo, "/v3/predict").json()["code"] == "version_not_found"
 
 
-def test_weights_move_without_a_restart_and_a_bad_table_is_refused(stack: Stack, photo: bytes) -> None:
+def test_weights_move_without_a_restart_and_a_bad_table_is_refused(served: Served, photo: bytes) -> None:
+    stack = served.stack
     before = [process.pid for name in ("Router", "ModelVersion") for process in stack.serve_processes(name)]
     assert versions(stack, photo, 6) == {"1.0.0": 6}
-    reload(stack, CONFIG.format(one=0, two=100))
+    reload(stack, served.config(one=0, two=100))
     eventually(lambda: weights(stack) == {"1.0.0": 0, "2.0.0": 100})
     assert versions(stack, photo, 6) == {"2.0.0": 6}
 
     log = stack.folder / "inference.log"
-    reload(stack, CONFIG.format(one=10, two=40))
+    reload(stack, served.config(one=10, two=40))
     eventually(lambda: "weights sum to 50" in log.read_text())
-    unknown = CONFIG.format(one=0, two=0) + "- {model: grabcut, version: 9.0.0, family: grabcut, weight: 100}\n"
+    unknown = served.config(one=0, two=0) + "- {model: grabcut, version: 9.0.0, family: grabcut, weight: 100}\n"
     read = log.read_text().count("was read again")
     reload(stack, unknown)
     eventually(lambda: log.read_text().count("was read again") > read)
@@ -99,9 +85,11 @@ def test_weights_move_without_a_restart_and_a_bad_table_is_refused(stack: Stack,
     after = [process.pid for name in ("Router", "ModelVersion") for process in stack.serve_processes(name)]
     assert after == before
 
-    reload(stack, CONFIG.format(one=50, two=50))
+    reload(stack, served.config(one=50, two=50))
     eventually(lambda: weights(stack) == {"1.0.0": 50, "2.0.0": 50})
     assert set(versions(stack, photo, 24)) == {"1.0.0", "2.0.0"}
+    reload(stack, served.config(one=100, two=0))
+    eventually(lambda: weights(stack) == {"1.0.0": 100, "2.0.0": 0})
 
 
 def test_a_picture_that_breaks_in_the_decoder_hurts_nobody_else(stack: Stack, photo: bytes) -> None:

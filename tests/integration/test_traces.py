@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import cv2
 import httpx
 import pytest
 from matte_telemetry import names
-from otlp import Got, Receiver, receiving
+from otlp import Got
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
+from served import Served
 from skimage import data
-from stack import Stack, free_port, running
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
-CONFIG = """
-default_model: grabcut
-versions:
-- {model: grabcut, version: 2.0.0, family: grabcut, slots: 4, batch_wait_seconds: 0.3, weight: 100}
-"""
 STAGES = {"fetch", "decode", "forward", "encode", "store"}
 JOB = {"POST /v{major}/predict", "admit grabcut", "route grabcut", "segment grabcut", *STAGES}
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -36,39 +28,15 @@ SERVER, PRODUCER, CONSUMER = 2, 4, 5
 ON_TROUBLE = {names.LEASES_LOST, names.SWEPT, names.MIRRORED}
 
 
-@dataclass
-class Observed:
-    stack: Stack
-    receiver: Receiver
-    gateway_metrics: str
-    ray_metrics: str
-
-
-@pytest.fixture(scope="module")
-def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
-    folder, ports = tmp_path_factory.mktemp("traces"), (free_port(), free_port())
-    environment: Any = {
-        "OTEL_BSP_SCHEDULE_DELAY": "200",
-        "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=test",
-        "MATTE_METRICS_PORT": str(ports[0]),
-        "MATTE_RAY_METRICS_PORT": str(ports[1]),
-    }
-    with (
-        receiving() as receiver,
-        running(folder, config=CONFIG, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint, **environment) as stack,
-    ):
-        yield Observed(stack, receiver, *(f"http://127.0.0.1:{port}/metrics" for port in ports))
-
-
 @pytest.fixture(scope="module")
 def photo() -> bytes:
     small = cv2.resize(data.astronaut(), (160, 160), interpolation=cv2.INTER_AREA)
     return bytes(cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))[1].tobytes())
 
 
-def cut(observed: Observed, photo: bytes, **headers: str) -> httpx.Response:
+def cut(served: Served, photo: bytes, path: str = "/v2/predict", **headers: str) -> httpx.Response:
     given = {"Content-Type": "image/jpeg", **headers}
-    return httpx.post(f"{observed.stack.url}/v2/predict", content=photo, headers=given, timeout=60)
+    return httpx.post(served.stack.url + path, content=photo, headers=given, timeout=60)
 
 
 def only(spans: list[Got], name: str) -> Got:
@@ -88,11 +56,11 @@ def total(family: Metric, **labels: str) -> float:
     )
 
 
-def test_one_picture_is_one_trace_across_every_process(observed: Observed, photo: bytes) -> None:
+def test_one_picture_is_one_trace_across_every_process(served: Served, photo: bytes) -> None:
     parent = f"00-{TRACE}-b7ad6b7169203331-01"
-    answer = cut(observed, photo, traceparent=parent)
+    answer = cut(served, photo, traceparent=parent)
     assert answer.status_code == 200, answer.text
-    spans = observed.receiver.trace(TRACE, until=JOB)
+    spans = served.receiver.trace(TRACE, until=JOB)
     assert {span.name for span in spans} == JOB
     assert len(spans) == len(JOB)
 
@@ -116,33 +84,38 @@ def test_one_picture_is_one_trace_across_every_process(observed: Observed, photo
     assert route.attributes["matte.queue.wait_seconds"] >= 0
     assert route.events == ("admitted",)
     assert stages[2].attributes["matte.batch.size"] == 1
-    assert set(observed.receiver.paths) == {"/v1/traces"}
+    assert set(served.receiver.paths) == {"/v1/traces"}
 
 
-def test_gradios_calls_are_traced_and_streams_are_not(observed: Observed, photo: bytes) -> None:
+def test_gradios_calls_are_traced_and_streams_are_not(served: Served, photo: bytes) -> None:
     trace = "1" * 32
-    headers, api = {"traceparent": f"00-{trace}-{'2' * 16}-01"}, f"{observed.stack.url}/gradio_api"
+    headers, api = {"traceparent": f"00-{trace}-{'2' * 16}-01"}, f"{served.stack.url}/gradio_api"
     with httpx.Client(headers=headers, timeout=60) as client:
         path = client.post(f"{api}/upload", files={"files": ("a.jpg", photo)}).json()[0]
         body = {"data": [{"path": path}], "fn_index": 0, "session_hash": "s1"}
         joined = client.post(f"{api}/queue/join", json=body)
         assert joined.status_code == 200, joined.text
         assert "process_completed" in client.get(f"{api}/queue/data?session_hash=s1").text
-        client.get(f"{observed.stack.url}/healthz")
-        client.get(f"{observed.stack.url}/v1/limits")
+        client.get(f"{served.stack.url}/healthz")
+        client.get(f"{served.stack.url}/v1/limits")
     told = {"GET /v1/limits", *JOB, "POST /gradio_api/queue/join"} - {"POST /v{major}/predict"}
-    spans = observed.receiver.trace(trace, until=told)  # the gateway's last call tells that it has told all before it
+    spans = served.receiver.trace(trace, until=told)  # the gateway's last call tells that it has told all before it
     assert only(spans, "admit grabcut").parent == only(spans, "POST /gradio_api/queue/join").id
     assert only(spans, "segment grabcut").parent == only(spans, "route grabcut").id
     assert not [span.name for span in spans if "queue/data" in span.name or "healthz" in span.name]
 
 
-def test_pictures_of_one_batch_are_linked(observed: Observed, photo: bytes) -> None:
+def test_pictures_of_one_batch_are_linked(served: Served, photo: bytes) -> None:
     traces = [f"{n:032x}" for n in range(1, 4)]
     with ThreadPoolExecutor(3) as pool:
-        list(pool.map(lambda trace: cut(observed, photo, traceparent=f"00-{trace}-{'3' * 16}-01"), traces))
-    spans = [span for trace in traces for span in observed.receiver.trace(trace, until={"forward", "segment grabcut"})]
-    jobs = {span.id for span in spans if span.name == "segment grabcut"}
+        list(
+            pool.map(
+                lambda trace: cut(served, photo, "/models/batched/predict", traceparent=f"00-{trace}-{'3' * 16}-01"),
+                traces,
+            )
+        )
+    spans = [span for trace in traces for span in served.receiver.trace(trace, until={"forward", "segment batched"})]
+    jobs = {span.id for span in spans if span.name == "segment batched"}
     together = [span for span in spans if span.name == "forward" and span.attributes["matte.batch.size"] > 1]
     assert together
     for span in together:
@@ -150,30 +123,30 @@ def test_pictures_of_one_batch_are_linked(observed: Observed, photo: bytes) -> N
         assert set(span.links) <= jobs - {span.parent}
 
 
-def test_a_failure_is_told_where_it_happened(observed: Observed) -> None:
+def test_a_failure_is_told_where_it_happened(served: Served) -> None:
     import corpus
 
     case = next(case for case in corpus.CASES if case.ok and case.decode == {"picture_corrupt"})
     trace = "4" * 32
-    assert cut(observed, case.data, traceparent=f"00-{trace}-{'5' * 16}-01").status_code == 422
-    spans = observed.receiver.trace(trace, until={"segment grabcut", "decode"})
+    assert cut(served, case.data, traceparent=f"00-{trace}-{'5' * 16}-01").status_code == 422
+    spans = served.receiver.trace(trace, until={"segment grabcut", "decode"})
     assert {span.name for span in spans if span.failed} == {"decode", "segment grabcut"}
     assert only(spans, "decode").attributes["error.type"] == "picture_corrupt"
 
 
-def test_an_unsampled_trace_is_carried_but_not_told(observed: Observed, photo: bytes) -> None:
+def test_an_unsampled_trace_is_carried_but_not_told(served: Served, photo: bytes) -> None:
     trace = "6" * 32
-    answer = cut(observed, photo, traceparent=f"00-{trace}-{'7' * 16}-00")
+    answer = cut(served, photo, traceparent=f"00-{trace}-{'7' * 16}-00")
     assert answer.headers["traceparent"].startswith(f"00-{trace}-")
     time.sleep(1.0)
-    assert not [span for span in observed.receiver.spans if span.trace == trace]
+    assert not [span for span in served.receiver.spans if span.trace == trace]
 
 
-def test_the_gateways_metrics_are_those_that_are_named(observed: Observed, photo: bytes) -> None:
-    before = metrics(observed.gateway_metrics)
-    assert cut(observed, photo).status_code == 200
-    assert cut(observed, b"no picture").status_code == 415
-    found = metrics(observed.gateway_metrics)
+def test_the_gateways_metrics_are_those_that_are_named(served: Served, photo: bytes) -> None:
+    before = metrics(served.frontend_metrics)
+    assert cut(served, photo).status_code == 200
+    assert cut(served, b"no picture").status_code == 415
+    found = metrics(served.frontend_metrics)
     named = {metric.exported: metric for metric in (*names.GATEWAY, *names.SEEN)}
     assert found.keys() == named.keys()
     for name, family in found.items():
@@ -182,7 +155,8 @@ def test_the_gateways_metrics_are_those_that_are_named(observed: Observed, photo
         assert labels <= set(named[name].labels), name
     admitted = names.JOBS_ADMITTED.name
     assert total(found[admitted], model="grabcut") == total(before[admitted], model="grabcut") + 1
-    assert total(found[names.JOBS_REFUSED.name], model="grabcut", code="not_a_picture") == 1
+    refused = [total(m[names.JOBS_REFUSED.name], model="grabcut", code="not_a_picture") for m in (before, found)]
+    assert refused[1] == refused[0] + 1
     assert total(found[names.HTTP_REQUESTS.name], route="/v{major}/predict", status="4xx") >= 1
     assert total(found[names.QUEUE_LENGTH.name], model="grabcut") == 0
     assert total(found[names.VERSION_REPLICAS.name], model="grabcut", version="2.0.0") == 1
@@ -190,13 +164,13 @@ def test_the_gateways_metrics_are_those_that_are_named(observed: Observed, photo
     assert total(found[names.OPEN_STREAMS.name]) == 0
 
 
-def test_inferences_metrics_are_those_that_are_named(observed: Observed, photo: bytes) -> None:
-    assert cut(observed, photo).status_code == 200
+def test_inferences_metrics_are_those_that_are_named(served: Served, photo: bytes) -> None:
+    assert cut(served, photo).status_code == 200
     named = {metric.exported: metric for metric in names.INFERENCE}
     wanted = {metric.exported for metric in set(names.INFERENCE) - ON_TROUBLE}
     deadline = time.monotonic() + 60  # Ray exports every few seconds
     while True:
-        found = {n: f for n, f in metrics(observed.ray_metrics).items() if "matte" in n}
+        found = {n: f for n, f in metrics(served.ray_metrics).items() if "matte" in n}
         if wanted <= found.keys():
             break
         assert time.monotonic() < deadline, wanted - found.keys()
@@ -209,7 +183,7 @@ def test_inferences_metrics_are_those_that_are_named(observed: Observed, photo: 
     assert total(found[names.JOBS.exported], model="grabcut", version="2.0.0", outcome="succeeded") >= 1
 
 
-def test_logs_are_json_lines_with_the_trace(observed: Observed) -> None:
-    (log,) = observed.stack.folder.glob("gateway-*.log")
+def test_logs_are_json_lines_with_the_trace(served: Served) -> None:
+    (log,) = served.stack.folder.glob("gateway-*.log")
     lines = [json.loads(line) for line in Path(log).read_text().splitlines()]
     assert any("traces are sent as matte-gateway" in line["message"] for line in lines)
