@@ -204,7 +204,17 @@ def test_included_redis() -> None:
     config = one(manifests, "ConfigMap")["data"]["redis.conf"]
     assert "appendonly yes" in config
     assert "maxmemory-policy noeviction" in config
+    assert "appendfsync everysec" in config
     assert one(manifests, "StatefulSet")["spec"]["persistentVolumeClaimRetentionPolicy"]["whenDeleted"] == "Retain"
+
+
+def test_durability_is_redis_and_everybody_elses() -> None:
+    before, manifests = rendered(), rendered("--set", "redis.durability=fsync")
+    assert "appendfsync always" in one(manifests, "ConfigMap")["data"]["redis.conf"]
+    pods = [one(found, "StatefulSet")["spec"]["template"] for found in (before, manifests)]
+    assert pods[0]["metadata"] != pods[1]["metadata"]  # it restarts
+    container = one(manifests, "Deployment", "-gateway")["spec"]["template"]["spec"]["containers"][0]
+    assert {"name": "MATTE_DURABILITY", "value": "fsync"} in container["env"]
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,10 @@ async def world(store_settings: StoreSettings) -> AsyncIterator[World]:
         yield made
 
 
+async def never(_lease: Lease) -> None:
+    await asyncio.Event().wait()
+
+
 async def fails(_lease: Lease) -> None:
     raise RuntimeError("the replica died")
 
@@ -327,3 +331,26 @@ async def test_a_silent_router_is_forgotten_and_a_living_one_is_not(store_settin
         await asyncio.sleep(1.5)
         assert len(await evidence.applied("p", time.time())) == 1
         assert await evidence.applied("p", time.time() + 1) == []
+
+
+# jobs that nobody wants any more ----------------------------------------------------------------------------------
+
+
+async def test_a_canceled_job_that_runs_gives_its_slot_to_the_next_at_once(store_settings: StoreSettings) -> None:
+    async with routing(store_settings, lease_seconds=600) as world:  # no lease is renewed meanwhile
+        world.outcomes["1.0.0"] = never
+        world.router.apply(table({"1.0.0": 100}))
+        await world.replicas("1.0.0", slots=1)
+        for job_id in ("a", "b", "c"):
+            await admit(world.store, job_id)
+
+        async def runs(job_id: str) -> bool:
+            return (await world.store.view(job_id, time.time())).state is JobState.RUNNING
+
+        await until(lambda: runs("a"))
+        assert await world.store.cancel("b", time.time())
+        del world.outcomes["1.0.0"]
+        assert not await runs("c")
+        assert await world.store.cancel("a", time.time())
+        assert await world.ended("c") is JobState.SUCCEEDED
+        assert list(world.told) == ["a", "c"]

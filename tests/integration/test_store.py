@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+import redis
 import redis.exceptions
 from jobs import MODEL, admit, finish, make_spec
 from matte_core.contracts.job import JobState
@@ -270,3 +271,34 @@ async def test_dead_letters_are_listed_and_requeued(store: JobStore) -> None:
     assert await lease_one(store, 20.0) == "a"
     with pytest.raises(Problem, match="job_not_dead"):
         await store.revive("a", now=20.0, expires_at=1000.0)
+
+
+async def test_with_fsync_what_is_accepted_is_on_the_disk_before_anybody_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = EmbeddedRedis(tmp_path, durability="fsync")
+    server.start()
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    store = JobStore.open(StoreSettings(redis_prefix="d:"))
+    client: Any = redis.Redis(unix_socket_path=str(server.socket))
+    synced, fsync = [], os.fsync
+
+    def watched(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.append((Path(f"/proc/self/fd/{descriptor}").readlink().stem, client.hget("d:job:a", "state")))
+
+    monkeypatch.setattr(os, "fsync", watched)
+    try:
+        assert client.config_get("appendfsync") == {"appendfsync": "always"}
+        large = b"p" * 70_000
+        image = store.blobs.ref("a", "image", len(large), "image/png")
+        await store.admit(make_spec(store, "a").model_copy(update={"image": image}), {image.key: large}, 0.0)
+        assert synced == [("image", None), ("a", None), ("blobs", None)]
+        await lease_one(store)
+        await finish(store, "a", now=1.0, content=large)
+        assert synced[3:] == [("result", b"running"), ("a", b"running"), ("blobs", b"running")]
+    finally:
+        client.close()
+        await store.close()
+        server.stop()

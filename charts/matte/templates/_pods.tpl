@@ -48,6 +48,7 @@ priorityClassName: {{ . }}
 
 {{/* Environment that gateways and Ray's pods share, as a YAML mapping */}}
 {{- define "matte.env" -}}
+MATTE_DURABILITY: {{ .Values.redis.durability }}
 MATTE_MAX_BYTES: {{ .Values.limits.maxBytes | int64 | quote }}
 MATTE_MAX_PIXELS: {{ .Values.limits.maxPixels | int64 | quote }}
 {{- with include "matte.traces" . }}

@@ -14,6 +14,7 @@ from typing import Annotated
 import httpx
 import typer
 from matte_jobs.embedded import EmbeddedRedis
+from matte_jobs.settings import Durability
 from rich.console import Console
 from rich.markup import escape
 
@@ -37,6 +38,7 @@ class Plan:
     redis_url: str | None
     config: Path | None
     stop_seconds: float
+    durability: Durability = "second"
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -51,7 +53,7 @@ class Plan:
 
 def redis_child(plan: Plan) -> tuple[Child, dict[str, str]]:
     """The embedded Redis as a child, and what the others are started with to use it."""
-    server = EmbeddedRedis(plan.data / "redis")
+    server = EmbeddedRedis(plan.data / "redis", durability=plan.durability)
 
     def start() -> Popen[bytes]:
         server.start()
@@ -214,6 +216,7 @@ def command(
         redis_url=settings.redis_url,
         config=config or settings.config,
         stop_seconds=settings.stop_seconds,
+        durability=settings.durability,
     )
     try:
         raise typer.Exit(_serve(plan, console))

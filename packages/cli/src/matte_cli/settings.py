@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from matte_jobs.settings import Durability, StoreSettings
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -21,6 +22,7 @@ class CliSettings(BaseSettings):
     data_dir: Path = Field(Path(".matte"), description="where matte serve keeps jobs and logs")
     config: Path | None = Field(None, description="file that says which models inference loads, and their traffic")
     redis_url: str | None = Field(None, description="matte serve uses this Redis in place of one of its own")
+    durability: Durability = Field("second", description=StoreSettings.model_fields["durability"].description)
     stop_seconds: float = Field(30.0, gt=0, description="matte serve ends a part that takes longer to stop")
 
 

@@ -31,9 +31,9 @@ class BlobStore:
     objects: Objects | None
 
     @classmethod
-    def open(cls, redis: Redis, *, prefix: str, inline_max_bytes: int, url: str) -> BlobStore:
-        """``url`` as in ``MATTE_BLOB_URL``; '' keeps everything in Redis."""
-        return cls(redis, prefix, inline_max_bytes, objects_at(url) if url else None)
+    def open(cls, redis: Redis, *, prefix: str, inline_max_bytes: int, url: str, fsync: bool = False) -> BlobStore:
+        """``url`` as in ``MATTE_BLOB_URL``, '' keeps everything in Redis; ``fsync``: see :class:`Folder`."""
+        return cls(redis, prefix, inline_max_bytes, objects_at(url, fsync=fsync) if url else None)
 
     def ref(self, owner: str, name: str, size: int, content_type: str) -> BlobRef:
         """The address of a blob that is about to be stored."""

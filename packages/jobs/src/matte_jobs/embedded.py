@@ -11,11 +11,15 @@ from pathlib import Path
 
 import redis
 
+from matte_jobs.settings import Durability
+
 #: glibc gives every freed megabyte back to the kernel and faults it in again for the next picture; not with these
 MALLOC = ("MALLOC_MMAP_THRESHOLD_=33554432", "MALLOC_TRIM_THRESHOLD_=134217728")
 
 #: seconds; a process that dies between a file and its job leaves the file behind, dead jobs keep theirs for a week
 ORPHAN_SECONDS = 8 * 86400
+#: Redis' own words; it answers nobody before what he sent is on the disk, or within a second
+APPENDFSYNC: dict[Durability, str] = {"fsync": "always", "second": "everysec"}
 #: smaller blobs are cheaper in Redis than as a file
 INLINE_MAX_BYTES = 64 * 1024
 
@@ -47,11 +51,12 @@ def find_server() -> str:
 class EmbeddedRedis:
     """A server with an append-only file in ``folder``, on a Unix socket there; it survives its own restart.
 
-    ``max_memory_bytes`` is a quarter of the machine's.
+    ``max_memory_bytes`` is a quarter of the machine's; ``durability`` as in :class:`StoreSettings`.
     """
 
     folder: Path
     max_memory_bytes: int = field(default_factory=lambda: os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4)
+    durability: Durability = "second"
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -80,6 +85,7 @@ class EmbeddedRedis:
             "MATTE_REDIS_URL": self.url,
             "MATTE_BLOB_URL": self.blobs.absolute().as_uri(),
             "MATTE_BLOB_INLINE_MAX_BYTES": str(INLINE_MAX_BYTES),
+            "MATTE_DURABILITY": self.durability,
         }
 
     def start(self, *, timeout: float = 30.0) -> None:
@@ -111,7 +117,8 @@ class EmbeddedRedis:
         return [
             "--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700", "--daemonize", "no",
             "--dir", str(self.folder), "--logfile", str(self.folder / "redis.log"),
-            "--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--auto-aof-rewrite-min-size", "1gb",
+            "--appendonly", "yes", "--appendfsync", APPENDFSYNC[self.durability], "--save", "",
+            "--auto-aof-rewrite-min-size", "1gb",
             "--maxmemory", str(self.max_memory_bytes), "--maxmemory-policy", "noeviction",
         ]  # fmt: skip
 

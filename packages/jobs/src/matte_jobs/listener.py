@@ -70,11 +70,18 @@ class Listener:
 
 
 class Bell:
-    """Wakes whoever waits for work. Every listener hears every ring: one without room keeps it from nobody."""
+    """Wakes whoever waits for work. Every listener hears every ring: one without room keeps it from nobody.
 
-    def __init__(self, redis: Redis, prefix: str) -> None:
+    Args:
+        redis: where.
+        prefix: of the store's keys.
+        on_canceled: gets the ids of jobs that were canceled while they ran.
+    """
+
+    def __init__(self, redis: Redis, prefix: str, on_canceled: Callable[[str], None]) -> None:
         self._rung = asyncio.Event()
-        self._listener = Listener(redis, f"{prefix}bell", lambda _: self._rung.set(), self._rung.set)
+        self._on_canceled = on_canceled
+        self._listener = Listener(redis, f"{prefix}bell", self._heard, self._rung.set)
 
     async def start(self) -> None:
         """Begins to listen."""
@@ -83,6 +90,12 @@ class Bell:
     async def close(self) -> None:
         """Stops listening."""
         await self._listener.close()
+
+    def _heard(self, job_id: bytes) -> None:
+        if job_id:
+            self._on_canceled(job_id.decode())
+        else:
+            self._rung.set()
 
     async def wait(self, seconds: float) -> bool:
         """Until it rings (or rang since the last wait), at most so long; whether it did."""

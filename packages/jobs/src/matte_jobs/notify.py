@@ -121,12 +121,18 @@ class Watch:
         self._store = store
         self._id = job_id
         self._queue = queue
+        self.stopped = False
+
+    def stop(self) -> None:
+        """Ends the waiting."""
+        self.stopped = True
+        self._queue.put_nowait(_RESYNC)
 
     async def finished(self, within: float) -> Event | None:
-        """The ``finished`` event, or None after ``within`` seconds."""
+        """The ``finished`` event, or None after ``within`` seconds, or once it is stopped."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + within
-        while (left := deadline - loop.time()) > 0:
+        while not self.stopped and (left := deadline - loop.time()) > 0:
             # the stream is read again now and then: a message lost on the way must not cost the whole wait
             event = _RESYNC
             with contextlib.suppress(TimeoutError):

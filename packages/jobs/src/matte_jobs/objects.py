@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
@@ -36,13 +37,13 @@ class Objects(Protocol):
         ...
 
 
-def objects_at(url: str) -> Objects:
-    """``url`` as in ``MATTE_BLOB_URL``; a folder is made."""
+def objects_at(url: str, *, fsync: bool) -> Objects:
+    """``url`` as in ``MATTE_BLOB_URL``; a folder is made. ``fsync`` is a folder's, a bucket keeps what it took."""
     if not url.startswith("file:"):
         return Bucket(from_url(url))
     root = Path(unquote(urlsplit(url).path))
     root.mkdir(parents=True, exist_ok=True)
-    return Folder(root)
+    return Folder(root, fsync=fsync)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +73,18 @@ class Folder:
 
     obstore's own folders go to its threads and back four times for what the page cache answers at once: twice the CPU
     of a picture's way through files, in the processes that have the least to spare.
+
+    Attributes:
+        root: the folder.
+        fsync: an object that was put is on the disk, with its name and its folder's.
     """
 
     root: Path
+    fsync: bool = False
 
     async def put(self, key: str, data: bytes) -> None:
         """As :class:`Objects`."""
-        if len(data) <= AT_ONCE:
+        if len(data) <= AT_ONCE and not self.fsync:
             self._write(key, data)
         else:
             await asyncio.to_thread(self._write, key, data)
@@ -98,6 +104,9 @@ class Folder:
         try:
             self._write_part(part, data)
             part.replace(path)
+            if self.fsync:
+                for folder in (path.parent, self.root):
+                    _sync(folder)
         except OSError:
             with suppress(OSError):
                 part.unlink()
@@ -106,7 +115,11 @@ class Folder:
     def _write_part(self, part: Path, data: bytes) -> None:
         for _ in range(_TRIES):
             with suppress(FileNotFoundError):
-                part.write_bytes(data)
+                with part.open("wb") as file:
+                    file.write(data)
+                    if self.fsync:
+                        file.flush()
+                        os.fsync(file.fileno())
                 return
             part.parent.mkdir(parents=True, exist_ok=True)
         raise OSError(f"{part.parent} goes away again and again")
@@ -117,3 +130,12 @@ class Folder:
             path.unlink(missing_ok=True)
             with suppress(OSError):  # it has other objects
                 path.parent.rmdir()
+
+
+def _sync(folder: Path) -> None:
+    """What the folder lists is on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

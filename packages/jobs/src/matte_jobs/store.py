@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -75,7 +75,11 @@ class JobStore:
         self.settings = settings
         self.prefix = settings.redis_prefix
         self.blobs = BlobStore.open(
-            redis, prefix=self.prefix, inline_max_bytes=settings.blob_inline_max_bytes, url=settings.blob_url
+            redis,
+            prefix=self.prefix,
+            inline_max_bytes=settings.blob_inline_max_bytes,
+            url=settings.blob_url,
+            fsync=settings.durability == "fsync",
         )
         self._run = Scripts(redis, self.prefix)
 
@@ -274,9 +278,9 @@ class JobStore:
         with translated():
             await self._run("tell", now, spec.id, kind, json.dumps(data))
 
-    def bell(self) -> Bell:
-        """Rings when a job may be ready; start it, and close it before the store."""
-        return Bell(self.redis, self.prefix)
+    def bell(self, on_canceled: Callable[[str], None] = lambda _: None) -> Bell:
+        """Rings when a job may be ready, or a running one was canceled; start it, and close it before the store."""
+        return Bell(self.redis, self.prefix, on_canceled)
 
     # the owner's side -----------------------------------------------------------------------------------------
 

@@ -245,6 +245,11 @@ class Redis(Scheduling):
         description="of the included instance; jobs may fill three quarters of the memory limit",
     )
     persistence: Persistence = Field(Persistence(), description="where the jobs lie")
+    durability: Literal["fsync", "second"] = Field(
+        "second",
+        description="what a power failure may take: second: the last second or so; fsync: nothing, and slower. "
+        "An external server has its own appendfsync",
+    )
 
 
 class Egress(Section):

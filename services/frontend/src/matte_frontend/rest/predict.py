@@ -42,15 +42,16 @@ async def _predict(request: Request, *, model: str | None, major: str | None) ->
         return job_answer(request, view, status=202, applied=prefer.applied)
     longest = gateway.limits.max_wait_seconds
     within = longest if prefer.wait is None else min(prefer.wait, longest)
-    job_id, event, _ = await admit_and_wait(gateway, request, asked, within)
+    alone = prefer.wait is None and "idempotency-key" not in request.headers
+    job_id, event, _ = await admit_and_wait(gateway, request, asked, within, alone=alone)
     if event is None:
         return await _too_slow(gateway, request, job_id, prefer, within)
     problem = problems.of_event(job_id, event)
     if problem is not None:
         raise problem
     result = Result.model_validate(event.data["result"])
-    alone = "idempotency-key" not in request.headers
-    return await result_answer(gateway, request, job_id, result, delivered=alone)
+    delivered = "idempotency-key" not in request.headers
+    return await result_answer(gateway, request, job_id, result, delivered=delivered)
 
 
 async def _too_slow(gateway: Gateway, request: Request, job_id: str, prefer: Prefer, waited: float) -> Response:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import dataclass
 
-from matte_core.contracts.job import Event
-from starlette.requests import Request
+from matte_core.contracts.job import Event, JobSpec
+from matte_jobs.notify import Watch
+from starlette.requests import ClientDisconnect, Request
 
 from matte_frontend.admission import Asked, to_job
 from matte_frontend.caller import idempotency_key
@@ -44,9 +46,20 @@ async def admit(gateway: Gateway, request: Request, asked: Asked) -> str:
 
 
 async def admit_and_wait(
-    gateway: Gateway, request: Request, asked: Asked, within: float
+    gateway: Gateway, request: Request, asked: Asked, within: float, *, alone: bool
 ) -> tuple[str, Event | None, bool]:
     """Queues a job and waits for its end.
+
+    Args:
+        gateway: takes the job.
+        request: whose caller waits.
+        asked: for what.
+        within: seconds.
+        alone: nobody but this caller can ask for the job: it is canceled when he goes away.
+
+    Raises:
+        ClientDisconnect: he went away.
+        Problem: those of :meth:`Gateway.admit`.
 
     Returns:
         The id, the ``finished`` event or None after ``within`` seconds, and whether the job existed already.
@@ -60,5 +73,25 @@ async def admit_and_wait(
         admitted = await gateway.admit(spec, data)
         data.clear()
         if not admitted.existing:
-            return spec.id, await watch.finished(within), False
+            waiting = _attended(gateway, request, spec, watch, within) if alone else watch.finished(within)
+            return spec.id, await waiting, False
     return admitted.id, await gateway.finished(admitted.id, within), True
+
+
+async def _attended(gateway: Gateway, request: Request, spec: JobSpec, watch: Watch, within: float) -> Event | None:
+    """The end of the job, unless its caller goes away before: then it is canceled, and others need not wait for it."""
+
+    async def listen() -> None:
+        while (await request.receive())["type"] != "http.disconnect":  # the body was read: nothing else is to come
+            pass
+        watch.stop()
+
+    listening = asyncio.create_task(listen(), name=f"caller of {spec.id}")
+    try:
+        event = await watch.finished(within)
+    finally:
+        listening.cancel()
+    if event is None and watch.stopped:
+        await gateway.store.cancel(spec.id, gateway.clock(), owner=spec.owner)
+        raise ClientDisconnect
+    return event

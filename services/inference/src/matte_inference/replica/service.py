@@ -77,6 +77,10 @@ class ReplicaService:
             course.over(self._meter, Outcome.LATE if whole is None else Outcome.SUCCEEDED)
             if whole is not None:
                 self._tell(spec, handling, course, whole)
+        except asyncio.CancelledError:
+            log.info("job %s was dropped", spec.id)
+            course.over(self._meter, Outcome.LATE, "canceled")
+            raise
         except Problem as problem:
             if problem.code in AWAY:
                 course.over(self._meter, None, problem.code)

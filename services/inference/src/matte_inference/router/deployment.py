@@ -136,9 +136,13 @@ class Router:
 
     async def _run(self, model: str, version: str, lease: Lease, handling: Handling) -> None:
         handle, spec = await self._handle(model, version), lease.spec.model_dump_json()
+        response = handle.run.remote(spec, lease.token, *(handling if any(handling) else ()))
         try:
             async with asyncio.timeout(self._max_run_seconds):
-                await handle.run.remote(spec, lease.token, *(handling if any(handling) else ()))
+                await response
+        except asyncio.CancelledError:
+            response.cancel()  # Serve does not pass it on by itself
+            raise
         except RayTaskError as error:
             if isinstance(error.cause, Problem):
                 raise error.cause from error

@@ -54,7 +54,7 @@ class RouterService:
         self._store = store
         self._catalog = CatalogStore(store)
         self._evidence = EvidenceStore(store)
-        self._bell = store.bell()
+        self._bell = store.bell(self._drop)
         self._name = name
         self._pool = pool
         self._clock = clock
@@ -196,9 +196,13 @@ class RouterService:
         self._strand()
         leases = {job_id: held.lease.token for job_id, held in self._leases.items()}
         for job_id in await self._store.renew(leases, now=now, until=now + self._lease_seconds):
-            if (held := self._leases.get(job_id)) and held.task:
-                self._meter.add(names.LEASES_LOST)
-                held.task.cancel()  # cancelled by its owner, or finished by somebody else
+            self._meter.add(names.LEASES_LOST)
+            self._drop(job_id)  # it was canceled and we did not hear of it, or somebody else has it now
+
+    def _drop(self, job_id: str) -> None:
+        """A job that is no longer ours, if it was: its slot is free at once."""
+        if (held := self._leases.get(job_id)) and held.task:
+            held.task.cancel()
 
     def _strand(self) -> None:
         """Jobs on a version without a live replica need not wait for a new one where another version takes them."""
