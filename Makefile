@@ -86,6 +86,10 @@ test-cluster: setup-all ## Try the CRDs, the operator and matte rollout on the t
 bench: setup-all ## Measure Matte beside a bare loop, write bench/results.md
 	$(BIN)/python -m bench $(ARGS)
 
+.PHONY: drill
+drill: setup-all ## Kill and stop Matte's processes under load, write bench/drill.md (ARGS=--short: two minutes; --help)
+	@$(BIN)/python -m bench.drill $(ARGS)
+
 .PHONY: weights
 weights: setup-all ## Train the bundled U-Net's weights again (ARGS="2.0.0": one version)
 	$(BIN)/python scripts/train_unet.py $(ARGS)

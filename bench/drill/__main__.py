@@ -1,0 +1,140 @@
+"""``make drill``: a Matte whose processes are killed and stopped while it works; exit status 1 if a job suffers."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import datetime
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from stack import free_port
+
+from bench.drill.client import PatientClient
+from bench.drill.plan import BY_NAME, KINDS, Options
+from bench.drill.report import Figures, render
+from bench.drill.run import Drill
+from bench.drill.target import Target
+from bench.drill.verdict import Verdict
+
+REPORT = Path(__file__).parent.parent / "drill.md"
+#: what is struck in the short drill: what comes back in seconds. A death of the others takes Ray, or all, with it, and
+#: costs a start of Ray each
+SHORT = ("frontend", "router", "replica", "redis")
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command's options."""
+    parser = argparse.ArgumentParser(prog="python -m bench.drill", description=__doc__)
+    parser.add_argument("--jobs", type=int, help="jobs of the first part (500; --short: 60)")
+    parser.add_argument("--minutes", type=float, help="how long the random part lasts (5; --short: 0.4)")
+    parser.add_argument("--kinds", help=f"what is struck, of {','.join(BY_NAME)} (--short: {','.join(SHORT)})")
+    parser.add_argument(
+        "--stop-seconds", type=float, help="how long a process is stopped (20; --short: 0, killed only)"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of everything that is drawn")
+    parser.add_argument("--patience", type=float, default=180.0, help="seconds until a fault is not recovered from")
+    parser.add_argument("--short", action="store_true", help="two minutes instead of half an hour, with short leases")
+    parser.add_argument(
+        "--report", type=Path, help="where the report goes (bench/drill.md; --short: the terminal only)"
+    )
+    found = parser.parse_args(arguments)
+    unknown = set((found.kinds or "").split(",")) - {*BY_NAME, ""}
+    if unknown:
+        parser.error(f"there is no kind {', '.join(sorted(unknown))}; there is {', '.join(BY_NAME)}")
+    return found
+
+
+def options(found: argparse.Namespace) -> Options:
+    """What they mean."""
+    short = found.short
+    names = found.kinds.split(",") if found.kinds else SHORT if short else BY_NAME
+    return Options(
+        jobs=found.jobs if found.jobs is not None else 60 if short else 500,
+        seconds=60.0 * (found.minutes if found.minutes is not None else 0.4 if short else 5.0),
+        kinds=tuple(kind for kind in KINDS if kind.name in names),
+        seed=found.seed,
+        stop_seconds=found.stop_seconds if found.stop_seconds is not None else 0.0 if short else 20.0,
+        patience=found.patience,
+        quick=short,
+    )
+
+
+def say(text: str) -> None:
+    """One line of what happens."""
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+
+
+async def run(wanted: Options, folder: Path) -> tuple[Drill, Verdict]:
+    """The whole drill on a server in ``folder``."""
+    target = Target(folder, free_port(), wanted.quick)
+    client = PatientClient(target.urls)
+    drill = Drill(wanted, target, client, say)
+    main = asyncio.current_task()
+    assert main is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, main.cancel)
+    try:
+        say(f"starting matte serve in {folder}")
+        target.start()
+        await target.wait_ready()
+        await drill.learn()
+        async with drill.probing():
+            await drill.in_turn()
+            await drill.at_random()
+            await drill.settle()
+        say("reading everything once more")
+        return drill, await drill.audit()
+    finally:
+        await client.close()
+        target.destroy()
+
+
+def revision() -> str:
+    """What is drilled."""
+    command = ["git", "-C", str(REPORT.parent), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+
+
+def figures(drill: Drill, verdict: Verdict, commit: str) -> Figures:
+    """What goes into the report."""
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+    return Figures(
+        machine, today, commit, drill.options, drill.rows, drill.random_faults, drill.random_longest,
+        len(drill.jobs), len(drill.probes), drill.client.retried, verdict,
+    )  # fmt: skip
+
+
+def main() -> int:
+    """Drills, reports, and says by its status whether all was well."""
+    found = parse(sys.argv[1:])
+    folder, commit = Path(tempfile.mkdtemp(prefix="matte-drill-")), revision()
+    try:
+        drill, verdict = asyncio.run(run(options(found), folder))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        say("interrupted; nothing runs any more")
+        shutil.rmtree(folder, ignore_errors=True)
+        return 130
+    except RuntimeError as error:
+        say(f"the drill did not come to its end, the logs are in {folder}: {error}")
+        return 2
+    text = render(figures(drill, verdict, commit))
+    sys.stdout.write(text)
+    if report := found.report or (None if found.short else REPORT):
+        report.write_text(text)
+    if not verdict.ok:
+        say(f"something went wrong; the logs are in {folder}")
+        return 1
+    shutil.rmtree(folder, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
