@@ -215,7 +215,7 @@ class TestProtocol:
             text = client.get(f"{API}/{url}/{event_id}").text
             events = [block.splitlines() for block in text.strip().split("\n\n")]
             named = [(e[0], json.loads(e[1].removeprefix("data: "))) for e in events]
-            assert [name for name, _ in named] == ["event: generating", "event: complete"]
+            assert [name for name, _ in named] == ["event: generating"] * 2 + ["event: complete"]
             file = client.get(f"{API}/file={named[-1][1][0]['path']}")
             assert file.headers["content-type"] == "image/png"
             assert file.headers["x-content-type-options"] == "nosniff"

@@ -44,7 +44,8 @@ def test_stock_client(platform: Platform, jpeg_file: Path) -> None:
     seen = json.loads(done.stdout.splitlines()[-1])
     assert (seen["cut"]["status"], seen["cut"]["type"]) == (200, "image/webp")
     assert (seen["again"]["status"], seen["again"]["type"]) == (200, "image/png")
-    assert [file["type"] for file in seen["data"]] == ["image/webp", "image/png"], "a preview, then the result"
+    kinds = [file["type"] for file in seen["data"]]
+    assert kinds == ["image/webp", "image/png", "image/png"], "a preview, the result, and it again at the end"
     assert {"pending", "generating", "complete"} <= set(seen["stages"])
     assert seen["positions"]
     assert [needle in text for needle, text in zip(("no model", "out of memory", "not a colour"), seen["errors"],

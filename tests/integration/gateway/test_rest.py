@@ -231,3 +231,35 @@ class TestOther:
 
     def test_openapi_is_served(self, client: httpx.Client) -> None:
         assert json.loads(client.get("/openapi.json").text)["openapi"] == "3.1.0"
+
+
+class TestAccept:
+    """RFC 9110: what a caller accepts, by quality; the picture comes where both are wanted equally."""
+
+    @pytest.mark.parametrize(
+        ("accept", "kind"),
+        [
+            ("application/json, text/plain, */*", "image/png"),  # axios
+            ("image/png, application/json;q=0.1", "image/png"),
+            ("image/*, application/json;q=0", "image/png"),
+            ("image/webp", "image/webp"),
+            ("image/webp, image/png;q=0.5", "image/webp"),
+            ("application/json", "application/json"),
+            ("application/json, image/*;q=0.9", "application/json"),
+        ],
+    )
+    def test_preferred(self, client: httpx.Client, jpeg: bytes, accept: str, kind: str) -> None:
+        answer = client.post("/v1/predict", content=jpeg, headers=JPEG | {"Accept": accept})
+        assert (answer.status_code, answer.headers["content-type"]) == (200, kind)
+        assert "accept" in answer.headers["vary"].lower()
+        stored = client.get(f"/v1/jobs/{answer.headers['x-job-id']}/result", headers={"Accept": accept})
+        assert stored.headers["content-type"] == kind
+
+    def test_nothing_is_acceptable(self, client: httpx.Client, jpeg: bytes) -> None:
+        for params, accept, available in (
+            ({}, "text/html", ["image/png", "image/webp", "application/json"]),
+            ({"format": "png"}, "image/webp", ["image/png", "application/json"]),
+            ({"output": "both"}, "image/*", ["application/zip", "application/json"]),
+        ):
+            answer = client.post("/v1/predict", params=params, content=jpeg, headers=JPEG | {"Accept": accept})
+            assert problem(answer, 406, "not_acceptable")["available"] == available

@@ -65,7 +65,7 @@ class TestOpenApi:
             (path, method.upper()) for path, item in openapi.document()["paths"].items() for method in item
         }  # fmt: skip
         served = {
-            (route.path.replace(":int", ""), method)
+            (route.path.replace(":major", ""), method)
             for route in rest_routes(GatewaySettings())
             if isinstance(route, Address)
             for method in route.methods or ()

@@ -7,18 +7,33 @@ import base64
 import io
 import json
 import zipfile
+from collections.abc import Sequence
 from typing import Any
 
 from matte_core.contracts.job import JobView, Result
+from matte_core.errors import Problem
 from starlette.requests import Request
 from starlette.responses import Response
 
+from matte_frontend.accept import best
 from matte_frontend.gateway import Gateway
 
+JSON = "application/json"
+ZIP = "application/zip"
 
-def wants_json(request: Request) -> bool:
-    """Whether the caller asked for JSON instead of the picture."""
-    return "application/json" in request.headers.get("accept", "")
+
+def wanted(request: Request, offers: Sequence[str]) -> str:
+    """The one of several media types that ``Accept`` prefers; the first of those that it likes equally.
+
+    Raises:
+        Problem: not_acceptable, with what there is.
+    """
+    accept = ", ".join(request.headers.getlist("accept"))
+    found = best(accept, offers)
+    if found is None:
+        detail = f"Accept allows none of what there is: {', '.join(offers)}."
+        raise Problem("not_acceptable", detail, available=list(offers))
+    return found
 
 
 def links(request: Request, job_id: str) -> dict[str, str]:
@@ -36,7 +51,7 @@ def job_answer(request: Request, view: JobView, *, status: int = 200, applied: s
     if applied:
         headers["Preference-Applied"] = applied
     body = view.model_copy(update={"links": found}).model_dump_json()
-    return Response(body, status, headers, "application/json")
+    return Response(body, status, headers, JSON)
 
 
 async def result_answer(
@@ -46,25 +61,35 @@ async def result_answer(
     result: Result,
     *,
     file: str | None = None,
+    as_json: bool | None = None,
     delivered: bool = False,
 ) -> Response:
     """The result's bytes, or JSON with them; two files travel as a ZIP archive unless one is named.
 
-    ``delivered``: nobody else is expected to ask for it.
+    Args:
+        gateway: whose store has the bytes.
+        request: what is answered.
+        job_id: whose result it is.
+        result: where its files are.
+        file: the one that is asked for; None: all.
+        as_json: None: as ``Accept`` prefers.
+        delivered: nobody else is expected to ask for it.
 
     Raises:
-        Problem: result_expired.
+        Problem: result_expired, not_acceptable.
     """
     headers = result_headers(job_id, result)
     names = [file] if file else list(result.files)
+    kind = result.files[names[0]].content_type if len(names) == 1 else ZIP
+    if as_json is None:
+        as_json = wanted(request, (kind, JSON)) == JSON
     at = gateway.clock() if delivered else None
     data = {name: await gateway.store.result_bytes(result.files[name], delivered_at=at) for name in names}
-    if wants_json(request):
+    if as_json:
         body = await asyncio.to_thread(_json_body, job_id, result, data)
-        return Response(body, 200, headers, "application/json")
-    if len(names) == 1:
-        return Response(data[names[0]], 200, headers, result.files[names[0]].content_type)
-    return Response(await asyncio.to_thread(_zip, result, data), 200, headers, "application/zip")
+        return Response(body, 200, headers, JSON)
+    body = data[names[0]] if len(names) == 1 else await asyncio.to_thread(_zip, result, data)
+    return Response(body, 200, headers, kind)
 
 
 def result_headers(job_id: str, result: Result) -> dict[str, str]:
@@ -78,6 +103,7 @@ def result_headers(job_id: str, result: Result) -> dict[str, str]:
         "X-Subject-Found": str(result.subject_found).lower(),
         "Server-Timing": ", ".join(f"{name};dur={seconds * 1000:.1f}" for name, seconds in stages.items()),
         "Cache-Control": "no-store",
+        "Vary": "Accept",
     }
 
 

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from matte_core.errors import Problem
 from matte_telemetry import tracing
 from starlette.applications import Starlette
+from starlette.convertors import register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Mount, Route
@@ -24,6 +25,7 @@ from matte_frontend.rest import admin, jobs, models, predict, rollouts
 from matte_frontend.settings import GatewaySettings
 from matte_frontend.telemetry import Telemetry
 
+register_url_convertor("major", predict.Major())
 VERSION = importlib.metadata.version("matte-frontend")
 
 
@@ -74,7 +76,7 @@ def rest_routes(settings: GatewaySettings) -> list[BaseRoute]:
     """The REST interface, the busiest first: routes are tried in order."""
     routes: list[BaseRoute] = [
         Route("/predict", predict.predict_default, methods=["POST"]),
-        Route("/v{major:int}/predict", predict.predict_major, methods=["POST"]),
+        Route("/v{major:major}/predict", predict.predict_major, methods=["POST"]),
         Route("/models/{model}/predict", predict.predict_model, methods=["POST"]),
         Route("/v1/jobs", jobs.create, methods=["POST"]),
         Route("/v1/jobs/{id}", jobs.one, methods=["GET", "DELETE"]),

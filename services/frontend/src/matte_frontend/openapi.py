@@ -198,7 +198,8 @@ def _predict(summary: str, operation: str, *parameters: str) -> Spec:
         "post": {
             "operationId": operation, "summary": summary, "tags": ["predict"],
             "parameters": _named(*parameters, *_OPTIONS, *_HEADERS), "requestBody": _body(),
-            "responses": {"200": _RESULT, "202": _ACCEPTED} | _problems(*_REFUSED, *_ENDED, "wait_exceeded"),
+            "responses": {"200": _RESULT, "202": _ACCEPTED}
+            | _problems(*_REFUSED, *_ENDED, "not_acceptable", "wait_exceeded"),
         }
     }  # fmt: skip
 
@@ -223,8 +224,8 @@ def _get(summary: str, operation: str, content: Spec, *codes: str, parameters: t
 
 def _job_paths() -> Spec:
     gone = ("job_not_found", "storage_unavailable")
-    result = _get("The result", "jobResult", _RESULT["content"], "job_not_finished", "result_expired", *_ENDED, *gone,
-                  parameters=("id",))  # fmt: skip
+    result = _get("The result", "jobResult", _RESULT["content"], "not_acceptable", "job_not_finished",
+                  "result_expired", *_ENDED, *gone, parameters=("id",))  # fmt: skip
     file: Spec = {"name": "file", "in": "query", "schema": {"enum": ["result", "mask"]}, "example": "mask"}
     result["parameters"].append(file)
     stream = {"text/event-stream": {"schema": {"type": "string"}, "example": STREAM}}

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import semver
 
-_PREFIX = re.compile(r"v?(\d+)(?:\.(\d+))?")
+_PREFIX = re.compile(r"v?([0-9]{1,19})(?:\.([0-9]{1,19}))?")
 
 
 def fitting(asked: str, available: Iterable[str]) -> list[str]:

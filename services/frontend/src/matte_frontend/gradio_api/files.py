@@ -152,7 +152,10 @@ def own_path(image: object, *, host: str) -> str:
     if not isinstance(path, str) or not path:
         raise _no_file("it is not a file")
     if "://" in path:
-        parts = urlsplit(path)
+        try:
+            parts = urlsplit(path)
+        except ValueError:
+            raise _no_file("its address cannot be read") from None
         if parts.netloc != host or _MARK not in parts.path:
             raise _no_file("files are not fetched from other addresses; upload the picture")
         path = unquote(parts.path.partition(_MARK)[2])

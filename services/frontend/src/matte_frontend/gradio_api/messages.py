@@ -17,16 +17,20 @@ CLOSE: Message = {"msg": "close_stream"}
 
 
 class Translator:
-    """Messages of one call for one reader, who gets intermediate values as a first one and changes to it.
+    """Messages of one call for one reader. A call with a preview is what Gradio calls a generator: its values are the
+    previews and then the result, which is told once more when the call is completed.
 
     Args:
         call_id: the job's id; Gradio calls it the event's.
         root: the public address that ends in ``/gradio_api``, for links to files.
+        changes: values after the first one are told as changes to it, as ``/queue/data`` does; else as they are, as
+            ``/call`` does.
     """
 
-    def __init__(self, call_id: str, root: str) -> None:
+    def __init__(self, call_id: str, root: str, *, changes: bool = True) -> None:
         self._id = call_id
         self._root = root
+        self._changes = changes
         self._generated = False
         self._began = 0.0
 
@@ -36,6 +40,8 @@ class Translator:
             return []
         if isinstance(thing, Waiting):
             return [self._estimation(thing.position, thing.queue_length, thing.eta_seconds)]
+        if thing.type == "finished":
+            return self._finished(thing)
         make = getattr(self, f"_{thing.type}", None)
         return [make(thing)] if make else []
 
@@ -63,21 +69,24 @@ class Translator:
 
     def _preview(self, event: Event) -> Message:
         kind = str(event.data.get("content_type", "image/webp"))
-        value: Any = file_data(self._root, f"jobs/{self._id}/preview.{extension(kind)}", kind)
-        if self._generated:
-            value = [["replace", [], value]]
+        return self._generating(file_data(self._root, f"jobs/{self._id}/preview.{extension(kind)}", kind), event)
+
+    def _generating(self, file: Message, event: Event) -> Message:
+        value = [["replace", [], file]] if self._generated and self._changes else file
         self._generated = True
         output = self._output([value], event) | {"is_generating": True}
         return self._message("process_generating", success=True, output=output)
 
-    def _finished(self, event: Event) -> Message:
+    def _finished(self, event: Event) -> list[Message]:
         problem = problems.of_event(self._id, event)
         if problem is not None:
-            return self._failed(problem)
+            return [self._failed(problem)]
         kind = Result.model_validate(event.data["result"]).files["result"]
         path = f"jobs/{self._id}/result.{extension(kind.content_type)}"
-        value = file_data(self._root, path, kind.content_type, kind.size)
-        return self._message("process_completed", success=True, output=self._output([value], event))
+        file = file_data(self._root, path, kind.content_type, kind.size)
+        last = [self._generating(file, event)] if self._generated else []
+        completed = self._message("process_completed", success=True, output=self._output([file], event))
+        return [*last, completed]
 
     def _failed(self, problem: Problem) -> Message:
         title = CODES[problem.code].title

@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
 
+import httpx
 from gradio.route_utils import get_root_url
 from matte_core.contracts.job import Event
 from matte_core.errors import Problem
@@ -27,12 +28,19 @@ from matte_frontend.gradio_api.messages import Translator, ended
 from matte_frontend.gradio_api.reader import Reader
 
 _MAX_BODY = 1_000_000
-_SESSION = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def file_root(request: Request, route: str) -> str:
-    """The public address that ends in ``/gradio_api``."""
-    root = get_root_url(request, f"/gradio_api{route}", request.scope.get("root_path", ""))
+    """The public address that ends in ``/gradio_api``.
+
+    Raises:
+        Problem: malformed_request, where the headers that name the host are no address.
+    """
+    try:
+        root = get_root_url(request, f"/gradio_api{route}", request.scope.get("root_path", ""))
+    except (ValueError, httpx.InvalidURL) as error:
+        raise Problem("malformed_request", f"Host or X-Forwarded-Host is no host: {error}") from error
     return f"{root}/gradio_api"
 
 
@@ -71,8 +79,9 @@ async def _data_lines(reader: Reader) -> AsyncIterator[str]:
 async def cancel(request: Request) -> Response:
     """``POST /gradio_api/cancel``: one of the session's own calls."""
     gateway, body = gateway_of(request), await _json(request)
-    call_id = str(body.get("event_id"))
-    call = await gateway.sessions.get(_session(request, body.get("session_hash")), call_id)
+    session, call_id = _session(request, body.get("session_hash")), body.get("event_id")
+    known = isinstance(call_id, str) and _ID.fullmatch(call_id)
+    call = await gateway.sessions.get(session, call_id) if known else None
     if call is None:
         raise Problem("job_not_found", "The session has no such call, or it has ended.")
     if call.error is None:
@@ -101,7 +110,8 @@ async def call_events(request: Request) -> Response:
     _by_name(request)
     gateway, owner, call_id = gateway_of(request), owner_of(request), request.path_params["event_id"]
     await gateway.view(call_id, owner)
-    translator = Translator(call_id, file_root(request, f"/call/{request.path_params['api']}/{call_id}"))
+    root = file_root(request, f"/call/{request.path_params['api']}/{call_id}")
+    translator = Translator(call_id, root, changes=False)
     return sse.stream(_call_lines(follow(gateway, call_id, owner), translator))
 
 
@@ -146,7 +156,7 @@ async def _json(request: Request) -> dict[str, Any]:
 
 def _session(request: Request, value: object) -> str:
     """The session's name among everybody's: two owners may use the same one."""
-    if not isinstance(value, str) or not _SESSION.fullmatch(value):
+    if not isinstance(value, str) or not _ID.fullmatch(value):
         raise Problem("malformed_request", "session_hash is missing or odd.")
     return owner_of(request).named(value)
 

@@ -22,7 +22,9 @@ from matte_frontend.gateway import gateway_of
 from matte_frontend.rest.query import only
 from matte_frontend.rest.submit import admit
 
-_STREAM_ID = re.compile(r"\d{1,20}-\d{1,20}")
+_STREAM_ID = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
+#: seconds that the store's clock may be ahead of ours
+_SKEW = 600
 
 
 async def create(request: Request) -> Response:
@@ -77,11 +79,22 @@ async def events(request: Request) -> Response:
     only(request)
     gateway, owner = gateway_of(request), owner_of(request)
     view = await gateway.view(request.path_params["id"], owner)
-    last = request.headers.get("last-event-id", "")
-    after = last if _STREAM_ID.fullmatch(last) else "0"
+    after = resume_after(request.headers.get("last-event-id", ""), gateway.clock())
     if view.state in TERMINAL and not await gateway.store.events(view.id, after):
         return Response(status_code=204)
     return sse.stream(_blocks(follow(gateway, view.id, owner, after)))
+
+
+def resume_after(last: str, now: float) -> str:
+    """The event after which a stream goes on: ``last``, or ``0`` for all of them where it is no id of ours.
+
+    Ids are those of a Redis stream: milliseconds, and a number of 64 bits. Nothing comes after one of the future: its
+    reader would wait for ever.
+    """
+    found = _STREAM_ID.fullmatch(last)
+    if found is None or int(found[1]) > (now + _SKEW) * 1000 or int(found[2]) >= 2**64:
+        return "0"
+    return last
 
 
 async def _blocks(found: AsyncGenerator[Event | Waiting | None]) -> AsyncIterator[str]:
