@@ -145,7 +145,7 @@ async def parse_form(headers: Headers, body: bytes, *, max_files: int) -> list[t
 
     try:
         form = await _InMemory(headers, once(), max_files=max_files, max_fields=50).parse()
-    except (MultiPartException, KeyError, UnicodeDecodeError) as error:
+    except (MultiPartException, KeyError, UnicodeError) as error:
         raise Problem("malformed_request", f"The form cannot be read: {error}") from error
     return form.multi_items()
 
