@@ -117,7 +117,7 @@ def test_answered(platform: Platform, case: str) -> None:
 def test_last_event_id(client: httpx.Client, jpeg: bytes, last: str) -> None:
     """What is no id of ours counts as none: the stream begins anew, and ends."""
     view = submit(client, jpeg, "slow")
-    headers = {"Last-Event-ID": last.encode("latin-1")}
+    headers = {b"Last-Event-ID": last.encode("latin-1")}
     kinds = [
         line.partition(": ")[2]
         for line in client.get(view["links"]["events"], headers=headers).text.splitlines()

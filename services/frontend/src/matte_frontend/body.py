@@ -1,23 +1,24 @@
-"""A request's body, read within bounds: the picture, perhaps a background, and the parameters."""
+"""A request's body, read within bounds: the picture, perhaps a background, and the parameters.
+
+However the body looks, reading it takes at most three times ``max_bytes`` of memory: what its pictures have together is
+bounded by ``max_bytes``, and a picture is in memory at most twice, while its pieces become one.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
-import json
 from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass, field
 
 from matte_core.errors import Problem
-from starlette.datastructures import Headers, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-#: what a form or a JSON document may have besides pictures
+from matte_frontend.form_body import FormBody, Part
+from matte_frontend.json_body import JsonBody
+
+#: what a form or a JSON document may have besides pictures, with its boundaries and escapes
 _SLACK = 1_000_000
-#: from this size on, parsing leaves the event loop
-_HEAVY = 1_000_000
 _B64 = {"image_b64": "image", "bg_image_b64": "bg_image"}
 _FILES = frozenset(_B64.values())
 
@@ -31,21 +32,30 @@ class Inputs:
     parameters: dict[str, object] = field(default_factory=dict)
 
 
-async def read_bounded(request: Request, limit: int) -> bytes:
-    """The body.
+async def bounded(request: Request, limit: int) -> AsyncGenerator[bytes]:
+    """The body in pieces, as they come.
 
     Raises:
         Problem: payload_too_large, as soon as the length is announced or exceeded.
     """
-    if (announced := request.headers.get("content-length", "")).isdecimal() and int(announced) > limit:
+    # uvicorn has checked that it is a number
+    if int(request.headers.get("content-length", "0")[:20]) > limit:
         raise _too_large(limit)
-    chunks: list[bytes] = []
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
         if size > limit:
             raise _too_large(limit)
-        chunks.append(chunk)
+        yield chunk
+
+
+async def read_bounded(request: Request, limit: int) -> bytes:
+    """The whole body.
+
+    Raises:
+        Problem: payload_too_large.
+    """
+    chunks = [chunk async for chunk in bounded(request, limit)]
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
@@ -68,10 +78,9 @@ async def read_inputs(request: Request, max_bytes: int) -> Inputs:
             raise _missing()
         return Inputs(image, None, _gathered(query))
     if kind == "application/json":
-        body = await read_bounded(request, 2 * max_bytes * 4 // 3 + _SLACK)
-        return await asyncio.to_thread(_from_json, body, query) if len(body) > _HEAVY else _from_json(body, query)
+        return await _from_json(request, max_bytes, query)
     if kind == "multipart/form-data":
-        return await _from_form(request.headers, await read_bounded(request, 2 * max_bytes + _SLACK), query)
+        return await _from_form(request, max_bytes, query)
     raise Problem(
         "unsupported_format",
         f"The body is {kind}. Send the picture itself with Content-Type: image/jpeg (or image/png, …), a multipart "
@@ -101,20 +110,24 @@ def _missing() -> Problem:
     )
 
 
-def _from_json(body: bytes, query: list[tuple[str, str]]) -> Inputs:
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise Problem("malformed_request", f"The body is not JSON: {error}") from error
+async def _from_json(request: Request, max_bytes: int, query: list[tuple[str, str]]) -> Inputs:
+    reader = JsonBody(max_bytes)
+    async for chunk in bounded(request, max_bytes * 4 // 3 + _SLACK):
+        reader.write(chunk)
+    document, pictures = reader.finish()
     if not isinstance(document, dict):
         raise Problem("malformed_request", "The JSON body must be an object with image_b64.")
-    files = {field_: _decoded(name, document.pop(name)) for name, field_ in _B64.items() if name in document}
+    given = {name: document.pop(name) for name in _B64 if name in document}
+    files = {
+        _B64[n]: pictures[n] if n in pictures and value == "" else _decoded(n, value) for n, value in given.items()
+    }
     if "image" not in files:
         raise _missing()
     return Inputs(files["image"], files.get("bg_image"), _gathered(query, document.items()))
 
 
 def _decoded(name: str, value: object) -> bytes:
+    """A picture that the reader did not see as one: its name is written with escapes, or it is no string."""
     try:
         if not isinstance(value, str):
             raise TypeError("it is not a string")
@@ -127,41 +140,30 @@ def _decoded(name: str, value: object) -> bytes:
         ) from error
 
 
-class _InMemory(MultiPartParser):
-    """The whole body is in memory already, and bounded: spooling to disk would only copy it."""
-
-    spool_max_size = 2**62
-
-
-async def parse_form(headers: Headers, body: bytes, *, max_files: int) -> list[tuple[str, UploadFile | str]]:
-    """The fields of a multipart form.
+async def read_form(request: Request, max_bytes: int) -> list[Part]:
+    """The parts of a multipart form.
 
     Raises:
-        Problem: malformed_request.
+        Problem: malformed_request, payload_too_large.
     """
-
-    async def once() -> AsyncGenerator[bytes]:
-        yield body
-
-    try:
-        form = await _InMemory(headers, once(), max_files=max_files, max_fields=50).parse()
-    except (MultiPartException, KeyError, UnicodeError) as error:
-        raise Problem("malformed_request", f"The form cannot be read: {error}") from error
-    return form.multi_items()
+    reader = FormBody(request.headers.get("content-type", ""), max_bytes)
+    async for chunk in bounded(request, max_bytes + _SLACK):
+        reader.write(chunk)
+    return reader.finish()
 
 
-async def _from_form(headers: Headers, body: bytes, query: list[tuple[str, str]]) -> Inputs:
+async def _from_form(request: Request, max_bytes: int, query: list[tuple[str, str]]) -> Inputs:
     files: dict[str, bytes] = {}
     fields: list[tuple[str, object]] = []
-    for name, value in await parse_form(headers, body, max_files=2):
-        if not isinstance(value, UploadFile):
-            fields.append((name, value))
-        elif name in _FILES and name not in files:
-            files[name] = await value.read()
+    for part in await read_form(request, max_bytes):
+        if part.filename is None:
+            fields.append((part.name, part.take().decode(errors="replace")))
+        elif part.name in _FILES and part.name not in files:
+            files[part.name] = part.take()
         else:
             raise Problem(
-                "unknown_parameter", f"There is no file field {name!r}; there is image and bg_image, once each.",
-                parameter=name, allowed=sorted(_FILES),
+                "unknown_parameter", f"There is no file field {part.name!r}; there is image and bg_image, once each.",
+                parameter=part.name, allowed=sorted(_FILES),
             )  # fmt: skip
     if "image" not in files:
         raise _missing()

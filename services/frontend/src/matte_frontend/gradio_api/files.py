@@ -16,13 +16,13 @@ from matte_core.contracts.owner import Owner
 from matte_core.errors import Problem
 from matte_core.pictures.sniff import sniff
 from matte_jobs.connect import translated
-from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from matte_frontend import problems, sse
-from matte_frontend.body import parse_form, read_bounded
+from matte_frontend.body import read_form
 from matte_frontend.caller import owner_of
+from matte_frontend.form_body import Part
 from matte_frontend.gateway import Gateway, gateway_of
 
 MAX_FILES = 10
@@ -41,21 +41,18 @@ _INERT = {
 async def upload(request: Request) -> Response:
     """``POST /gradio_api/upload``: the files' paths, in their order."""
     gateway = gateway_of(request)
-    most = gateway.limits.max_bytes
-    body = await read_bounded(request, 2 * most + 1_000_000)
-    parts = await parse_form(request.headers, body, max_files=MAX_FILES)
-    files = [value for name, value in parts if name == "files" and isinstance(value, UploadFile)]
+    owner = owner_of(request)
+    parts = await read_form(request, gateway.limits.max_bytes)
+    files = [part for part in parts if part.name == "files" and part.filename is not None]
     if not files:
         raise Problem("picture_missing", "The form has no files in the field files.")
-    for file in files:
-        if (file.size or 0) > most:
-            raise Problem("payload_too_large", f"{file.filename} has {file.size} bytes; at most {most} are allowed.")
-    owner = owner_of(request)
+    if len(files) > MAX_FILES:
+        raise Problem("malformed_request", f"The form has more than {MAX_FILES} files.")
     return JSONResponse([await _keep(gateway, owner, file) for file in files])
 
 
-async def _keep(gateway: Gateway, owner: Owner, file: UploadFile) -> str:
-    data, upload_id, ttl = await file.read(), gateway.new_id(), gateway.settings.upload_ttl_seconds
+async def _keep(gateway: Gateway, owner: Owner, file: Part) -> str:
+    data, upload_id, ttl = file.take(), gateway.new_id(), gateway.settings.upload_ttl_seconds
     ref = gateway.store.blobs.ref(f"upload-{upload_id}", "data", len(data), _kind(data))
     with translated():
         await gateway.store.blobs.put(ref, data, gateway.clock(), ttl_seconds=ttl)

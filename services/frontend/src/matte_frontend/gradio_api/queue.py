@@ -26,8 +26,8 @@ from matte_frontend.gradio_api.endpoints import ENDPOINTS, Endpoint
 from matte_frontend.gradio_api.files import own_path, read_path
 from matte_frontend.gradio_api.messages import Translator, ended
 from matte_frontend.gradio_api.reader import Reader
+from matte_frontend.json_body import REST_BYTES
 
-_MAX_BODY = 1_000_000
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -81,7 +81,7 @@ async def cancel(request: Request) -> Response:
     gateway, body = gateway_of(request), await _json(request)
     session, call_id = _session(request, body.get("session_hash")), body.get("event_id")
     known = isinstance(call_id, str) and _ID.fullmatch(call_id)
-    call = await gateway.sessions.get(session, call_id) if known else None
+    call = await gateway.sessions.get(session, str(call_id)) if known else None
     if call is None:
         raise Problem("job_not_found", "The session has no such call, or it has ended.")
     if call.error is None:
@@ -146,7 +146,7 @@ async def _submit(gateway: Gateway, request: Request, image: object, parameters:
 
 async def _json(request: Request) -> dict[str, Any]:
     try:
-        body = json.loads(await read_bounded(request, _MAX_BODY))
+        body = json.loads(await read_bounded(request, REST_BYTES))
     except (ValueError, RecursionError) as error:
         raise Problem("malformed_request", f"The body is not JSON: {error}") from error
     if not isinstance(body, dict):
