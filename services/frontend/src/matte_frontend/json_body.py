@@ -131,42 +131,29 @@ class JsonBody:
         self._rest += text
 
     def _in_picture(self, chunk: bytes, start: int) -> int:
-        """Decodes up to the end of the string or to a backslash (some writers escape the slash); returns where."""
+        """Decodes up to the end of the string, and returns where that is. Some writers escape the slash; any other
+        backslash, also one before a quotation mark, is not base64.
+        """
         assert self._picture is not None
         name, picture = self._picture
-        if self._escaped:
-            self._escaped = False
-            if chunk[start : start + 1] != b"/":
-                raise _not_base64(name, "Only base64 data is allowed")
-            self._add(name, picture, b"/")
-            return start + 1
-        mark = _MARK.search(chunk, start)
-        self._add(name, picture, chunk[start : mark.start() if mark else len(chunk)])
-        if mark is None:
-            return len(chunk)
-        if mark[0] == b"\\":
-            self._escaped = True
-            return mark.end()
+        end = chunk.find(b'"', start)
+        text = b"\\" * self._escaped + chunk[start : end if end >= 0 else len(chunk)]
+        self._escaped = end < 0 and text.endswith(b"\\")
+        text = text[:-1] if self._escaped else text
         try:
+            picture.add(text.replace(b"\\/", b"/"))
+            if len(picture.data) + sum(map(len, self._pictures.values())) > self._max:
+                raise too_large(self._max)
+            if end < 0:
+                return len(chunk)
             self._pictures[name] = picture.finish()
         except ValueError as error:
-            raise _not_base64(name, str(error)) from error
+            message = f"not base64: {error}"
+            errors = [{"parameter": name, "message": message}]
+            raise Problem("invalid_parameter", f"{name} is {message}.", errors=errors) from error
         self._picture, self._in_string = None, False
         self._keep(b'"')
-        return mark.end()
-
-    def _add(self, name: str, picture: Base64, text: bytes) -> None:
-        try:
-            picture.add(text)
-        except ValueError as error:
-            raise _not_base64(name, str(error)) from error
-        if len(picture.data) + sum(map(len, self._pictures.values())) > self._max:
-            raise too_large(self._max)
-
-
-def _not_base64(name: str, reason: str) -> Problem:
-    message = f"not base64: {reason}"
-    return Problem("invalid_parameter", f"{name} is {message}.", errors=[{"parameter": name, "message": message}])
+        return end + 1
 
 
 def too_large(limit: int) -> Problem:
