@@ -6,6 +6,7 @@ from typing import Any
 
 from matte_core.contracts.job import BlobRef, JobSpec, Picture, Result
 from matte_jobs.store import Admitted, JobStore
+from matte_jobs.views import CapacityOf, nothing_measured
 
 MODEL = "portrait"
 PICTURE = b"the bytes of a picture"
@@ -23,9 +24,11 @@ def make_spec(store: JobStore, job_id: str, *, megapixels: float = 1.0, now: flo
     )
 
 
-async def admit(store: JobStore, job_id: str, *, now: float = 0.0, **fields: Any) -> Admitted:
+async def admit(
+    store: JobStore, job_id: str, *, now: float = 0.0, capacity: CapacityOf = nothing_measured, **fields: Any
+) -> Admitted:
     spec = make_spec(store, job_id, now=now, **fields)
-    return await store.admit(spec, {spec.image.key: PICTURE}, now)
+    return await store.admit(spec, {spec.image.key: PICTURE}, now, capacity)
 
 
 def result_ref(store: JobStore, job_id: str, content: bytes = b"cut") -> BlobRef:
@@ -37,4 +40,4 @@ async def finish(store: JobStore, job_id: str, *, now: float, version: str = "1.
     result = Result(
         model=MODEL, version=version, digest="sha256:0", arm=version, width=1, height=1, files={"result": ref}
     )
-    return await store.finish(job_id, result, {ref.key: content}, seconds_per_megapixel=0.5, now=now)
+    return await store.finish(job_id, result, {ref.key: content}, now=now)

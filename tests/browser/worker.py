@@ -91,9 +91,7 @@ async def cut(store: JobStore, lease: Lease, pace: float) -> None:
         model=MODEL, version=VERSION, digest=DIGEST, arm=VERSION, width=width, height=height, files={"result": ref},
         timings=Timings(total=took),
     )  # fmt: skip
-    await store.finish(
-        spec.id, result, {ref.key: body}, seconds_per_megapixel=took / spec.picture.megapixels, now=time.time()
-    )
+    await store.finish(spec.id, result, {ref.key: body}, now=time.time())
 
 
 def main() -> None:

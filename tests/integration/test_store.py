@@ -207,7 +207,7 @@ async def test_large_blobs_go_to_the_object_store(
     assert await store.blobs.get(image) is None  # it was needed until the job's end
     late = view.result.files["result"].model_copy(update={"key": "a-late-token/result"})
     again = view.result.model_copy(update={"files": {"result": late}})
-    assert not await store.finish("a", again, {late.key: b"late"}, seconds_per_megapixel=1.0, now=2.0)
+    assert not await store.finish("a", again, {late.key: b"late"}, now=2.0)
     await store.sweep(2.0)
     assert await store.blobs.get(late) is None
     assert await store.result_bytes(view.result.files["result"], delivered_at=3.0) == b"c" * 9000

@@ -125,8 +125,7 @@ class Worker:
             height=spec.picture.height, files=refs, timings=Timings(forward=total, total=total),
         )  # fmt: skip
         data = {refs[name].key: content for name, (content, _) in files.items()}
-        seconds = total / max(spec.picture.megapixels, 0.01)
-        await self.store.finish(lease.id, result, data, seconds_per_megapixel=seconds, now=time.time())
+        await self.store.finish(lease.id, result, data, now=time.time())
 
     async def make(self, lease: Lease) -> dict[str, tuple[bytes, str]]:
         spec = lease.spec

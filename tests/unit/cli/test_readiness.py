@@ -31,8 +31,10 @@ def test_a_version_without_traffic_does_not_make_it_ready() -> None:
 
 def test_a_row_of_the_table() -> None:
     model = catalog(ready=True).models[0]
-    cells = row(model, model.versions[0].model_copy(update={"seconds_per_megapixel": 0.5}))
-    assert cells == ("grabcut (default)", "2.0.0", "100 %", "[green]yes[/]", "1", "0.50", "–", "–")
+    cells = row(
+        model, model.versions[0].model_copy(update={"seconds_per_picture": 0.25, "seconds_per_megapixel": 0.25})
+    )
+    assert cells == ("grabcut (default)", "2.0.0", "100 %", "[green]yes[/]", "1", "0.50 s", "–", "–")
 
 
 def test_the_welcome_names_every_address() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from matte_core.domain.eta import eta_seconds
 from matte_core.domain.order import FairClock, order_key
 from matte_core.domain.versions import fitting
 
@@ -51,12 +50,6 @@ def test_a_new_busy_period_owes_nothing() -> None:
         clock.admit(5, "a", 1.0, 1.0)
     clock.reset()
     assert clock.admit(5, "a", 1.0, 1.0) == clock.admit(5, "b", 1.0, 1.0) == 5000
-
-
-def test_eta_counts_the_queue_over_the_slots() -> None:
-    eta = eta_seconds(position=10, mean_megapixels=2.0, own_megapixels=1.0, seconds_per_megapixel=0.5, slots=4)
-    assert eta == 3.0
-    assert eta_seconds(position=0, mean_megapixels=0, own_megapixels=2, seconds_per_megapixel=0.5, slots=0) == 1.0
 
 
 def test_versions_as_people_write_them() -> None:

@@ -33,8 +33,8 @@ def command(context: typer.Context, *, url: Url = None, as_json: Json = False) -
 def table(catalog: Catalog) -> Table:
     """One row per version."""
     grid = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("model", "version", "weight", "ready", "replicas", "s/MP", "device", "licence"):
-        grid.add_column(title, justify="right" if title in {"weight", "replicas", "s/MP"} else "left")
+    for title in ("model", "version", "weight", "ready", "replicas", "1 MP", "device", "licence"):
+        grid.add_column(title, justify="right" if title in {"weight", "replicas", "1 MP"} else "left")
     for model in catalog.models:
         for version in model.versions:
             grid.add_row(*row(model, version))
@@ -43,14 +43,14 @@ def table(catalog: Catalog) -> Table:
 
 def row(model: ModelView, version: VersionView) -> tuple[str, ...]:
     """The cells of a version; – is what is not known yet."""
-    measured = version.seconds_per_megapixel
+    measured = (version.seconds_per_picture, version.seconds_per_megapixel)
     return (
         model.name + (" (default)" if model.default else ""),
         version.version,
         f"{version.weight} %",
         "[green]yes[/]" if version.ready else "[red]no[/]",
         str(version.replicas),
-        "–" if measured is None else f"{measured:.2f}",
+        "–" if None in measured else f"{sum(filter(None, measured)):.2f} s",
         version.device or "–",
         version.license or "–",
     )

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matte_core.contracts.catalog import Arm, Catalog, ModelView, Replica, Route, RouteTable, VersionView
+from matte_core.domain.eta import Cost
 from matte_core.errors import Problem
 
 from matte_jobs.connect import translated
+from matte_jobs.samples import cost_of, samples_key
 from matte_jobs.store import JobStore
 
 log = logging.getLogger("matte.catalog")
@@ -135,11 +137,11 @@ class CatalogStore:
         return table, Catalog(default_model=table.default_model, models=tuple(models))
 
     async def _model(self, route: Route, replicas: Sequence[Replica], *, default: str | None) -> ModelView:
-        seconds, length = await self._measured(route)
+        costs, length = await self._measured(route)
         live = [replica for replica in replicas if replica.model == route.model]
         versions = tuple(
-            _version(arm, [replica for replica in live if replica.version == arm.version], spmp)
-            for arm, spmp in zip(route.arms, seconds, strict=True)
+            _version(arm, [replica for replica in live if replica.version == arm.version], cost)
+            for arm, cost in zip(route.arms, costs, strict=True)
         )
         return ModelView(
             name=route.model,
@@ -149,17 +151,17 @@ class CatalogStore:
             versions=versions,
         )
 
-    async def _measured(self, route: Route) -> tuple[list[float | None], int]:
-        """Seconds per megapixel of each arm, and the queue's length."""
+    async def _measured(self, route: Route) -> tuple[list[Cost | None], int]:
+        """What a job costs on each arm, and the queue's length."""
         prefix = self._store.prefix
         with translated():
             async with self._raw.pipeline(transaction=False) as pipe:
                 for arm in route.arms:
-                    pipe.hget(f"{prefix}stats:{route.model}@{arm.version}", "spmp")
+                    pipe.hgetall(samples_key(prefix, route.model, arm.version))
                     pipe.zcard(f"{prefix}q:{route.model}@{arm.version}")
                 pipe.zcard(f"{prefix}q:{route.model}")
                 found = await pipe.execute()
-        return [float(text) if text else None for text in found[:-1:2]], int(sum(found[1::2]) + found[-1])
+        return [cost_of(held) for held in found[:-1:2]], int(sum(found[1::2]) + found[-1])
 
 
 def merge(tables: Mapping[str, RouteTable]) -> tuple[RouteTable, frozenset[str]]:
@@ -177,7 +179,7 @@ def merge(tables: Mapping[str, RouteTable]) -> tuple[RouteTable, frozenset[str]]
     return RouteTable(default_model=default, routes=tuple(routes.values())), frozenset(clashes)
 
 
-def _version(arm: Arm, live: Sequence[Replica], spmp: float | None) -> VersionView:
+def _version(arm: Arm, live: Sequence[Replica], cost: Cost | None) -> VersionView:
     first = live[0] if live else None
     return VersionView(
         version=arm.version,
@@ -189,5 +191,6 @@ def _version(arm: Arm, live: Sequence[Replica], spmp: float | None) -> VersionVi
         digest=first.digest if first else None,
         license=first.license if first else None,
         device=first.device if first else None,
-        seconds_per_megapixel=spmp,
+        seconds_per_picture=round(cost.fixed, 4) if cost else None,
+        seconds_per_megapixel=round(cost.per_megapixel, 4) if cost else None,
     )

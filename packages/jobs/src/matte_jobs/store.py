@@ -22,12 +22,15 @@ from redis.asyncio import Redis
 from matte_jobs.blobs import BlobStore
 from matte_jobs.connect import connect, translated
 from matte_jobs.listener import Bell
+from matte_jobs.samples import SAMPLES_KEPT, samples_key
 from matte_jobs.scripts import Scripts
 from matte_jobs.settings import StoreSettings
-from matte_jobs.views import job_view
+from matte_jobs.views import CapacityOf, job_view, nothing_measured, seconds_until_room
 
 #: share of Redis' memory from which on no job is admitted
 ADMIT_BELOW = 0.8
+#: jobs ahead, and jobs that run, that an ETA looks at one by one
+LOOKED_AT = 64
 LEASE_EXPIRED = Problem("attempts_exhausted", "The process that ran the job died or stalled on every attempt.")
 
 
@@ -95,13 +98,16 @@ class JobStore:
 
     # admission ------------------------------------------------------------------------------------------------
 
-    async def admit(self, spec: JobSpec, data: Mapping[str, bytes], now: float) -> Admitted:
+    async def admit(
+        self, spec: JobSpec, data: Mapping[str, bytes], now: float, capacity: CapacityOf = nothing_measured
+    ) -> Admitted:
         """Stores the inputs, the record and the queue entry; idempotent in ``spec.id``.
 
         Args:
             spec: the job; its blob references come from ``blobs.ref(spec.id, …)``.
             data: bytes by blob key.
             now: Unix seconds.
+            capacity: says when a full queue has room again.
 
         Raises:
             Problem: queue_full, idempotency_key_reused, storage_full, storage_unavailable.
@@ -116,6 +122,13 @@ class JobStore:
                 self.settings.idempotency_ttl_seconds, self.settings.max_queue_length,
                 json.dumps([ref.handle for ref in refs]), spec.owner.scope, blobs=inline,
             )  # fmt: skip
+        if kind == b"full":
+            queued, megapixels = int(rest[0]), float(rest[1])
+            able = capacity(spec.model, spec.version)
+            raise Problem(
+                "queue_full", f"{queued} jobs are waiting for this model already.",
+                retry_after=seconds_until_room(able, queued, megapixels),
+            )  # fmt: skip
         return await self._admitted(spec.owner, kind.decode(), rest, now)
 
     async def _put_large(self, refs: Sequence[BlobRef], data: Mapping[str, bytes]) -> list[tuple[str, bytes]]:
@@ -126,8 +139,6 @@ class JobStore:
     async def _admitted(self, owner: Owner, kind: str, rest: Sequence[Any], now: float) -> Admitted:
         if kind == "ok":
             return Admitted(rest[0].decode(), int(rest[1]), int(rest[2]), existing=False)
-        if kind == "full":
-            raise Problem("queue_full", f"{rest[0]} jobs are waiting for this model already.", retry_after=30)
         if kind == "reused":
             raise Problem(
                 "idempotency_key_reused",
@@ -207,17 +218,18 @@ class JobStore:
                 ).decode()
             )
 
-    async def finish(
-        self, job_id: str, result: Result, data: Mapping[str, bytes], *, seconds_per_megapixel: float, now: float
-    ) -> bool:
-        """Stores the result; the first one wins, whoever brings it. False: it came too late."""
+    async def finish(self, job_id: str, result: Result, data: Mapping[str, bytes], *, now: float) -> bool:
+        """Stores the result, and how long the lease was held; the first result wins, whoever brings it.
+
+        False: it came too late.
+        """
         refs = list(result.files.values())
         inline = await self._put_large(refs, data)
-        stats = f"{self.prefix}stats:{result.model}@{result.version}"
+        samples = samples_key(self.prefix, result.model, result.version)
         with translated():
             stored = await self._run(
-                "finish", now, job_id, result.model_dump_json(), self.settings.result_ttl_seconds, stats,
-                f"{seconds_per_megapixel:.6f}", *(ref.handle for ref in refs), blobs=inline,
+                "finish", now, job_id, result.model_dump_json(), self.settings.result_ttl_seconds, samples,
+                SAMPLES_KEPT, *(ref.handle for ref in refs), blobs=inline,
             )  # fmt: skip
         return bool(stored)
 
@@ -285,27 +297,20 @@ class JobStore:
     # the owner's side -----------------------------------------------------------------------------------------
 
     async def view(
-        self,
-        job_id: str,
-        now: float,
-        *,
-        owner: Owner | None = None,
-        slots: int = 1,
-        seconds_per_megapixel: float | None = None,
+        self, job_id: str, now: float, capacity: CapacityOf = nothing_measured, *, owner: Owner | None = None
     ) -> JobView:
-        """The job as its owner sees it; ``slots`` (live, over all replicas) sharpens the ETA.
+        """The job as its owner sees it; ``capacity`` says what its ETA rests on.
 
-        ``seconds_per_megapixel`` stands in for the measured one while no version has been chosen. ``owner`` is who
-        asks; None: one of Matte's own parts, which no job is hidden from.
+        ``owner`` is who asks; None: one of Matte's own parts, which no job is hidden from.
 
         Raises:
             Problem: job_not_found, also for a job that is somebody else's.
         """
         with translated():
-            found = await self._run("view", now, job_id, _asker(owner))
+            found = await self._run("view", now, job_id, _asker(owner), LOOKED_AT)
         if not found:
             raise _no_job(job_id)
-        return job_view(job_id, found, slots, seconds_per_megapixel)
+        return job_view(job_id, found, now, capacity)
 
     async def has_room(self) -> bool:
         """Whether new jobs may come in; the rest of the memory is for the results of those that did."""

@@ -6,16 +6,19 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from matte_core.contracts.catalog import Catalog, ModelView, Route
-from matte_core.contracts.job import TERMINAL, Event, JobSpec, JobView
+from matte_core.contracts.job import Event, JobSpec, JobView
 from matte_core.contracts.limits import Limits
 from matte_core.contracts.owner import ANONYMOUS, Owner
+from matte_core.domain.eta import Cost, mixed
 from matte_core.errors import Problem
 from matte_jobs.catalog import CatalogStore
 from matte_jobs.notify import Notifier
 from matte_jobs.sessions import Sessions
 from matte_jobs.store import Admitted, JobStore
+from matte_jobs.views import Capacity, CapacityOf, nothing_measured
 from matte_telemetry import attributes, names
 from matte_telemetry.tracing import SpanKind
 from starlette.requests import Request
@@ -125,7 +128,7 @@ class Gateway:
             spec = spec.model_copy(update={"traceparent": span.traceparent})
         try:
             with self.telemetry.refusing(spec.model):
-                admitted = await self.store.admit(spec, data, self.clock())
+                admitted = await self.store.admit(spec, data, self.clock(), await self._capacity())
         except Exception as error:
             span.end(self.clock(), error=error.code if isinstance(error, Problem) else type(error).__name__)
             raise
@@ -140,11 +143,7 @@ class Gateway:
         Raises:
             Problem: job_not_found.
         """
-        first = await self.store.view(job_id, self.clock(), owner=owner)
-        if first.state in TERMINAL:
-            return first
-        slots, seconds = await self._capacity(first)
-        return await self.store.view(job_id, self.clock(), owner=owner, slots=slots, seconds_per_megapixel=seconds)
+        return await self.store.view(job_id, self.clock(), await self._capacity(), owner=owner)
 
     async def delete(self, job_id: str, owner: Owner) -> JobView:
         """Ends a job; one that had ended is removed with its pictures. Returns it as it ended.
@@ -158,19 +157,12 @@ class Gateway:
         await self.store.remove(job_id, self.clock(), owner=owner)
         return view
 
-    async def _capacity(self, view: JobView) -> tuple[int, float | None]:
-        """Live slots for a job, and its model's mean seconds per megapixel where it has no version yet."""
+    async def _capacity(self) -> CapacityOf:
+        """By the catalog, as it is now or was a moment ago; nothing is measured while there is none."""
         try:
-            model = (await self.catalog.get()).model(view.model)
+            return partial(capacity, await self.catalog.get())
         except Problem:
-            model = None
-        if model is None:
-            return 1, None
-        arms = [v for v in model.versions if v.version == view.version or (view.version is None and v.weight)]
-        measured = [(v.seconds_per_megapixel, v.weight) for v in arms if v.seconds_per_megapixel is not None]
-        weight = sum(w for _, w in measured)
-        mean = sum(s * w for s, w in measured) / weight if weight else None
-        return max(1, sum(v.slots for v in arms)), mean
+            return nothing_measured
 
     async def finished(self, job_id: str, within: float) -> Event | None:
         """The last event of any job, whoever admitted it; None after ``within`` seconds."""
@@ -184,6 +176,18 @@ class Gateway:
                 if loop.time() >= deadline:
                     break
         return None
+
+
+def capacity(catalog: Catalog, model: str, version: str | None) -> Capacity:
+    """What runs a job of ``model``: its version, or every one with traffic, which costs what their mix does."""
+    found = catalog.model(model)
+    arms = [v for v in found.versions if v.version == version or (version is None and v.weight)] if found else []
+    costs = [
+        (Cost(v.seconds_per_picture, v.seconds_per_megapixel), 1 if v.version == version else v.weight)
+        for v in arms
+        if v.seconds_per_picture is not None and v.seconds_per_megapixel is not None
+    ]
+    return Capacity(frozenset(v.version for v in arms), sum(v.slots for v in arms), mixed(costs))
 
 
 def _described(spec: JobSpec) -> dict[str, str | float]:

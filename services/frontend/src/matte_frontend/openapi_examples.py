@@ -31,7 +31,8 @@ CATALOG: dict[str, Any] = {
             "versions": [
                 {
                     "version": "2.0.0", "weight": 100, "ready": True, "replicas": 1, "slots": 2, "family": "unet",
-                    "digest": _DIGEST, "license": "Apache-2.0", "device": "cpu", "seconds_per_megapixel": 0.05,
+                    "digest": _DIGEST, "license": "Apache-2.0", "device": "cpu", "seconds_per_picture": 0.2,
+                    "seconds_per_megapixel": 0.05,
                 }
             ],
         }

@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 from matte_core.contracts.job import Event, JobState, JobView
+from matte_core.domain.eta import retry_after
 from matte_core.errors import Problem
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -64,6 +65,6 @@ def of_view(view: JobView) -> Problem | None:
     """Why a job has no result now; None if it has one."""
     if view.state in (JobState.QUEUED, JobState.RUNNING):
         return Problem(
-            "job_not_finished", f"The job is {view.state}.", retry_after=max(1.0, view.eta_seconds or 1.0), job=view.id
+            "job_not_finished", f"The job is {view.state}.", retry_after=retry_after(view.eta_seconds), job=view.id
         )
     return of_end(view.id, view.state, view.error)

@@ -149,7 +149,10 @@ class VersionView(Contract):
     digest: str | None = None
     license: str | None = None
     device: str | None = None
-    seconds_per_megapixel: float | None = None
+    seconds_per_picture: float | None = Field(
+        None, description="that a picture of any size takes in a slot, fitted to recent ones; None: not measured yet"
+    )
+    seconds_per_megapixel: float | None = Field(None, description="that each of its megapixels takes beyond that")
 
 
 class ModelView(Contract):

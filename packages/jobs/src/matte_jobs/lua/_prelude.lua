@@ -75,6 +75,27 @@ local function leave(id, model, version, okey, cost)
   if length(model) == 0 then settle(model) end
 end
 
+-- What is before a queued job: version and cost of each of the first n in line, and of each of those that run, with
+-- the moment it was leased; of all that run, n of the longest leased are looked at.
+local function before(job, n)
+  local line, ahead, running = {}, {}, {}
+  for _, version in ipairs(lanes(job.model)) do
+    local lane = lanekey(job.model, version)
+    for _, okey in ipairs(redis.call('ZRANGEBYLEX', lane, '-', '(' .. job.okey, 'LIMIT', 0, n)) do
+      line[#line + 1] = { okey, version }
+    end
+  end
+  table.sort(line, function(a, b) return a[1] < b[1] end)
+  for i = 1, math.min(n, #line) do
+    ahead[i] = { line[i][2], redis.call('HGET', jobkey(string.match(line[i][1], '|(.*)$')), 'cost') }
+  end
+  for _, id in ipairs(redis.call('ZRANGE', P .. 'leases', 0, n - 1)) do
+    local held = redis.call('HMGET', jobkey(id), 'model', 'version', 'cost', 'started')
+    if held[1] == job.model then running[#running + 1] = { held[2], held[3], held[4] } end
+  end
+  return ahead, running
+end
+
 -- writes the arm on a leased job, so that a retry goes to the same version, and tells whoever waits
 local function start(id, version, attempt)
   redis.call('HSET', jobkey(id), 'version', version, 'lane', version)
@@ -82,7 +103,7 @@ local function start(id, version, attempt)
 end
 
 local FIELDS = { 'state', 'model', 'lane', 'okey', 'cost', 'expires', 'origin', 'token', 'attempts', 'max_attempts',
-  'inputs', 'version', 'pin', 'owner' }
+  'inputs', 'version', 'pin', 'owner', 'started' }
 local function load(id)
   local values = redis.call('HMGET', jobkey(id), unpack(FIELDS))
   if not values[1] then return nil end

@@ -24,7 +24,7 @@ if idem ~= '' then
   end
 end
 local queued = length(model)
-if queued >= tonumber(ARGV[17]) then return refuse('full', queued) end
+if queued >= tonumber(ARGV[17]) then return refuse('full', queued, redis.call('HGET', fairkey(model), 'cost') or '0') end
 
 local fair = fairkey(model)
 local virtual = tonumber(redis.call('HGET', fair, 'v:' .. priority) or '0')

@@ -1,9 +1,12 @@
--- 3 id, 4 owner; returns every field, then position and queue length (position -1 once it left the queue)
+-- 3 id, 4 owner, 5 how many of the jobs before it to look at
+-- returns every field, position (-1 once it left the queue), queue length, the queue's cost, and of a queued job what
+-- is ahead and what runs
 local job = owned(ARGV[3], ARGV[4])
 if not job then return {} end
 local fields = redis.call('HGETALL', jobkey(job.id))
-local ahead = -1
-if job.state == 'queued' then ahead = position(job.model, job.okey) end
-local stats = ''
-if job.version ~= '' then stats = redis.call('HGET', P .. 'stats:' .. job.model .. '@' .. job.version, 'spmp') or '' end
-return { fields, ahead, length(job.model), redis.call('HGET', fairkey(job.model), 'cost') or '0', stats }
+local place, ahead, running = -1, {}, {}
+if job.state == 'queued' then
+  place = position(job.model, job.okey)
+  ahead, running = before(job, tonumber(ARGV[5]))
+end
+return { fields, place, length(job.model), redis.call('HGET', fairkey(job.model), 'cost') or '0', ahead, running }

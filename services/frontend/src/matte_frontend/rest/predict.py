@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from matte_core.contracts.job import Result
+from matte_core.domain.eta import retry_after
 from matte_core.errors import Problem
 from starlette.convertors import IntegerConvertor
 from starlette.requests import Request
@@ -84,5 +85,5 @@ async def _too_slow(gateway: Gateway, request: Request, job_id: str, prefer: Pre
         return job_answer(request, view, status=202, applied=prefer.applied)
     raise Problem(
         "wait_exceeded", f"The job is still {view.state} after {waited:g} s; it goes on, ask for its result later.",
-        retry_after=max(1.0, view.eta_seconds or 1.0), job=job_id, links=links(request, job_id),
+        retry_after=retry_after(view.eta_seconds), job=job_id, links=links(request, job_id),
     )  # fmt: skip

@@ -94,11 +94,6 @@ class Course:
         ended = self._marks[len(STAGES) - 1] if len(self._marks) >= len(STAGES) else self._clock()
         return ended - self._marks[0]
 
-    @property
-    def per_megapixel(self) -> float:
-        """Seconds per megapixel, up to the last stage that ended."""
-        return (self._marks[-1] - self._marks[0]) / max(0.01, self._spec.picture.megapixels)
-
     def timings(self) -> Timings:
         """Seconds of every stage; call it once the picture is encoded."""
         fetch, decode, forward, encode = (round(after - before, 6) for before, after in pairwise(self._marks))

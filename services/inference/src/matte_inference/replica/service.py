@@ -196,18 +196,16 @@ class ReplicaService:
             files=refs,
             timings=course.timings(),
         )
-        stored = await self._stored(spec, result, data, course.per_megapixel)
+        stored = await self._stored(spec, result, data)
         if not stored:
             log.info("job %s had ended before its result came", spec.id)
         return stored
 
-    async def _stored(self, spec: JobSpec, result: Result, data: Mapping[str, bytes], per_megapixel: float) -> bool:
+    async def _stored(self, spec: JobSpec, result: Result, data: Mapping[str, bytes]) -> bool:
         """Keeps trying while the store is full or away: the work is done, and the lease is renewed meanwhile."""
         for wait in STORE_WAITS:
             try:
-                return await self._store.finish(
-                    spec.id, result, data, seconds_per_megapixel=per_megapixel, now=self._clock()
-                )
+                return await self._store.finish(spec.id, result, data, now=self._clock())
             except Problem as problem:
                 log.warning("job %s: its result waits for the store: %s", spec.id, problem)
                 await asyncio.sleep(wait)
