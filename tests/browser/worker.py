@@ -77,12 +77,12 @@ async def cut(store: JobStore, lease: Lease, pace: float) -> None:
     data = await store.blobs.get(spec.image)
     assert data is not None
     picture = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), np.uint8)
-    await store.progress(spec, {"stage": "forward"}, time.time())
+    await store.tell(spec.id, lease.token, "progress", {"stage": "forward", "fraction": 0.4}, time.time())
     alpha = alpha_of(picture)
     await asyncio.sleep(pace)
     small = cv2.imencode(".png", cv2.resize(np.dstack([picture, alpha]), (32, 32)))[1].tobytes()
     preview = {"b64": base64.b64encode(small).decode(), "content_type": "image/png"}
-    await store.preview(spec, preview, time.time())
+    await store.tell(spec.id, lease.token, "preview", preview, time.time())
     await asyncio.sleep(pace)
     body, kind, width, height = encoded(picture, alpha, spec.options)
     ref = store.blobs.ref(spec.id, "result", len(body), kind)

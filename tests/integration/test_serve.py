@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from collections import Counter
+from itertools import pairwise
+from typing import Any
 
 import cv2
 import httpx
@@ -101,11 +104,40 @@ def test_a_picture_that_breaks_in_the_decoder_hurts_nobody_else(stack: Stack, ph
     assert cut(stack, photo).status_code == 200
 
 
-def test_who_watches_sees_progress_and_a_preview(stack: Stack, photo: bytes) -> None:
-    headers = {"Content-Type": "image/jpeg", "Prefer": "preview"}
-    job = httpx.post(f"{stack.url}/v1/jobs", content=photo, headers=headers, timeout=60).json()
-    text = httpx.get(f"{stack.url}/v1/jobs/{job['id']}/events", timeout=60).text
-    kinds = [line.removeprefix("event: ") for line in text.splitlines() if line.startswith("event: ")]
-    assert [kind for kind in kinds if kind != "position"] == [
-        "queued", "started", "progress", "progress", "preview", "finished",
-    ]  # fmt: skip
+@pytest.fixture(scope="module")
+def large() -> bytes:
+    """36 megapixels: takes much longer than a quarter of a second."""
+    whole = cv2.resize(data.astronaut(), (6000, 6000), interpolation=cv2.INTER_LINEAR)
+    return bytes(cv2.imencode(".jpg", cv2.cvtColor(whole, cv2.COLOR_RGB2BGR))[1].tobytes())
+
+
+def events(stack: Stack, job: str) -> list[tuple[str, dict[str, Any]]]:
+    """Type and data of each event of a job."""
+    lines = httpx.get(f"{stack.url}/v1/jobs/{job}/events", timeout=60).text.splitlines()
+    kinds = [line.removeprefix("event: ") for line in lines if line.startswith("event: ")]
+    found = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
+    return [(kind, value) for kind, value in zip(kinds, found, strict=True) if kind != "position"]
+
+
+@pytest.mark.parametrize("prefer", ["", "preview"])
+def test_a_job_tells_its_progress_and_on_request_a_preview(stack: Stack, large: bytes, prefer: str) -> None:
+    headers = {"Content-Type": "image/jpeg", "Prefer": prefer}
+    job = httpx.post(f"{stack.url}/v1/jobs", content=large, headers=headers, timeout=60).json()["id"]
+    told = events(stack, job)
+    kinds = [kind for kind, _ in told]
+    assert (kinds[0], kinds[-1]) == ("queued", "finished")
+    assert kinds.count("preview") == (prefer == "preview")
+    steps = [value for kind, value in told if kind == "progress"]
+    assert len(steps) >= 2
+    fractions, moments = [step["fraction"] for step in steps], [step["at"] for step in steps]
+    assert fractions[0] > 0
+    assert all(before < after for before, after in pairwise([*fractions, 1]))
+    assert all(after - before >= 0.249 for before, after in pairwise(moments))  # times are told in ms
+    started = next(value["at"] for kind, value in told if kind == "started")
+    assert moments[0] - started >= 0.2  # what is over sooner tells nothing; the start is written beside the run
+    assert {step["stage"] for step in steps} <= {"fetch", "decode", "forward", "encode", "store"}
+
+
+def test_who_waits_for_the_picture_pays_for_no_progress(stack: Stack, large: bytes) -> None:
+    job = cut(stack, large).headers["X-Job-Id"]
+    assert [kind for kind, _ in events(stack, job)] == ["queued", "started", "finished"]

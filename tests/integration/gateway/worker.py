@@ -148,14 +148,15 @@ class Worker:
         steps = 4
         for step in range(steps):
             await asyncio.sleep(self.slow_seconds / steps)
-            await self.store.progress(lease.spec, {"stage": "forward", "fraction": (step + 1) / steps}, time.time())
+            data = {"stage": "forward", "fraction": (step + 1) / (steps + 1)}
+            await self.store.tell(lease.id, lease.token, "progress", data, time.time())
             if step == 1 and lease.spec.preview:
                 small = ImageOps.contain(cutout, (64, 64))
-                data = {
+                preview = {
                     "b64": base64.b64encode(encoded(small, "webp")).decode(), "content_type": "image/webp",
                     "width": small.width, "height": small.height,
                 }  # fmt: skip
-                await self.store.preview(lease.spec, data, time.time())
+                await self.store.tell(lease.id, lease.token, "preview", preview, time.time())
 
 
 async def main() -> None:

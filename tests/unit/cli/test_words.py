@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from matte_cli.client import failure_of
+from matte_cli.cut import Board
 from matte_cli.jobs import lines
-from matte_cli.words import FIXES, describe, explain, seconds
+from matte_cli.outputs import Item
+from matte_cli.words import FIXES, describe, explain, seconds, share
 from matte_core.contracts.job import Event, JobState, JobView
 from matte_core.errors import CODES, Problem
+from rich.progress import Progress
 
 
 def event(kind: str, **data: object) -> Event:
@@ -75,3 +80,17 @@ def test_why_a_job_failed() -> None:
 def test_a_job_in_words() -> None:
     view = JobView(id="a", state=JobState.QUEUED, model="m", created_at=5.0, position=2, eta_seconds=4.0)
     assert lines(view) == ["a: queued", "model m (version not chosen yet)", "2 ahead, 4.0 s left", "attempts: 0"]
+
+
+def test_the_bar_moves_with_progress_and_starts_anew_with_a_retry() -> None:
+    board = Board(Progress(disable=True), 1)
+    line = board.open(Item(Path("a.jpg"), Path("a.png")))
+    task = board._progress.tasks[1]
+    seen = []
+    for told in (
+        event("queued", position=0), event("started"), event("progress", stage="forward", fraction=0.4),
+        event("progress", stage="encode"), event("retrying", attempt=1), event("finished"),
+    ):  # fmt: skip
+        board.tell(line, "", share(told))
+        seen.append(task.completed)
+    assert seen == [0, 0, 0.4, 0.4, 0, 1]

@@ -25,9 +25,10 @@ from matte_cli.client import Api, UnreachableError, failure_of
 from matte_cli.outputs import STDIO, Item, OutputError, choose_format, collect, plan
 from matte_cli.settings import CliSettings
 from matte_cli.talk import complain, screen
-from matte_cli.words import as_options, describe, explain
+from matte_cli.words import as_options, describe, explain, share
 
-Tell = Callable[[str], None]
+#: what becomes of a picture, and the share of the work that is done (None: as before)
+Tell = Callable[[str, float | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +50,11 @@ async def cut_one(api: Api, order: Order, item: Item, key: str, tell: Tell) -> N
         OSError: a file could not be read or written.
     """
     picture = await asyncio.to_thread(read_picture, item.source, order.limits.max_bytes)
-    tell("sending")
+    tell("sending", None)
     job = await api.submit(picture, media_type(item.source), order.parameters, key)
     async for event in api.follow(job.id):
         if text := describe(event):
-            tell(text)
+            tell(text, share(event))
     if problem := failure_of(await api.view(job.id)):
         raise problem
     await asyncio.to_thread(write, item.target, await api.result(job.id))
@@ -105,9 +106,9 @@ class Board:
         """A line for a picture."""
         return self._progress.add_task(escape(item.source.name), total=1, text="")
 
-    def tell(self, line: TaskID, text: str) -> None:
-        """What becomes of it."""
-        self._progress.update(line, text=text)
+    def tell(self, line: TaskID, text: str, done: float | None) -> None:
+        """What becomes of it, and how much of it is done."""
+        self._progress.update(line, text=text, completed=done)
 
     def close(self, line: TaskID, text: str) -> None:
         """It is done, or failed."""
@@ -125,7 +126,7 @@ async def cut_all(api: Api, order: Order, items: Sequence[Item], board: Board, n
             line = board.open(item)
             name = escape(str(item.source))
             try:
-                await cut_one(api, order, item, new_key(), lambda text: board.tell(line, text))
+                await cut_one(api, order, item, new_key(), lambda text, done: board.tell(line, text, done))
             except (Problem, UnreachableError, OSError) as error:
                 why = explain(error) if isinstance(error, Problem) else str(error)
                 board.close(line, f"[red]✗[/] {name}: {escape(why)}")

@@ -69,6 +69,14 @@ def describe(event: Event) -> str | None:
     return "done" if event.type == "finished" else None
 
 
+def share(event: Event) -> float | None:
+    """How much of the work is done after an event; None: it does not say. A job that is tried again starts anew."""
+    if event.type == "progress":
+        fraction = event.data.get("fraction")
+        return None if fraction is None else float(fraction)
+    return {"retrying": 0.0, "finished": 1.0}.get(event.type)
+
+
 def waiting(data: Mapping[str, Any]) -> str:
     """Place in the queue and time left, from an event's data or a job."""
     position, eta = data.get("position"), data.get("eta_seconds")

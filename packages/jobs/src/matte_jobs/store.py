@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from matte_core.contracts.job import BlobRef, Event, JobSpec, JobView, Result
 from matte_core.contracts.owner import Owner
@@ -278,17 +278,12 @@ class JobStore:
             await self.blobs.collect([key.decode() for key in garbage])
         return Swept(int(requeued), int(dead), int(expired), float(due) if due else None)
 
-    async def preview(self, spec: JobSpec, data: Mapping[str, Any], now: float) -> None:
-        """Tells whoever waits something small on the way (a ``preview`` event)."""
-        await self._event(spec, "preview", data, now)
-
-    async def progress(self, spec: JobSpec, data: Mapping[str, Any], now: float) -> None:
-        """Tells whoever waits which stage has begun (a ``progress`` event)."""
-        await self._event(spec, "progress", data, now)
-
-    async def _event(self, spec: JobSpec, kind: str, data: Mapping[str, Any], now: float) -> None:
+    async def tell(
+        self, job_id: str, token: str, kind: Literal["progress", "preview"], data: Mapping[str, Any], now: float
+    ) -> bool:
+        """An event on the way, for whoever follows the job; False, and none, if the lease is lost."""
         with translated():
-            await self._run("tell", now, spec.id, kind, json.dumps(data))
+            return bool(await self._run("tell", now, job_id, token, kind, json.dumps(data)))
 
     def bell(self, on_canceled: Callable[[str], None] = lambda _: None) -> Bell:
         """Rings when a job may be ready, or a running one was canceled; start it, and close it before the store."""

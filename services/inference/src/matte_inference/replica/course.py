@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -87,6 +87,11 @@ class Course:
     def worked(self, cpu: float) -> None:
         """Seconds of CPU that a thread spent on a stage."""
         self._cpu += cpu
+
+    @property
+    def marks(self) -> Sequence[float]:
+        """When it began, and when each stage that is done ended."""
+        return self._marks
 
     @property
     def seconds(self) -> float:

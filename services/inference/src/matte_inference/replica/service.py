@@ -22,6 +22,7 @@ from matte_inference.families.base import Alpha, Segmenter
 from matte_inference.pixels.types import Bytes
 from matte_inference.replica.course import Course, Forwarded, Item, on_thread
 from matte_inference.replica.handling import AWAY, BLAMED, Handling
+from matte_inference.replica.progress import ProgressTeller
 from matte_inference.replica.reporter import Reporter
 from matte_inference.replica.stages import Opened, Rendered, open_picture, render_whole, render_with_mask, small
 
@@ -66,6 +67,7 @@ class ReplicaService:
         self._meter = instruments.meter
         self._tracer = instruments.tracer
         self._threads = ThreadPoolExecutor(config.slots, thread_name_prefix="pixels")
+        self._progress = ProgressTeller(store, clock)
         self._reporter = Reporter(EvidenceStore(store), config, clock=clock, meter=instruments.meter)
 
     async def run(self, spec: JobSpec, token: str, handling: Handling) -> None:
@@ -73,7 +75,8 @@ class ReplicaService:
         course = Course(spec, self._config, self._tracer, self._clock)
         logs.traceparent.set(course.context)
         try:
-            whole = await self._process(spec, token, course)
+            with self._progress.telling(spec, token, course):
+                whole = await self._process(spec, token, course)
             course.over(self._meter, Outcome.LATE if whole is None else Outcome.SUCCEEDED)
             if whole is not None:
                 self._tell(spec, handling, course, whole)
@@ -154,29 +157,30 @@ class ReplicaService:
         """Every stage; the alpha at the picture's size, or None where the result came too late."""
         blobs = await self._fetch(spec)
         course.next()
-        stage = (open_picture, self._segmenter, blobs, self._limits, spec.options.places)
-        opened: Opened = await self._staged(course, *stage)
+        opened = await self._staged(course, open_picture, self._segmenter, blobs, self._limits, spec.options.places)
         course.next()
-        await self._progress(spec, "segment", 0.3)
         forwarded = await self._forward(Item(opened.prepared, course.traceparent))
         course.next(forwarded)
         if isinstance(forwarded.outcome, Problem):
             raise forwarded.outcome
-        await self._progress(spec, "render", 0.7)
-        rendering = self._watched if spec.preview else self._rendered
-        rendered, whole = await rendering(spec, opened, forwarded.outcome, course)
+        if spec.preview:
+            rendered, whole = await self._watched(spec, token, opened, forwarded.outcome, course)
+        else:
+            rendered, whole = await self._staged(
+                course, render_with_mask, self._segmenter, opened, forwarded.outcome, spec.options
+            )
         course.next()
         stored = await self._put(spec, token, rendered, course)
         course.next()
         return whole if stored else None
 
-    async def _rendered(self, spec: JobSpec, opened: Opened, alpha: Alpha, course: Course) -> tuple[Rendered, Bytes]:
-        return await self._staged(course, render_with_mask, self._segmenter, opened, alpha, spec.options)
-
-    async def _watched(self, spec: JobSpec, opened: Opened, alpha: Alpha, course: Course) -> tuple[Rendered, Bytes]:
-        """The same, with a preview before it."""
+    async def _watched(
+        self, spec: JobSpec, token: str, opened: Opened, alpha: Alpha, course: Course
+    ) -> tuple[Rendered, Bytes]:
+        """The answers, and the alpha at the picture's size, with a preview before them."""
         whole = await self._staged(course, self._segmenter.finish, opened.pixels, alpha)
-        await self._store.preview(spec, await self._threaded(small, opened, whole), self._clock())
+        preview = await self._threaded(small, opened, whole)
+        await self._store.tell(spec.id, token, "preview", preview, self._clock())
         return await self._staged(course, render_whole, opened, whole, spec.options), whole
 
     async def _put(self, spec: JobSpec, token: str, rendered: Rendered, course: Course) -> bool:
@@ -211,11 +215,6 @@ class ReplicaService:
                 await asyncio.sleep(wait)
         raise Problem("storage_unavailable", "The store took no result.")
 
-    async def _progress(self, spec: JobSpec, stage: str, fraction: float) -> None:
-        """For those who watch; everybody else need not pay for it."""
-        if spec.preview:
-            await self._store.progress(spec, {"stage": stage, "fraction": fraction}, self._clock())
-
     async def _staged(self, course: Course, stage: Callable[..., T], *args: Any) -> T:
         """A stage of the job itself."""
         done: tuple[T, float] = await self._threaded(on_thread, stage, *args)
@@ -227,5 +226,6 @@ class ReplicaService:
 
     async def close(self) -> None:
         """Writes what is still to be told, and ends the threads."""
+        await self._progress.close()
         await self._reporter.close()
         self._threads.shutdown(wait=False)
