@@ -97,7 +97,10 @@ def _parameters() -> Spec:
         for name, schema in options.items()
     }
     headers = {
-        "Prefer": ("RFC 7240: respond-async, wait=N (seconds)", "wait=5"),
+        "Prefer": (
+            "RFC 7240: respond-async, wait=N (seconds); preview: a small preview among the events of a job",
+            "wait=5",
+        ),
         "Idempotency-Key": ("a UUID, say: requests with the same one are one job", "order-4711"),
         "X-Route-Key": ("requests with the same key stay on one version of the model; kept as a digest", "user-17"),
         "traceparent": ("W3C trace context", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),

@@ -64,5 +64,6 @@ ROLLOUT: dict[str, Any] = {
 STREAM = (
     'event: position\ndata: {"position": 3, "queue_length": 4, "eta_seconds": 1.8}\n\n'
     'id: 1767225600000-0\nevent: started\ndata: {"version": "2.0.0", "attempt": 1}\n\n'
-    'id: 1767225600055-0\nevent: finished\ndata: {"state": "succeeded"}\n\n'
+    'id: 1767225600310-0\nevent: progress\ndata: {"stage": "forward", "fraction": 0.42}\n\n'
+    'id: 1767225600655-0\nevent: finished\ndata: {"state": "succeeded"}\n\n'
 )

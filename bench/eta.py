@@ -1,0 +1,147 @@
+"""``python -m bench.eta``: ETAs beside what really passed, on grabcut with pictures of 0.01 to 36 MP; bench/eta.md."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median, quantiles
+
+import cv2
+import httpx
+from skimage import data
+from stack import running
+
+HERE = Path(__file__).parent
+SEED = 10
+#: the sizes that are asked for, megapixels; each job draws one
+SIZES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 9.0, 18.0, 36.0)
+#: jobs that are measured before any ETA counts, and those that do
+WARM, JOBS = 27, 150
+#: of the slots, by what the warm jobs took
+LOADS = (0.6, 1.0)
+CONFIG = """
+default_model: grabcut
+versions:
+- {model: grabcut, version: 2.0.0, family: grabcut, weight: 100, slots: 2}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """An ETA, and the seconds that really passed until the job was done."""
+
+    megapixels: float
+    eta: float
+    truth: float
+
+    @property
+    def ratio(self) -> float:
+        """Above 1: said too much."""
+        return self.eta / self.truth
+
+
+def photo(megapixels: float) -> bytes:
+    """A photograph of that size as a JPEG."""
+    side = round(math.sqrt(megapixels * 1e6))
+    resized = cv2.resize(data.astronaut(), (side, side), interpolation=cv2.INTER_LINEAR)
+    return bytes(cv2.imencode(".jpg", cv2.cvtColor(resized, cv2.COLOR_RGB2BGR))[1].tobytes())
+
+
+class Load:
+    """Jobs of drawn sizes on a server."""
+
+    def __init__(self, client: httpx.Client, draw: random.Random) -> None:
+        self._client = client
+        self._draw = draw
+        self._photos = {size: photo(size) for size in SIZES}
+
+    def send(self, size: float) -> tuple[float, dict[str, float | str | None]]:
+        """A job; its size and its first view."""
+        answer = self._client.post("/v1/jobs", content=self._photos[size], headers={"Content-Type": "image/jpeg"})
+        answer.raise_for_status()
+        view: dict[str, float | str | None] = answer.json()
+        return size, view
+
+    def spread(self, count: int, gap: float) -> Iterator[tuple[float, dict[str, float | str | None]]]:
+        """Jobs that come at random, ``gap`` seconds apart on average."""
+        for _ in range(count):
+            began = time.monotonic()
+            yield self.send(self._draw.choice(SIZES))
+            time.sleep(max(0.0, self._draw.expovariate(1 / gap) - (time.monotonic() - began)))
+
+    def took(self, view: dict[str, float | str | None]) -> tuple[float, float]:
+        """Seconds from admission to end, and from lease to end."""
+        while True:
+            found = self._client.get(f"/v1/jobs/{view['id']}").json()
+            if found["finished_at"] is not None:
+                assert found["state"] == "succeeded", found
+                return found["finished_at"] - found["created_at"], found["finished_at"] - found["started_at"]
+            time.sleep(0.1)
+
+
+def measure(load: float) -> list[Said]:
+    """One stack, warmed, then ``JOBS`` jobs at ``load`` of what it can do."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running(Path(folder), config=CONFIG) as stack,
+        httpx.Client(base_url=stack.url, timeout=120) as client,
+    ):
+        jobs = Load(client, random.Random(SEED))
+        warm = [jobs.send(size) for size in SIZES * (WARM // len(SIZES))]
+        held = sum(jobs.took(view)[1] for _, view in warm) / len(warm)
+        time.sleep(1.5)  # the catalog is read once a second
+        sent = list(jobs.spread(JOBS, held / 2 / load))
+        return [
+            Said(size, float(view["eta_seconds"]), jobs.took(view)[0])
+            for size, view in sent
+            if view["eta_seconds"] is not None
+        ]
+
+
+def row(name: str, said: Sequence[Said]) -> str:
+    """A line of the table."""
+    ratios = sorted(one.ratio for one in said)
+    low, high = quantiles(ratios, n=20)[0], quantiles(ratios, n=20)[-1]
+    waits = median(one.truth for one in said)
+    return f"| {name} | {len(said)} | {waits:.1f} s | {median(ratios):.2f} | {low:.2f} | {high:.2f} |"
+
+
+def render(found: dict[float, list[Said]]) -> str:
+    """The page."""
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    head = (
+        "| load | jobs | median time | median | 5 % are below | 5 % are above |\n"
+        "|---|---|---|---|---|---|"
+    )  # fmt: skip
+    rows = [row(f"{load:.0%} of the slots", said) for load, said in found.items()]
+    everything = [one for said in found.values() for one in said]
+    sizes = [row(f"{size:g} MP", [one for one in everything if one.megapixels == size]) for size in SIZES]
+    return (
+        "# ETAs beside the truth\n\n"
+        "`python -m bench.eta` writes this. Jobs on grabcut 2.0.0 (one replica, two slots) with pictures of"
+        f" {SIZES[0]:g} to {SIZES[-1]:g} MP in random order, at random moments, after {WARM} jobs that warm it. The"
+        " ratio is `eta_seconds` of the 202 answer over the seconds until the job was done: 1 is exact, above 1 was"
+        f" said too long. {machine}, shared with other work.\n\n"
+        f"{head}\n" + "\n".join([*rows, row("all", everything)]) + "\n\nBy size, at both loads:\n\n"
+        f"{head.replace('load', 'picture')}\n" + "\n".join(sizes) + "\n"
+    )
+
+
+def main() -> int:
+    """Measures, prints and writes."""
+    text = render({load: measure(load) for load in LOADS})
+    (HERE / "eta.md").write_text(text)
+    sys.stdout.write(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
