@@ -17,7 +17,8 @@ def test_progress_is_by_stages_and_by_time_within_one() -> None:
 
 def test_a_stage_that_takes_too_long_waits_below_its_end_and_a_job_below_1() -> None:
     stage, share = progress(EXPECTED, [0.0, 0.0, 1.0], 1000.0)
-    assert (stage, share) == ("forward", pytest.approx(0.67))
+    assert stage == "forward"
+    assert share == pytest.approx(0.67)
     assert progress((0.0, 0.0, 0.0, 0.0, 1.0), [0.0] * 5, 1000.0) == ("store", 0.95)
     assert progress(EXPECTED, [0.0] * 6, 1000.0)[1] <= 0.99
 
