@@ -24,7 +24,7 @@ SEED = 10
 #: the sizes that are asked for, megapixels; each job draws one
 SIZES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 9.0, 18.0, 36.0)
 #: jobs that are measured before any ETA counts, and those that do
-WARM, JOBS = 27, 150
+WARM, JOBS = 27, 60
 #: of the slots, by what the warm jobs took
 LOADS = (0.6, 1.0)
 CONFIG = """
@@ -87,8 +87,8 @@ class Load:
             time.sleep(0.1)
 
 
-def measure(load: float) -> list[Said]:
-    """One stack, warmed, then ``JOBS`` jobs at ``load`` of what it can do."""
+def measure() -> dict[float, list[Said]]:
+    """One stack, warmed, then ``JOBS`` jobs at each of the loads."""
     with (
         tempfile.TemporaryDirectory() as folder,
         running(Path(folder), config=CONFIG) as stack,
@@ -98,12 +98,13 @@ def measure(load: float) -> list[Said]:
         warm = [jobs.send(size) for size in SIZES * (WARM // len(SIZES))]
         held = sum(jobs.took(view)[1] for _, view in warm) / len(warm)
         time.sleep(1.5)  # the catalog is read once a second
-        sent = list(jobs.spread(JOBS, held / 2 / load))
-        return [
-            Said(size, float(view["eta_seconds"]), jobs.took(view)[0])
-            for size, view in sent
-            if view["eta_seconds"] is not None
-        ]
+        return {load: list(_measured(jobs, held / 2 / load)) for load in LOADS}
+
+
+def _measured(jobs: Load, gap: float) -> Iterator[Said]:
+    for size, view in list(jobs.spread(JOBS, gap)):
+        if view["eta_seconds"] is not None:
+            yield Said(size, float(view["eta_seconds"]), jobs.took(view)[0])
 
 
 def row(name: str, said: Sequence[Said]) -> str:
@@ -137,7 +138,7 @@ def render(found: dict[float, list[Said]]) -> str:
 
 def main() -> int:
     """Measures, prints and writes."""
-    text = render({load: measure(load) for load in LOADS})
+    text = render(measure())
     (HERE / "eta.md").write_text(text)
     sys.stdout.write(text)
     return 0
