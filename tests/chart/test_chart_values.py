@@ -61,6 +61,41 @@ def test_one_timeout_reaches_every_place() -> None:
     assert pod["terminationGracePeriodSeconds"] > seconds + int(env["MATTE_DRAIN_SECONDS"])
 
 
+SERVICE = ["r-matte-gateway", "r-matte-gateway.n", "r-matte-gateway.n.svc", "r-matte-gateway.n.svc.cluster.local"]
+
+
+@pytest.mark.parametrize(
+    ("values", "more"),
+    [
+        ((), []),
+        (("expose.host=matte.example.org",), ["matte.example.org"]),
+        (("expose.type=ingress", "expose.host=*.example.org"), ["*.example.org"]),
+        (("expose.type=ingress",), ["*"]),
+        (("expose.allowedHosts={other.example.org,matte.lan}",), ["other.example.org", "matte.lan"]),
+    ],
+)
+def test_hosts_are_those_that_lead_here(values: tuple[str, ...], more: list[str]) -> None:
+    given = [argument for value in values for argument in ("--set", value)]
+    assert gateway(*given)[1]["MATTE_ALLOWED_HOSTS"].split(",") == SERVICE + more
+
+
+def test_origins_and_proxies() -> None:
+    _, env = gateway()
+    assert "MATTE_ALLOWED_ORIGINS" not in env
+    settings = GatewaySettings(trusted_proxies=env["MATTE_TRUSTED_PROXIES"])
+    assert "10.0.0.0/8" in settings.trusted_proxies
+    _, env = gateway(
+        *("--set", "expose.allowedOrigins={https://app.example.org,https://*.example.com}"),
+        *("--set", "expose.trustedProxies={10.42.0.0/16}"),
+    )
+    settings = GatewaySettings(
+        allowed_origins=env["MATTE_ALLOWED_ORIGINS"], trusted_proxies=env["MATTE_TRUSTED_PROXIES"]
+    )
+    assert settings.allowed_origins == ("https://app.example.org", "https://*.example.com")
+    assert settings.trusted_proxies == ("10.42.0.0/16",)
+    assert "allowedOrigins" in template("--set", "expose.allowedOrigins={app.example.org}").stderr
+
+
 def test_load_balancer_stays_within_its_own_limits() -> None:
     manifests = rendered("--set", "streamTimeout=86400", "--set", "expose.type=ingress")
     annotations = one(manifests, "Ingress")["metadata"]["annotations"]

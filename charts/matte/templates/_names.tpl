@@ -58,6 +58,15 @@ helm.sh/chart: {{ printf "%s-%s" $.Chart.Name $.Chart.Version | replace "+" "_" 
 {{- default (printf "%s-redis" (include "matte.fullname" .)) (coalesce $redis.external.existingSecret $redis.existingSecret) -}}
 {{- end }}
 
+{{/* Names that the frontend answers to. A route without a host takes every name, so the frontend must, too. */}}
+{{- define "matte.allowedHosts" -}}
+{{- $service := printf "%s-gateway" (include "matte.fullname" .) -}}
+{{- $inside := printf "%s.%s" $service .Release.Namespace -}}
+{{- $outside := ternary .Values.expose.host "*" (or (not (empty .Values.expose.host)) (eq .Values.expose.type "none")) -}}
+{{- $all := list $service $inside (printf "%s.svc" $inside) (printf "%s.svc.cluster.local" $inside) $outside -}}
+{{- concat $all .Values.expose.allowedHosts | compact | uniq | join "," -}}
+{{- end }}
+
 {{- define "matte.url" -}}
 {{- $tls := and (eq .Values.expose.type "ingress") .Values.expose.ingress.tlsSecret -}}
 {{ ternary "https" "http" (not (empty $tls)) }}://{{ default "ADDRESS" .Values.expose.host }}

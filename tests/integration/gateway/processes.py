@@ -37,7 +37,7 @@ class Process:
     @cached_property
     def line(self) -> str:
         """The line that says it is ready; waits for it."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while time.monotonic() < deadline and self.child.poll() is None:
             for line in self.log.read_text().splitlines():
                 if self._ready in line:

@@ -175,7 +175,8 @@ class TestRefusals:
         problem(client.post("/v1/predict", files=files), 422, "unknown_parameter")
 
     def test_announced_size(self, platform: Platform) -> None:
-        head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 31000000\r\n\r\n"
+        head = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
+        head += b"Content-Length: 31000000\r\n\r\n"
         with socket.create_connection(("127.0.0.1", platform.gateways[0].port), timeout=10) as raw:
             raw.sendall(head)  # and nothing of the body: the refusal must not wait for it
             answer = raw.recv(65536)

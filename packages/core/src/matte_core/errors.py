@@ -27,6 +27,10 @@ CODES: Mapping[str, Code] = {
     "unknown_parameter": Code(422, "The request has a parameter that does not exist"),
     "invalid_parameter": Code(422, "A parameter has a value that is not allowed"),
     "picture_missing": Code(422, "The request has no picture"),
+    "headers_too_large": Code(431, "The request's headers are too large"),
+    "request_timeout": Code(408, "The request came too slowly"),
+    "host_not_allowed": Code(421, "The server does not answer to this host name"),
+    "origin_not_allowed": Code(403, "The page's origin is not allowed"),
     "idempotency_key_reused": Code(422, "The idempotency key was used for a different request"),
     # the picture
     "payload_too_large": Code(413, "The picture has too many bytes"),
@@ -50,6 +54,8 @@ CODES: Mapping[str, Code] = {
     "job_expired": Code(410, "The job waited too long and expired"),
     "result_expired": Code(410, "The result was kept for its time and is gone"),
     # the platform
+    "too_many_connections": Code(429, "The client has too many connections"),
+    "connections_exhausted": Code(503, "The frontend has no connection left"),
     "queue_full": Code(429, "The queue is full"),
     "out_of_memory": Code(503, "The model ran out of memory on this picture"),
     "attempts_exhausted": Code(503, "The job failed on every attempt"),

@@ -71,6 +71,9 @@ HTTP_SECONDS = _histogram(
     "matte_http_request_duration_seconds", "From a request to the end of its answer; event streams are left out.",
     "route", buckets=_CALL_SECONDS,
 )  # fmt: skip
+CONNECTIONS_REFUSED = _counter(
+    "matte_connections_refused_total", "Connections that were ended at a bound, by problem code, or idle.", "code"
+)
 OPEN_STREAMS = _gauge("matte_open_streams", "Event streams that are open.")
 
 # --- the gateway: what it sees in the store when it is scraped; every gateway says the same -----
@@ -130,7 +133,7 @@ CONDITION = _gauge(
 )  # fmt: skip
 
 #: what a gateway counts, and what it reads in the store when it is scraped
-GATEWAY = (JOBS_ADMITTED, JOBS_REFUSED, HTTP_REQUESTS, HTTP_SECONDS, OPEN_STREAMS)
+GATEWAY = (JOBS_ADMITTED, JOBS_REFUSED, HTTP_REQUESTS, HTTP_SECONDS, CONNECTIONS_REFUSED, OPEN_STREAMS)
 SEEN = (QUEUE_LENGTH, VERSION_REPLICAS, VERSION_SLOTS, VERSION_WEIGHT, DEAD_JOBS, STORE_USED, STORE_MAX)
 INFERENCE = (
     JOBS, JOB_SECONDS, STAGE_SECONDS, BATCH_SIZE, SECONDS_PER_MEGAPIXEL, FREE_SLOTS, LEASES_LOST, SWEPT, MIRRORED

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
+import resource
 import signal
 import socket
 from types import FrameType
+from typing import Any, cast
 
 import uvicorn
 from matte_jobs.allocator import keep_memory
 from matte_telemetry import logs
 from starlette.applications import Starlette
 
+from matte_frontend.addresses import Networks
 from matte_frontend.app import create_app
+from matte_frontend.connections import Bounds, Ledger
+from matte_frontend.protocol import BoundedProtocol, sweep
 from matte_frontend.settings import GatewaySettings
 
 log = logging.getLogger("matte_frontend")
+_OPEN_FILES = 65_536
 
 
 class Draining(uvicorn.Server):
@@ -28,11 +35,13 @@ class Draining(uvicorn.Server):
         self._app = app
         self._drain = settings.drain_seconds
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._ledger = Ledger(Bounds.of(settings, open_files=open_files()), Networks(settings.trusted_proxies))
+        protocol = functools.partial(BoundedProtocol, self._ledger, app.state.telemetry.meter)
         super().__init__(
             uvicorn.Config(
-                app, host=settings.host, port=settings.port, loop="uvloop", http="httptools", ws="none",
+                app, host=settings.host, port=settings.port, loop="uvloop", http=cast("Any", protocol), ws="none",
                 access_log=False, log_config=None, server_header=False, timeout_keep_alive=settings.keep_alive_seconds,
-                timeout_graceful_shutdown=settings.shutdown_seconds, backlog=2048,
+                timeout_graceful_shutdown=settings.shutdown_seconds, backlog=2048, proxy_headers=False,
             )
         )  # fmt: skip
 
@@ -40,6 +49,7 @@ class Draining(uvicorn.Server):
         """Starts, and says where it listens."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
+        self._sweeper = self._loop.create_task(sweep(self.server_state.connections, self._ledger))
         for server in self.servers if self.started else []:
             for listening in server.sockets:
                 log.info("listening on %s:%d", *listening.getsockname()[:2])
@@ -54,8 +64,21 @@ class Draining(uvicorn.Server):
         log.info("draining after %s", signal.Signals(sig).name)
         self._loop.call_soon_threadsafe(self._loop.call_later, self._drain, self._stop)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Ends, when the answers that are under way have ended."""
+        await super().shutdown(sockets)
+        self._sweeper.cancel()
+
     def _stop(self) -> None:
         self.should_exit = True
+
+
+def open_files() -> int:
+    """How many files and sockets this process may have open; raised as far as the system lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = max(soft, _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
 
 
 def main() -> None:
@@ -63,7 +86,7 @@ def main() -> None:
     settings = GatewaySettings()
     logs.set_up(settings.log_level)
     keep_memory()
-    Draining(create_app(settings), settings).run()
+    Draining(create_app(settings, machine=socket.gethostname()), settings).run()
 
 
 if __name__ == "__main__":

@@ -18,9 +18,13 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Mount, Route
 
 from matte_frontend import openapi, pages, problems, scrape
+from matte_frontend.addresses import Networks
 from matte_frontend.edge import Edge
 from matte_frontend.gateway import Clock, Identify, NewId, anonymous, opened
 from matte_frontend.gradio_api import routes as gradio_routes
+from matte_frontend.hosts import AllowedHosts, Hosts
+from matte_frontend.origins import AllowedOrigins, Origins
+from matte_frontend.proxies import TrustedProxies
 from matte_frontend.rest import admin, jobs, models, predict, rollouts
 from matte_frontend.settings import GatewaySettings
 from matte_frontend.telemetry import Telemetry
@@ -40,6 +44,7 @@ def create_app(
     clock: Clock = time.time,
     new_id: NewId = new_uuid,
     identify: Identify = anonymous,
+    machine: str = "",
 ) -> Starlette:
     """The application; its connections open and close with its lifespan.
 
@@ -48,6 +53,7 @@ def create_app(
         clock: Unix seconds.
         new_id: makes ids of jobs, uploads and requests; they are capabilities, so nobody may guess them.
         identify: says whose a request is, and with it everything that comes of it.
+        machine: this machine's host name, by which it may be called unless it listens on loopback.
     """
 
     tracer = tracing.set_up("matte-gateway", version=VERSION, instance=new_id())
@@ -64,10 +70,16 @@ def create_app(
 
     app = Starlette(
         routes=[*rest_routes(settings), *page_routes()],
-        middleware=[Middleware(Edge, new_id, clock, telemetry)],
+        middleware=[
+            Middleware(Edge, new_id, clock, telemetry),
+            Middleware(TrustedProxies, Networks(settings.trusted_proxies)),
+            Middleware(Origins, AllowedOrigins.of(settings.allowed_origins, loopback=settings.on_loopback)),
+            Middleware(Hosts, AllowedHosts.of(settings.allowed_hosts, machine="" if settings.on_loopback else machine)),
+        ],
         exception_handlers={Problem: problems.on_problem, HTTPException: problems.on_http_exception},
         lifespan=lifespan,
     )
+    app.state.telemetry = telemetry
     gradio_routes.add_to(app, max_file_size=settings.max_bytes)
     return app
 

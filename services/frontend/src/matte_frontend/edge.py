@@ -63,7 +63,8 @@ class Edge:
     """Pure ASGI, for it is on every request's way.
 
     ``scope["matte"]`` has ``request_id``, the caller's own where it is sane, and ``traceparent``: this request's span,
-    or where there are no traces the caller's own, or a new one that nobody records.
+    or where there are no traces the caller's own, or a new one that nobody records. ``scope["answer_headers"]`` are
+    put on every answer; layers within add to them.
     """
 
     def __init__(self, app: ASGIApp, new_id: NewId, clock: Clock, telemetry: Telemetry) -> None:
@@ -83,6 +84,7 @@ class Edge:
         scope["matte"] = {"request_id": request_id, "traceparent": traceparent}
         logs.traceparent.set(traceparent)
         headers = [(b"x-request-id", request_id.encode()), (b"traceparent", traceparent.encode())]
+        scope["answer_headers"] = headers
         answer = Answer(send, headers, self._telemetry, self._clock)
         try:
             await self._app(scope, receive, answer)

@@ -16,6 +16,12 @@ ObjectName = Annotated[str, Field(pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$"
 ImageName = Annotated[str, Field(pattern=r"^([^\s:@]+(:[0-9]+/[^\s:@]+)?([:@][^\s]+)?)?$", max_length=512)]
 EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Cidr = Annotated[str, Field(pattern=r"^[0-9a-fA-F.:]+/[0-9]{1,3}$")]
+#: an address or a CIDR
+Network = Annotated[str, Field(pattern=r"^[0-9a-fA-F.:]+(/[0-9]{1,3})?$")]
+#: what requests may name as their host
+HostName = Annotated[str, Field(pattern=r"^(\*|(\*\.)?[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?)$", max_length=253)]
+#: of a page, as browsers write it
+Origin = Annotated[str, Field(pattern=r"^(\*|null|https?://(\*\.)?[^\s,/@*]+)$", max_length=512)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Labels = dict[str, str]
 #: passed on as it is; the API server knows its shape
@@ -94,6 +100,21 @@ class Expose(Section):
     )
     host: str = Field(
         "", pattern=r"^(\*\.)?([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$", description="host name of the URL; '': every host"
+    )
+    allowed_hosts: tuple[HostName, ...] = Field(
+        (),
+        description="further host names that requests may name, *.example.org for all below one, * for any. Always: "
+        "host, the Service's names, IP addresses and localhost; any, if type is not none and host is ''",
+    )
+    allowed_origins: tuple[Origin, ...] = Field(
+        (),
+        description="origins of other sites whose pages may call this one: https://app.example.org, "
+        "https://*.example.org, * for any without credentials",
+    )
+    trusted_proxies: tuple[Network, ...] = Field(
+        ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"),
+        description="addresses whose Forwarded and X-Forwarded-… headers are believed, and whose connections are not "
+        "counted per address: the ingress controller's. The default is where pods usually are; narrow it to yours",
     )
     ingress: Ingress = Field(Ingress(), description="for type ingress")
     gateway: GatewayApi = Field(GatewayApi(), description="for type gateway")

@@ -32,7 +32,6 @@ _ODD = re.compile(r"[^\w.-]+", re.ASCII)
 _MARK = "/gradio_api/file="
 #: what came from a stranger must not act as this site
 _INERT = {
-    "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "sandbox; default-src 'none'",
     "Cache-Control": "private, max-age=600",
 }

@@ -1,0 +1,59 @@
+"""Network addresses: which peers are trusted proxies, and what counts as one client."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from functools import lru_cache
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class Networks:
+    """Addresses and CIDRs. ``address in networks`` takes text; what is no address is in none."""
+
+    def __init__(self, networks: Iterable[str]) -> None:
+        """
+        Raises:
+            ValueError: one of them is neither an address nor a CIDR.
+        """
+        self._networks = tuple(ipaddress.ip_network(network, strict=False) for network in networks)
+        self._has = lru_cache(4096)(self._look_up)
+
+    def __contains__(self, address: str) -> bool:
+        return bool(self._networks) and self._has(address)
+
+    def _look_up(self, address: str) -> bool:
+        found = parse_address(address)
+        return found is not None and any(found in network for network in self._networks)
+
+
+def parse_address(text: str) -> Address | None:
+    """An IP address without port, brackets or zone; IPv4 inside IPv6 as IPv4; None for anything else."""
+    try:
+        found = ipaddress.ip_address(text.strip("[]").partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(found, "ipv4_mapped", None) or found
+
+
+def client_key(address: str) -> str:
+    """What connections are counted by: an IPv4 address, or the /64 of an IPv6 address, which one client owns."""
+    found = parse_address(address)
+    if isinstance(found, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((found, 64), strict=False))
+    return str(found or address)
+
+
+def split_host(host: str) -> tuple[str, str]:
+    """``name:port`` as name in lower case without brackets or final dot, and port ('' if there is none)."""
+    name, colon, port = host.strip().lower().rpartition(":")
+    if not colon or "]" in port or (":" in name and not name.endswith("]")):  # no port; a bare IPv6 address
+        name, port = host.strip().lower(), ""
+    return name.strip("[]").removesuffix("."), port
+
+
+def is_loopback(name: str) -> bool:
+    """Whether a host name or an address is this machine's loopback."""
+    address = parse_address(name)
+    return address.is_loopback if address else name == "localhost" or name.endswith(".localhost")

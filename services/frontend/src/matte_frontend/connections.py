@@ -1,0 +1,157 @@
+"""Bounds on connections: how much of a request may arrive in which time, and how many connections there may be.
+
+Everything here is pure; ``protocol.py`` feeds it with bytes and the time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from enum import StrEnum
+
+from matte_core.errors import Problem
+
+from matte_frontend.addresses import Networks, client_key
+from matte_frontend.settings import GatewaySettings
+
+#: a clock that is read once a second must not charge a client for a stall of this process
+_LONGEST_STEP = 2.0
+#: refused connections are told why up to twice the bound; from there on they are closed without a word
+_PATIENCE = 2
+
+
+class Phase(StrEnum):
+    """What is awaited from the client."""
+
+    REQUEST = "request"  #: the first byte of a request
+    HEADERS = "headers"  #: the rest of the request line and the headers
+    BODY = "body"
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Bytes, seconds, bytes per second, and numbers of headers and connections."""
+
+    header_bytes: int
+    headers: int
+    header_seconds: float
+    body_rate: int
+    body_grace_seconds: float
+    idle_seconds: float
+    connections_per_address: int
+    connections: int
+
+    @classmethod
+    def of(cls, settings: GatewaySettings, *, open_files: int) -> Bounds:
+        """The settings' bounds; connections at most what the limit of open files (RLIMIT_NOFILE) has room for."""
+        return cls(
+            header_bytes=settings.max_header_bytes,
+            headers=settings.max_headers,
+            header_seconds=settings.header_seconds,
+            body_rate=settings.min_body_rate,
+            body_grace_seconds=settings.body_grace_seconds,
+            idle_seconds=settings.keep_alive_seconds,
+            connections_per_address=settings.max_connections_per_address,
+            connections=max(16, min(settings.max_connections, open_files - settings.redis_max_connections - 64)),
+        )
+
+    @property
+    def sweep_seconds(self) -> float:
+        """How often connections are looked at: a tenth of the shortest bound, at most once a second."""
+        return max(0.02, min(1.0, self.header_seconds / 10, self.body_grace_seconds / 10))
+
+    def headers_too_large(self, size: int, count: int = 0) -> Problem | None:
+        """431 for a request line and headers of ``size`` bytes; ``count`` headers."""
+        if size > self.header_bytes:
+            return Problem("headers_too_large", f"The headers have more than {self.header_bytes} bytes.")
+        if count > self.headers:
+            return Problem("headers_too_large", f"The request has {count} headers; at most {self.headers} are allowed.")
+        return None
+
+
+@dataclass(slots=True)
+class Arrival:
+    """A request on its way in.
+
+    ``waited`` is the time in which bytes could have come: the clock stands while this side does not read. In the
+    body it starts again with every stretch of ``body_grace_seconds``, and so does ``received`` (bytes of the body).
+    ``overhead`` is bytes of headers, or between two pieces of a body (trailers, chunk extensions).
+    """
+
+    seen: float
+    phase: Phase = Phase.REQUEST
+    trusted: bool = False
+    waited: float = 0.0
+    received: int = 0
+    overhead: int = 0
+
+    def enter(self, phase: Phase, now: float) -> None:
+        """The next phase begins."""
+        self.phase, self.seen = phase, now
+        self.waited, self.received, self.overhead = 0.0, 0, 0
+
+    def judge(self, now: float, bounds: Bounds, *, reading: bool) -> Problem | None:
+        """408 for a client that is too slow; called at every sweep. ``reading``: bytes could come since the last."""
+        step, self.seen = min(now - self.seen, _LONGEST_STEP * bounds.sweep_seconds), now
+        if not reading:
+            return None
+        self.waited += step
+        if self.phase is not Phase.BODY:
+            limit = bounds.idle_seconds if self.phase is Phase.REQUEST and self.trusted else bounds.header_seconds
+            if self.waited <= limit:
+                return None
+            return Problem("request_timeout", f"The request's headers were not complete after {limit:g} s.")
+        if self.waited < bounds.body_grace_seconds:
+            return None
+        wanted = bounds.body_rate * self.waited
+        if self.received < wanted:
+            detail = f"{self.received} bytes of the body came in {self.waited:.0f} s; the least is {wanted:.0f}."
+            return Problem("request_timeout", detail)
+        self.waited, self.received = 0.0, 0
+        return None
+
+
+class Ledger:
+    """Counts the connections of each client. Those of trusted proxies count in all only."""
+
+    def __init__(self, bounds: Bounds, trusted: Networks) -> None:
+        self.bounds = bounds
+        self.trusted = trusted
+        self._clients: Counter[str] = Counter()
+        self._all = 0
+
+    def opened(self, address: str) -> Problem | None:
+        """Counts a connection from an address ('': a socket without one). Why it is refused; None if it is welcome."""
+        self._all += 1
+        if self._counts(address):
+            key = client_key(address)
+            self._clients[key] += 1
+            if self._clients[key] > (most := self.bounds.connections_per_address):
+                detail = (
+                    f"There are {most} connections from {key} already. Use fewer, or keep them open. A proxy in front "
+                    "of Matte belongs into MATTE_TRUSTED_PROXIES."
+                )
+                return Problem("too_many_connections", detail, retry_after=5)
+        if self._all > self.bounds.connections:
+            detail = f"This frontend has {self.bounds.connections} connections, which is all it takes."
+            return Problem("connections_exhausted", detail, retry_after=5)
+        return None
+
+    def hopeless(self, address: str) -> bool:
+        """Whether so many connections were refused that this one is not even told why."""
+        per_address = self._clients[client_key(address)] if self._counts(address) else 0
+        return (
+            per_address > _PATIENCE * self.bounds.connections_per_address or self._all > 9 * self.bounds.connections / 8
+        )
+
+    def closed(self, address: str) -> None:
+        """Forgets a connection that :meth:`opened` counted, whatever the answer was."""
+        self._all -= 1
+        if self._counts(address):
+            key = client_key(address)
+            self._clients[key] -= 1
+            if not self._clients[key]:
+                del self._clients[key]
+
+    def _counts(self, address: str) -> bool:
+        return bool(address) and address not in self.trusted
