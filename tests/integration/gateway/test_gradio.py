@@ -89,7 +89,7 @@ class TestStockClient:
             for unit in status.progress_data or []:
                 stages.add((str(unit.desc), float(unit.progress or 0)))
             time.sleep(0.02)
-        assert ("forward", 0.25) in stages
+        assert ("forward", 0.2) in stages
         assert "PROGRESS" in codes
 
     @pytest.mark.parametrize(
