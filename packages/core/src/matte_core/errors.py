@@ -44,6 +44,7 @@ CODES: Mapping[str, Code] = {
     # what was asked for
     "not_found": Code(404, "There is nothing at this address"),
     "not_acceptable": Code(406, "The answer cannot be given in an accepted media type"),
+    "range_not_satisfiable": Code(416, "The answer has no such part"),
     "method_not_allowed": Code(405, "This address does not take this method"),
     "model_not_found": Code(404, "There is no such model"),
     "version_not_found": Code(404, "The model has no such version"),

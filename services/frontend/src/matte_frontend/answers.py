@@ -16,10 +16,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from matte_frontend.accept import best
+from matte_frontend.conditional import respond, tag
 from matte_frontend.gateway import Gateway
 
 JSON = "application/json"
 ZIP = "application/zip"
+#: the caller may keep it, and asks whether the job is still there
+KEPT = "private, no-cache"
 
 
 def wanted(request: Request, offers: Sequence[str]) -> str:
@@ -84,12 +87,20 @@ async def result_answer(
     if as_json is None:
         as_json = wanted(request, (kind, JSON)) == JSON
     at = gateway.clock() if delivered else None
-    data = {name: await gateway.store.result_bytes(result.files[name], delivered_at=at) for name in names}
     if as_json:
-        body = await asyncio.to_thread(_json_body, job_id, result, data)
-        return Response(body, 200, headers, JSON)
-    body = data[names[0]] if len(names) == 1 else await asyncio.to_thread(_zip, result, data)
-    return Response(body, 200, headers, kind)
+        kind = JSON
+
+    async def read() -> bytes:
+        data = {name: await gateway.store.result_bytes(result.files[name], delivered_at=at) for name in names}
+        if as_json:
+            return await asyncio.to_thread(_json_body, job_id, result, data)
+        return data[names[0]] if len(names) == 1 else await asyncio.to_thread(_zip, result, data)
+
+    if request.method == "POST":
+        return Response(await read(), 200, headers, kind)
+    # a file's key has the attempt that made it: what it names never changes
+    etag = tag(job_id, kind, *(result.files[name].key for name in names))
+    return await respond(request, read, kind, etag=etag, headers=headers | {"Cache-Control": KEPT})
 
 
 def result_headers(job_id: str, result: Result) -> dict[str, str]:

@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.convertors import register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Route
 
 from matte_frontend import openapi, pages, problems, scrape
 from matte_frontend.addresses import Networks
@@ -111,4 +111,4 @@ def rest_routes(settings: GatewaySettings) -> list[BaseRoute]:
 
 def page_routes() -> list[BaseRoute]:
     """The page."""
-    return [Route("/", pages.index, methods=["GET"]), Mount("/static", pages.Static(directory=pages.FOLDER))]
+    return [Route("/", pages.index, methods=["GET"]), Route("/static/{path:path}", pages.file, methods=["GET"])]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import mimetypes
 from pathlib import Path
 
+from matte_core.errors import Problem
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
-from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
+from starlette.responses import Response
+
+from matte_frontend.conditional import respond, tag
 
 FOLDER = Path(__file__).parent / "static"
 #: everything comes from here; blob: and data: are pictures that the page itself made
@@ -22,16 +26,39 @@ SAFE = {
 }
 
 
-async def index(_request: Request) -> Response:
+#: by name; there are no folders, and nothing else of the disk is ever read
+FILES = {path.name: path for path in FOLDER.iterdir() if path.is_file()}
+
+
+async def index(request: Request) -> Response:
     """The page; asked for again each time, answered with 304 while it is the same."""
-    return FileResponse(FOLDER / "index.html", headers=SAFE | {"Cache-Control": "no-cache"})
+    return await _answer(request, FILES["index.html"], "no-cache")
 
 
-class Static(StaticFiles):
-    """Files of the page. Their names carry no digest, so browsers ask whether they changed."""
+async def file(request: Request) -> Response:
+    """``GET /static/{path}``. Names carry no digest, so browsers ask whether the files changed.
 
-    async def get_response(self, path: str, scope: Scope) -> Response:
-        """A file, or 404."""
-        response = await super().get_response(path, scope)
-        response.headers.update({**SAFE, "Cache-Control": "public, max-age=300, must-revalidate"})
-        return response
+    Raises:
+        Problem: not_found.
+    """
+    path = FILES.get(request.path_params["path"])
+    if path is None:
+        raise Problem("not_found", f"There is nothing at {request.url.path}.")
+    return await _answer(request, path, "public, max-age=300, must-revalidate")
+
+
+async def _answer(request: Request, path: Path, cache: str) -> Response:
+    body, etag = _read(path)
+
+    async def read() -> bytes:
+        return body
+
+    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    return await respond(request, read, kind, etag=etag, headers=SAFE | {"Cache-Control": cache})
+
+
+@functools.cache
+def _read(path: Path) -> tuple[bytes, str]:
+    """Bytes, read once, and their tag, which is the same on every frontend."""
+    body = path.read_bytes()
+    return body, tag(hashlib.sha256(body).hexdigest())

@@ -200,7 +200,25 @@ class BoundedProtocol(HttpToolsProtocol):
             assert message is not None
             return message
 
-        await app(scope, bounded, send)
+        old = scope["http_version"] == "1.0"
+        await app(scope, bounded, _unchunked(cycle, send) if old else send)
+
+
+def _unchunked(cycle: RequestResponseCycle, send: Send) -> Send:
+    """Sends to an HTTP/1.0 client, to whom uvicorn would send chunks: what has no length ends with the connection."""
+    endless = False
+
+    async def unchunked(message: Message) -> None:
+        nonlocal endless
+        if message["type"] == "http.response.start":
+            endless = all(name.lower() != b"content-length" for name, _ in message.get("headers", ()))
+            if endless:
+                cycle.chunked_encoding = cycle.keep_alive = False
+        elif endless:
+            cycle.expected_content_length = len(message.get("body", b""))  # uvicorn counts down to 0
+        await send(message)
+
+    return unchunked
 
 
 class _Lingering:

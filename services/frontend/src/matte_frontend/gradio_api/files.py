@@ -22,6 +22,7 @@ from starlette.responses import JSONResponse, Response
 from matte_frontend import problems, sse
 from matte_frontend.body import read_form
 from matte_frontend.caller import owner_of
+from matte_frontend.conditional import respond, tag
 from matte_frontend.form_body import Part
 from matte_frontend.gateway import Gateway, gateway_of
 
@@ -88,8 +89,16 @@ async def progress(request: Request) -> Response:
 
 async def file(request: Request) -> Response:
     """``GET /gradio_api/file=…``."""
-    data, kind = await read_path(gateway_of(request), owner_of(request), request.path_params["path"])
-    return Response(data, headers=_INERT, media_type=kind)
+    path = request.path_params["path"]
+    data, kind = await read_path(gateway_of(request), owner_of(request), path)
+
+    async def read() -> bytes:
+        return data
+
+    # a preview is replaced by the next; what the other paths name never changes
+    found = _JOB.fullmatch(path)
+    etag = tag(data if found and found[2] == "preview" else path)
+    return await respond(request, read, kind, etag=etag, headers=_INERT)
 
 
 async def read_path(gateway: Gateway, owner: Owner, path: str) -> tuple[bytes, str]:

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+from matte_frontend.conditional import known, span, tag
+
+
+@pytest.mark.parametrize(
+    ("header", "part"),
+    [
+        ("bytes=0-3", range(4)),
+        ("bytes=4-", range(4, 10)),
+        ("bytes=8-99", range(8, 10)),
+        ("bytes=-3", range(7, 10)),
+        ("bytes=-99", range(10)),
+        ("Bytes= 0-0 ", range(1)),
+    ],
+)
+def test_one_range(header: str, part: range) -> None:
+    assert span(header, 10) == part
+
+
+@pytest.mark.parametrize("header", ["bytes=10-", "bytes=10-12", "bytes=-0"])
+def test_a_range_of_nothing(header: str) -> None:
+    assert span(header, 10) is not None
+    assert not span(header, 10)
+
+
+@pytest.mark.parametrize(
+    "header", ["", "bytes", "bytes=-", "bytes=3-1", "bytes=0-1,4-5", "lines=0-3", "bytes=a-b", "bytes=0-" + "9" * 5000]
+)
+def test_all_of_it(header: str) -> None:
+    """Several ranges, and what cannot be read."""
+    assert span(header, 10) is None
+
+
+def test_what_a_client_has() -> None:
+    assert known('"a"', '"a"')
+    assert known('"b", W/"a"', '"a"')
+    assert known("*", '"a"')
+    assert not known("", '"a"')
+    assert not known('"b"', '"a"')
+    assert not known("a", '"a"')
+
+
+def test_tags() -> None:
+    assert tag("job", "image/png", "key") != tag("job", "image/webp", "key")
+    assert tag("a", "b") == tag("a", "b") != tag("ab")
+    assert len(tag(b"")) == 34
