@@ -143,6 +143,17 @@ class TestRefusals:
         url = "/v1/predict?format=png&format=webp"
         problem(client.post(url, content=jpeg, headers=JPEG), 422, "invalid_parameter")
 
+    def test_equal_twice_is_no_contradiction(self, client: httpx.Client, jpeg: bytes) -> None:
+        """Generated clients send options in the query and in the body."""
+        files = {"image": ("a.jpg", jpeg, "image/jpeg")}
+        query = {"format": "webp", "crop": "true", "bg_color": "white", "version": "1"}
+        form = {"format": "webp", "crop": "True", "bg_color": "#fff", "version": "1"}
+        assert client.post("/predict", params=query, files=files, data=form).status_code == 200
+        body = form | {"crop": True, "image_b64": base64.b64encode(jpeg).decode()}
+        assert client.post("/predict", params=query, json=body).status_code == 200
+        document = problem(client.post("/predict", params=query, json=body | {"crop": False}), 422, "invalid_parameter")
+        assert "crop is given more than once" in str(document["detail"])
+
     @pytest.mark.parametrize(
         ("content", "kind", "status", "code"),
         [
@@ -245,6 +256,8 @@ class TestAccept:
             ("image/*, application/json;q=0", "image/png"),
             ("image/webp", "image/webp"),
             ("image/webp, image/png;q=0.5", "image/webp"),
+            ("application/octet-stream", "application/octet-stream"),
+            ("application/octet-stream, image/png", "image/png"),  # clients generated from the description
             ("application/json", "application/json"),
             ("application/json, image/*;q=0.9", "application/json"),
         ],
@@ -258,9 +271,9 @@ class TestAccept:
 
     def test_nothing_is_acceptable(self, client: httpx.Client, jpeg: bytes) -> None:
         for params, accept, available in (
-            ({}, "text/html", ["image/png", "image/webp", "application/json"]),
-            ({"format": "png"}, "image/webp", ["image/png", "application/json"]),
-            ({"output": "both"}, "image/*", ["application/zip", "application/json"]),
+            ({}, "text/html", ["image/png", "image/webp", "application/json", "application/octet-stream"]),
+            ({"format": "png"}, "image/webp", ["image/png", "application/json", "application/octet-stream"]),
+            ({"output": "both"}, "image/*", ["application/zip", "application/json", "application/octet-stream"]),
         ):
             answer = client.post("/v1/predict", params=params, content=jpeg, headers=JPEG | {"Accept": accept})
             assert problem(answer, 406, "not_acceptable")["available"] == available

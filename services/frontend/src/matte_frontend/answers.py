@@ -23,6 +23,8 @@ JSON = "application/json"
 ZIP = "application/zip"
 #: the caller may keep it, and asks whether the job is still there
 KEPT = "private, no-cache"
+#: the bytes of any file, for clients that know no better name of its kind
+BYTES = "application/octet-stream"
 
 
 def wanted(request: Request, offers: Sequence[str]) -> str:
@@ -64,7 +66,7 @@ async def result_answer(
     result: Result,
     *,
     file: str | None = None,
-    as_json: bool | None = None,
+    kind: str | None = None,
     delivered: bool = False,
 ) -> Response:
     """The result's bytes, or JSON with them; two files travel as a ZIP archive unless one is named.
@@ -75,7 +77,7 @@ async def result_answer(
         job_id: whose result it is.
         result: where its files are.
         file: the one that is asked for; None: all.
-        as_json: None: as ``Accept`` prefers.
+        kind: what ``Accept`` was found to prefer: ``JSON``, ``BYTES``, else the file's own. None: as it prefers.
         delivered: nobody else is expected to ask for it.
 
     Raises:
@@ -83,16 +85,15 @@ async def result_answer(
     """
     headers = result_headers(job_id, result)
     names = [file] if file else list(result.files)
-    kind = result.files[names[0]].content_type if len(names) == 1 else ZIP
-    if as_json is None:
-        as_json = wanted(request, (kind, JSON)) == JSON
+    own = result.files[names[0]].content_type if len(names) == 1 else ZIP
+    kind = kind or wanted(request, (own, JSON, BYTES))
     at = gateway.clock() if delivered else None
-    if as_json:
-        kind = JSON
+    if kind not in (JSON, BYTES):
+        kind = own
 
     async def read() -> bytes:
         data = {name: await gateway.store.result_bytes(result.files[name], delivered_at=at) for name in names}
-        if as_json:
+        if kind == JSON:
             return await asyncio.to_thread(_json_body, job_id, result, data)
         return data[names[0]] if len(names) == 1 else await asyncio.to_thread(_zip, result, data)
 

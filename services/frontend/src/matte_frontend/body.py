@@ -16,6 +16,7 @@ from starlette.requests import Request
 
 from matte_frontend.form_body import FormBody, Part
 from matte_frontend.json_body import JsonBody
+from matte_frontend.parameters import same_value
 
 #: what a form or a JSON document may have besides pictures, with its boundaries and escapes
 _SLACK = 1_000_000
@@ -89,15 +90,15 @@ async def read_inputs(request: Request, max_bytes: int) -> Inputs:
 
 
 def _gathered(*sources: Iterable[tuple[str, object]]) -> dict[str, object]:
-    """All parameters; one that comes twice is refused, as nobody could say which one counts."""
+    """All parameters; one that has two values is refused, as nobody could say which one counts."""
     found: dict[str, object] = {}
     for source in sources:
         for name, value in source:
-            if name in found:
+            if name in found and not same_value(name, found[name], value):
                 raise Problem(
                     "invalid_parameter",
-                    f"{name} is given more than once.",
-                    errors=[{"parameter": name, "message": "given more than once"}],
+                    f"{name} is given more than once, with different values.",
+                    errors=[{"parameter": name, "message": "given more than once, with different values"}],
                 )
             found[name] = value
     return found

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from matte_frontend import problems
 from matte_frontend.admission import Asked, sound
-from matte_frontend.answers import JSON, ZIP, job_answer, links, result_answer, wanted
+from matte_frontend.answers import BYTES, JSON, ZIP, job_answer, links, result_answer, wanted
 from matte_frontend.body import read_inputs
 from matte_frontend.caller import Caller, owner_of
 from matte_frontend.gateway import Gateway, gateway_of
@@ -50,7 +50,7 @@ async def _predict(request: Request, *, model: str | None, major: str | None) ->
     if prefer.asynchronous and prefer.wait is None:
         view = await gateway.view(await admit(gateway, request, asked), caller.owner)
         return job_answer(request, view, status=202, applied=prefer.applied)
-    asked, as_json = _negotiated(request, asked)
+    asked, kind = _negotiated(request, asked)
     longest = gateway.limits.max_wait_seconds
     within = longest if prefer.wait is None else min(prefer.wait, longest)
     alone = prefer.wait is None and "idempotency-key" not in request.headers
@@ -62,21 +62,21 @@ async def _predict(request: Request, *, model: str | None, major: str | None) ->
         raise problem
     result = Result.model_validate(event.data["result"])
     delivered = "idempotency-key" not in request.headers
-    return await result_answer(gateway, request, job_id, result, as_json=as_json, delivered=delivered)
+    return await result_answer(gateway, request, job_id, result, kind=kind, delivered=delivered)
 
 
-def _negotiated(request: Request, asked: Asked) -> tuple[Asked, bool]:
-    """The request with the picture's format as ``Accept`` prefers it, where the parameters leave it open; and whether
-    JSON is wanted. Known before there is a job: nobody works for an answer that is not acceptable.
+def _negotiated(request: Request, asked: Asked) -> tuple[Asked, str]:
+    """The request with the picture's format as ``Accept`` prefers it, where the parameters leave it open; and the
+    media type to answer. Known before there is a job: nobody works for an answer that is not acceptable.
     """
     options = asked.options
     if options.wants == "both":
-        return asked, wanted(request, (ZIP, JSON)) == JSON
+        return asked, wanted(request, (ZIP, JSON, BYTES))
     kinds = ("image/png", "image/webp") if options.format == "auto" else (f"image/{options.format}",)
-    kind = wanted(request, (*kinds, JSON))
+    kind = wanted(request, (*kinds, JSON, BYTES))
     if kind == "image/webp" and options.format == "auto":
         asked = replace(asked, options=options.model_copy(update={"format": "webp"}))
-    return asked, kind == JSON
+    return asked, kind
 
 
 async def _too_slow(gateway: Gateway, request: Request, job_id: str, prefer: Prefer, waited: float) -> Response:
