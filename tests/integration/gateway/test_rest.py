@@ -240,6 +240,8 @@ class TestOther:
     def test_admin(self, client: httpx.Client) -> None:
         assert client.get("/admin/dead").json() == {"jobs": []}
         problem(client.post("/admin/dead/none/requeue"), 404, "job_not_found")
+        problem(client.get("/admin/jobs?state=lost"), 422, "invalid_parameter")
+        problem(client.get("/admin/jobs?cursor=x"), 422, "invalid_parameter")
 
     def test_openapi_is_served(self, client: httpx.Client) -> None:
         assert json.loads(client.get("/openapi.json").text)["openapi"] == "3.1.0"

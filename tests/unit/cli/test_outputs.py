@@ -3,7 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from matte_cli.cut import said_of
 from matte_cli.outputs import STDIO, Item, OutputError, Source, choose_format, collect, is_result, plan
+from matte_core.contracts.job import JobState, JobView, Result
 
 
 def targets(
@@ -58,6 +60,22 @@ def test_refused(sources: list[str], out: str | None, word: str) -> None:
 def test_the_mask_beside_the_cutout() -> None:
     assert Item(Path("a.jpg"), Path("o/a-cutout.png")).mask_target == Path("o/a-mask.png")
     assert Item(Path("a.jpg"), Path("o/b.webp")).mask_target == Path("o/b-mask.webp")
+
+
+def test_both_are_planned_and_told() -> None:
+    (item,) = plan([Source(Path("a.jpg"))], Path("o"), output="both", format_="auto")
+    assert item.targets == (Path("o/a-cutout.png"), Path("o/a-mask.png"))
+    with pytest.raises(OutputError, match="would be replaced"):
+        plan([Source(Path("a.jpg")), Source(Path("a-mask.png"))], None, output="both", format_="auto")
+
+
+def test_what_was_cut_is_told_as_people_say_it() -> None:
+    view = JobView(id="j", state=JobState.SUCCEEDED, model="m", created_at=0)
+    assert said_of(Item(STDIO, STDIO), view) == "standard input → standard output"
+    assert said_of(Item(Path("a.jpg"), Path("a-cutout.png"), both=True), view) == "a.jpg → a-cutout.png and a-mask.png"
+    blank = Result(model="m", version="1", digest="", arm="1", width=1, height=1, subject_found=False, files={})
+    said = said_of(Item(Path("a.jpg"), Path("b.png")), view.model_copy(update={"result": blank}))
+    assert said == "a.jpg → b.png (no subject was found: it is empty)"
 
 
 def test_format_follows_the_name() -> None:

@@ -119,10 +119,6 @@ class Api:
         """The bytes of a result."""
         return (await self._patient("GET", f"/v1/jobs/{job_id}/result", params=dict(parameters or {}))).content
 
-    async def cancel(self, job_id: str) -> None:
-        """Takes the job back."""
-        await self.delete(f"/v1/jobs/{job_id}")
-
     async def follow(self, job_id: str) -> AsyncIterator[Event]:
         """The job's events up to the last; after a lost connection it goes on behind the last one seen.
 

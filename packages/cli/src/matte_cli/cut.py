@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import mimetypes
-import os
 import sys
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import IO, Annotated, Literal
 
 import typer
-from matte_core.contracts.limits import Limits
+from matte_core.contracts.job import JobView
 from matte_core.contracts.options import Format, Options, Output
 from matte_core.errors import Problem
 from pydantic import ValidationError
@@ -22,9 +21,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from matte_cli.client import Api, UnreachableError, failure_of
-from matte_cli.outputs import STDIO, Item, OutputError, choose_format, collect, plan
-from matte_cli.settings import CliSettings
-from matte_cli.talk import complain, screen
+from matte_cli.outputs import STDIO, Item, OutputError, choose_format, collect, plan, refuse_terminal, unwritten, write
+from matte_cli.talk import complain, screen, server, with_api
 from matte_cli.words import as_options, describe, explain, share
 
 #: what becomes of a picture, and the share of the work that is done (None: as before)
@@ -36,57 +34,64 @@ class Order:
     """What is asked for every picture."""
 
     parameters: Mapping[str, str]
-    both: bool
     jobs: int
-    limits: Limits
+    max_bytes: int
+    piped: bytes = b""
 
 
-async def cut_one(api: Api, order: Order, item: Item, key: str, tell: Tell) -> None:
-    """Sends one picture, follows its job and writes what comes back.
+async def cut_one(api: Api, order: Order, item: Item, key: str, tell: Tell) -> JobView:
+    """Sends one picture, follows its job and writes what comes back. Returns the job as it ended.
 
     Raises:
         Problem: why there is no result.
         UnreachableError: the server stayed away.
         OSError: a file could not be read or written.
     """
-    picture = await asyncio.to_thread(read_picture, item.source, order.limits.max_bytes)
+    if item.source == STDIO:
+        picture = order.piped
+    else:
+        picture = await asyncio.to_thread(read_picture, item.source, order.max_bytes)
     tell("sending", None)
     job = await api.submit(picture, media_type(item.source), order.parameters, key)
     async for event in api.follow(job.id):
         if text := describe(event):
             tell(text, share(event))
-    if problem := failure_of(await api.view(job.id)):
+    view = await api.view(job.id)
+    if problem := failure_of(view):
         raise problem
     await asyncio.to_thread(write, item.target, await api.result(job.id))
-    if order.both and item.target != STDIO:
+    if item.both:
         await asyncio.to_thread(write, item.mask_target, await api.result(job.id, {"file": "mask"}))
+    return view
+
+
+def said_of(item: Item, view: JobView) -> str:
+    """What a person reads of a picture that was cut."""
+    source, *targets = ({STDIO: "standard input"}.get(item.source, item.source), *map(_target_name, item.targets))
+    empty = view.result is not None and not view.result.subject_found
+    return f"{source} → {' and '.join(targets)}" + (" (no subject was found: it is empty)" if empty else "")
+
+
+def _target_name(target: Path) -> str:
+    return "standard output" if target == STDIO else str(target)
 
 
 def read_picture(path: Path, max_bytes: int) -> bytes:
-    """The bytes of a file or of standard input, never more than the server takes."""
-    if path == STDIO:
-        data = sys.stdin.buffer.read(max_bytes + 1)
-    else:
-        with path.open("rb") as file:
-            data = file.read(max_bytes + 1)
+    """The bytes of a file, never more than the server takes."""
+    with path.open("rb") as file:
+        return bounded(file, max_bytes)
+
+
+def bounded(file: IO[bytes], max_bytes: int) -> bytes:
+    """What there is to read.
+
+    Raises:
+        Problem: payload_too_large.
+    """
+    data = file.read(max_bytes + 1)
     if len(data) > max_bytes:
-        raise Problem("payload_too_large", f"the server takes at most {max_bytes / 1e6:g} MB")
+        raise Problem("payload_too_large", f"The picture has too many bytes; the server takes {max_bytes / 1e6:g} MB.")
     return data
-
-
-def write(path: Path, data: bytes) -> None:
-    """Writes a whole result or nothing."""
-    if path == STDIO:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        partial.write_bytes(data)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def media_type(path: Path) -> str:
@@ -124,26 +129,25 @@ async def cut_all(api: Api, order: Order, items: Sequence[Item], board: Board, n
     async def one(item: Item) -> bool:
         async with free:
             line = board.open(item)
-            name = escape(str(item.source))
+            name = "standard input" if item.source == STDIO else escape(str(item.source))
             try:
-                await cut_one(api, order, item, new_key(), lambda text, done: board.tell(line, text, done))
+                view = await cut_one(api, order, item, new_key(), lambda text, done: board.tell(line, text, done))
             except (Problem, UnreachableError, OSError) as error:
                 why = explain(error) if isinstance(error, Problem) else str(error)
                 board.close(line, f"[red]✗[/] {name}: {escape(why)}")
                 return False
-            board.close(line, f"[green]✓[/] {name} → {escape(str(item.target))}")
+            board.close(line, f"[green]✓[/] {escape(said_of(item, view))}")
             return True
 
     return (await asyncio.gather(*map(one, items))).count(False)
 
 
-async def _run(url: str, items: Sequence[Item], parameters: Mapping[str, str], jobs: int, console: Console) -> int:
+async def _run(url: str, items: Sequence[Item], order: Order, console: Console) -> int:
     columns = (
         SpinnerColumn(), TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(),
         TextColumn("{task.fields[text]}"), TimeElapsedColumn(),
     )  # fmt: skip
     async with Api.at(url) as api:
-        order = Order(parameters, parameters.get("output") == "both", jobs, await api.limits())
         with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
             board = Board(progress, len(items))
             return await cut_all(api, order, items, board, lambda: uuid.uuid4().hex)
@@ -173,6 +177,10 @@ def command(  # noqa: PLR0913 - one parameter per option
     crop_margin: Annotated[str | None, typer.Option(help="Border kept when cropping: 30px or 10%.")] = None,
     decontaminate: Annotated[bool, typer.Option("--decontaminate", help="Clean the colour of soft edges.")] = False,
     jobs: Annotated[int, typer.Option(min=1, max=64, help="Pictures under way at once.")] = 4,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there already.")] = False,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Leave out pictures whose results are there already.")
+    ] = False,
 ) -> None:
     """Cut out the subject of pictures: photo.jpg becomes photo-cutout.png beside it, or goes where -o says."""
     console = screen(stderr=True)
@@ -185,9 +193,9 @@ def command(  # noqa: PLR0913 - one parameter per option
         items = plan(collect(files, recursive=recursive), out, output=output, format_=format_name)
         if not items:
             raise OutputError("no pictures there; --recursive looks into folders within folders")
-        failed = asyncio.run(
-            _run(url or CliSettings().url, items, parameters_of(options, model, version), jobs, console)
-        )
+        items = unwritten(items, overwrite=overwrite, skip=skip_existing)
+        refuse_terminals(items)
+        failed = cut_items(server(url), items, parameters_of(options, model, version), jobs, console)
     except (OutputError, ValidationError) as error:
         complain(_first(error))
         raise typer.Exit(2) from None
@@ -195,6 +203,28 @@ def command(  # noqa: PLR0913 - one parameter per option
         complain(explain(error) if isinstance(error, Problem) else str(error))
         raise typer.Exit(1) from None
     raise typer.Exit(1 if failed else 0)
+
+
+def refuse_terminals(items: Sequence[Item]) -> None:
+    """A terminal neither sends nor shows pictures.
+
+    Raises:
+        OutputError: one is where a picture is to come from or to go to.
+    """
+    if any(item.source == STDIO for item in items) and sys.stdin.isatty():
+        raise OutputError("- reads a picture from standard input, which is this terminal: matte cut - < photo.jpg")
+    refuse_terminal(item.target for item in items)
+
+
+def cut_items(url: str, items: Sequence[Item], parameters: Mapping[str, str], jobs: int, console: Console) -> int:
+    """Cuts all pictures. Returns how many failed."""
+    if not items:
+        console.print("all results are there already")
+        return 0
+    most = with_api(url, lambda api: api.limits()).max_bytes
+    # before the event loop runs: Ctrl-C then ends a read from a pipe that stays silent
+    piped = bounded(sys.stdin.buffer, most) if any(item.source == STDIO for item in items) else b""
+    return asyncio.run(_run(url, items, Order(parameters, jobs, most, piped), console))
 
 
 def _first(error: Exception) -> str:

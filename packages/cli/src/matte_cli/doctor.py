@@ -21,7 +21,7 @@ from rich.markup import escape
 from matte_cli.ground import port_free
 from matte_cli.readiness import Readiness, ask
 from matte_cli.settings import CliSettings
-from matte_cli.talk import Json, Url, print_json, screen
+from matte_cli.talk import Json, Url, print_json, screen, server
 
 GB = 1e9
 #: a local Ray with two replicas takes about 2 GB
@@ -157,7 +157,7 @@ def command(
     """Say what is missing on this machine and how to fix it. Ends with status 1 when something must be fixed."""
     settings = CliSettings() if data_dir is None else CliSettings(data_dir=data_dir)
     console, done = screen(), []
-    for check in checks(settings, url or settings.url):
+    for check in checks(settings, server(url)):
         done.append(check)
         if not as_json:
             console.print(line(check))

@@ -27,7 +27,13 @@ def command(context: typer.Context, *, url: Url = None, as_json: Json = False) -
     if as_json:
         print_json(catalog.model_dump(mode="json"))
         return
-    screen().print(table(catalog))
+    out, grid = screen(), table(catalog)
+    if out.measure(grid).maximum <= out.width:
+        out.print(grid)
+        return
+    for model in catalog.models:
+        for version in model.versions:
+            out.print(in_a_line(model, version))
 
 
 def table(catalog: Catalog) -> Table:
@@ -39,6 +45,14 @@ def table(catalog: Catalog) -> Table:
         for version in model.versions:
             grid.add_row(*row(model, version))
     return grid
+
+
+def in_a_line(model: ModelView, version: VersionView) -> str:
+    """A version where the table has no room."""
+    name, number, weight, ready, replicas, measured, *rest = row(model, version)
+    known = (f"{measured} s/MP", *rest)
+    more = ", ".join(word for word in known if not word.startswith("–"))
+    return f"{name} {number}: weight {weight}, ready {ready}, replicas {replicas}" + (f", {more}" if more else "")
 
 
 def row(model: ModelView, version: VersionView) -> tuple[str, ...]:

@@ -1,7 +1,9 @@
-"""Which files are cut, and where each result goes: pure but for listing folders."""
+"""Which files are cut, and where each result goes."""
 
 from __future__ import annotations
 
+import os
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -27,16 +29,27 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A picture and where its result goes (``-``: standard output)."""
+    """A picture and where its result goes (``-``: standard output); ``both``: a mask beside it."""
 
     source: Path
     target: Path
+    both: bool = False
 
     @property
     def mask_target(self) -> Path:
         """Where the mask goes when both are asked for."""
         stem = self.target.stem.removesuffix("-cutout")
         return self.target.with_name(f"{stem}-mask{self.target.suffix}")
+
+    @property
+    def targets(self) -> tuple[Path, ...]:
+        """Every file that is written."""
+        return (self.target, self.mask_target) if self.both else (self.target,)
+
+
+def is_stream(path: Path) -> bool:
+    """Whether it is no place for a new file: standard output, a device, a pipe."""
+    return path == STDIO or (path.exists() and not path.is_file() and not path.is_dir())
 
 
 def is_result(path: Path) -> bool:
@@ -73,7 +86,7 @@ def choose_format(asked: str, out: Path | None) -> str:
     Raises:
         OutputError: a suffix that no result has, or one that contradicts what was asked.
     """
-    suffix = "" if out is None or out == STDIO or out.is_dir() else out.suffix.lower().removeprefix(".")
+    suffix = "" if out is None or is_stream(out) or out.is_dir() else out.suffix.lower().removeprefix(".")
     if not suffix:
         return asked
     if suffix not in {"png", "webp"}:
@@ -90,14 +103,15 @@ def plan(sources: Sequence[Source], out: Path | None, *, output: str, format_: s
     ``out`` is a folder, and the folders below a named folder are kept.
 
     Raises:
-        OutputError: two results would have one name, or a result would replace a picture.
+        OutputError: two results would have one name, a result would replace a picture, or two go to one stream.
     """
     suffix = ".webp" if format_ == "webp" else ".png"
-    if out is not None and (out == STDIO or (out.suffix and not out.is_dir())):
+    both = output == "both"
+    if out is not None and (is_stream(out) or (out.suffix and not out.is_dir())):
         if len(sources) > 1:
             raise OutputError(f"{out} is one file, but there are {len(sources)} pictures: name a folder")
-        return _safe([Item(source.path, out) for source in sources])
-    items = [Item(source.path, _target(source, out, f"-{TAGS[output]}{suffix}")) for source in sources]
+        return _safe([Item(source.path, out, both) for source in sources])
+    items = [Item(source.path, _target(source, out, f"-{TAGS[output]}{suffix}"), both) for source in sources]
     doubled = Counter(item.target for item in items)
     return _safe([item if doubled[item.target] == 1 else _longer(item) for item in items])
 
@@ -112,18 +126,74 @@ def _longer(item: Item) -> Item:
     """``a.jpg`` and ``a.png`` in one folder: the suffix becomes part of the name."""
     kind = item.source.suffix.removeprefix(".")
     return Item(
-        item.source, item.target.with_name(item.target.name.replace(item.source.stem, f"{item.source.stem}-{kind}", 1))
+        item.source,
+        item.target.with_name(item.target.name.replace(item.source.stem, f"{item.source.stem}-{kind}", 1)),
+        item.both,
     )
 
 
 def _safe(items: list[Item]) -> list[Item]:
     sources = {item.source.absolute() for item in items if item.source != STDIO}
-    targets = Counter(item.target.absolute() for item in items if item.target != STDIO)
+    targets = Counter(target.absolute() for item in items for target in item.targets)
     for item in items:
-        if item.target == STDIO:
+        if is_stream(item.target):
+            if item.both:
+                raise OutputError(f"--output both makes two files, and {item.target} is one: name a folder with -o")
             continue
-        if item.target.absolute() in sources:
-            raise OutputError(f"{item.target} would be replaced by a result: choose another output")
-        if targets[item.target.absolute()] > 1:
-            raise OutputError(f"more than one result would be {item.target}: cut the folders one by one, or without -o")
+        for target in item.targets:
+            if target.absolute() in sources:
+                raise OutputError(f"{target} would be replaced by a result: choose another output")
+            if targets[target.absolute()] > 1:
+                raise OutputError(f"more than one result would be {target}: cut the folders one by one, or without -o")
     return items
+
+
+def unwritten(items: Sequence[Item], *, overwrite: bool, skip: bool) -> list[Item]:
+    """The items that are to be cut, where earlier results lie already.
+
+    Raises:
+        OutputError: one does, and nothing says whether to replace it.
+    """
+    there = [item for item in items if not is_stream(item.target) and any(target.exists() for target in item.targets)]
+    if skip:
+        return [item for item in items if item not in there]
+    if there and not overwrite:
+        first = next(target for target in there[0].targets if target.exists())
+        more = f", and {len(there) - 1} more are" if len(there) > 1 else ""
+        raise OutputError(f"{first} is there already{more}: --overwrite replaces, --skip-existing leaves what is there")
+    return list(items)
+
+
+def write(path: Path, data: bytes) -> None:
+    """Writes a whole result or nothing; into a device or a pipe as it comes.
+
+    Raises:
+        OSError: it names the path.
+    """
+    if path == STDIO:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        if is_stream(path):
+            path.write_bytes(data)
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            partial.write_bytes(data)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise OSError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def refuse_terminal(targets: Iterable[Path]) -> None:
+    """A picture on a terminal helps nobody.
+
+    Raises:
+        OutputError: standard output is one of the targets, and a terminal.
+    """
+    if any(target == STDIO for target in targets) and sys.stdout.isatty():
+        raise OutputError("a picture is not for the terminal: name a file with -o, or send the output on (> cut.png)")

@@ -32,11 +32,17 @@ def complain(text: str) -> None:
     screen(stderr=True).print(f"[red]✗[/] {escape(text)}")
 
 
+def server(url: str | None) -> str:
+    """The address that is asked: as given, else by the settings; ``host:port`` is http."""
+    address = url or CliSettings().url
+    return address if "://" in address else f"http://{address}"
+
+
 def with_api(url: str | None, work: Callable[[Api], Awaitable[T]]) -> T:
     """Does something with a server; a problem is printed and ends the command with status 1."""
 
     async def inside() -> T:
-        async with Api.at(url or CliSettings().url) as api:
+        async with Api.at(server(url)) as api:
             return await work(api)
 
     try:

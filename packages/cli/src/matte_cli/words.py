@@ -20,7 +20,7 @@ FIXES: Mapping[str, str] = {
     "job_expired": "send the picture again when the queue is shorter",
     "storage_unavailable": "see matte doctor on the server",
     "storage_full": "give Redis more memory, or an object store",
-    "not_found": "is it a Matte server, and new enough? For the dead letters it needs MATTE_ADMIN=true",
+    "not_found": "is it a Matte server, and new enough? For lists of jobs it needs MATTE_ADMIN=true",
 }
 
 #: a parameter of the API in a sentence: with a value, before a colon, or of two words

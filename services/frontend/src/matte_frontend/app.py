@@ -104,6 +104,7 @@ def rest_routes(settings: GatewaySettings) -> list[BaseRoute]:
         Route("/openapi.json", openapi.read, methods=["GET"]),
     ]
     if settings.admin:
+        routes.append(Route("/admin/jobs", admin.jobs, methods=["GET"]))
         routes.append(Route("/admin/dead", admin.dead, methods=["GET"]))
         routes.append(Route("/admin/dead/{id}/requeue", admin.requeue, methods=["POST"]))
     return routes

@@ -74,7 +74,9 @@ class GatewaySettings(StoreSettings):
     position_seconds: float = Field(1.0, gt=0, description="a stream of a waiting job tells its position this often")
     catalog_seconds: float = Field(1.0, ge=0, description="the catalog of models is read again after this long")
     upload_ttl_seconds: int = Field(3600, ge=1, description="an uploaded picture that no job took is kept this long")
-    admin: bool = Field(default=False, description="serve /admin (dead letters); there is no login, so loopback only")
+    admin: bool = Field(
+        default=False, description="serve /admin (lists of jobs, dead letters); there is no login, so loopback only"
+    )
     rollout_reports: bool = Field(
         default=False,
         description="serve /v1/rollouts, with pictures that people sent; there is no login, so only where nobody else"

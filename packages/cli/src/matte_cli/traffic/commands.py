@@ -10,8 +10,7 @@ import typer
 from matte_core.errors import Problem
 
 from matte_cli.client import UnreachableError
-from matte_cli.settings import CliSettings
-from matte_cli.talk import Url, complain
+from matte_cli.talk import Url, complain, server
 from matte_cli.traffic import schedule
 from matte_cli.traffic.run import Wish, run
 from matte_cli.words import explain
@@ -102,7 +101,7 @@ def drive(  # noqa: PLR0913 - one parameter per option
     with the weights that the server showed, where they were constant.
     """
     wish = Wish(
-        url=url or CliSettings().url, model=model, pictures=tuple(pictures or ()),
+        url=server(url), model=model, pictures=tuple(pictures or ()),
         plan=schedule.Plan(rate, requests, duration), concurrency=concurrency or (4 if rate is None else 64),
         users=key_from, key_header=key_header, timeout=timeout, settle=settle, json=report,
     )  # fmt: skip

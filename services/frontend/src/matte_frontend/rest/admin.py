@@ -1,13 +1,43 @@
-"""``/admin``: dead letters. Served only where the settings say so."""
+"""``/admin``: lists of jobs, and dead letters. Served only where the settings say so."""
 
 from __future__ import annotations
 
+import contextlib
+import re
+
+from matte_core.contracts.job import JobState
+from matte_core.errors import Problem
+from matte_jobs.listing import page_of_jobs
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from matte_frontend.answers import job_answer
 from matte_frontend.gateway import gateway_of
 from matte_frontend.rest.query import only
+
+_CURSOR = re.compile(r"\d{1,19}")
+
+
+_PAGE = 200
+
+
+async def jobs(request: Request) -> Response:
+    """``GET /admin/jobs``: jobs of everybody, in pages and without an order; ``next`` is the next page's ``cursor``."""
+    only(request, "state", "cursor")
+    gateway, query = gateway_of(request), request.query_params
+    state, cursor = query.get("state"), query.get("cursor", "0")
+    if state is not None and state not in set(JobState):
+        raise Problem("invalid_parameter", f"There is no state {state!r}; there is: {', '.join(JobState)}.")
+    if not _CURSOR.fullmatch(cursor):
+        raise Problem("invalid_parameter", "cursor is what the page before said as next.")
+    ids, following = await page_of_jobs(
+        gateway.store, None if state is None else JobState(state), int(cursor), enough=_PAGE
+    )
+    views = []
+    for job_id in ids:
+        with contextlib.suppress(Problem):  # it is gone meanwhile
+            views.append((await gateway.view(job_id, None)).model_dump(mode="json"))
+    return JSONResponse({"jobs": views, "next": str(following) if following else None})
 
 
 async def dead(request: Request) -> Response:
