@@ -1,35 +1,75 @@
-"""The ``matte`` command."""
+"""The ``matte`` command. What a subcommand needs is imported when it is called: help and completion are quick."""
+
+# ruff: noqa: PLC0415 - see above
 
 from __future__ import annotations
 
-from importlib.metadata import version as installed_version
-from typing import Annotated
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from matte_cli import cut, doctor, jobs, models, serve
-from matte_cli.rollout import commands as rollout
-from matte_cli.traffic import commands as traffic
+#: module and attribute of each command, and its line in the list
+COMMANDS: Mapping[str, tuple[str, str, str]] = {
+    "serve": ("serve", "command", "Start Matte on this machine: Redis, inference and the gateway. Ctrl-C stops it."),
+    "cut": ("cut", "command", "Cut out the subject of pictures."),
+    "jobs": ("jobs", "app", "List jobs, look at them, fetch results, cancel, delete, requeue the dead."),
+    "models": ("models", "app", "What a server has; or push, pull, list, verify and compare versions where they lie."),
+    "traffic": ("traffic.commands", "app", "Send traffic and see where it goes."),
+    "rollout": ("rollout.commands", "app", "Versions on their way: see them, hold them, hurry them, take them back."),
+    "doctor": ("doctor", "command", "Say what is missing on this machine and how to fix it."),
+}
+
+
+class Commands(TyperGroup):
+    """Names and one line of each command; the command itself is imported when it is the one that is meant."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - typer's
+        """In the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - typer's
+        """What lists and completions show."""
+        return TyperCommand(cmd_name, help=COMMANDS[cmd_name][2]) if cmd_name in COMMANDS else None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that is called."""
+        if args[0] not in COMMANDS:
+            return super().resolve_command(ctx, args)
+        name, *rest = args
+        return name, loaded(name), rest
+
+
+def loaded(name: str) -> Any:
+    """A command, imported."""
+    module, attribute, _ = COMMANDS[name]
+    found = getattr(import_module(f"matte_cli.{module}"), attribute)
+    if isinstance(found, typer.Typer):
+        found.rich_markup_mode = None
+        return typer.main.get_group(found)
+    alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+    alone.command(name)(found)
+    return typer.main.get_command(alone)
+
 
 app = typer.Typer(
     name="matte",
+    cls=Commands,
     help="Cut out the subject of pictures: serve models on this machine, or use a server.",
     no_args_is_help=True,
+    rich_markup_mode=None,  # plain help, as kubectl's: flags are not said to be <bool>, and no third of a second
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("serve")(serve.command)
-app.command("cut")(cut.command)
-app.add_typer(jobs.app, name="jobs")
-app.add_typer(models.app, name="models")
-app.add_typer(traffic.app, name="traffic")
-app.add_typer(rollout.app, name="rollout")
-app.command("doctor")(doctor.command)
 
 
 def _version(asked: bool) -> None:  # noqa: FBT001 - a callback of typer
     if asked:
-        typer.echo(f"matte {installed_version('matte-cli')}")
+        from importlib.metadata import version
+
+        typer.echo(f"matte {version('matte-cli')}")
         raise typer.Exit
 
 

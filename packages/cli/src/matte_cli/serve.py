@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from subprocess import Popen
 from typing import Annotated
@@ -207,6 +208,9 @@ def command(
     ] = None,
 ) -> None:
     """Start Matte on this machine: Redis, inference and the gateway. Ctrl-C stops it."""
+    if not (find_spec("matte_frontend") and find_spec("matte_inference")):
+        complain("matte serve needs Ray, Gradio and OpenCV: pip install 'matte-cli[serve]'")
+        raise typer.Exit(1)
     settings, console = CliSettings(), screen(stderr=True)
     first = port or settings.port
     plan = Plan(
