@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
+import numpy as np
 from matte_core.contracts.job import BlobRef, JobSpec, Picture, Result
 from matte_jobs.store import Admitted, JobStore
 from matte_jobs.views import CapacityOf, nothing_measured
@@ -41,3 +43,11 @@ async def finish(store: JobStore, job_id: str, *, now: float, version: str = "1.
         model=MODEL, version=version, digest="sha256:0", arm=version, width=1, height=1, files={"result": ref}
     )
     return await store.finish(job_id, result, {ref.key: content}, now=now)
+
+
+def picture(i: int) -> bytes:
+    """Distinct pictures: a result that was swapped for another's would show."""
+    rng = np.random.default_rng(i)
+    array = cv2.resize(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8), (480, 480), interpolation=cv2.INTER_CUBIC)
+    cv2.circle(array, (240, 240), 80 + 2 * (i % 40), tuple(int(c) for c in rng.integers(0, 256, 3)), -1)
+    return bytes(cv2.imencode(".jpg", array)[1].tobytes())

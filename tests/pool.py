@@ -143,9 +143,9 @@ def _message(app: Any) -> str:
 
 
 def main() -> None:
-    from matte_core.render.environment import RAY_ENVIRONMENT
+    from matte_core.render.environment import LOCAL_ENVIRONMENT
 
-    for name, value in RAY_ENVIRONMENT.items():
+    for name, value in LOCAL_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     from matte_inference.local import start_ray
     from ray import serve

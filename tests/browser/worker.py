@@ -56,6 +56,7 @@ async def serve(store: JobStore, pace: float) -> None:
         expires_at=time.time() + HOUR,
     )  # fmt: skip
     await catalog.announce(replica, new=True)
+    await catalog.announce_router("default", name, expires_at=time.time() + HOUR, now=time.time())
     bell = store.bell()
     await bell.start()
     while True:

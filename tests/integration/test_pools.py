@@ -59,7 +59,7 @@ def eventually(check: Callable[[], Any], seconds: float = 30.0) -> None:
 
 
 def test_versions_and_an_empty_table_come_first_routes_when_they_run(world: World, photo: bytes) -> None:
-    assert world.get("/readyz").json() == {"status": "ok", "models": []}
+    assert (world.get("/readyz").status_code, world.get("/readyz").json()["code"]) == (503, "model_not_ready")
     assert world.get("/models").status_code == 503
     world.pool.deploy(ONE, TWO, router_app(table(None)))
     world.pool.wait_running("portrait-1-0-0", "portrait-2-0-0", "router")

@@ -20,7 +20,7 @@ WORKER = Path(__file__).with_name("worker.py")
 
 def environment(redis_url: str, prefix: str, **extra: str) -> dict[str, str]:
     return os.environ | {
-        "MATTE_REDIS_URL": redis_url, "MATTE_REDIS_PREFIX": prefix, "MATTE_PORT": "0",
+        "MATTE_REDIS_URL": redis_url, "MATTE_REDIS_PREFIX": prefix, "MATTE_PORT": "0", "MATTE_READY_NEEDS": "store",
         "GRADIO_ANALYTICS_ENABLED": "False", "PYTHONUNBUFFERED": "1", **extra,
     }  # fmt: skip
 

@@ -73,6 +73,9 @@ class Worker:
     async def announce(self) -> None:
         catalog = CatalogStore(self.store)
         await catalog.publish("default", TABLE, time.time())
+        await catalog.announce_router(
+            "default", f"router-{os.getpid()}", expires_at=time.time() + 3600, now=time.time()
+        )
         for model in SERVED:
             for version, _ in ROUTES[model]:
                 await catalog.announce(

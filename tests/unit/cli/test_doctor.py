@@ -5,7 +5,9 @@ from pathlib import Path
 from matte_cli.doctor import (
     available_memory,
     disk_check,
+    files_check,
     line,
+    listeners_check,
     memory_check,
     port_check,
     python_check,
@@ -26,9 +28,11 @@ def test_each_fault_says_how_to_mend_it() -> None:
         disk_check(10**8, Path("/data")),
         port_check("127.0.0.1", 7860, free=False, ours=False),
         server_check("http://x", "the gateway to answer", ()),
+        listeners_check([("127.0.0.1", 1, "raylet"), ("::", 2, "gcs_server")]),
+        files_check([(Path("/data"), 0o700), (Path("/data/redis/appendonly.aof"), 0o644)]),
     ]
     assert all(not fault.ok and fault.fix for fault in faults)
-    assert [fault.needed for fault in faults] == [True, True, True, True, False, False]
+    assert [fault.needed for fault in faults] == [True, True, True, True, False, False, True, True]
     assert all("→" in line(fault) for fault in faults)
 
 
@@ -41,6 +45,8 @@ def test_what_is_fine_is_fine() -> None:
         disk_check(10**11, Path("/data")),
         port_check("127.0.0.1", 7860, free=False, ours=True),
         server_check("http://x", "", ("grabcut 2.0.0",)),
+        listeners_check([("127.0.0.1", 1, "raylet"), ("::ffff:127.0.0.1", 2, "gcs_server")]),
+        files_check([(Path("/data"), 0o700)]),
     ]
     assert all(check.ok for check in fine)
     assert all("✓" in line(check) for check in fine)

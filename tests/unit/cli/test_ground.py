@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from matte_cli.ground import Claim, TakenError, check_ports, end_leftovers, is_loopback, port_free
 
@@ -30,6 +32,22 @@ def test_what_a_killed_holder_left_is_known(tmp_path: Path) -> None:
     again.release()
 
 
+def test_a_folder_that_others_could_read_is_closed(tmp_path: Path) -> None:
+    (tmp_path / "redis").mkdir()
+    aof = tmp_path / "redis" / "appendonly.aof"
+    aof.touch(0o644)
+    tmp_path.chmod(0o755)
+    Claim.take(tmp_path).release()
+    assert [path.stat().st_mode & 0o777 for path in (tmp_path, aof.parent, aof)] == [0o700, 0o700, 0o600]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder away")
+def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    os.chown(tmp_path, 12345, 12345)
+    with pytest.raises(TakenError, match="another user"):
+        Claim.take(tmp_path)
+
+
 def test_a_taken_port_is_named_with_a_free_one() -> None:
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
@@ -43,7 +61,15 @@ def test_a_taken_port_is_named_with_a_free_one() -> None:
 
 @pytest.mark.parametrize(
     ("host", "yes"),
-    [("127.0.0.1", True), ("localhost", True), ("::1", True), ("0.0.0.0", False), ("example.org", False)],
+    [
+        ("127.0.0.1", True),
+        ("localhost", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("::", False),
+        ("0.0.0.0", False),
+        ("example.org", False),
+    ],
 )
 def test_loopback(host: str, *, yes: bool) -> None:
     assert is_loopback(host) is yes
@@ -52,15 +78,24 @@ def test_loopback(host: str, *, yes: bool) -> None:
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc")
 def test_only_our_leftovers_are_ended() -> None:
     sleep = "import time; time.sleep(60)"
-    ours = subprocess.Popen([sys.executable, "-c", sleep, "matte_frontend"])
-    other = subprocess.Popen([sys.executable, "-c", sleep, "something else"])
+    writing = f"import signal; signal.signal(signal.SIGTERM, lambda *_: exit(7)); print('up', flush=True); {sleep}"
+    store = subprocess.Popen(
+        [sys.executable, "-c", writing, "redis-server"], start_new_session=True, stdout=subprocess.PIPE
+    )
+    assert store.stdout is not None
+    store.stdout.readline()
+    watched = psutil.Process(store.pid)
+    ours = subprocess.Popen([sys.executable, "-c", sleep, "matte_frontend"], start_new_session=True)
+    other = subprocess.Popen([sys.executable, "-c", sleep, "something else"], start_new_session=True)
     said: list[str] = []
     try:
-        end_leftovers([ours.pid, other.pid, 2**22 + 1], said.append, patience=0.5)
-        assert ours.wait(5) == -signal.SIGTERM
+        end_leftovers([ours.pid, other.pid, store.pid, 2**22 + 1], said.append, patience=5)
+        assert not watched.is_running()
+        assert ours.wait(5) == -signal.SIGKILL
         assert other.poll() is None
         assert len(said) == 1
     finally:
-        for process in (ours, other):
+        store.stdout.close()
+        for process in (ours, other, store):
             process.kill()
             process.wait()

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 from matte_cli.supervisor import Child, GaveUpError, Supervisor, launch, tail
 
@@ -65,7 +66,31 @@ async def test_a_child_that_dies_is_started_again_and_it_is_said(tmp_path: Path)
         await until(lambda: one.process is not first)
         assert one.process is not None
         assert one.process.poll() is None
-    assert "one ended by signal SIGKILL; it starts again in 0.5 s" in said[0]
+    assert "one ended by signal SIGKILL; it starts again now" in said[0]
+
+
+#: starts another process that leaves its process group, as Ray's workers do, and says its id
+PARENT = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(60)"], process_group=0)
+print("matte-one: child", child.pid, flush=True)
+time.sleep(60)
+"""
+
+
+async def test_what_a_child_leaves_running_ends_before_it_starts_again(tmp_path: Path) -> None:
+    said: list[str] = []
+    async with supervising(said) as supervisor:
+        one = child(tmp_path, "one", PARENT)
+        await supervisor.add(one)
+        await until(lambda: "child" in tail(one.log))
+        orphan = psutil.Process(int(tail(one.log).split()[-1]))
+        first = one.process
+        assert first is not None
+        first.send_signal(signal.SIGKILL)
+        await until(lambda: one.process is not first)
+        assert not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE
+    assert f": child {orphan.pid}; it starts again now" in said[0]
 
 
 async def test_a_child_that_never_comes_up_is_given_up_with_its_log(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from matte_core.contracts.catalog import Arm, Route, RouteTable
+from jobs import MODEL, admit
+from matte_core.contracts.catalog import Arm, Replica, Route, RouteTable
 from matte_jobs.catalog import FORGET_SECONDS, CatalogStore, merge
+from matte_jobs.instances import end_instance, named
 from matte_jobs.store import JobStore
 
 
@@ -25,6 +27,40 @@ def test_the_pool_that_sorts_first_wins() -> None:
     assert {route.model: route.arms[0].version for route in merged.routes} == {"x": "1.0.0", "y": "2.0.0", "z": "1.0.0"}
     assert clashes == {"x"}
     assert merge({"a": table(None)}) == (table(None), frozenset())
+
+
+def replica(id_: str, model: str, until: float) -> Replica:
+    return Replica(id=id_, model=model, version="1.0.0", family="f", digest="d", slots=1, expires_at=until)
+
+
+async def test_ready_means_a_live_replica_and_a_live_router(store: JobStore) -> None:
+    catalog = CatalogStore(store)
+    await catalog.publish("default", table("x", "x"), 0.0)
+    await catalog.announce(replica("1", "x", until=30.0), new=True)
+    states = []
+    for now in (1.0, 2.0, 20.0):
+        if now == 2.0:
+            await catalog.announce_router("default", "router", expires_at=15.0, now=now)
+        model = (await catalog.catalog(now)).models[0]
+        states.append((model.served, model.ready))
+    assert states == [(False, False), (True, True), (False, False)]
+
+
+async def test_an_instance_that_ended_is_forgotten_and_its_jobs_go_back(store: JobStore) -> None:
+    catalog = CatalogStore(store)
+    for instance in ("me", "other"):
+        router = named(instance, "router")
+        await admit(store, instance)
+        taken = await store.lease(
+            MODEL, holder=router, now=1.0, until=99.0, n=1, undecided=True, versions={"1.0.0": 1}, sole="1.0.0"
+        )
+        assert [lease.id for lease in taken] == [instance]
+        await catalog.announce_router("default", router, expires_at=99.0, now=1.0)
+        await catalog.announce(replica(named(instance, "1"), MODEL, until=99.0), new=True)
+    assert await end_instance(store, "me", "default", 2.0) == 1
+    assert [(await store.view(id_, 2.0)).state for id_ in ("me", "other")] == ["queued", "running"]
+    assert [left.id for left in await catalog.replicas(2.0)] == ["other.1"]
+    assert await catalog.announce_router("default", "third", expires_at=99.0, now=2.0) == 2
 
 
 async def test_a_pool_is_asleep_for_a_day_and_then_forgotten(store: JobStore) -> None:

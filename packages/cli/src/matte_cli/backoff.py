@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 #: a process that lived this long was well: its failures before are forgotten
 WELL_AFTER_SECONDS = 60.0
+#: after the second failure in a row; after the first one it starts at once
 FIRST_DELAY_SECONDS = 0.5
 LONGEST_DELAY_SECONDS = 30.0
 #: failures in a row, before everything was ready once, after which the fault is taken for a lasting one
@@ -39,5 +40,5 @@ def after_exit(restarts: Restarts, *, lived: float, was_ready: bool) -> Verdict:
     following = replace(restarts, failures=failures)
     if not was_ready and failures >= GIVE_UP_AFTER:
         return Verdict(following, None)
-    delay = min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0 ** (min(failures, 16) - 1))
+    delay = min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0 ** (min(failures, 16) - 2)) if failures > 1 else 0.0
     return Verdict(following, delay)

@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
 import httpx
+import psutil
 import typer
 from matte_jobs.embedded import NoRedisServerError, find_server
 from rich.markup import escape
 
-from matte_cli.ground import port_free
+from matte_cli.ground import Claim, is_loopback, port_free
+from matte_cli.processes import in_session
 from matte_cli.readiness import Readiness, ask
 from matte_cli.settings import CliSettings
 from matte_cli.talk import Json, Url, print_json, screen, server
@@ -82,6 +85,41 @@ def port_check(host: str, port: int, *, free: bool, ours: bool) -> Check:
     return Check(f"port {port}", free or ours, f"{found} on {host}", "matte serve --port another one", needed=False)
 
 
+def listeners_check(listening: Iterable[tuple[str, int, str]]) -> Check:
+    """Whether what is behind the frontends can be reached from this machine alone.
+
+    Args:
+        listening: address, port and the process' name.
+    """
+    listening = list(listening)
+    wide = [f"{name} on {address}:{port}" for address, port, name in listening if not is_loopback(address)]
+    found = f"reachable from other machines: {', '.join(wide)}" if wide else f"{len(listening)}, all on loopback"
+    return Check("ports behind it", not wide, found, "stop matte serve and start it again; if they stay, report it")
+
+
+def files_check(modes: Iterable[tuple[Path, int]]) -> Check:
+    """Whether pictures, jobs and tokens are closed to other users; ``modes`` are permission bits by path."""
+    open_ = [str(path) for path, mode in modes if mode & 0o077]
+    found = f"open to other users: {', '.join(open_)}" if open_ else "closed to other users"
+    return Check("files", not open_, found, f"chmod go= {' '.join(open_)}")
+
+
+def listening(children: Mapping[str, int]) -> Iterator[tuple[str, int, str]]:
+    """What the processes that no caller should reach listen on; ``children`` are session leaders by name."""
+    leaders = [pid for name, pid in children.items() if not name.startswith("gateway")]
+    for process in (process for pid in leaders for process in in_session(pid)):
+        for socket in process.net_connections("inet"):
+            if socket.status == psutil.CONN_LISTEN:
+                yield socket.laddr.ip, socket.laddr.port, process.name()
+
+
+def modes(data: Path) -> Iterator[tuple[Path, int]]:
+    """Permission bits of what holds pictures or opens Ray; also the token that earlier versions of Matte left."""
+    for path in (data, *data.glob("redis/*"), *data.glob("logs/*"), Path.home() / ".ray" / "auth_token"):
+        if path.exists() and path.stat().st_uid == os.getuid():
+            yield path, stat.S_IMODE(path.stat().st_mode)
+
+
 def torch_check() -> Check:
     """Whether the torch families can run, and on what. torch itself is not imported: that takes many seconds."""
     try:
@@ -130,6 +168,9 @@ def checks(settings: CliSettings, url: str) -> Iterator[Check]:
     folder = _existing(settings.data_dir)
     yield disk_check(shutil.disk_usage(folder).free, folder)
     yield torch_check()
+    yield files_check(modes(settings.data_dir))
+    if children := Claim.running(settings.data_dir):
+        yield listeners_check(listening(children))
     ready = asyncio.run(_ask(url))
     answers = ready.waiting_for != "the gateway to answer"
     yield port_check(settings.host, settings.port, free=port_free(settings.host, settings.port), ours=answers)

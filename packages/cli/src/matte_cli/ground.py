@@ -9,14 +9,19 @@ import json
 import os
 import signal
 import socket
-import time
+import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-#: words in the command line of what matte serve starts
-_OURS = ("matte_inference", "matte_frontend", "redis-server", "valkey-server", "redis.sock")
+import psutil
+
+from matte_cli.processes import end_session, in_session
+
+#: words in the command line of what matte serve starts, and of what that starts
+_OURS = ("matte_inference", "matte_frontend", "redis-server", "valkey-server", "redis.sock", "ray::", "/ray/")
+_STORE = ("redis-server", "valkey-server", "redis.sock")
 
 
 class TakenError(RuntimeError):
@@ -35,9 +40,10 @@ class Claim:
         """Claims the folder.
 
         Raises:
-            TakenError: another ``matte serve`` has it.
+            TakenError: another ``matte serve`` has it, or another user.
         """
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        close_to_others(folder)
         path = folder / "serve.json"
         file = path.open("a+", encoding="utf-8")
         try:
@@ -50,6 +56,15 @@ class Claim:
                 f"Stop it (kill {about.get('pid', 'PID')}), or use another --data-dir and --port."
             ) from error
         return cls(path, file)
+
+    @staticmethod
+    def running(folder: Path) -> dict[str, int]:
+        """The processes of whoever holds the folder now, by name."""
+        try:
+            with (folder / "serve.json").open(encoding="utf-8") as file:
+                return {str(name): int(pid) for name, pid in _read(file).get("children", {}).items()}
+        except OSError:
+            return {}
 
     def before(self) -> list[int]:
         """The processes that the last holder of the folder had started."""
@@ -82,9 +97,10 @@ def is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback  # Python 3.13 knows the mapped ones itself
 
 
 def port_free(host: str, port: int) -> bool:
@@ -118,29 +134,47 @@ def _free_run(host: str, start: int, length: int) -> int:
     return next((p for p in candidates if all(port_free(host, p + i) for i in range(length))), 0)
 
 
+def close_to_others(folder: Path) -> None:
+    """Makes a folder with pictures in it, and the files of Redis and the logs there, readable for its owner alone.
+
+    Raises:
+        TakenError: it belongs to another user.
+    """
+    for path in (folder, *folder.glob("*"), *folder.glob("redis/*"), *folder.glob("logs/*")):
+        about = path.lstat()
+        if about.st_uid != os.getuid():
+            raise TakenError(f"{path} belongs to another user (id {about.st_uid}). Use another --data-dir.")
+        if stat.S_IMODE(about.st_mode) & 0o077 and not stat.S_ISLNK(about.st_mode):
+            path.chmod(stat.S_IMODE(about.st_mode) & 0o700)
+
+
 def end_leftovers(pids: Iterable[int], say: Callable[[str], None], *, patience: float = 15.0) -> None:
-    """Ends what a ``matte serve`` that was killed left running: only processes that are surely ours."""
-    ours = [pid for pid in pids if _is_ours(pid)]
-    if not ours:
+    """Ends what a ``matte serve`` that was killed left running: only processes that are surely ours.
+
+    Args:
+        pids: of the processes that it had started, each with a session of its own.
+        say: tells a person.
+        patience: seconds for Redis to write its file; the others hold nothing that is not in Redis.
+    """
+    left = {pid: [process for process in in_session(pid) if _has(process, _OURS)] for pid in pids}
+    if not any(left.values()):
         return
     say("an earlier matte serve was killed: ending what it left running")
-    for pid in ours:
-        _signal(pid, signal.SIGTERM)
-    deadline = time.monotonic() + patience
-    while any(_is_ours(pid) for pid in ours) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    for pid in filter(_is_ours, ours):
-        _signal(pid, signal.SIGKILL)
+    stores = [process for found in left.values() for process in found if _has(process, _STORE)]
+    for pid, found in left.items():
+        if found and not any(process in stores for process in found):
+            end_session(pid)
+    for process in stores:
+        with contextlib.suppress(psutil.Error):
+            process.send_signal(signal.SIGTERM)
+    for process in psutil.wait_procs(stores, timeout=patience)[1]:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
 
 
-def _signal(pid: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.kill(pid, number)
-
-
-def _is_ours(pid: int) -> bool:
+def _has(process: psutil.Process, words: Iterable[str]) -> bool:
     try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
-    except OSError:  # gone, or a system without /proc: then nothing is assumed
+        command = " ".join(process.cmdline())
+    except psutil.Error:
         return False
-    return any(word in command for word in _OURS)
+    return any(word in command for word in words)

@@ -30,6 +30,8 @@ def judge(status: int | None, catalog: Catalog | None) -> Readiness:
     ready = tuple(
         f"{model.name} {version.version}" for model in catalog.models for version in model.versions if version.ready
     )
+    if not default.served:
+        return Readiness("the router to start", ready)
     if missing:  # the versions that unpinned requests may get; the others may follow
         return Readiness("a replica of " + ", ".join(missing), ready)
     if status != 200:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
+import time
 from dataclasses import dataclass
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from subprocess import Popen
@@ -14,8 +17,11 @@ from typing import Annotated
 
 import httpx
 import typer
+from matte_core.errors import Problem
 from matte_jobs.embedded import EmbeddedRedis
-from matte_jobs.settings import Durability
+from matte_jobs.instances import end_instance
+from matte_jobs.settings import Durability, StoreSettings
+from matte_jobs.store import JobStore
 from rich.console import Console
 from rich.markup import escape
 
@@ -40,12 +46,18 @@ class Plan:
     config: Path | None
     stop_seconds: float
     durability: Durability = "second"
+    pool: str = "default"
 
     @property
     def urls(self) -> tuple[str, ...]:
         """Where a browser on this machine finds the gateways."""
         host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 - compared, not bound
         return tuple(f"http://{f'[{host}]' if ':' in host else host}:{port}" for port in self.ports)
+
+    @property
+    def instance(self) -> str:
+        """Names what is run on this data folder, the same at every start."""
+        return sha256(str(self.data.resolve()).encode()).hexdigest()[:8]
 
     def log(self, name: str) -> Path:
         """The log of a part."""
@@ -71,7 +83,7 @@ def service_children(plan: Plan, store: dict[str, str]) -> list[Child]:
         common["MATTE_CONFIG"] = str(plan.config.absolute())
     admin = {"MATTE_ADMIN": "true"} if is_loopback(plan.host) else {}
     drain = str(int(plan.stop_seconds * 0.8))  # streams end before the supervisor loses its patience
-    parts = [("inference", INFERENCE, "matte_inference", common)]
+    parts = [("inference", INFERENCE, "matte_inference", {**common, "MATTE_INSTANCE": plan.instance})]
     for number, port in enumerate(plan.ports, 1):
         name = "gateway" if len(plan.ports) == 1 else f"gateway-{number}"
         listen = {"MATTE_HOST": plan.host, "MATTE_PORT": str(port), "MATTE_SHUTDOWN_SECONDS": drain}
@@ -83,9 +95,21 @@ def _child(plan: Plan, store: dict[str, str], name: str, stage: int, module: str
     log = plan.log(name)
 
     def start() -> Popen[bytes]:
+        if stage == INFERENCE:
+            asyncio.run(forget_dead(plan, store))
         return launch([sys.executable, "-m", module], child_environment(extra, store), log)
 
     return Child(name, stage, start, log, plan.stop_seconds)
+
+
+async def forget_dead(plan: Plan, store: dict[str, str]) -> None:
+    """No inference of this folder runs: what the last one held and announced is given back, not waited for."""
+    jobs = JobStore.open(StoreSettings(redis_url=store["MATTE_REDIS_URL"]))
+    try:
+        with contextlib.suppress(Problem):  # Redis is away: then leases and announcements run out by themselves
+            await end_instance(jobs, plan.instance, plan.pool, time.time())
+    finally:
+        await jobs.close()
 
 
 async def start_all(plan: Plan, supervisor: Supervisor, console: Console) -> None:
@@ -147,15 +171,28 @@ async def _live(plan: Plan, supervisor: Supervisor, console: Console) -> None:
     await start_all(plan, supervisor, console)
     watch = asyncio.create_task(supervisor.failure())
     ready = asyncio.create_task(wait_ready(plan.urls[0], console))
+    again: asyncio.Task[None] | None = None
     try:
         await asyncio.wait({watch, ready}, return_when=asyncio.FIRST_COMPLETED)
         if ready.done():
             console.print(welcome(plan.urls, ready.result().models))
             supervisor.ready = True
+            again = asyncio.create_task(_tell_recoveries(plan.urls[0], supervisor, console))
         await watch
     finally:
-        for task in (watch, ready):
-            task.cancel()
+        for task in (watch, ready, again):
+            if task is not None:
+                task.cancel()
+
+
+async def _tell_recoveries(url: str, supervisor: Supervisor, console: Console) -> None:
+    """After each restart of a part: when pictures are answered again."""
+    while await supervisor.restarted.wait():
+        supervisor.restarted.clear()
+        began = time.monotonic()
+        await asyncio.sleep(1.0)  # what is known of the part that died has been taken back by then
+        await wait_ready(url, console)
+        console.print(f"[green]✓[/] ready again after {time.monotonic() - began:.0f} s")
 
 
 def _on_signals(supervisor: Supervisor, console: Console) -> asyncio.Event:
@@ -221,6 +258,7 @@ def command(
         config=config or settings.config,
         stop_seconds=settings.stop_seconds,
         durability=settings.durability,
+        pool=settings.pool,
     )
     try:
         raise typer.Exit(_serve(plan, console))
@@ -230,6 +268,7 @@ def command(
 
 
 def _serve(plan: Plan, console: Console) -> int:
+    os.umask(0o077)  # pictures pass through every file that is made from here on
     claim = Claim.take(plan.data)
     try:
         end_leftovers(claim.before(), lambda text: console.print(f"[yellow]![/] {text}"))

@@ -23,6 +23,7 @@ class CliSettings(BaseSettings):
     config: Path | None = Field(None, description="file that says which models inference loads, and their traffic")
     redis_url: str | None = Field(None, description="matte serve uses this Redis in place of one of its own")
     durability: Durability = Field("second", description=StoreSettings.model_fields["durability"].description)
+    pool: str = Field("default", description="whose router and replicas these are")
     stop_seconds: float = Field(30.0, gt=0, description="matte serve ends a part that takes longer to stop")
 
 

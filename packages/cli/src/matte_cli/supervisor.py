@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import signal
 import subprocess
 import time
@@ -14,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from matte_cli.backoff import Restarts, after_exit
+from matte_cli.processes import end_session
 
 LOG_MAX_BYTES = 10_000_000
 Say = Callable[[str], None]
@@ -50,8 +49,7 @@ class Child:
     def kill(self) -> None:
         """Ends the process and all that it started."""
         if self.process is not None and self.process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)  # it leads a session of its own
+            end_session(self.process.pid)  # it leads a session of its own
 
 
 def launch(command: Sequence[str], environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
@@ -85,6 +83,8 @@ class Supervisor:
     clock: Callable[[], float] = time.monotonic
     ready: bool = False
     children: list[Child] = field(default_factory=list)
+    #: a child is being started again
+    restarted: asyncio.Event = field(default_factory=asyncio.Event)
     _watchers: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     #: one thread sleeps in waitpid per child: no polling
     _threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(64, "child"))
@@ -107,7 +107,7 @@ class Supervisor:
     async def _start(self, child: Child) -> None:
         loop = asyncio.get_running_loop()
         child.process = await loop.run_in_executor(self._threads, child.start)
-        child.exited = loop.run_in_executor(self._threads, child.process.wait)
+        child.exited = loop.run_in_executor(self._threads, _wait, child.process)
         self.changed()
 
     async def _watch(self, child: Child, started: float) -> None:
@@ -119,8 +119,10 @@ class Supervisor:
             if verdict.delay is None:
                 times = f"{verdict.restarts.failures} times in a row"
                 raise GaveUpError(f"{ended}, {times}. The end of its log, {child.log}:\n{tail(child.log)}")
-            self.say(f"{ended}; it starts again in {verdict.delay:g} s (log: {child.log})")
+            when = f"in {verdict.delay:g} s" if verdict.delay else "now"
+            self.say(f"{ended}{_reason(child)}; it starts again {when} (log: {child.log})")
             await asyncio.sleep(verdict.delay)
+            self.restarted.set()
             started = self.clock()
             try:
                 await self._start(child)
@@ -155,6 +157,20 @@ class Supervisor:
                 child.signal(signal.SIGTERM)
             else:
                 child.kill()
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int:
+    """The exit status, once all that the process started has ended too: what it left would go on without it."""
+    status = process.wait()
+    end_session(process.pid)
+    return status
+
+
+def _reason(child: Child) -> str:
+    """What it said itself about its end."""
+    own = f"matte-{child.name}: "
+    said = [line.removeprefix(own) for line in tail(child.log).splitlines() if line.startswith(own)]
+    return f": {said[-1]}" if said and said[-1] != "ready" else ""
 
 
 def _how(status: int) -> str:

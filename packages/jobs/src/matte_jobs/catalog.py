@@ -106,7 +106,9 @@ class CatalogStore:
 
     async def table(self, now: float) -> RouteTable | None:
         """The tables of all pools as one, or None before the first one."""
-        tables = await self.tables(now)
+        return self._merged(await self.tables(now))
+
+    def _merged(self, tables: Mapping[str, RouteTable]) -> RouteTable | None:
         if not tables:
             return None
         merged, clashes = merge(tables)
@@ -129,14 +131,35 @@ class CatalogStore:
         Raises:
             Problem: as :meth:`catalog`.
         """
-        table = await self.table(now)
+        tables = await self.tables(now)
+        table = self._merged(tables)
         if table is None:
             raise Problem("model_not_ready", "Inference has not started yet.", retry_after=5)
         replicas = await self.replicas(now)
-        models = [await self._model(route, replicas, default=table.default_model) for route in table.routes]
+        served = await self._served(tables, now)
+        models = [
+            await self._model(route, replicas, served=route.model in served, default=table.default_model)
+            for route in table.routes
+        ]
         return table, Catalog(default_model=table.default_model, models=tuple(models))
 
-    async def _model(self, route: Route, replicas: Sequence[Replica], *, default: str | None) -> ModelView:
+    async def _served(self, tables: Mapping[str, RouteTable], now: float) -> set[str]:
+        """Models that a live router takes jobs for."""
+        with translated():
+            async with self._raw.pipeline(transaction=False) as pipe:
+                for pool in tables:
+                    pipe.zcount(f"{self._store.prefix}routers:{pool}", f"({now}", "+inf")
+                alive = await pipe.execute()
+        return {
+            route.model
+            for table, routers in zip(tables.values(), alive, strict=True)
+            if routers
+            for route in table.routes
+        }
+
+    async def _model(
+        self, route: Route, replicas: Sequence[Replica], *, served: bool, default: str | None
+    ) -> ModelView:
         costs, length = await self._measured(route)
         live = [replica for replica in replicas if replica.model == route.model]
         versions = tuple(
@@ -146,7 +169,8 @@ class CatalogStore:
         return ModelView(
             name=route.model,
             default=route.model == default,
-            ready=any(version.ready and version.weight for version in versions),
+            ready=served and any(version.ready and version.weight for version in versions),
+            served=served,
             queue_length=length,
             versions=versions,
         )

@@ -12,8 +12,8 @@ from redis.commands.core import AsyncScript
 from redis.exceptions import NoScriptError
 
 NAMES = (
-    "admit", "cancel", "fail", "fall_back", "finish", "lease", "park", "release", "remove", "renew", "revive", "start",
-    "sweep", "tell", "unassign", "view",
+    "admit", "cancel", "end_instance", "fail", "fall_back", "finish", "lease", "park", "release", "remove", "renew",
+    "revive", "start", "sweep", "tell", "unassign", "view",
 )  # fmt: skip
 
 #: longer than a restart of Redis takes, shorter than anybody waits

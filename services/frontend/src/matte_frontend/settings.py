@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from matte_core.contracts.limits import Limits
 from matte_jobs.settings import StoreSettings
@@ -37,6 +37,11 @@ class GatewaySettings(StoreSettings):
     port: int = Field(7860, ge=0, le=65535, description="port to listen on; 0: a free one")
     drain_seconds: float = Field(
         0.0, ge=0, description="after SIGTERM /readyz says no and requests are still taken for this long"
+    )
+    ready_needs: Literal["model", "store"] = Field(
+        "model",
+        description="/readyz says yes when the default model would answer now (model), or as soon as jobs are taken and"
+        " kept (store), as behind a balancer, which else took the queue away with the last router",
     )
     shutdown_seconds: int = Field(60, ge=0, description="requests and streams that run may finish for this long")
     allowed_hosts: Names = Field(

@@ -10,7 +10,10 @@ import queue
 import signal
 import sys
 
-from matte_core.render.environment import RAY_ENVIRONMENT
+from matte_core.render.environment import LOCAL_ENVIRONMENT
+
+#: exit status when a part of Ray ended: all of it has to be started anew
+PART_LOST = 75
 
 
 def main() -> int:
@@ -18,14 +21,14 @@ def main() -> int:
     received: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda number, _: received.put(number))
-    for name, value in RAY_ENVIRONMENT.items():
+    for name, value in LOCAL_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     from matte_inference.local import LocalServe  # noqa: PLC0415 - after Ray's environment is set
     from matte_inference.settings import InferenceSettings  # noqa: PLC0415
 
     settings = InferenceSettings()
     try:
-        local = LocalServe.start(settings)
+        local = LocalServe.start(settings, lost)
     except (ValueError, RuntimeError) as error:
         sys.stderr.write(f"matte-inference: {error}\n")
         return 2
@@ -34,6 +37,13 @@ def main() -> int:
         sys.stderr.write(f"matte-inference: {local.reload(settings)}\n")
     local.stop()
     return 0
+
+
+def lost(reason: str) -> None:
+    """Ends this process at once: what Ray still runs of it is headless, and ends with its session."""
+    sys.stderr.write(f"matte-inference: {reason}\n")
+    sys.stderr.flush()
+    os._exit(PART_LOST)
 
 
 if __name__ == "__main__":

@@ -46,9 +46,15 @@ class ServeConfig(Contract):
         ]
         return RouteTable(default_model=self.default_model, routes=tuple(routes))
 
-    def apps(self) -> list[VersionConfig]:
-        """One Serve application for each."""
-        return [VersionConfig(**version.model_dump(exclude={"weight"})) for version in self.versions]
+    def waves(self) -> tuple[list[VersionConfig], list[VersionConfig]]:
+        """What answers pictures sent to the default model, which is started first, and the rest."""
+        first = [version for version in self.versions if version.model == self.default_model and version.weight]
+        rest = [version for version in self.versions if version not in first]
+        return _apps(first), _apps(rest)
+
+
+def _apps(versions: Sequence[ServedVersion]) -> list[VersionConfig]:
+    return [VersionConfig(**version.model_dump(exclude={"weight"})) for version in versions]
 
 
 def load_config(path: Path | None, only: str) -> ServeConfig:

@@ -160,7 +160,8 @@ class ModelView(Contract):
 
     name: ModelName
     default: bool
-    ready: bool
+    ready: bool = Field(description="a picture sent now is answered by a replica that is there")
+    served: bool = Field(default=True, description="a router takes its jobs; else they wait in the queue")
     queue_length: int
     versions: tuple[VersionView, ...]
 

@@ -18,5 +18,14 @@ RAY_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     }
 )
+#: on one machine, where memory is watched for each replica: Ray's own monitor would end every worker as soon as the
+#: machine is full, whoever took it (a pod's is of the pod's cgroup, and stays). A silent GCS is given up sooner.
+LOCAL_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
+    {
+        **RAY_ENVIRONMENT,
+        "RAY_memory_monitor_refresh_ms": "0",
+        "RAY_gcs_rpc_server_reconnect_timeout_s": "20",
+    }
+)
 #: in Kubernetes every change of traffic waits for the controller's loop, and must be there within a second
 POD_ENVIRONMENT: Mapping[str, str] = MappingProxyType({**RAY_ENVIRONMENT, "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.1"})

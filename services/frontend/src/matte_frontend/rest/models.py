@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from matte_core.contracts.catalog import Catalog
 from matte_core.errors import Problem
 from matte_jobs.connect import translated
 from starlette.requests import Request
@@ -39,16 +40,32 @@ async def healthz(_request: Request) -> Response:
 
 
 async def readyz(request: Request) -> Response:
-    """Redis answers; not while draining. Without a model it is ready too: it says so better than an ingress would."""
+    """A picture sent now would be answered; behind a balancer (``ready_needs: store``): it would be taken and kept.
+
+    Raises:
+        Problem: shutting_down, storage_unavailable, model_not_ready.
+    """
     gateway = gateway_of(request)
     if gateway.draining:
         raise Problem("shutting_down", "This gateway takes no new work; another one does.", retry_after=1)
     with translated():
         await gateway.store.redis.ping()
     try:
-        models = (await gateway.catalog.get()).models
+        catalog = await gateway.catalog.get()
     except Problem as problem:
-        if problem.code != "model_not_ready":
+        if problem.code != "model_not_ready" or gateway.settings.ready_needs == "model":
             raise
-        models = ()
-    return JSONResponse({"status": "ok", "models": [model.name for model in models]})
+        catalog = Catalog(models=())
+    if gateway.settings.ready_needs == "model" and (reason := _not_ready(catalog)):
+        raise Problem("model_not_ready", reason, retry_after=5)
+    return JSONResponse({"status": "ok", "models": [model.name for model in catalog.models]})
+
+
+def _not_ready(catalog: Catalog) -> str:
+    """Why the default model would not answer now; '' when it would."""
+    default = catalog.model(catalog.default_model)
+    if default is None:
+        return "There is no default model."
+    if not default.served:
+        return f"No router is alive, so jobs of {default.name} wait in the queue; it is being started."
+    return "" if default.ready else f"No replica of {default.name} is alive; jobs wait in the queue for it."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -19,12 +20,15 @@ from matte_core.errors import Problem
 from matte_jobs.allocator import keep_memory
 from matte_jobs.catalog import CatalogStore
 from matte_jobs.evidence import EvidenceStore
+from matte_jobs.instances import named
 from matte_jobs.store import JobStore
 from matte_telemetry import logs, names, tracing
 from matte_telemetry.instruments import Instruments
 
 from matte_inference.families.batch import forward_safely
 from matte_inference.families.registry import load
+from matte_inference.memory import held_bytes, outgrown
+from matte_inference.node import keep_serve_on_loopback
 from matte_inference.replica.batcher import Batcher
 from matte_inference.replica.course import Forwarded, Item, forwarded, on_thread
 from matte_inference.replica.golden import Golden, built_in
@@ -38,15 +42,18 @@ log = logging.getLogger("matte.replica")
 
 #: a router looks for replicas once a second: after this many it knows that one has withdrawn
 ROUTER_KNOWS_SECONDS = 2.0
+#: exit status of a replica that held too much memory
+OUTGROWN = 76
 
 
 class ModelVersion:
     """Loads one version, warms it, announces itself, and runs the jobs that a router hands over."""
 
     async def __init__(self, config: dict[str, Any]) -> None:  # type: ignore[misc] # Serve awaits it
+        keep_serve_on_loopback()
         self._settings = InferenceSettings()
         self._config = VersionConfig.model_validate(config)
-        self._id = uuid.uuid4().hex
+        self._id = named(self._settings.instance, uuid.uuid4().hex)
         logs.set_up(self._settings.log_level)
         self._meter = RayMeter()
         self._tracer = tracing.set_up("matte-replica", version=VERSION, instance=self._id)
@@ -79,11 +86,17 @@ class ModelVersion:
             await self._golden.answer()
         self._announced = False
         self._losses = 0
+        self._running = 0
+        self._held_at_start = held_bytes()
         self._announcing = asyncio.create_task(self._announce(), name="announce")
 
     async def run(self, spec: str, token: str, *handling: Any) -> None:
         """Runs a leased job; its outcome is in the store when this returns. ``handling``: of a :class:`Handling`."""
-        await self._service.run(JobSpec.model_validate_json(spec), token, Handling(*handling))
+        self._running += 1
+        try:
+            await self._service.run(JobSpec.model_validate_json(spec), token, Handling(*handling))
+        finally:
+            self._running -= 1
 
     async def mirror(self, spec: str, stable: str) -> None:
         """Computes a job that ``stable`` answers; nobody sees the result."""
@@ -117,6 +130,9 @@ class ModelVersion:
     async def _announce(self) -> None:
         while True:
             try:
+                most = self._settings.replica_max_memory_bytes
+                if outgrown(held_bytes(), at_start=self._held_at_start, most=most):
+                    await self._leave()
                 losses = self._losses
                 if await asyncio.to_thread(self._segmenter.available):
                     if losses != self._losses:
@@ -130,6 +146,18 @@ class ModelVersion:
             except Problem as problem:
                 log.warning("could not announce: %s", problem)
             await asyncio.sleep(self._settings.announce_seconds)
+
+    async def _leave(self) -> None:
+        """Ends this process once it has answered what it runs; Serve starts another one in its place."""
+        log.warning(
+            "replica of %s: it holds %d MB of memory and the bound is %d MB, so it finishes its jobs and is replaced",
+            self._config.app, held_bytes() // 10**6, self._settings.replica_max_memory_bytes // 10**6,
+        )  # fmt: skip
+        await self._catalog.withdraw(self._id)
+        await asyncio.sleep(ROUTER_KNOWS_SECONDS)
+        while self._running:  # noqa: ASYNC110 - once in a replica's life
+            await asyncio.sleep(0.1)
+        os._exit(OUTGROWN)
 
     async def _report(self) -> None:
         """That it has started, once; a backend is asked for the golden images as soon as it is there."""

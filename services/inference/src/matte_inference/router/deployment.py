@@ -18,6 +18,7 @@ from matte_core.contracts.job import JobSpec
 from matte_core.errors import Problem
 from matte_jobs import ray_state
 from matte_jobs.evidence import EvidenceStore
+from matte_jobs.instances import named
 from matte_jobs.store import JobStore, Lease
 from matte_registry.registry import Registry
 from matte_telemetry import logs, tracing
@@ -27,6 +28,7 @@ from ray import serve
 from ray.exceptions import RayTaskError
 from ray.serve.handle import DeploymentHandle
 
+from matte_inference.node import keep_serve_on_loopback
 from matte_inference.replica.handling import Handling
 from matte_inference.router.checks import Checks
 from matte_inference.router.hand_over import Versions
@@ -47,9 +49,10 @@ class Router:
     """Pulls jobs and hands them to model versions. Answers nothing itself but ``status``."""
 
     async def __init__(self) -> None:  # type: ignore[misc] # Serve awaits it, so that tasks find their loop
+        keep_serve_on_loopback()
         settings = InferenceSettings()
         logs.set_up(settings.log_level)
-        name = f"router-{uuid.uuid4().hex[:8]}"
+        name = named(settings.instance, f"router-{uuid.uuid4().hex[:8]}")
         self._tracer = tracing.set_up("matte-router", version=VERSION, instance=name)
         self._handles: dict[str, DeploymentHandle] = {}
         self._max_run_seconds = settings.max_run_seconds
