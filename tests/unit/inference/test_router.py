@@ -50,7 +50,8 @@ def test_a_file_names_its_mistakes(tmp_path: Path) -> None:
     )
     config = load_config(path, "")
     assert isinstance(config, ServeConfig)
-    assert [app.app for app in config.apps()] == ["m-1-0-0", "m-1-1-0"]
+    first, rest = config.waves()
+    assert ([app.app for app in first], rest) == (["m-1-0-0", "m-1-1-0"], [])
     path.write_text("default_model: m\nversions:\n- {model: m, version: 1.0.0, family: grabcut, weight: 60}\n")
     with pytest.raises(ValueError, match="weights sum to 60"):
         load_config(path, "")
