@@ -122,3 +122,27 @@ class TestOldReaders:
         assert "content-length" not in head
         assert body == b""
         assert client.head("/gradio_api/heartbeat/a").headers["content-type"].startswith("text/event-stream")
+
+
+class TestCodings:
+    @pytest.mark.parametrize(
+        "path", ["/", "/static/app.js", "/static/style.css", "/openapi.json", "/models", "/config"]
+    )
+    def test_text_is_compressed(self, client: httpx.Client, path: str) -> None:
+        plain = client.get(path, headers={"Accept-Encoding": "identity"})
+        packed = client.get(path, headers={"Accept-Encoding": "br, gzip"})
+        refused = client.get(path, headers={"Accept-Encoding": "gzip;q=0, *"})
+        assert packed.headers["content-encoding"] == "gzip"
+        assert packed.num_bytes_downloaded < len(plain.content)
+        assert packed.content == plain.content == refused.content
+        for answer in (plain, refused):
+            assert "content-encoding" not in answer.headers
+        for answer in (plain, packed, refused):
+            assert "accept-encoding" in answer.headers["vary"].lower()
+        assert plain.headers.get("etag", "plain") != packed.headers.get("etag", "packed")
+
+    def test_pictures_and_streams_are_not(self, client: httpx.Client, job: dict[str, Any]) -> None:
+        for path in (f"/v1/jobs/{job['id']}/result", f"/v1/jobs/{job['id']}/events"):
+            for kind in ("*/*", "application/json"):
+                answer = client.get(path, headers={"Accept": kind, "Accept-Encoding": "gzip"})
+                assert (answer.status_code, "content-encoding" in answer.headers) == (200, False)

@@ -90,6 +90,8 @@ async def result_answer(
     at = gateway.clock() if delivered else None
     if kind not in (JSON, BYTES):
         kind = own
+    # to compress JSON that is a picture costs more than it saves
+    headers["Cache-Control"] = ("no-store" if request.method == "POST" else KEPT) + ", no-transform" * (kind == JSON)
 
     async def read() -> bytes:
         data = {name: await gateway.store.result_bytes(result.files[name], delivered_at=at) for name in names}
@@ -101,7 +103,7 @@ async def result_answer(
         return Response(await read(), 200, headers, kind)
     # a file's key has the attempt that made it: what it names never changes
     etag = tag(job_id, kind, *(result.files[name].key for name in names))
-    return await respond(request, read, kind, etag=etag, headers=headers | {"Cache-Control": KEPT})
+    return await respond(request, read, kind, etag=etag, headers=headers)
 
 
 def result_headers(job_id: str, result: Result) -> dict[str, str]:
@@ -114,7 +116,6 @@ def result_headers(job_id: str, result: Result) -> dict[str, str]:
         "X-Model-Digest": result.digest,
         "X-Subject-Found": str(result.subject_found).lower(),
         "Server-Timing": ", ".join(f"{name};dur={seconds * 1000:.1f}" for name, seconds in stages.items()),
-        "Cache-Control": "no-store",
         "Vary": "Accept",
     }
 

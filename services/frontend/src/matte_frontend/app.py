@@ -19,6 +19,7 @@ from starlette.routing import BaseRoute, Route
 
 from matte_frontend import openapi, pages, problems, scrape
 from matte_frontend.addresses import Networks
+from matte_frontend.compression import Compression
 from matte_frontend.edge import Edge
 from matte_frontend.gateway import Clock, Identify, NewId, anonymous, opened
 from matte_frontend.gradio_api import routes as gradio_routes
@@ -75,6 +76,7 @@ def create_app(
             Middleware(TrustedProxies, Networks(settings.trusted_proxies)),
             Middleware(Origins, AllowedOrigins.of(settings.allowed_origins, loopback=settings.on_loopback)),
             Middleware(Hosts, AllowedHosts.of(settings.allowed_hosts, machine="" if settings.on_loopback else machine)),
+            Middleware(Compression),
         ],
         exception_handlers={Problem: problems.on_problem, HTTPException: problems.on_http_exception},
         lifespan=lifespan,

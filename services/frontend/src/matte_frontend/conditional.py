@@ -50,7 +50,7 @@ def tag(*identity: object) -> str:
 
 def known(if_none_match: str, etag: str) -> bool:
     """Whether a client has what ``etag`` names: by weak comparison, as a coding on the way makes it weak."""
-    given = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
+    given = [one.strip().removeprefix("W/") for one in if_none_match.split(",")]
     return "*" in given or etag in given
 
 
