@@ -154,6 +154,17 @@ class TestRefusals:
         document = problem(client.post("/predict", params=query, json=body | {"crop": False}), 422, "invalid_parameter")
         assert "crop is given more than once" in str(document["detail"])
 
+    def test_json_has_types(self, client: httpx.Client, jpeg: bytes) -> None:
+        """A value that the description does not allow is refused, not guessed at; null is as good as nothing."""
+        body: dict[str, object] = {"image_b64": base64.b64encode(jpeg).decode()}
+        wrong: dict[str, object] = {"crop": "0", "crop_margin": 30, "version": 1, "model": [], "hints": True}
+        document = problem(client.post("/predict", json=body | wrong), 422, "invalid_parameter")
+        errors = document["errors"]
+        assert isinstance(errors, list)
+        assert {error["parameter"] for error in errors} == set(wrong)
+        nothing = dict.fromkeys(("model", "version", "crop_margin", "bg_color", "hints"))
+        assert client.post("/predict", json=body | nothing).status_code == 200
+
     @pytest.mark.parametrize(
         ("content", "kind", "status", "code"),
         [

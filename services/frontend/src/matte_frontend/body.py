@@ -16,7 +16,7 @@ from starlette.requests import Request
 
 from matte_frontend.form_body import FormBody, Part
 from matte_frontend.json_body import JsonBody
-from matte_frontend.parameters import same_value
+from matte_frontend.parameters import check_types, same_value
 
 #: what a form or a JSON document may have besides pictures, with its boundaries and escapes
 _SLACK = 1_000_000
@@ -119,6 +119,7 @@ async def _from_json(request: Request, max_bytes: int, query: list[tuple[str, st
     if not isinstance(document, dict):
         raise Problem("malformed_request", "The JSON body must be an object with image_b64.")
     given = {name: document.pop(name) for name in _B64 if name in document}
+    check_types(document)
     files = {
         _B64[n]: pictures[n] if n in pictures and value == "" else _decoded(n, value) for n, value in given.items()
     }

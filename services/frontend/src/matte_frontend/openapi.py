@@ -17,6 +17,8 @@ from starlette.responses import Response
 from matte_frontend.openapi_examples import CATALOG, JOB, ROLLOUT, STREAM
 from matte_frontend.openapi_parts import (
     ACCEPTED,
+    CONDITIONAL,
+    FOUND,
     OPTIONS,
     RESULT,
     TRACED,
@@ -107,8 +109,9 @@ def _job_paths() -> Spec:
     gone = ("job_not_found", "storage_unavailable")
     job = json_of("JobView", JOB)
     result = _operation("The result", "jobResult", {}, "unknown_parameter", "invalid_parameter", "not_acceptable",
-                        "job_not_finished", "result_expired", *_ENDED, *gone, parameters=("id", "file"))  # fmt: skip
-    result["responses"]["200"] = RESULT
+                        "job_not_finished", "result_expired", "range_not_satisfiable", *_ENDED, *gone,
+                        parameters=("id", "file", *CONDITIONAL))  # fmt: skip
+    result["responses"] |= FOUND
     stream = {"text/event-stream": {"schema": {"type": "string"}, "example": STREAM}}
     events = _operation("What happens to the job, as it happens", "jobEvents", stream, *gone,
                         parameters=("id", "Last-Event-ID"))  # fmt: skip

@@ -46,6 +46,9 @@ _REQUEST_HEADERS: Mapping[str, tuple[str, Spec, str]] = {
     ),
     "traceparent": ("W3C trace context", _TEXT, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
     "X-Request-Id": ("comes back in the answer", _TEXT, "my-request-1"),
+    "If-None-Match": ("tags of what the caller has: 304 if it is still the same", _TEXT, '"0123456789abcdef"'),
+    "Range": ("the part that is wanted: 206 with one range of bytes", _TEXT, "bytes=0-1023"),
+    "If-Range": ("the tag that Range is meant for; all of it comes where it has another", _TEXT, '"0123456789abcdef"'),
     "Last-Event-ID": ("send what came after this event", _TEXT, "1767225600000-0"),
 }  # fmt: skip
 _ANSWER_HEADERS: Mapping[str, str] = {
@@ -60,10 +63,20 @@ _ANSWER_HEADERS: Mapping[str, str] = {
     "X-Subject-Found": "whether the model found a subject",
     "X-Model-Digest": "digest of the version's folder",
     "Retry-After": "seconds",
+    "ETag": "names these bytes in this media type",
+    "Accept-Ranges": "bytes",
+    "Content-Range": "which of how many bytes",
 }
 _OTHER = "Any other problem, such as a method, a host, an origin or headers that are not accepted"
 ACCEPTED: Spec = {"$ref": "#/components/responses/Accepted"}
 RESULT: Spec = {"$ref": "#/components/responses/Result"}
+#: headers of a request for what the caller may have already, or wants a part of, and the answers to it
+CONDITIONAL = ("If-None-Match", "Range", "If-Range")
+FOUND: Spec = {
+    "200": {"$ref": "#/components/responses/StoredResult"},
+    "206": {"$ref": "#/components/responses/PartOfResult"},
+    "304": {"$ref": "#/components/responses/NotModified"},
+}
 #: every answer has them
 ALWAYS = ("X-Request-Id", "traceparent", "Server-Timing")
 #: every request may have them
@@ -75,7 +88,8 @@ def components() -> Spec:
     return {
         "schemas": _schemas(),
         "parameters": _parameters(),
-        "responses": {"Accepted": _ACCEPTED, "Result": _RESULT, "Other": _problem_answer(_OTHER)},
+        "responses": {"Accepted": _ACCEPTED, "Result": _RESULT, "StoredResult": _STORED, "PartOfResult": _PART,
+                      "NotModified": _SAME, "Other": _problem_answer(_OTHER)},
         "headers": {name: {"description": text, "schema": _TEXT} for name, text in _ANSWER_HEADERS.items()},
         "examples": {
             code: {"value": Problem(code, "What exactly, and how to mend it.").document()} for code in CODES
@@ -101,7 +115,7 @@ def _schemas() -> Spec:
             "type": "object",
             "required": ["image_b64"],
             "additionalProperties": False,
-            "properties": {"image_b64": _BASE64, "bg_image_b64": _BASE64} | _noted(named, _IN_BODY),
+            "properties": {"image_b64": _BASE64, "bg_image_b64": _BASE64} | _nullable(_noted(named, _IN_BODY)),
         }
     return dict(found["$defs"]) | bodies | {"JsonResult": _json_result(), "Problem": _problem()}
 
@@ -112,7 +126,7 @@ def options() -> Spec:
     for name, schema in found.items():
         default = schema.pop("default", None)
         del schema["title"]
-        if schema.pop("anyOf", None):  # null is the same as leaving it out
+        if schema.pop("anyOf", None):
             schema["type"] = "string"
         text = schema.get("description", "")
         if default is not None:
@@ -124,6 +138,14 @@ def options() -> Spec:
 
 def _noted(schemas: Spec, note: str) -> Spec:
     return {name: schema | {"description": f"{schema['description']}. {note}"} for name, schema in schemas.items()}
+
+
+def _nullable(schemas: Spec) -> Spec:
+    """In JSON, null is the same as leaving a text out."""
+    return {
+        name: schema | ({"type": ["string", "null"]} if schema["type"] == "string" and "enum" not in schema else {})
+        for name, schema in schemas.items()
+    }
 
 
 def _json_result() -> Spec:
@@ -170,7 +192,7 @@ def _parameters() -> Spec:
     paths: Mapping[str, tuple[str, Spec, object]] = {
         "model": ("model", _TEXT, "unet"),
         "id": ("id", _TEXT | id_pattern, JOB["id"]),
-        "major": ("major", {"type": "integer", "minimum": 0}, 1),
+        "major": ("major", {"type": "integer", "minimum": 0, "maximum": 999_999_999}, 1),
         "exact_version": ("version", _TEXT, ROLLOUT["version"]),
     }
     for key, (name, schema, value) in paths.items():
@@ -251,3 +273,9 @@ _RESULT: Spec = {
         **json_of("JsonResult", JSON_RESULT),
     },
 }
+_STORED = _RESULT | {"headers": _RESULT["headers"] | headers("ETag", "Accept-Ranges")}
+_PART = _STORED | {
+    "description": "The part that Range asks for",
+    "headers": _STORED["headers"] | headers("Content-Range"),
+}
+_SAME: Spec = {"description": "The caller has it", "headers": headers("ETag")}

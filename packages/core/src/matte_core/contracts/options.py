@@ -23,9 +23,14 @@ _NAMED = {
     "yellow": "ffff00", "gray": "808080", "grey": "808080", "transparent": "00000000",
 }  # fmt: skip
 MAX_HINTS = 64
-_NUMBER = r"\d?\.?\d{1,6}"
+_NUMBER = r"[0-9]?\.?[0-9]{1,6}"
 _PLACE = re.compile(rf"!?{_NUMBER},{_NUMBER}(,{_NUMBER},{_NUMBER})?")
-_MARGIN = re.compile(r"(\d{1,4}(?:\.\d+)?)(px|%)?")
+_MARGIN = re.compile(r"[0-9]{1,4}(\.[0-9]+)?(px|%)?")
+# what the schema says of the three, for those who generate clients and requests
+_COLOR_PATTERN = f"^({'|'.join(('#?[0-9A-Fa-f]{3,4}', '#?([0-9A-Fa-f]{2}){3,4}', *_NAMED))})$"
+_SHARE = r"(0|1|0?\.[0-9]{1,6})"
+_HINT = f"(!?{_SHARE},{_SHARE}|{_SHARE}(,{_SHARE}){{3}})"
+_HINTS_PATTERN = f"^{_HINT}([ ;]{_HINT}){{0,{MAX_HINTS - 1}}}$"
 
 
 def _color(value: object) -> object:
@@ -108,10 +113,14 @@ class Options(Contract):
     channels: Literal["rgba", "alpha"] = Field("rgba", description="alpha is the same as output=mask")
     crop: bool = Field(default=False, description="cut away the empty border")
     crop_margin: Annotated[str | None, BeforeValidator(_margin)] = Field(
-        None, description="space kept around the subject when cropping: 30px, or 10% of the subject's size"
+        None,
+        description="space kept around the subject when cropping: 30px, or 10% of the subject's size",
+        json_schema_extra={"pattern": f"^{_MARGIN.pattern}$"},
     )
     bg_color: Annotated[str | None, BeforeValidator(_color)] = Field(
-        None, description="colour behind the cut-out: hex rgb, rgba, rrggbb or rrggbbaa, or a name"
+        None,
+        description="colour behind the cut-out: hex rgb, rgba, rrggbb or rrggbbaa, or a name",
+        json_schema_extra={"pattern": _COLOR_PATTERN},
     )
     decontaminate: bool = Field(
         default=False, description="replace the background's colour that shines through soft edges"
@@ -120,6 +129,7 @@ class Options(Contract):
         None,
         description="where the subject is, for models that take hints: points x,y (!x,y: not there) and boxes"
         " left,top,right,bottom, in shares of the width and height, with spaces between",
+        json_schema_extra={"pattern": _HINTS_PATTERN},
     )
 
     @model_validator(mode="after")
