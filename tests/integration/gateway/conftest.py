@@ -40,7 +40,7 @@ def platform(redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFacto
     logs = tmp_path_factory.mktemp("platform")
     env = environment(
         redis_server.url, f"g{uuid.uuid4().hex[:8]}:", MATTE_ADMIN="true", MATTE_HEARTBEAT_SECONDS="2",
-        MATTE_POSITION_SECONDS="0.2",
+        MATTE_POSITION_SECONDS="0.2", MATTE_REVISION="0123abc",
     )  # fmt: skip
     worker = start_worker(env, logs / "worker.log", "--slow-seconds", "1.2")
     first, second = (GatewayProcess(env, logs / f"{name}.log") for name in ("first", "second"))

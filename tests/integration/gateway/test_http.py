@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import re
 import socket
+from importlib.metadata import version
 from typing import Any
 
 import httpx
@@ -146,3 +148,22 @@ class TestCodings:
             for kind in ("*/*", "application/json"):
                 answer = client.get(path, headers={"Accept": kind, "Accept-Encoding": "gzip"})
                 assert (answer.status_code, "content-encoding" in answer.headers) == (200, False)
+
+
+class TestWhatRunsHere:
+    def test_version(self, client: httpx.Client) -> None:
+        answer = client.get("/version")
+        assert answer.json() == {"version": version("matte-frontend"), "revision": "0123abc", "api": ["v1"]}
+
+    def test_icon(self, client: httpx.Client) -> None:
+        answer = client.get("/favicon.ico")
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "image/svg+xml")
+
+    def test_docs_are_all_here(self, client: httpx.Client) -> None:
+        """No other host, nothing inline; the browser's tests look at the page."""
+        page = client.get("/docs")
+        assert "'unsafe-inline'" not in page.headers["content-security-policy"]
+        addresses = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+        assert len(addresses) >= 4
+        for address in addresses:
+            assert client.get(f"/{address}").status_code == 200, address

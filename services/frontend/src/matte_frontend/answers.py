@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import io
 import json
 import zipfile
@@ -87,23 +88,26 @@ async def result_answer(
     names = [file] if file else list(result.files)
     own = result.files[names[0]].content_type if len(names) == 1 else ZIP
     kind = kind or wanted(request, (own, JSON, BYTES))
+    kind = kind if kind in (JSON, BYTES) else own
     at = gateway.clock() if delivered else None
-    if kind not in (JSON, BYTES):
-        kind = own
     # to compress JSON that is a picture costs more than it saves
     headers["Cache-Control"] = ("no-store" if request.method == "POST" else KEPT) + ", no-transform" * (kind == JSON)
-
-    async def read() -> bytes:
-        data = {name: await gateway.store.result_bytes(result.files[name], delivered_at=at) for name in names}
-        if kind == JSON:
-            return await asyncio.to_thread(_json_body, job_id, result, data)
-        return data[names[0]] if len(names) == 1 else await asyncio.to_thread(_zip, result, data)
-
+    read = functools.partial(_read, gateway, job_id, result, names, delivered_at=at, as_json=kind == JSON)
     if request.method == "POST":
         return Response(await read(), 200, headers, kind)
     # a file's key has the attempt that made it: what it names never changes
     etag = tag(job_id, kind, *(result.files[name].key for name in names))
     return await respond(request, read, kind, etag=etag, headers=headers)
+
+
+async def _read(
+    gateway: Gateway, job_id: str, result: Result, names: list[str], *, delivered_at: float | None, as_json: bool
+) -> bytes:
+    get = gateway.store.result_bytes
+    data = {name: await get(result.files[name], delivered_at=delivered_at) for name in names}
+    if as_json:
+        return await asyncio.to_thread(_json_body, job_id, result, data)
+    return data[names[0]] if len(names) == 1 else await asyncio.to_thread(_zip, result, data)
 
 
 def result_headers(job_id: str, result: Result) -> dict[str, str]:

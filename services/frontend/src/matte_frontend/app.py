@@ -71,19 +71,23 @@ def create_app(
 
     app = Starlette(
         routes=[*rest_routes(settings), *page_routes()],
-        middleware=[
-            Middleware(Edge, new_id, clock, telemetry),
-            Middleware(TrustedProxies, Networks(settings.trusted_proxies)),
-            Middleware(Origins, AllowedOrigins.of(settings.allowed_origins, loopback=settings.on_loopback)),
-            Middleware(Hosts, AllowedHosts.of(settings.allowed_hosts, machine="" if settings.on_loopback else machine)),
-            Middleware(Compression),
-        ],
+        middleware=[Middleware(Edge, new_id, clock, telemetry), *layers(settings, machine)],
         exception_handlers={Problem: problems.on_problem, HTTPException: problems.on_http_exception},
         lifespan=lifespan,
     )
     app.state.telemetry = telemetry
     gradio_routes.add_to(app, max_file_size=settings.max_bytes)
     return app
+
+
+def layers(settings: GatewaySettings, machine: str) -> list[Middleware]:
+    """What every request passes after the edge, the outermost first."""
+    return [
+        Middleware(TrustedProxies, Networks(settings.trusted_proxies)),
+        Middleware(Origins, AllowedOrigins.of(settings.allowed_origins, loopback=settings.on_loopback)),
+        Middleware(Hosts, AllowedHosts.of(settings.allowed_hosts, machine="" if settings.on_loopback else machine)),
+        Middleware(Compression),
+    ]
 
 
 def rest_routes(settings: GatewaySettings) -> list[BaseRoute]:
@@ -101,6 +105,7 @@ def rest_routes(settings: GatewaySettings) -> list[BaseRoute]:
         Route("/v1/rollouts/{model}/{version}", rollouts.numbers, methods=["GET"]),
         Route("/v1/rollouts/{model}/{version}/report", rollouts.report_page, methods=["GET"]),
         Route("/v1/limits", models.limits, methods=["GET"]),
+        Route("/version", models.version, methods=["GET"]),
         Route("/healthz", models.healthz, methods=["GET"]),
         Route("/readyz", models.readyz, methods=["GET"]),
         Route("/openapi.json", openapi.read, methods=["GET"]),
@@ -113,5 +118,10 @@ def rest_routes(settings: GatewaySettings) -> list[BaseRoute]:
 
 
 def page_routes() -> list[BaseRoute]:
-    """The page."""
-    return [Route("/", pages.index, methods=["GET"]), Route("/static/{path:path}", pages.file, methods=["GET"])]
+    """The pages."""
+    return [
+        Route("/", pages.index, methods=["GET"]),
+        Route("/static/{path:path}", pages.file, methods=["GET"]),
+        Route("/docs", pages.docs, methods=["GET"]),
+        Route("/favicon.ico", pages.favicon, methods=["GET"]),
+    ]

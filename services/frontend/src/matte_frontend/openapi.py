@@ -14,7 +14,7 @@ from matte_core.contracts.limits import Limits
 from starlette.requests import Request
 from starlette.responses import Response
 
-from matte_frontend.openapi_examples import CATALOG, JOB, ROLLOUT, STREAM
+from matte_frontend.openapi_examples import ABOUT, CATALOG, JOB, ROLLOUT, STREAM
 from matte_frontend.openapi_parts import (
     ACCEPTED,
     CONDITIONAL,
@@ -154,6 +154,7 @@ def _rollout_paths() -> Spec:
 def _other_paths() -> Spec:
     status = {"application/json": {"schema": {"type": "object"}, "example": {"status": "ok"}}}
     anything = {"application/json": {"schema": {"type": "object"}}}
+    about = {"application/json": {"schema": {"type": "object"}, "example": ABOUT}}
     catalog, model = json_of("Catalog", CATALOG), json_of("ModelView", CATALOG["models"][0])
     limits = json_of("Limits", Limits().model_dump(mode="json"))
     return {
@@ -163,6 +164,7 @@ def _other_paths() -> Spec:
         },
         **_rollout_paths(),
         "/v1/limits": {"get": _operation("What is accepted", "limits", limits)},
+        "/version": {"get": _operation("What runs here", "version", about)},
         "/healthz": {"get": _operation("The process is alive", "healthz", status)},
         "/readyz": {"get": _operation("It can serve", "readyz", status, *_STORE, "shutting_down")},
         "/openapi.json": {"get": _operation("This document", "openapi", anything)},

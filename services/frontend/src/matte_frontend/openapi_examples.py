@@ -6,6 +6,7 @@ _ID = "5b0c1d5e6f7a4b8c9d0e1f2a3b4c5d6e"
 _DIGEST = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 #: a picture of one pixel
 PICTURE_B64 = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mP8/x8AAwMCAO+ip1sAAAAASUVORK5CYII="
+ABOUT: dict[str, Any] = {"version": "0.1.0", "revision": None, "api": ["v1"]}
 JOB: dict[str, Any] = {
     "id": _ID, "state": "queued", "position": 3, "queue_length": 4, "eta_seconds": 1.8, "attempts": 0,
     "model": "unet", "version": None, "created_at": 1767225600.0, "started_at": None, "finished_at": None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import mimetypes
+from importlib import resources
 from pathlib import Path
 
 from matte_core.errors import Problem
@@ -26,13 +27,26 @@ SAFE = {
 }
 
 
+_SWAGGER = Path(str(resources.files("fastapi_swagger"))) / "resources"
 #: by name; there are no folders, and nothing else of the disk is ever read
-FILES = {path.name: path for path in FOLDER.iterdir() if path.is_file()}
+FILES = {path.name: path for path in FOLDER.iterdir() if path.is_file()} | {
+    name: _SWAGGER / name for name in ("swagger-ui.css", "swagger-ui-bundle.js")
+}
 
 
 async def index(request: Request) -> Response:
     """The page; asked for again each time, answered with 304 while it is the same."""
     return await _answer(request, FILES["index.html"], "no-cache")
+
+
+async def docs(request: Request) -> Response:
+    """``GET /docs``: the description of the REST interface to read and to try."""
+    return await _answer(request, FILES["docs.html"], "no-cache")
+
+
+async def favicon(request: Request) -> Response:
+    """``GET /favicon.ico``, which browsers ask for where no page names an icon."""
+    return await _answer(request, FILES["favicon.svg"], "public, max-age=86400")
 
 
 async def file(request: Request) -> Response:

@@ -88,6 +88,7 @@ class GatewaySettings(StoreSettings):
         " reaches the gateway",
     )
     metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics, for Prometheus; 0: none")
+    revision: str = Field("", description="revision of the source, as /version says it; the images set it")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
 
     max_bytes: int = Field(30_000_000, ge=1, description="bytes of one picture")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import metadata
+
 from matte_core.contracts.catalog import Catalog
 from matte_core.errors import Problem
 from matte_jobs.connect import translated
@@ -32,6 +34,13 @@ async def limits(request: Request) -> Response:
     """``GET /v1/limits``: what is accepted."""
     only(request)
     return Response(gateway_of(request).limits.model_dump_json(), media_type=_JSON)
+
+
+async def version(request: Request) -> Response:
+    """``GET /version``: what runs here, and the majors of the REST interface that it serves."""
+    only(request)
+    found = {"version": metadata.version("matte-frontend"), "revision": gateway_of(request).settings.revision or None}
+    return JSONResponse(found | {"api": ["v1"]})
 
 
 async def healthz(_request: Request) -> Response:
