@@ -15,6 +15,6 @@ part() { # FOLDERS AND OPTIONS OF PYTEST...
 only=${*:+some}
 part tests/unit tests/property -n 2 --dist worksteal "$@"
 part tests/chart "$@"
-part tests/integration -n 2 --dist loadgroup "$@"
+part tests/integration -n 2 --no-loadscope-reorder "$@"
 part tests/browser "$@"
 exit "$failed"
