@@ -10,9 +10,7 @@ from matte_core.contracts.options import Options
 from matte_core.errors import Problem
 from pydantic import TypeAdapter, ValidationError
 
-#: parameters that choose who answers, beside the options
-CHOICE = ("model", "version")
-_TYPES: Mapping[str, tuple[type, str]] = dict.fromkeys(CHOICE, (str, "a string")) | {
+_TYPES: Mapping[str, tuple[type, str]] = dict.fromkeys(("model", "version"), (str, "a string")) | {
     name: (bool, "true or false") if field.annotation is bool else (str, "a string")
     for name, field in Options.model_fields.items()
 }
