@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from typing import Any
 
 import pytest
-import yaml
-from chart.charts import CHART, CHARTS, ROOT, Manifest, environment, of_kind, one, rendered, template, variant
+from chart.charts import CHART, ROOT, Manifest, environment, of_kind, one, rendered, template, variant
 from matte_core.contracts.values import ChartValues
 from matte_core.render.values import defaults_yaml, schema_json
 from matte_frontend.settings import GatewaySettings
@@ -162,48 +160,6 @@ def test_cleanup_ends_before_helm_gives_up() -> None:
     spec = one(rendered(), "Job")["spec"]
     seconds = int(environment(spec["template"]["spec"]["containers"][0])["MATTE_CLEANUP_SECONDS"])
     assert seconds < spec["activeDeadlineSeconds"] < 300
-
-
-Rules = set[tuple[str, str, str, str]]
-
-
-def _documented() -> list[Rules]:
-    """The tables of operators/matte/README.md: (group, resource, verb, name)."""
-    tables: list[Rules] = []
-    for line in (ROOT / "operators" / "matte" / "README.md").read_text().splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if cells[:2] == ["group", "resources"]:
-            tables.append(set())
-        elif line.startswith("| ") and tables:
-            kinds, _, name = cells[1].partition(", resourceNames: ")
-            named = name.strip("`").replace("<MATTE_RELEASE>", "r")
-            tables[-1] |= {
-                (cells[0].strip('"'), kind, verb, named) for kind in kinds.split(", ") for verb in cells[2].split(", ")
-            }
-    return tables
-
-
-def _granted(role: Manifest) -> Rules:
-    return {
-        (group, kind, verb, name)
-        for rule in role["rules"]
-        for group in rule["apiGroups"]
-        for kind in rule["resources"]
-        for verb in rule["verbs"]
-        for name in rule.get("resourceNames", [""])
-    }
-
-
-def test_roles_grant_what_the_operator_says_it_needs() -> None:
-    manifests = rendered()
-    roles = (("Role", "-operator"), ("ClusterRole", "-operator"), ("Role", "-cleanup"))
-    assert [_granted(one(manifests, kind, name)) for kind, name in roles] == _documented()
-
-
-def test_the_policy_of_the_crds_knows_the_operator() -> None:
-    policy = yaml.safe_load((CHARTS / "matte-crds" / "values.yaml").read_text())["policy"]
-    account = one(rendered(), "Deployment", "-operator")["spec"]["template"]["spec"]["serviceAccountName"]
-    assert re.fullmatch(policy["operatorServiceAccount"], account)
 
 
 def _unread(env: dict[str, Any], fields: set[str]) -> set[str]:

@@ -191,10 +191,7 @@ def command(  # noqa: PLR0913 - one parameter per option
             decontaminate=decontaminate,
         )  # fmt: skip
         items = plan(collect(files, recursive=recursive), out, output=output, format_=format_name)
-        if not items:
-            raise OutputError("no pictures there; --recursive looks into folders within folders")
         items = unwritten(items, overwrite=overwrite, skip=skip_existing)
-        refuse_terminals(items)
         failed = cut_items(server(url), items, parameters_of(options, model, version), jobs, console)
     except (OutputError, ValidationError) as error:
         complain(_first(error))
@@ -217,7 +214,12 @@ def refuse_terminals(items: Sequence[Item]) -> None:
 
 
 def cut_items(url: str, items: Sequence[Item], parameters: Mapping[str, str], jobs: int, console: Console) -> int:
-    """Cuts all pictures. Returns how many failed."""
+    """Cuts all pictures. Returns how many failed.
+
+    Raises:
+        OutputError: a picture would come from a terminal, or go to one.
+    """
+    refuse_terminals(items)
     if not items:
         console.print("all results are there already")
         return 0

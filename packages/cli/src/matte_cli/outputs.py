@@ -105,6 +105,8 @@ def plan(sources: Sequence[Source], out: Path | None, *, output: str, format_: s
     Raises:
         OutputError: two results would have one name, a result would replace a picture, or two go to one stream.
     """
+    if not sources:
+        raise OutputError("no pictures there; --recursive looks into folders within folders")
     suffix = ".webp" if format_ == "webp" else ".png"
     both = output == "both"
     if out is not None and (is_stream(out) or (out.suffix and not out.is_dir())):
