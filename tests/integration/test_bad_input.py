@@ -190,7 +190,7 @@ def test_a_body_that_announces_too_much_is_refused_unread(stack: Stack, kind: st
     """Not one byte of the body is ever sent: an answer shows that none was waited for."""
     length = int(Limits().max_bytes * times) + 1
     host = httpx.URL(stack.url)
-    head = f"POST /v2/predict HTTP/1.1\r\nHost: matte\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
+    head = f"POST /v2/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
     with socket.create_connection((host.host, host.port or 80), timeout=10) as sock:
         sock.sendall(head.encode())
         answer = b""

@@ -229,7 +229,7 @@ class TestProtocol:
             ("POST", "/gradio_api/api/remove_background"),
             ("GET", "/monitoring"),
             ("GET", "/monitoring/summary"),
-            ("GET", "/docs"),
+            ("GET", "/redoc"),
             ("GET", "/gradio_api/file=/etc/passwd"),
             ("GET", "/gradio_api/file=uploads/" + "0" * 32 + "/a.png"),
             ("GET", "/gradio_api/file=uploads/../../etc/passwd"),
