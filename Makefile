@@ -28,7 +28,7 @@ test-unit: setup-all ## Run the fast tests: unit and property
 
 .PHONY: test-integration
 test-integration: setup-all ## Run the tests with a real Redis and a real Ray Serve
-	$(BIN)/pytest tests/integration $(ARGS)
+	$(BIN)/pytest tests/integration tests/faults $(ARGS)
 
 .PHONY: test-browser
 test-browser: setup-all ## Run the tests with a real Chromium
