@@ -6,6 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 failed=0
+export PYTHONHASHSEED=0 # tests are made from sets too, and two processes must find them in one order
 PATH=$(scripts/tools.sh):$PATH
 part() { # FOLDERS AND OPTIONS OF PYTEST...
   echo "--- $*"
