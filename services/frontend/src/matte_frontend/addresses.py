@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -51,6 +51,12 @@ def split_host(host: str) -> tuple[str, str]:
     if not colon or "]" in port or (":" in name and not name.endswith("]")):  # no port; a bare IPv6 address
         name, port = host.strip().lower(), ""
     return name.strip("[]").removesuffix("."), port
+
+
+def wildcards(name: str) -> Iterator[str]:
+    """The patterns that have a host name: ``*.b.c`` and ``*.c`` for ``a.b.c``; a port stays where it is."""
+    labels = name.split(".")
+    return (f"*.{'.'.join(labels[n:])}" for n in range(1, min(len(labels), 10)))
 
 
 def is_loopback(name: str) -> bool:

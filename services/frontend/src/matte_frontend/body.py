@@ -15,7 +15,7 @@ from matte_core.errors import Problem
 from starlette.requests import Request
 
 from matte_frontend.form_body import FormBody, Part
-from matte_frontend.json_body import JsonBody
+from matte_frontend.json_body import JsonBody, not_base64
 from matte_frontend.parameters import check_types, same_value
 
 #: what a form or a JSON document may have besides pictures, with its boundaries and escapes
@@ -136,10 +136,7 @@ def _decoded(name: str, value: object) -> bytes:
         text = value.partition(",")[2] if value.startswith("data:") else value
         return base64.b64decode(text, validate=True)
     except (TypeError, ValueError, binascii.Error) as error:
-        message = f"not base64: {error}"
-        raise Problem(
-            "invalid_parameter", f"{name} is {message}.", errors=[{"parameter": name, "message": message}]
-        ) from error
+        raise not_base64(name, error) from error
 
 
 async def read_form(request: Request, max_bytes: int) -> list[Part]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from matte_core.errors import Problem
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from matte_frontend.addresses import is_loopback, parse_address, split_host
+from matte_frontend.addresses import is_loopback, parse_address, split_host, wildcards
 from matte_frontend.problems import respond
 
 #: probes of kubelets and load balancers name whatever they were told to
@@ -35,8 +35,7 @@ class AllowedHosts:
         name, _ = split_host(host)
         if "*" in self.names or name in self.names or is_loopback(name) or parse_address(name) is not None:
             return True
-        labels = name.split(".")
-        return any(f"*.{'.'.join(labels[n:])}" in self.names for n in range(1, min(len(labels), 10)))
+        return any(pattern in self.names for pattern in wildcards(name))
 
 
 class Hosts:

@@ -148,12 +148,16 @@ class JsonBody:
                 return len(chunk)
             self._pictures[name] = picture.finish()
         except ValueError as error:
-            message = f"not base64: {error}"
-            errors = [{"parameter": name, "message": message}]
-            raise Problem("invalid_parameter", f"{name} is {message}.", errors=errors) from error
+            raise not_base64(name, error) from error
         self._picture, self._in_string = None, False
         self._keep(b'"')
         return end + 1
+
+
+def not_base64(name: str, error: Exception) -> Problem:
+    """``invalid_parameter`` for a picture that cannot be decoded."""
+    message = f"not base64: {error}"
+    return Problem("invalid_parameter", f"{name} is {message}.", errors=[{"parameter": name, "message": message}])
 
 
 def too_large(limit: int) -> Problem:

@@ -17,7 +17,7 @@ from matte_core.errors import Problem
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from matte_frontend.addresses import is_loopback, split_host
+from matte_frontend.addresses import is_loopback, split_host, wildcards
 from matte_frontend.problems import respond
 
 Headers = list[tuple[bytes, bytes]]
@@ -28,7 +28,8 @@ _HEADER_NAMES = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~, -]{1,2000}")
 #: what scripts may read besides the few headers that CORS always lets them
 _EXPOSED = (
     b"Accept-Ranges, Content-Disposition, Content-Encoding, Content-Range, ETag, Location, Preference-Applied, "
-    b"Retry-After, Server-Timing, traceparent, X-Job-Id, X-Model, X-Model-Digest, X-Model-Version, X-Request-Id"
+    b"Retry-After, Server-Timing, traceparent, X-Job-Id, X-Model, X-Model-Digest, X-Model-Version, X-Request-Id, "
+    b"X-Subject-Found"
 )
 _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE"
 #: seconds; a preflight per picture would be a round trip per picture, and the request itself is checked, too
@@ -83,15 +84,11 @@ class AllowedOrigins:
         # behind a proxy that ends TLS our own scheme is not known: the host alone decides, as it does for Go
         if netloc and _plain(netloc, scheme) == _plain(host, scheme):
             return Access.SAME
-        if origin in self.origins or self._has_suffix(scheme, netloc):
+        if origin in self.origins or any(f"{scheme}://{pattern}" in self.origins for pattern in wildcards(netloc)):
             return Access.ALLOWED
         if self.loopback and scheme in _PORTS and is_loopback(split_host(netloc)[0]):
             return Access.ALLOWED
         return Access.ANONYMOUS if "*" in self.origins else Access.FOREIGN
-
-    def _has_suffix(self, scheme: str, netloc: str) -> bool:
-        labels = netloc.split(".")
-        return any(f"{scheme}://*.{'.'.join(labels[n:])}" in self.origins for n in range(1, min(len(labels), 10)))
 
 
 def _plain(netloc: str, scheme: str) -> tuple[str, str]:
