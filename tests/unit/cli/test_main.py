@@ -128,7 +128,12 @@ def matte(*arguments: str, **more: Any) -> subprocess.Popen[bytes]:
         "stderr": subprocess.PIPE,
         **more,
     }
-    return subprocess.Popen([sys.executable, "-m", "matte_cli", *arguments], **streams, text=False)
+
+    def as_at_a_terminal() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell ignores it for what runs in the background
+
+    command = [sys.executable, "-m", "matte_cli", *arguments]
+    return subprocess.Popen(command, **streams, text=False, preexec_fn=as_at_a_terminal)  # noqa: PLW1509 - it only sets a signal
 
 
 @pytest.fixture
