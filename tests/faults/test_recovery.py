@@ -159,7 +159,7 @@ def test_a_part_is_killed_and_every_job_is_answered(serving: Serving, victim: st
     began = time.monotonic()
     killed.send_signal(signal.SIGKILL)
     if victim != "ServeController":  # Ray starts that one again itself
-        eventually(lambda: "it starts again now" in serving.terminal()[read:], "nothing was said")
+        eventually(lambda: "it starts again" in serving.terminal()[read:], "nothing was said")
         if victim != "matte_inference":
             assert f"Ray's {victim} (process {killed.pid}) ended by signal 9" in serving.terminal()[read:]
         eventually(lambda: "ready again after" in serving.terminal()[read:], "not ready again")
