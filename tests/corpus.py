@@ -6,10 +6,16 @@ Most sound ones show the same scene, four flat quadrants, 48 × 32: whatever the
 
 from __future__ import annotations
 
+import corpus_heif
 import corpus_hostile
 import corpus_sound
 from corpus_case import SOUND, Case, Spot
 
 __all__ = ["CASES", "SOUND", "Case", "Spot"]
 
-CASES: tuple[Case, ...] = (*corpus_sound.cases(), *corpus_hostile.cases())
+CASES: tuple[Case, ...] = (
+    *corpus_sound.cases(),
+    *corpus_hostile.cases(),
+    *corpus_heif.sound(),
+    *corpus_heif.hostile(),
+)

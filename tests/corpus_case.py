@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from corpus_make import (
-    encode,
-)
+from corpus_make import avif, encode, heic
 from PIL import Image
 
 WIDTH, HEIGHT = 48, 32
@@ -81,6 +79,8 @@ BMP = encode(IMAGE, "BMP")
 TIFF = encode(IMAGE, "TIFF")
 WEBP = encode(IMAGE, "WEBP", quality=95)
 WEBP_LOSSLESS = encode(IMAGE, "WEBP", lossless=True)
+HEIC = heic(IMAGE)
+AVIF = avif(IMAGE)
 #: one sound file of each kind, for cutting and mutating
 SOUND = {
     "jpeg": JPEG,
@@ -91,6 +91,8 @@ SOUND = {
     "tiff": TIFF,
     "webp": WEBP,
     "webp_lossless": WEBP_LOSSLESS,
+    "heic": HEIC,
+    "avif": AVIF,
 }
 
 

@@ -8,10 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from corpus import CASES
 from corpus_case import IMAGE, JPEG, PNG, Case, Spot
-from corpus_hostile import cases as hostile
 from corpus_make import icc, segment, with_exif, with_segment
-from corpus_sound import cases as sound
 from matte_core.contracts.limits import Limits
 from matte_core.errors import Problem
 from matte_inference.pixels.decode import decode, oriented
@@ -21,7 +20,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 LIMITS = Limits()
-CASES = [*sound(), *hostile()]
 
 
 def seen(pixels: Pixels, spot: Spot) -> tuple[NDArray[np.int64], int]:

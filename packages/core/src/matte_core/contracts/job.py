@@ -44,7 +44,7 @@ class BlobRef(Contract):
 class Picture(Contract):
     """What is known of a picture before it is decoded. Width and height are as seen, orientation applied."""
 
-    format: str = Field(description="JPEG, PNG, WEBP, …, as sniffed from the bytes")
+    format: str = Field(description="JPEG, PNG, WEBP, HEIC, …, as sniffed from the bytes")
     width: int = Field(gt=0, description="pixels")
     height: int = Field(gt=0, description="pixels")
     orientation: int = Field(1, ge=1, le=8, description="EXIF orientation")

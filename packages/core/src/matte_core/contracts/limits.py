@@ -11,7 +11,7 @@ class Limits(Contract):
     max_bytes: int = Field(30_000_000, description="of one picture")
     max_pixels: int = Field(50_000_000, description="width × height")
     max_side: int = Field(30_000, description="pixels")
-    formats: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+    formats: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "HEIC", "AVIF", "BMP", "TIFF", "GIF")
     max_queue_length: int = Field(200_000, description="jobs per model; more are refused with 429")
     max_wait_seconds: float = Field(600.0, description="a synchronous call waits at most this long")
     job_ttl_seconds: float = Field(3600.0, description="a job that waited this long expires")

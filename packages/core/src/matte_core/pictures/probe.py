@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from matte_core.contracts.job import Picture
 from matte_core.contracts.limits import Limits
 from matte_core.errors import Problem
-from matte_core.pictures import bmp, gif, jpeg, png, sniff, tiff, webp
+from matte_core.pictures import bmp, gif, heif, jpeg, png, sniff, tiff, webp
 from matte_core.pictures.common import Header, corrupt, unsupported
 
 _WALKS: Mapping[str, Callable[[bytes, Limits], Header]] = {
@@ -23,6 +23,8 @@ _WALKS: Mapping[str, Callable[[bytes, Limits], Header]] = {
     sniff.GIF: gif.walk,
     sniff.BMP: bmp.walk,
     sniff.TIFF: tiff.walk,
+    sniff.AVIF: heif.walk_avif,
+    sniff.HEIC: heif.walk_heic,
 }
 
 

@@ -6,9 +6,9 @@ import re
 from typing import NamedTuple
 
 from matte_core.errors import Problem
-from matte_core.pictures.common import MEND, truncated, unsupported
+from matte_core.pictures.common import truncated, unsupported
 
-JPEG, PNG, WEBP, GIF, BMP, TIFF = "JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"
+JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF, HEIC = "JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIC"
 
 
 class _Magic(NamedTuple):
@@ -33,6 +33,7 @@ _RAW = "a camera RAW file"
 #: pictures that are known and not read; looked up before :data:`_PICTURES`, as some look like a TIFF at first
 _OTHERS = (
     _Magic(8, b"CR\x02\0", _RAW),
+    _Magic(4, b"ftypcrx ", _RAW),
     _Magic(0, b"FUJIFILMCCD-RAW", _RAW),
     _Magic(0, b"IIRO", _RAW),
     _Magic(0, b"IIRS", _RAW),
@@ -75,14 +76,10 @@ _THINGS = (
     _Magic(8, b"WAVE", "a sound file"),
     _Magic(8, b"AVI ", "a video"),
 )
+#: brands of ISO base media files that are pictures, the first that fits: those of one codec before those of any
 _BRANDS = (
-    (re.compile(rb"avif|avis"), "an AVIF file", MEND),
-    (re.compile(rb"crx "), _RAW, MEND),
-    (
-        re.compile(rb"hei[cxms]|hev[cxms]|mif1|msf1"),
-        "a HEIC/HEIF file",
-        f"{MEND} On an iPhone, Settings › Camera › Formats › Most Compatible makes it take JPEGs.",
-    ),
+    (re.compile(rb"avif|avis"), AVIF),
+    (re.compile(rb"hei[cxms]|hev[cxms]|mif1|msf1"), HEIC),
 )
 _NETPBM = re.compile(rb"P[1-7]\s+[#\dW]|Pf\s|PF\s")
 _SVG = re.compile(
@@ -94,7 +91,7 @@ _HEAD = 1024
 
 
 def sniff(data: bytes) -> str:
-    """The format of a picture that can be read: JPEG, PNG, WEBP, GIF, BMP or TIFF.
+    """The format of a picture that can be read: JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF or HEIC.
 
     Raises:
         Problem: ``unsupported_format`` for other pictures, ``not_a_picture``, or ``picture_truncated`` where the data
@@ -102,25 +99,27 @@ def sniff(data: bytes) -> str:
     """
     head = data[:_HEAD]
     _refuse_others(head)
-    name = _lookup(_PICTURES, head)
+    name = _brand(head) or _lookup(_PICTURES, head)
     if name is not None and (name != WEBP or head.startswith(b"RIFF")):
         return name
     _refuse_stumps(data)
     thing = _lookup(_THINGS, head) or _text(head)
     saw = f"looks like {thing}" if thing else "begins like no picture format"
-    raise Problem("not_a_picture", f"The file {saw}. Send a JPEG, PNG, WebP, BMP, TIFF or GIF.")
+    raise Problem("not_a_picture", f"The file {saw}. Send a JPEG, PNG, WebP, HEIC, AVIF, BMP, TIFF or GIF.")
 
 
 def _lookup(table: tuple[_Magic, ...], head: bytes) -> str | None:
     return next((name for offset, magic, name in table if head.startswith(magic, offset)), None)
 
 
+def _brand(head: bytes) -> str | None:
+    if not head.startswith(b"ftyp", 4):
+        return None
+    brands = head[8 : max(16, min(int.from_bytes(head[:4], "big"), 256))]
+    return next((name for pattern, name in _BRANDS if pattern.search(brands)), None)
+
+
 def _refuse_others(head: bytes) -> None:
-    if head.startswith(b"ftyp", 4):
-        brands = head[8 : max(16, min(int.from_bytes(head[:4], "big"), 256))]
-        for pattern, name, mend in _BRANDS:
-            if pattern.search(brands):
-                raise unsupported(name, mend)
     other = _lookup(_OTHERS, head)
     if other is None and _NETPBM.match(head):
         other = "a Netpbm (PPM) file"

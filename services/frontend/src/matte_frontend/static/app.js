@@ -107,8 +107,7 @@ async function learnLimits() {
   if (!limits) return; // the service checks in any case
   jobs.limits = limits;
   const bounds = `up to ${bytes(limits.max_bytes)} and ${Math.floor(limits.max_pixels / 1e6)} megapixels`;
-  const names = { JPEG: "JPEG", PNG: "PNG", WEBP: "WebP", BMP: "BMP", TIFF: "TIFF", GIF: "GIF" };
-  const formats = limits.formats.map((format) => names[format] ?? format);
+  const formats = limits.formats.map((format) => (format === "WEBP" ? "WebP" : format));
   $("bounds").textContent = `${formats.slice(0, -1).join(", ")} or ${formats.at(-1)}, ${bounds}`;
   $("promise").textContent = `Results are kept for ${span(limits.result_ttl_seconds)}, then deleted.`;
 }

@@ -4,16 +4,12 @@ import { Problem } from "./api.js";
 import { bytes } from "./words.js";
 
 const THUMB_PX = 1024; // kept over a reload, for the comparison
-const HEIC = /\.(heic|heif)$/i;
-const KNOWN = /\.(jpe?g|jfif|png|webp|bmp|tiff?|gif)$/i;
+const KNOWN = /\.(jpe?g|jfif|png|webp|heic|heif|avif|bmp|tiff?|gif)$/i; // some systems know no type for them
 
 const refuse = (code, title, detail) => new Problem({ code, status: 422, title, detail });
 
 /** A problem that shows without decoding, or null. */
 export function refusal(file, limits) {
-  if (HEIC.test(file.name) || /hei[cf]/.test(file.type)) {
-    return refuse("unsupported_format", "HEIC pictures are not supported", `${file.name} is a HEIC picture.`);
-  }
   if (!file.type.startsWith("image/") && !KNOWN.test(file.name)) {
     return refuse("not_a_picture", "This is not a picture", `${file.name} is ${file.type || "a file of another kind"}.`);
   }
@@ -40,7 +36,7 @@ export function sizeRefusal({ width, height }, limits) {
   return null;
 }
 
-/** Loads an address into an image element; null when the browser cannot show it (TIFF, damaged files). */
+/** Loads an address into an image element; null when the browser cannot show it (TIFF, mostly HEIC, damaged files). */
 export async function load(url) {
   const image = new Image();
   image.src = url;

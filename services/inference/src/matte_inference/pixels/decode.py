@@ -8,6 +8,7 @@ import warnings
 
 import cv2
 import numpy as np
+import pi_heif
 import simplejpeg
 from matte_core.contracts.limits import Limits
 from matte_core.errors import Problem
@@ -19,6 +20,13 @@ from matte_inference.pixels.jpeg import Colors, read_colors, without_profile
 from matte_inference.pixels.types import Bytes, Pixels
 
 __all__ = ["Pixels", "decode", "oriented"]
+
+# one thread for each picture: replicas have their own
+pi_heif.register_heif_opener(decode_threads=1, thumbnails=False, depth_images=False, aux_images=False)
+#: Pillow's names of formats where they differ from ours
+_PLUGINS = {"HEIC": "HEIF"}
+#: formats whose decoder has turned the picture already
+_TURNED = ("TIFF", "HEIC")
 
 #: the process has one list of warning filters, so one thread at a time may change it
 _FILTERS = threading.Lock()
@@ -47,10 +55,12 @@ def decode(data: bytes, limits: Limits) -> Pixels:
         raise Problem("out_of_memory", "The picture needs more memory than there is.") from error
     except Exception as error:  # codecs raise anything: OSError, SyntaxError, ValueError, struct.error, zlib.error, …
         raise _broken(error) from error
-    if picture.format == "TIFF":  # Pillow has turned it
-        return pixels
-    alpha = None if pixels.alpha is None else oriented(pixels.alpha, picture.orientation)
-    return Pixels(oriented(pixels.rgb, picture.orientation), alpha)
+    if picture.format not in _TURNED:
+        alpha = None if pixels.alpha is None else oriented(pixels.alpha, picture.orientation)
+        pixels = Pixels(oriented(pixels.rgb, picture.orientation), alpha)
+    if (pixels.width, pixels.height) != (picture.width, picture.height):
+        raise Problem("picture_corrupt", "The picture is not as large as it says. Save it anew.")
+    return pixels
 
 
 def _broken(error: Exception) -> Problem:
@@ -94,7 +104,7 @@ def _opened(data: bytes, name: str) -> Image.Image:
     with _FILTERS, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return Image.open(io.BytesIO(data), formats=(name,))
+            return Image.open(io.BytesIO(data), formats=(_PLUGINS.get(name, name),))
         except Image.DecompressionBombError as error:  # Pillow's own bound, which limits may exceed
             raise Problem("too_many_pixels", "The picture has too many pixels.") from error
 
