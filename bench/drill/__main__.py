@@ -125,7 +125,7 @@ def main() -> int:
     except RuntimeError as error:
         say(f"the drill did not come to its end, the logs are in {folder}: {error}")
         return 2
-    text = render(figures(drill, verdict, commit))
+    text = render(figures(drill, verdict, commit)).replace(str(folder), "DIR")
     sys.stdout.write(text)
     if report := found.report or (None if found.short else REPORT):
         report.write_text(text)

@@ -127,7 +127,7 @@ def test_a_problem_is_told_in_words(page: Page, photos: Path) -> None:
     expect(page.locator("#problem-code")).to_have_text("not_a_picture")
     expect(page.locator("#problem-title")).to_have_text("The bytes are not a picture")
     expect(page.locator("#problem-detail")).to_have_text(
-        "The file looks like text. Send a JPEG, PNG, WebP, BMP, TIFF or GIF."
+        "The file looks like text. Send a JPEG, PNG, WebP, HEIC, AVIF, BMP, TIFF or GIF."
     )
     expect(page.locator("#problem-advice")).to_be_empty()  # the detail says it
     expect(page.locator("#retry")).to_be_hidden()
@@ -162,6 +162,16 @@ def test_the_place_in_line_is_shown_and_a_reload_goes_on(page: Page, photos: Pat
     expect(page.locator("#result-title")).to_be_visible()
     assert downloaded(page)[0] == "astronaut-cutout.png"
     expect(page.locator("#handle")).to_be_visible()  # the original is remembered, small
+
+
+def test_the_bar_moves_with_the_job(page: Page, photos: Path) -> None:
+    page.evaluate("""() => {
+      const bar = document.querySelector("#progress"), seen = (window.seen = []);
+      new MutationObserver(() => bar.hasAttribute("value") && seen.push(bar.value)).observe(bar, { attributes: true });
+    }""")
+    page.set_input_files("#files", photos / "astronaut.jpg")
+    expect(page.locator("#result-title")).to_be_visible()
+    assert 0.4 in page.evaluate("seen"), "what the replica told of its stages"
 
 
 def test_a_job_is_cancelled(page: Page, photos: Path, stack: Stack) -> None:

@@ -56,6 +56,7 @@ def pool_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PoolStack]:
     """A Ray that is told by Serve configurations; each module deploys its own applications, and no other's."""
     folder = tmp_path_factory.mktemp("pool")
     with gateways_only(folder) as stack:
-        pool = Pool.start("main", folder, stack.environment)
+        # what a small picture leaves far below, and one of 49 megapixels exceeds
+        pool = Pool.start("main", folder, stack.environment | {"MATTE_REPLICA_MAX_MEMORY_BYTES": "500000000"})
         yield PoolStack(stack, pool, folder)
         pool.kill()

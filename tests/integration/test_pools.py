@@ -128,6 +128,17 @@ def test_a_router_that_comes_back_serves_what_there_is(world: World, photo: byte
     eventually(lambda: world.models() == {"portrait": True}, 60)
 
 
+def test_a_replica_that_holds_too_much_answers_first_and_is_replaced(world: World, photo: bytes) -> None:
+    before = world.pool.replicas()
+    whole = cv2.resize(data.astronaut(), (7000, 7000), interpolation=cv2.INTER_LINEAR)
+    large = bytes(cv2.imencode(".jpg", cv2.cvtColor(whole, cv2.COLOR_RGB2BGR))[1].tobytes())
+    assert world.cut("/models/portrait/predict", large).status_code == 200
+    eventually(lambda: len(before - world.pool.replicas()) == 1)
+    eventually(lambda: len(world.pool.replicas()) == len(before), 60)
+    assert world.cut("/models/portrait/predict", photo).headers["X-Model-Version"] == "2.0.0"
+    assert len(before - world.pool.replicas()) == 1, "the others hold what they need"
+
+
 def test_pools_are_one_interface_and_a_lost_one_keeps_its_jobs(world: World, photo: bytes) -> None:
     other = Pool.start("other", world.folder, world.stack.environment)
     sky = version_app("sky", "1.0.0")

@@ -11,11 +11,11 @@ from pathlib import Path
 import cv2
 import httpx
 import pytest
-from matte_telemetry import names
+from matte_telemetry import attributes, names
 from otlp import Got
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
-from served import Served
+from served import Served, eventually
 from skimage import data
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
@@ -181,6 +181,23 @@ def test_inferences_metrics_are_those_that_are_named(served: Served, photo: byte
         labels = {label for sample in family.samples for label in sample.labels}
         assert set(named[name].labels) <= labels, name
     assert total(found[names.JOBS.exported], model="grabcut", version="2.0.0", outcome="succeeded") >= 1
+
+
+def test_a_job_that_is_canceled_ends_in_its_replica(served: Served) -> None:
+    """Not only in the queue: the replica that runs it hears of it, and drops it before its end."""
+    whole = cv2.resize(data.astronaut(), (6000, 6000), interpolation=cv2.INTER_LINEAR)
+    jpeg = bytes(cv2.imencode(".jpg", cv2.cvtColor(whole, cv2.COLOR_RGB2BGR))[1].tobytes())
+    trace = TRACE.replace("a", "b")
+    headers = {"Content-Type": "image/jpeg", "traceparent": f"00-{trace}-b7ad6b7169203331-01"}
+    url = served.stack.url
+    job = url + httpx.post(f"{url}/v1/jobs", content=jpeg, headers=headers, timeout=60).json()["links"]["self"]
+    eventually(lambda: httpx.get(job).json()["state"] == "running")
+    assert httpx.delete(job).json()["state"] == "cancelled"
+    segment = only(served.receiver.trace(trace, until={"segment grabcut"}), "segment grabcut")
+    assert (segment.attributes[attributes.ERROR_TYPE], segment.attributes[attributes.JOB_OUTCOME]) == (
+        "canceled",
+        "late",
+    )
 
 
 def test_logs_are_json_lines_with_the_trace(served: Served) -> None:
