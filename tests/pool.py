@@ -101,8 +101,12 @@ class Pool:
 
     def replicas(self) -> set[int]:
         """Process ids of everything that Serve runs."""
-        every = psutil.Process(self.process.pid).children(recursive=True)
-        return {p.pid for p in every if any("ServeReplica:" in part for part in p.cmdline())}
+        found = set()
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):  # it may end while it is looked at
+                if any("ServeReplica:" in part for part in process.cmdline()):
+                    found.add(process.pid)
+        return found
 
     def kill(self) -> None:
         """At once, as when a node is lost."""
