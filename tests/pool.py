@@ -132,10 +132,12 @@ class PoolStack:
 
 
 def _deployed(applications: Sequence[Mapping[str, Any]]) -> str | None:
-    from matte_inference.local import deploy
+    from ray.serve.context import _get_global_client
+    from ray.serve.schema import ServeDeploySchema
 
     try:
-        deploy(applications)
+        config = ServeDeploySchema.model_validate({"proxy_location": "Disabled", "applications": applications})
+        _get_global_client().deploy_apps(config)
     except Exception as error:
         return str(error)
     return None
@@ -151,10 +153,11 @@ def main() -> None:
 
     for name, value in LOCAL_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    from matte_inference.local import start_ray
+    from matte_inference.local import start_serve
+    from matte_inference.node import private_folder, start_node
     from ray import serve
 
-    start_ray(4)
+    start_serve(start_node(private_folder(""), num_cpus=4, metrics_port=0))
     print(json.dumps("started"), flush=True)
     for line in sys.stdin:
         answer: Any

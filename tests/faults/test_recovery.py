@@ -24,7 +24,7 @@ from stack import free_port
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
-JOBS = 12
+JOBS = 6
 START_SECONDS = 240.0
 CONFIG = """
 default_model: grabcut
@@ -148,6 +148,12 @@ def test_nothing_listens_beyond_this_machine_and_files_are_private(serving: Serv
     command = " ".join(serving.find("raylet").cmdline())
     folder = Path(next(part for part in command.split() if part.startswith("--session_dir=")).partition("=")[2])
     assert folder.parent.parent.stat().st_mode & 0o077 == 0, folder
+
+
+def test_no_process_of_ray_loads_what_it_does_not_use(serving: Serving) -> None:
+    ours = list(in_session(Claim.running(serving.data)["inference"]))
+    assert len(ours) > 5
+    assert [p.name() for p in ours if "/pandas/" in Path(f"/proc/{p.pid}/maps").read_text()] == []
 
 
 @pytest.mark.parametrize("victim", ["raylet", "gcs_server", "ServeController", "matte_inference"])

@@ -52,6 +52,7 @@ def test_a_file_names_its_mistakes(tmp_path: Path) -> None:
     assert isinstance(config, ServeConfig)
     first, rest = config.waves()
     assert ([app.app for app in first], rest) == (["m-1-0-0", "m-1-1-0"], [])
+    assert config.processes == 4
     path.write_text("default_model: m\nversions:\n- {model: m, version: 1.0.0, family: grabcut, weight: 60}\n")
     with pytest.raises(ValueError, match="weights sum to 60"):
         load_config(path, "")

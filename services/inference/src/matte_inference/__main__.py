@@ -5,12 +5,19 @@ SIGHUP reads the configuration again and moves traffic by its weights; what is l
 
 from __future__ import annotations
 
+import importlib
 import os
 import queue
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from matte_core.render.environment import LOCAL_ENVIRONMENT
+
+if TYPE_CHECKING:
+    from matte_inference.local import LocalServe
+    from matte_inference.settings import InferenceSettings
 
 #: exit status when a part of Ray ended: all of it has to be started anew
 PART_LOST = 75
@@ -23,12 +30,11 @@ def main() -> int:
         signal.signal(number, lambda number, _: received.put(number))
     for name, value in LOCAL_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    from matte_inference.local import LocalServe  # noqa: PLC0415 - after Ray's environment is set
-    from matte_inference.settings import InferenceSettings  # noqa: PLC0415
+    from matte_inference.settings import InferenceSettings  # noqa: PLC0415 - after Ray's environment is set
 
     settings = InferenceSettings()
     try:
-        local = LocalServe.start(settings, lost)
+        local = start(settings)
     except (ValueError, RuntimeError) as error:
         sys.stderr.write(f"matte-inference: {error}\n")
         return 2
@@ -37,6 +43,34 @@ def main() -> int:
         sys.stderr.write(f"matte-inference: {local.reload(settings)}\n")
     local.stop()
     return 0
+
+
+def start(settings: InferenceSettings) -> LocalServe:
+    """Everything that is configured, on a Ray of our own; returns when all of it runs.
+
+    Raises:
+        ValueError: the configuration is wrong.
+        RuntimeError: a version did not start, or another user holds the folder for Ray's files.
+    """
+    from matte_inference.config import load_config  # noqa: PLC0415
+    from matte_inference.memory import default_bound  # noqa: PLC0415
+    from matte_inference.node import private_folder, start_node  # noqa: PLC0415
+    from matte_inference.settings import hand_down  # noqa: PLC0415
+
+    config = load_config(settings.config, settings.model_version)
+    if not settings.replica_max_memory_bytes:  # replicas inherit it
+        bound = default_bound(sum(version.replicas for version in config.versions))
+        hand_down(MATTE_REPLICA_MAX_MEMORY_BYTES=str(bound))
+    with ThreadPoolExecutor(1) as beside:
+        # Serve takes as long to load as Ray's processes to start; those end with the thread that started them
+        loading = beside.submit(importlib.import_module, "matte_inference.preload")
+        node = start_node(
+            private_folder(settings.instance), num_cpus=config.processes, metrics_port=settings.ray_metrics_port
+        )
+        loading.result()
+    from matte_inference.local import LocalServe  # noqa: PLC0415
+
+    return LocalServe.start(config, node, lost)
 
 
 def lost(reason: str) -> None:

@@ -8,7 +8,7 @@ from matte_core.contracts.base import Contract
 from matte_core.contracts.catalog import VersionConfig
 from pydantic import Field
 from ray import serve
-from ray.serve import Application
+from ray.serve import Application, Deployment
 
 from matte_inference.families.base import validated
 from matte_inference.replica.deployment import ModelVersion
@@ -49,8 +49,12 @@ def model_version(args: dict[str, Any]) -> Application:
 
 def router(args: dict[str, Any]) -> Application:
     """The router; ``args`` is a :class:`RouterConfig`. Its table is the deployment's ``user_config``."""
-    config = validated(RouterConfig, args, "args")
-    deployment = serve.deployment(
+    return router_deployment(validated(RouterConfig, args, "args")).bind()
+
+
+def router_deployment(config: RouterConfig) -> Deployment:
+    """The router, before it has a table."""
+    return serve.deployment(
         Router,
         name="Router",
         graceful_shutdown_timeout_s=config.drain_seconds,
@@ -58,4 +62,3 @@ def router(args: dict[str, Any]) -> Application:
         ray_actor_options={"num_cpus": config.num_cpus},
         **COMMON,
     )
-    return deployment.bind()

@@ -46,6 +46,14 @@ class ServeConfig(Contract):
         ]
         return RouteTable(default_model=self.default_model, routes=tuple(routes))
 
+    @property
+    def processes(self) -> int:
+        """Workers that Ray starts before they are asked for, no more than the machine has cores: a controller, a
+        router, what is started first. As many CPUs Ray divides among all that runs.
+        """
+        first, _ = self.waves()
+        return max(len(self.versions), 2 + sum(version.replicas for version in first))
+
     def waves(self) -> tuple[list[VersionConfig], list[VersionConfig]]:
         """What answers pictures sent to the default model, which is started first, and the rest."""
         first = [version for version in self.versions if version.model == self.default_model and version.weight]

@@ -3,46 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import ray
 from matte_core.contracts.catalog import RouteTable, VersionConfig
 from ray import serve
 from ray.serve.api import RunTarget, run_many
-from ray.serve.context import _get_global_client
-from ray.serve.schema import ApplicationStatus, ServeDeploySchema
+from ray.serve.schema import ApplicationStatus
 
-from matte_inference.apps import model_version
+from matte_inference.apps import RouterConfig, model_version, router_deployment
 from matte_inference.config import ServeConfig, load_config
-from matte_inference.memory import default_bound
-from matte_inference.node import LoopbackNode, private_folder, start_node
-from matte_inference.settings import InferenceSettings, hand_down
+from matte_inference.node import LoopbackNode
+from matte_inference.settings import InferenceSettings
+from matte_inference.telemetry import VERSION
 
 ROUTER = "router"
 #: a large model on a busy machine may take minutes
 START_SECONDS = 600.0
 
 
-def start_ray(num_cpus: int, *, metrics_port: int = 0, instance: str = "") -> LoopbackNode:
-    """A Ray of our own with Serve in it, that only this machine can reach.
-
-    Raises:
-        InsecureFolderError: another user holds the folder for its files.
-    """
-    node = start_node(private_folder(instance), num_cpus=num_cpus, metrics_port=metrics_port)
+def start_serve(node: LoopbackNode) -> None:
+    """Makes this process a driver of the node, and starts Serve there."""
     node.connect()
     serve.start(proxy_location="Disabled")
-    return node
-
-
-def deploy(applications: Sequence[Mapping[str, Any]]) -> None:
-    """Serve's own configuration, as KubeRay hands it over: everything that it deployed before and that is not named
-    goes. What was deployed by imperative calls stays.
-    """
-    config = ServeDeploySchema.model_validate({"proxy_location": "Disabled", "applications": applications})
-    _get_global_client().deploy_apps(config)
 
 
 @dataclass(slots=True)
@@ -53,49 +37,39 @@ class LocalServe:
     node: LoopbackNode
 
     @classmethod
-    def start(cls, settings: InferenceSettings, lost: Callable[[str], None]) -> LocalServe:
-        """Starts Ray, what the default model needs to answer, then the rest; returns when all of it runs.
+    def start(cls, config: ServeConfig, node: LoopbackNode, lost: Callable[[str], None]) -> LocalServe:
+        """Starts Serve, what the default model needs to answer, then the rest; returns when all of it runs.
 
         Args:
-            settings: of this process.
+            config: what to serve.
+            node: Ray, which has just been started.
             lost: called with a reason, from another thread, when a part of Ray has ended that is not started again.
 
         Raises:
-            ValueError: the configuration is wrong.
             RuntimeError: a version did not start; the message says which and why.
         """
-        config = load_config(settings.config, settings.model_version)
-        if not settings.replica_max_memory_bytes:  # before Ray starts: replicas inherit it
-            bound = default_bound(sum(version.replicas for version in config.versions))
-            hand_down(MATTE_REPLICA_MAX_MEMORY_BYTES=str(bound))
-        cpus = max(2, len(config.versions))
-        node = start_ray(cpus, metrics_port=settings.ray_metrics_port, instance=settings.instance)
         node.watch(lost)
+        start_serve(node)
         local = cls(config, node)
         first, rest = config.waves()
-        _run(first)
-        local.route(config.table(), *(version.app for version in first))
-        _run(rest)
+        local.route(config.table(), first)
+        _run([_target(version) for version in rest])
         _wait_running(*(version.app for version in rest))
         return local
 
-    def route(self, table: RouteTable, *also: str) -> None:
-        """Moves traffic as in production: a Serve config whose ``user_config`` alone changes keeps the router running.
-
-        Returns when the router runs, and the applications in ``also``. Versions are deployed by :meth:`start` with
-        Serve's imperative calls, which such a config leaves alone.
+    def route(self, table: RouteTable, versions: Sequence[VersionConfig] = ()) -> None:
+        """Moves traffic, and starts ``versions``; returns when the router and they run.
 
         Raises:
             RuntimeError: one of them did not start.
         """
-        application = {
-            "name": ROUTER,
-            "route_prefix": None,
-            "import_path": "matte_inference.apps:router",
-            "deployments": [{"name": "Router", "user_config": table.model_dump(mode="json")}],
-        }
-        deploy([application])
-        _wait_running(ROUTER, *also)
+        # one of the same version with another user_config keeps its replicas. Serve's configuration files do that too,
+        # but first start a process that imports the application
+        router = router_deployment(RouterConfig()).options(
+            user_config=table.model_dump(mode="json"), version=VERSION, _internal=True
+        )
+        _run([*(_target(version) for version in versions), RunTarget(router.bind(), ROUTER, None)])
+        _wait_running(ROUTER, *(version.app for version in versions))
 
     def reload(self, settings: InferenceSettings) -> str:
         """Moves traffic by the configuration as it is now; says what was done. A wrong one changes nothing."""
@@ -113,9 +87,12 @@ class LocalServe:
         self.node.end()
 
 
-def _run(versions: Sequence[VersionConfig]) -> None:
-    if versions:
-        targets = [RunTarget(model_version(version.model_dump()), version.app, None) for version in versions]
+def _target(version: VersionConfig) -> RunTarget:
+    return RunTarget(model_version(version.model_dump()), version.app, None)
+
+
+def _run(targets: Sequence[RunTarget]) -> None:
+    if targets:
         run_many(targets, wait_for_applications_running=False)
 
 

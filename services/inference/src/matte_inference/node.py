@@ -17,7 +17,6 @@ from ray._private import worker
 from ray._private.node import Node
 from ray._private.parameter import RayParams
 from ray._raylet import Config  # type: ignore[attr-defined]
-from ray.serve._private import replica
 
 from matte_inference.settings import hand_down, runtime_folder
 
@@ -70,15 +69,6 @@ class LoopbackNode(Node):  # type: ignore[misc] # Ray has no types
                     ended(f"Ray's {name} (process {process.pid}) ended {how(status)}")
 
             threading.Thread(target=wait, name=f"watch-{name}", daemon=True).start()
-
-
-def keep_serve_on_loopback() -> None:
-    """Serve's replicas call each other on a port of their own, which they open on all interfaces and without Ray's
-    token. To be called in a replica before it is initialized; it changes nothing on a node that others can reach.
-    """
-    if ray.util.get_node_ip_address() == LOOPBACK:
-        add_port = replica.add_port_to_grpc_server
-        replica.add_port_to_grpc_server = lambda server, _: add_port(server, f"{LOOPBACK}:0")
 
 
 def how(status: int) -> str:

@@ -20,11 +20,15 @@ RAY_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
 )
 #: on one machine, where memory is watched for each replica: Ray's own monitor would end every worker as soon as the
 #: machine is full, whoever took it (a pod's is of the pod's cgroup, and stays). A silent GCS is given up sooner.
+#: Workers are started and load Serve before they are asked for, and nobody waits for them.
 LOCAL_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
     {
         **RAY_ENVIRONMENT,
         "RAY_memory_monitor_refresh_ms": "0",
         "RAY_gcs_rpc_server_reconnect_timeout_s": "20",
+        "RAY_enable_worker_prestart": "1",
+        "RAY_prestart_worker_first_driver": "0",
+        "RAY_preload_python_modules": "matte_inference.preload",
     }
 )
 #: in Kubernetes every change of traffic waits for the controller's loop, and must be there within a second

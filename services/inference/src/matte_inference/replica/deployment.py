@@ -27,8 +27,8 @@ from matte_telemetry.instruments import Instruments
 
 from matte_inference.families.batch import forward_safely
 from matte_inference.families.registry import load
+from matte_inference.loopback import keep_serve_on_loopback
 from matte_inference.memory import held_bytes, outgrown
-from matte_inference.node import keep_serve_on_loopback
 from matte_inference.replica.batcher import Batcher
 from matte_inference.replica.course import Forwarded, Item, forwarded, on_thread
 from matte_inference.replica.golden import Golden, built_in

@@ -28,7 +28,7 @@ from ray import serve
 from ray.exceptions import RayTaskError
 from ray.serve.handle import DeploymentHandle
 
-from matte_inference.node import keep_serve_on_loopback
+from matte_inference.loopback import keep_serve_on_loopback
 from matte_inference.replica.handling import Handling
 from matte_inference.router.checks import Checks
 from matte_inference.router.hand_over import Versions

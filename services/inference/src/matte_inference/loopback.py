@@ -1,0 +1,17 @@
+"""Serve's replicas on one machine: they, too, listen on loopback only."""
+
+from __future__ import annotations
+
+import ray
+from ray.serve._private import replica
+
+from matte_inference.node import LOOPBACK
+
+
+def keep_serve_on_loopback() -> None:
+    """Serve's replicas call each other on a port of their own, which they open on all interfaces and without Ray's
+    token. To be called in a replica before it is initialized; it changes nothing on a node that others can reach.
+    """
+    if ray.util.get_node_ip_address() == LOOPBACK:
+        add_port = replica.add_port_to_grpc_server
+        replica.add_port_to_grpc_server = lambda server, _: add_port(server, f"{LOOPBACK}:0")
