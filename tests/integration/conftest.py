@@ -56,7 +56,8 @@ def pool_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PoolStack]:
     """A Ray that is told by Serve configurations; each module deploys its own applications, and no other's."""
     folder = tmp_path_factory.mktemp("pool")
     with gateways_only(folder) as stack:
-        # what a small picture leaves far below, and one of 49 megapixels exceeds
-        pool = Pool.start("main", folder, stack.environment | {"MATTE_REPLICA_MAX_MEMORY_BYTES": "500000000"})
+        # exceeded by a picture of 49 megapixels; a replica that never held more than half as much again as at its start
+        # stays
+        pool = Pool.start("main", folder, stack.environment | {"MATTE_REPLICA_MAX_MEMORY_BYTES": "300000000"})
         yield PoolStack(stack, pool, folder)
         pool.kill()

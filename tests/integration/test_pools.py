@@ -132,8 +132,13 @@ def test_a_replica_that_holds_too_much_answers_first_and_is_replaced(world: Worl
     before = world.pool.replicas()
     whole = cv2.resize(data.astronaut(), (7000, 7000), interpolation=cv2.INTER_LINEAR)
     large = bytes(cv2.imencode(".jpg", cv2.cvtColor(whole, cv2.COLOR_RGB2BGR))[1].tobytes())
-    assert world.cut("/models/portrait/predict", large).status_code == 200
-    eventually(lambda: len(before - world.pool.replicas()) == 1)
+
+    def is_replaced() -> bool:
+        """What it holds is looked at every few seconds."""
+        assert world.cut("/models/portrait/predict", large).status_code == 200
+        return len(before - world.pool.replicas()) == 1
+
+    eventually(is_replaced, 90)
     eventually(lambda: len(world.pool.replicas()) == len(before), 60)
     assert world.cut("/models/portrait/predict", photo).headers["X-Model-Version"] == "2.0.0"
     assert len(before - world.pool.replicas()) == 1, "the others hold what they need"
