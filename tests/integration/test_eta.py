@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from jobs import MODEL, admit, finish
 from matte_core.contracts.catalog import Arm, Replica, Route, RouteTable
@@ -53,7 +55,9 @@ async def measured(store: JobStore) -> Cost | None:
     version = (await catalog.catalog(0.0)).models[0].versions[0]
     if version.seconds_per_picture is None or version.seconds_per_megapixel is None:
         return None
-    return Cost(version.seconds_per_picture, version.seconds_per_megapixel)
+    return Cost(
+        version.seconds_per_picture, version.seconds_per_megapixel, version.most_seconds_per_megapixel or math.inf
+    )
 
 
 async def test_a_flood_of_small_pictures_leaves_what_is_known_of_large_ones(store: JobStore) -> None:
@@ -61,8 +65,10 @@ async def test_a_flood_of_small_pictures_leaves_what_is_known_of_large_ones(stor
     await run(store, 1, megapixels=0.1, seconds=20.0)  # the first one was cold
     await run(store, 3, megapixels=36, seconds=2.6)
     await run(store, 40, megapixels=0.1, seconds=0.2)
+    await run(store, 4, megapixels=0.01, seconds=0.02)
     cost = await measured(store)
     assert cost is not None
+    assert cost.seconds(0.01) == pytest.approx(0.02, rel=0.05)
     assert cost.seconds(0.1) == pytest.approx(0.2, rel=0.05)
     assert cost.seconds(36) == pytest.approx(2.6, rel=0.05)
 

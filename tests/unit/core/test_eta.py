@@ -22,26 +22,25 @@ class Recent:
         self.bins: dict[int, deque[tuple[float, float]]] = {}
 
     def add(self, megapixels: float, seconds: float) -> None:
-        counted = max(0.1, megapixels)
-        self.bins.setdefault(math.floor(math.log2(counted)), deque(maxlen=KEPT)).append((counted, seconds))
+        self.bins.setdefault(math.floor(math.log2(megapixels)), deque(maxlen=KEPT)).append((megapixels, seconds))
 
     def cost(self) -> Cost | None:
         return fit(sample for held in self.bins.values() for sample in held)
 
 
-def simulate(seed: int, *, slots: int, load: float, jobs: int = 600) -> list[float]:
+def simulate(seed: int, *, slots: int, load: float, cost: Cost, jobs: int = 600) -> list[float]:
     """Ratios of the ETA at admission to the truth; sizes are log-uniform from 0.01 to 36 MP.
 
-    A job takes 0.25 s + 0.07 s/MP, give or take a quarter; the first one is cold and takes ten times that.
+    A job takes what ``cost`` says, give or take a quarter; the first one is cold and takes ten times that.
     """
     draw = random.Random(seed)
     sizes = [math.exp(draw.uniform(math.log(0.01), math.log(36))) for _ in range(jobs)]
-    took = [(0.25 + 0.07 * size) * draw.lognormvariate(0, 0.25) * (10 if i == 0 else 1) for i, size in enumerate(sizes)]
+    took = [cost.seconds(size) * draw.lognormvariate(0, 0.25) * (10 if i == 0 else 1) for i, size in enumerate(sizes)]
     gap = sum(took) / len(took) / slots / load
     now, recent, ratios = 0.0, Recent(), []
     running: list[tuple[float, float, int]] = []  # (end, begin, job)
     queue: deque[int] = deque()
-    cost: Cost | None = None
+    known: Cost | None = None
     said: dict[int, tuple[float, float]] = {}  # job → (admitted, ETA)
 
     def advance(until: float) -> None:
@@ -58,15 +57,15 @@ def simulate(seed: int, *, slots: int, load: float, jobs: int = 600) -> list[flo
     for job in range(jobs):
         now += draw.expovariate(1 / gap)
         advance(now)
-        cost = recent.cost() if job % 10 == 0 else cost
-        if cost is not None:
+        known = recent.cost() if job % 10 == 0 else known
+        if known is not None:
             place = Queue(
                 [(sizes[other], now - begin) for _, begin, other in running],
                 [sizes[other] for other in list(queue)[:32]],
                 max(0, len(queue) - 32),
                 sum(sizes[other] for other in queue) / max(1, len(queue)),
             )
-            said[job] = (now, seconds_waiting(cost, place, slots) + cost.seconds(sizes[job]))
+            said[job] = (now, seconds_waiting(known, place, slots) + known.seconds(sizes[job]))
         if len(running) < slots:
             heapq.heappush(running, (now + took[job], now, job))
         else:
@@ -77,8 +76,9 @@ def simulate(seed: int, *, slots: int, load: float, jobs: int = 600) -> list[flo
 
 @pytest.mark.parametrize("slots", [1, 2, 8])
 @pytest.mark.parametrize("load", [0.5, 0.9, 1.5])
-def test_etas_of_a_mixed_load_are_near_the_truth(slots: int, load: float) -> None:
-    ratios = [ratio for seed in range(2) for ratio in simulate(seed, slots=slots, load=load)]
+@pytest.mark.parametrize("cost", [Cost(0.25, 0.07), Cost(0.9, 0.06, 10.0)], ids=["line", "less for small ones"])
+def test_etas_of_a_mixed_load_are_near_the_truth(slots: int, load: float, cost: Cost) -> None:
+    ratios = [ratio for seed in range(2) for ratio in simulate(seed, slots=slots, load=load, cost=cost)]
     assert 0.8 <= median(ratios) <= 1.5
     tenths = quantiles(ratios, n=20)
     assert tenths[0] >= 1 / 3  # with the other end: the worst tenth begins here
@@ -123,8 +123,21 @@ def test_no_part_is_negative() -> None:
     assert through.per_megapixel > 0
 
 
+def test_small_pictures_may_be_cheaper() -> None:
+    """As for a model that works on at most a tenth of a megapixel."""
+    cost = fit([(m, min(1 + 0.05 * m, 10 * m)) for m in (0.01, 0.03, 0.1, 1.0, 9.0, 36.0) for _ in range(4)])
+    assert cost is not None
+    assert [cost.seconds(m) for m in (0.001, 0.01, 0.03, 0.3, 20)] == pytest.approx(
+        [0.1, 0.1, 0.3, 1.015, 2.0], rel=0.02
+    )
+    unknown = fit([(m, 1 + 0.05 * m) for m in (0.1, 1.0, 9.0, 36.0) for _ in range(4)])
+    assert unknown is not None
+    assert unknown.most == math.inf, "no small one says so"
+
+
 def test_costs_of_versions_mix_by_their_traffic() -> None:
     assert mixed([(Cost(1, 0), 90), (Cost(0, 1), 10)]) == Cost(0.9, 0.1)
+    assert mixed([(Cost(1, 0, 10), 1), (Cost(1, 0, 20), 1)]) == Cost(1, 0, 15)
 
 
 def test_a_queue_waits_for_what_runs_and_what_is_ahead() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -183,7 +184,10 @@ def capacity(catalog: Catalog, model: str, version: str | None) -> Capacity:
     found = catalog.model(model)
     arms = [v for v in found.versions if v.version == version or (version is None and v.weight)] if found else []
     costs = [
-        (Cost(v.seconds_per_picture, v.seconds_per_megapixel), 1 if v.version == version else v.weight)
+        (
+            Cost(v.seconds_per_picture, v.seconds_per_megapixel, v.most_seconds_per_megapixel or math.inf),
+            1 if v.version == version else v.weight,
+        )
         for v in arms
         if v.seconds_per_picture is not None and v.seconds_per_megapixel is not None
     ]

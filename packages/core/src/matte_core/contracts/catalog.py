@@ -153,6 +153,9 @@ class VersionView(Contract):
         None, description="that a picture of any size takes in a slot, fitted to recent ones; None: not measured yet"
     )
     seconds_per_megapixel: float | None = Field(None, description="that each of its megapixels takes beyond that")
+    most_seconds_per_megapixel: float | None = Field(
+        None, description="that a small picture takes in all, where that is less than the other two say"
+    )
 
 
 class ModelView(Contract):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from statistics import median
 
@@ -15,20 +15,32 @@ _TYPICAL = 10.0
 _SPAN = 4.0
 #: a job that runs longer than expected still takes this share of what was expected
 _LEAST_LEFT = 0.1
+#: pictures below this many megapixels cost what it does
+SMALLEST = 0.01
+#: samples that a size needs before it says that small pictures are cheaper than the line
+_SAMPLES = 3
 #: bounds of ``Retry-After``, seconds
 _RETRY_AFTER = (1.0, 60.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Seconds that a job holds a slot: ``fixed`` for a picture of any size, and more for each megapixel."""
+    """Seconds that a job holds a slot.
+
+    Attributes:
+        fixed: for a picture of any size.
+        per_megapixel: more for each megapixel.
+        most: for each megapixel, in all: a picture that is smaller than what a model works on is cheaper than the
+            other two say.
+    """
 
     fixed: float
     per_megapixel: float
+    most: float = math.inf
 
     def seconds(self, megapixels: float) -> float:
         """Of a picture of that size."""
-        return self.fixed + self.per_megapixel * megapixels
+        return min(self.fixed + self.per_megapixel * megapixels, self.most * max(SMALLEST, megapixels))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +57,12 @@ def fit(samples: Iterable[tuple[float, float]]) -> Cost | None:
 
     Samples of about one size (a power of two) count by their medians, so neither a cold first job nor a flood of
     small pictures moves the rest. Through the medians goes the line with the least absolute error relative to each:
-    being wrong by half counts the same for a thumbnail as for the largest picture. Neither part is negative.
+    being wrong by half counts the same for a thumbnail as for the largest picture. Neither part is negative. The two
+    smallest sizes may say that small pictures are cheaper.
     """
     bins: dict[int, list[tuple[float, float]]] = {}
     for sample in samples:
-        megapixels, seconds = max(1e-3, sample[0]), max(1e-3, sample[1])
+        megapixels, seconds = max(SMALLEST, sample[0]), max(1e-3, sample[1])
         bins.setdefault(math.floor(math.log2(megapixels)), []).append((megapixels, seconds))
     sizes = [
         _Size(median(m for m, _ in held), median(s for _, s in held), len(held)) for _, held in sorted(bins.items())
@@ -59,7 +72,9 @@ def fit(samples: Iterable[tuple[float, float]]) -> Cost | None:
     if sizes[-1].megapixels < _SPAN * sizes[0].megapixels:
         fixed = _weighted_median([(s.seconds / (1 + s.megapixels / _TYPICAL), s.samples) for s in sizes])
         return Cost(fixed, fixed / _TYPICAL)
-    return min(_lines(sizes), key=lambda cost: _error(cost, sizes))
+    small = [size.seconds / size.megapixels for size in sizes[:2] if size.samples >= _SAMPLES]
+    costs = (replace(line, most=most) for line in _lines(sizes) for most in (math.inf, *small))
+    return min(costs, key=lambda cost: _error(cost, sizes))
 
 
 def _lines(sizes: Sequence[_Size]) -> Iterable[Cost]:
@@ -88,7 +103,11 @@ def mixed(costs: Iterable[tuple[Cost, float]]) -> Cost | None:
     total = sum(weight for _, weight in held)
     if not total:
         return None
-    return Cost(sum(c.fixed * w for c, w in held) / total, sum(c.per_megapixel * w for c, w in held) / total)
+    fixed, per_megapixel, most = (
+        sum(part * weight for part, (_, weight) in zip(parts, held, strict=True)) / total
+        for parts in zip(*((cost.fixed, cost.per_megapixel, cost.most) for cost, _ in held), strict=True)
+    )
+    return Cost(fixed, per_megapixel, most)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,5 @@
 -- One step: record, queue entry, first event. The blobs were set just before, in the same transaction.
--- 3 id, 4 spec, 5 model, 6 pin, 7 tenant, 8 priority, 9 cost/share in thousandths, 10 cost, 11 expires,
+-- 3 id, 4 spec, 5 model, 6 pin, 7 tenant, 8 priority, 9 cost/share in thousandths, 10 megapixels, 11 expires,
 -- 12 max attempts, 13 origin, 14 idempotency key, 15 fingerprint, 16 idempotency ttl, 17 longest queue,
 -- 18 handles of the inputs as JSON, 19 owner
 local id, model, pin, priority = ARGV[3], ARGV[5], ARGV[6], ARGV[8]
