@@ -91,7 +91,7 @@ class GatewaySettings(StoreSettings):
     revision: str = Field("", description="revision of the source, as /version says it; the images set it")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
 
-    max_bytes: int = Field(30_000_000, ge=1, description="bytes of one picture")
+    max_bytes: int = Field(30_000_000, ge=1, description="bytes of one picture, and of all pictures of one request")
     max_pixels: int = Field(50_000_000, ge=1, description="width × height of one picture")
     max_side: int = Field(30_000, ge=1, description="pixels along one side")
     max_wait_seconds: float = Field(600.0, gt=0, description="a synchronous call waits at most this long")

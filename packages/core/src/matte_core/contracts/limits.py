@@ -8,7 +8,7 @@ from matte_core.contracts.base import Contract
 class Limits(Contract):
     """Bounds on one request."""
 
-    max_bytes: int = Field(30_000_000, description="of one picture")
+    max_bytes: int = Field(30_000_000, description="of one picture, and of all pictures of one request")
     max_pixels: int = Field(50_000_000, description="width × height")
     max_side: int = Field(30_000, description="pixels")
     formats: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "HEIC", "AVIF", "BMP", "TIFF", "GIF")

@@ -123,7 +123,9 @@ class Expose(Section):
 class Limits(Section):
     """What is accepted. Body sizes of the ingress follow."""
 
-    max_bytes: int = Field(30_000_000, ge=1, le=1_000_000_000, description="bytes of one picture")
+    max_bytes: int = Field(
+        30_000_000, ge=1, le=1_000_000_000, description="bytes of one picture, and of all pictures of one request"
+    )
     max_pixels: int = Field(50_000_000, ge=1, description="width × height of one picture")
     max_wait_seconds: int = Field(
         600, ge=1, le=86400, description="a synchronous call waits at most this long; not above streamTimeout"
