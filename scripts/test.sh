@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The tests that need no cluster, the quick ones first. A browser's event loop must not meet those of the other tests, so
 # each part has processes of its own: two where that is quicker (tests/integration/conftest.py says who shares one). What
-# dies and comes back is not beside what measures.
+# dies and comes back has the machine to itself.
 # Arguments go to pytest; with them, a part in which nothing is selected is fine.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -18,6 +18,6 @@ only=${*:+some}
 part tests/unit tests/property -n 2 --dist worksteal "$@"
 part tests/chart "$@"
 part tests/integration -n 2 --no-loadscope-reorder "$@"
-part tests/faults -n 2 --dist loadfile "$@"
+part tests/faults "$@"
 part tests/browser "$@"
 exit "$failed"
