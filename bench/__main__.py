@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import os
@@ -80,6 +81,7 @@ def _cost(name: str, costs: tuple[float, float], bare: float, rate: float, cores
 
 def main() -> int:
     """Measures, prints and writes."""
+    argparse.ArgumentParser(prog="python -m bench", description=__doc__).parse_args()
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     say("admission into a queue of 100 000 jobs")
     deep = asyncio.run(deep_queue())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 import os
 import platform
@@ -138,6 +139,7 @@ def render(found: dict[float, list[Said]]) -> str:
 
 def main() -> int:
     """Measures, prints and writes."""
+    argparse.ArgumentParser(prog="python -m bench.eta", description=__doc__).parse_args()
     text = render(measure())
     (HERE / "eta.md").write_text(text)
     sys.stdout.write(text)
