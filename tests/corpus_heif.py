@@ -168,6 +168,7 @@ def _grids(name: str, tile: Part, large: Part) -> Iterator[Case]:
     low = name.lower()
     flood = grid(256, 256, 5000, 5000, (2,) * 65_535)
     yield bad(f"{low}_grid_flood", heif(name, flood, tile), "picture_corrupt")
+    yield bad(f"{low}_grid_flood_beside", heif(name, tile, replace(flood, tiles=(1,) * 65_535)), "picture_corrupt")
     yield bad(f"{low}_grid_of_large_tiles", heif(name, grid(2, 2, 70, 70, (2,) * 4), large), "picture_corrupt")
     yield bad(f"{low}_grid_without_tiles", heif(name, grid(2, 2, 128, 128, (7, 8, 9, 10)), tile), "picture_corrupt")
     yield bad(f"{low}_grid_51mp", heif(name, grid(2, 2, 8500, 6000, (2,) * 4), tile), "too_many_pixels")

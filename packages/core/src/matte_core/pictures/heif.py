@@ -13,8 +13,8 @@ from matte_core.contracts.limits import Limits
 from matte_core.pictures import av1, exif, hevc
 from matte_core.pictures.common import MEND, Header, animated, check_size, corrupt, unsupported
 from matte_core.pictures.isobmff import Item, Pictures, Property, Reader
+from matte_core.pictures.sniff import AVIF, HEIC
 
-AVIF, HEIC = "AVIF", "HEIC"
 #: units of a bitstream in one file: a photograph has one or two for each of its tiles
 MAX_UNITS = 10_000
 #: an AVIF may become clearer in layers; each is a picture to decode
@@ -56,11 +56,14 @@ def _walk(data: bytes, limits: Limits, name: str) -> Header:
         raise corrupt(name, "it does not say which picture to show")
     if sum(end - start for item in pictures.items.values() for start, end in item.extents) > 2 * len(data):
         raise corrupt(name, "its parts lie over one another")
-    coded = _check_grid(data, pictures, primary, limits, name) if primary.kind == b"grid" else [primary]
+    coded = [primary]
+    for item in pictures.items.values():  # transparency may be a grid, too
+        if item.kind == b"grid":
+            tiles = _check_grid(data, pictures, item, limits, name)
+            coded = tiles if item is primary else coded
     if any(_CODECS.get(item.kind) != name for item in coded):
         raise unsupported(f"a {name} of an unusual kind ({_kinds(coded)})", MEND)
-    others = [item for item in pictures.items.values() if item.kind in _CODECS and item not in coded]
-    _check_streams(data, [*coded, *others], limits, name)
+    _check_streams(data, [item for item in pictures.items.values() if item.kind in _CODECS], limits, name)
     for item in pictures.items.values():
         if item.kind == b"Exif":
             exif.admit(bytes(_data_of(data, item)[4:]), name)
