@@ -24,7 +24,7 @@ from stack import free_port
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
-JOBS = 6
+JOBS = 12
 START_SECONDS = 240.0
 CONFIG = """
 default_model: grabcut
