@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import yaml
-from matte_core.render.crds import definitions
+from generators.crds import definitions
 
 TEMPLATES = Path(__file__).parents[1] / "charts" / "matte-crds" / "templates"
 HEADER = "# Made by scripts/crds.py from matte_core.contracts.k8s (make crds): change the contracts, not this file.\n"

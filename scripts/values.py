@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import yaml
-from matte_core.contracts.values import ChartValues
-from matte_core.render.values import defaults_yaml, schema_json
+from generators.values import defaults_yaml, schema_json
+from generators.values_contract import ChartValues
 
 CHART = Path(__file__).parents[1] / "charts" / "matte"
 

@@ -149,7 +149,7 @@ def _message(app: Any) -> str:
 
 
 def main() -> None:
-    from matte_core.render.environment import LOCAL_ENVIRONMENT
+    from matte_core.contracts.ray_environment import LOCAL_ENVIRONMENT
 
     for name, value in LOCAL_ENVIRONMENT.items():
         os.environ.setdefault(name, value)

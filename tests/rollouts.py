@@ -9,8 +9,8 @@ from typing import Any
 
 from matte_core.contracts.evidence import Agreement
 from matte_core.contracts.k8s.rollout import Phase, RolloutSpec, RolloutStatus
-from matte_core.domain.rollout.decide import Decision, decide
-from matte_core.domain.rollout.observe import (
+from matte_operator.domain.rollout.decide import Decision, decide
+from matte_operator.domain.rollout.observe import (
     Answers,
     CanarySeen,
     Gate,

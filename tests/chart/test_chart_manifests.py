@@ -23,9 +23,9 @@ from chart.charts import (
     selects,
     variant,
 )
+from generators.values_contract import ChartValues
 from matte_core.contracts.k8s.model import ModelSpec
 from matte_core.contracts.k8s.pool import PoolSpec
-from matte_core.contracts.values import ChartValues
 from pydantic import BaseModel
 
 every_variant = pytest.mark.parametrize("name", VARIANTS)

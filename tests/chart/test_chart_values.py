@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from chart.charts import CHART, ROOT, Manifest, environment, of_kind, one, rendered, template, variant
-from matte_core.contracts.values import ChartValues
-from matte_core.render.values import defaults_yaml, schema_json
+from generators.values import defaults_yaml, schema_json
+from generators.values_contract import ChartValues
 from matte_frontend.settings import GatewaySettings
 from matte_inference.settings import InferenceSettings
 from matte_operator.settings import OperatorSettings

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from e2e.kube import Kube, forwarded
-from matte_core.domain.rollout.evidence import weight_of
 from matte_core.errors import Problem
 from matte_jobs.evidence import EvidenceStore
 from matte_jobs.settings import StoreSettings
 from matte_jobs.store import JobStore
+from matte_operator.domain.rollout.evidence import weight_of
 
 #: between two looks at what the routers use
 LOOK_SECONDS = 0.05

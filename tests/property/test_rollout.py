@@ -11,9 +11,10 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from matte_core.contracts.k8s.rollout import HISTORY_MAX, Phase, RolloutSpec, RolloutStatus
-from matte_core.domain.rollout.capacity import budget, capacity, need
-from matte_core.domain.rollout.decide import Decision, decide
-from matte_core.domain.rollout.observe import (
+from matte_core.domain.phases import MOVES, SERVING, TERMINAL
+from matte_operator.domain.rollout.capacity import budget, capacity, need
+from matte_operator.domain.rollout.decide import Decision, decide
+from matte_operator.domain.rollout.observe import (
     CanarySeen,
     Gate,
     GateSeen,
@@ -24,7 +25,6 @@ from matte_core.domain.rollout.observe import (
     VersionNow,
     Wanted,
 )
-from matte_core.domain.rollout.phases import MOVES, SERVING, TERMINAL
 from rollouts import EMPTY, ERRORS, FEW, GOOD, NOW, SAME, SHIFTED, SLOW, World
 
 # a long example may be long to print too

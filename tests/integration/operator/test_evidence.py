@@ -21,7 +21,7 @@ from matte_core.contracts.evidence import (
     Pair,
     StartReport,
 )
-from matte_core.domain.conditions import stamp
+from matte_core.contracts.k8s.common import format_time
 from matte_jobs.catalog import CatalogStore
 from matte_jobs.evidence import EvidenceStore
 from matte_jobs.settings import StoreSettings
@@ -111,7 +111,7 @@ def test_a_check_that_is_due_reads_what_was_measured(reports: Reports, store_set
         await evidence.compared("m", "2.0.0", Pair(at=BEGUN, job="j", agreement=SAME))
 
     do(store_settings, report)
-    since = stamp(NOW)
+    since = format_time(NOW)
     found = reports.read(asking(replace(QUESTION, since=since)), time.time())["m"]
     assert found.since == since
     assert [(version, one.seconds, one.error) for version in found.answers for one in found.answers[version]] == [

@@ -13,9 +13,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from matte_core.contracts.k8s.rollout import Phase, QueryCheck, RolloutStatus, Verdict, WebhookCheck
-from matte_core.domain.rollout.observe import ExternalSeen
 from matte_operator.aside import Aside
 from matte_operator.asked import Inquiry
+from matte_operator.domain.rollout.observe import ExternalSeen
 from matte_operator.external import ANSWER_MAX, Judges, ask
 
 STATUS = RolloutStatus(

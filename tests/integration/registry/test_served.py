@@ -16,11 +16,11 @@ import obstore
 import pytest
 from matte_cli.main import app
 from matte_core.contracts.evidence import CheckOrder, CheckReport, CheckState
-from matte_core.domain.causes import cause
 from matte_inference.families.unet import MODELS
 from matte_jobs.evidence import EvidenceStore
 from matte_jobs.settings import StoreSettings
 from matte_jobs.store import JobStore
+from matte_operator.domain.causes import cause
 from obstore.store import S3Store
 from pool import Pool, router_app, table, version_app
 from skimage import data

@@ -9,7 +9,7 @@ from matte_cli.rollout.asks import Action, ask
 from matte_cli.rollout.state import Rollout, RolloutError
 from matte_core.contracts.k8s.model import Model
 from matte_core.contracts.k8s.rollout import Phase, RolloutSpec
-from matte_core.domain.rollout.observe import GoldenSeen
+from matte_operator.domain.rollout.observe import GoldenSeen
 from rollouts import ERRORS, FEW, World, wanted
 
 

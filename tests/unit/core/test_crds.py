@@ -12,10 +12,10 @@ import kubernetes_validate
 import pytest
 import yaml
 from crd_cases import BAD, Bad, changed, sound
+from generators.crd_schema import structural
+from generators.crds import definitions, object_schema
 from matte_core.contracts.k8s.model import Model, ModelVersion, frozen_fields
 from matte_core.contracts.k8s.pool import Pool
-from matte_core.render.crd_schema import structural
-from matte_core.render.crds import definitions, object_schema
 from pydantic import BaseModel, Field, ValidationError
 
 CONTRACTS: dict[str, Any] = {contract.__name__: contract for contract in (Pool, Model, ModelVersion)}

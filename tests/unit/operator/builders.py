@@ -7,12 +7,12 @@ from typing import Any
 
 from matte_core.contracts.evidence import CheckReport
 from matte_core.contracts.k8s.model import ModelSpec, ModelStatus, ModelVersionSpec, ModelVersionStatus
-from matte_core.domain.conditions import find
-from matte_core.domain.model import ModelDecision, ModelObservation, decide_model
-from matte_core.domain.rollout.evidence import ModelEvidence
-from matte_core.domain.rollout.of_model import ROOM
-from matte_core.domain.serving import App, AppStatus
-from matte_core.domain.version import VersionSeen
+from matte_operator.domain.conditions import find
+from matte_operator.domain.model import ModelDecision, ModelObservation, decide_model
+from matte_operator.domain.rollout.evidence import ModelEvidence
+from matte_operator.domain.rollout.of_model import ROOM
+from matte_operator.domain.serving import App, AppStatus
+from matte_operator.domain.version import VersionSeen
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 RUNNING = App(AppStatus.RUNNING)

@@ -3,17 +3,17 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from matte_core.contracts.k8s.common import format_time
 from matte_core.contracts.k8s.model import ModelSpec
 from matte_core.contracts.k8s.rollout import Phase, RolloutSpec, RolloutStatus
-from matte_core.domain.conditions import stamp
-from matte_core.domain.rollout.observe import spec_hash
 from matte_operator.asked import Question, asked, check_in, inquiry
+from matte_operator.domain.rollout.observe import spec_hash
 from matte_operator.kinds import MODEL, MODEL_VERSION, Body
 from matte_operator.observe import World
 from unit.operator.builders import NOW
 from unit.operator.test_plan import body
 
-BEGUN = stamp(NOW)
+BEGUN = format_time(NOW)
 HOOK = {"name": "judge", "url": "http://judge.example/x", "timeoutSeconds": 10}
 QUERY = {"name": "rate", "query": "up", "min": 1}
 
@@ -65,7 +65,7 @@ def test_what_was_measured_is_read_when_a_check_is_due_and_not_before() -> None:
     assert (early.canary, early.since) == ("2.0.0", "")
     (due,) = questions(stepping(), *versions, after=15)
     assert due.since == BEGUN
-    (again,) = questions(stepping(checkedAt=stamp(NOW + timedelta(seconds=15))), *versions, after=29)
+    (again,) = questions(stepping(checkedAt=format_time(NOW + timedelta(seconds=15))), *versions, after=29)
     assert again.since == ""
 
 
@@ -109,7 +109,7 @@ def test_a_judge_is_asked_once_per_check() -> None:
         return found and found.about
 
     assert about(12) == about(15)
-    later = stamp(NOW + timedelta(seconds=15))
+    later = format_time(NOW + timedelta(seconds=15))
     assert about(27, checkedAt=later) not in {None, about(15)}
 
 

@@ -1,6 +1,6 @@
 import pytest
-from matte_core.domain.model import REMOVE_AFTER, RETIRE_AFTER, ROUTE_AFTER
-from matte_core.domain.serving import App, AppStatus
+from matte_operator.domain.model import REMOVE_AFTER, RETIRE_AFTER, ROUTE_AFTER
+from matte_operator.domain.serving import App, AppStatus
 from unit.operator.builders import Life
 
 DEPLOYING = App(AppStatus.DEPLOYING)

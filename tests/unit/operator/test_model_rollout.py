@@ -18,10 +18,10 @@ from matte_core.contracts.evidence import (
 )
 from matte_core.contracts.k8s.model import ModelSpec
 from matte_core.contracts.k8s.rollout import Cause, Phase
-from matte_core.domain.model import CHECK_AGAIN, ModelDecision, wants_evidence
-from matte_core.domain.rollout.evidence import SECONDS_MAX, ModelEvidence, measured, weight_of
-from matte_core.domain.rollout.observe import Gate, GateSeen
-from matte_core.domain.serving import App, AppStatus
+from matte_operator.domain.model import CHECK_AGAIN, ModelDecision, wants_evidence
+from matte_operator.domain.rollout.evidence import SECONDS_MAX, ModelEvidence, measured, weight_of
+from matte_operator.domain.rollout.observe import Gate, GateSeen
+from matte_operator.domain.serving import App, AppStatus
 from unit.operator.builders import Life
 
 SAME = Agreement(iou=1, boundary=1, alpha_difference=0)

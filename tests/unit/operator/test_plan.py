@@ -3,10 +3,10 @@ from typing import Any
 
 from matte_core.contracts.catalog import RouteTable
 from matte_core.contracts.k8s.common import Condition, ConditionStatus
-from matte_core.render.pods import Release
 from matte_operator.kinds import MODEL, MODEL_VERSION, POD, POOL, RAY_CLUSTER, RAY_SERVICE, Body
 from matte_operator.observe import World
 from matte_operator.plan import Plan, covers, plan, pool_status, version_body
+from matte_operator.render.pods import Release
 from matte_operator.story import events
 from unit.operator.builders import NOW
 

@@ -19,9 +19,9 @@ from matte_core.contracts.evidence import (
     StartReport,
 )
 from matte_core.contracts.k8s.rollout import Phase
-from matte_core.domain.conditions import stamp
-from matte_core.domain.rollout.evidence import ModelEvidence
 from matte_operator.asked import asked
+from matte_core.contracts.k8s.common import format_time
+from matte_operator.domain.rollout.evidence import ModelEvidence
 from matte_operator.kinds import MODEL, MODEL_VERSION, POD, POOL, RAY_CLUSTER, RAY_SERVICE, Body, name_of
 from matte_operator.observe import World
 from matte_operator.plan import Plan, PlannedModel, Told, plan, short_of_gpus, version_body
@@ -252,7 +252,7 @@ def test_a_window_is_that_of_the_status(served: Namespace) -> None:
     served.until(Phase.STEPPING)
     served.pass_()
     begun = served.model["status"]["rollout"]["stepStartedAt"]
-    assert begun <= stamp(served.now)
+    assert begun <= format_time(served.now)
     served.now += timedelta(seconds=10)
     (question,) = asked(served.world(), served.now).questions
     assert question.since == begun

@@ -1,7 +1,7 @@
 from typing import Any
 
 import pytest
-from matte_core.domain.serving import TroubleKind
+from matte_operator.domain.serving import TroubleKind
 from matte_operator.pods import free_gpus, troubles
 
 GPU = "nvidia.com/gpu"

@@ -2,9 +2,9 @@ from typing import Any
 
 import pytest
 from matte_core.contracts.k8s.pool import PoolSpec, PoolStatus
-from matte_core.domain.conditions import find
-from matte_core.domain.pool import PoolObservation, asks_for_capacity, decide_pool
-from matte_core.domain.serving import ROUTER, App, AppStatus, Cluster, Service, Trouble, TroubleKind
+from matte_operator.domain.conditions import find
+from matte_operator.domain.pool import PoolObservation, asks_for_capacity, decide_pool
+from matte_operator.domain.serving import ROUTER, App, AppStatus, Cluster, Service, Trouble, TroubleKind
 from unit.operator.builders import NOW, RUNNING
 
 CPU = PoolSpec()

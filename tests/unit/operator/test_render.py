@@ -9,11 +9,11 @@ from matte_core.contracts.catalog import Arm, Route, RouteTable, VersionConfig, 
 from matte_core.contracts.k8s.common import ComputeResources
 from matte_core.contracts.k8s.model import ModelVersionSpec
 from matte_core.contracts.k8s.pool import PoolSpec
-from matte_core.domain.names import model_version_name
-from matte_core.render.environment import POD_ENVIRONMENT
-from matte_core.render.pods import CacheVolume, Release, cpus
-from matte_core.render.rayservice import disruption_budget, ray_service
-from matte_core.render.serve_config import serve_config, version_config
+from matte_core.contracts.ray_environment import POD_ENVIRONMENT
+from matte_operator.domain.names import model_version_name
+from matte_operator.render.pods import CacheVolume, Release, cpus
+from matte_operator.render.rayservice import disruption_budget, ray_service
+from matte_operator.render.serve_config import serve_config, version_config
 from matte_registry.settings import RegistrySettings
 
 RELEASE = Release("ns", "matte", "inference:1", "matte-redis", pull_secrets=("pull",), env={"MATTE_MAX_BYTES": "1"})

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matte_core.contracts.k8s.model import ModelSpec
-from matte_core.domain.traffic import Split, VersionFacts, split
+from matte_operator.domain.traffic import Split, VersionFacts, split
 
 V1, V2, V3 = "1.0.0", "2.0.0", "3.0.0"
 

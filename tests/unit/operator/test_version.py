@@ -3,9 +3,9 @@ import dataclasses
 import pytest
 from matte_core.contracts.k8s.model import ModelVersionSpec, ModelVersionStatus
 from matte_core.contracts.registry import Reason
-from matte_core.domain.causes import cause
-from matte_core.domain.serving import App, AppStatus
-from matte_core.domain.version import VersionSeen, readiness
+from matte_operator.domain.causes import cause
+from matte_operator.domain.serving import App, AppStatus
+from matte_operator.domain.version import VersionSeen, readiness
 from unit.operator.builders import RUNNING
 
 TRACEBACK = """\

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 from matte_core.contracts.k8s.rollout import MetricVerdict, RolloutAnalysis, RolloutSpec, Verdict
-from matte_core.domain.rollout.analysis import combined, judge, judge_golden
-from matte_core.domain.rollout.observe import Answers, ExternalSeen, Gate, GoldenAnswer, GoldenSeen, Measured
-from matte_core.domain.rollout.stats import increase, percentile, share
+from matte_operator.domain.rollout.analysis import combined, judge, judge_golden
+from matte_operator.domain.rollout.observe import Answers, ExternalSeen, Gate, GoldenAnswer, GoldenSeen, Measured
+from matte_operator.domain.rollout.stats import increase, percentile, share
 from rollouts import EMPTY, ERRORS, FEW, GOOD, SAME, SHIFTED, SLOW
 
 P, F, I = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE  # noqa: E741

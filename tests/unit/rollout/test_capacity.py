@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 from matte_core.contracts.k8s.rollout import Phase, RolloutSpec, RolloutStatus
-from matte_core.domain.rollout.capacity import budget, capacity, need, next_weight, replicas
-from matte_core.domain.rollout.observe import Observation, VersionNow
+from matte_operator.domain.rollout.capacity import budget, capacity, need, next_weight, replicas
+from matte_operator.domain.rollout.observe import Observation, VersionNow
 
 FULL = [1, 2, 3, 4, 7, 10, 33, 99, 100, 101, 150, 250, 1000]
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from matte_core.contracts.k8s.model import VersionParameters
 from matte_core.contracts.k8s.rollout import Cause, Phase, RolloutSpec, RolloutStatus
-from matte_core.domain.rollout.decide import ActionKind, decide
-from matte_core.domain.rollout.observe import (
+from matte_operator.domain.rollout.decide import ActionKind, decide
+from matte_operator.domain.rollout.observe import (
     Answers,
     Gate,
     GateSeen,

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 from matte_core.contracts.k8s.rollout import Cause, Phase, RolloutStatus
-from matte_core.domain.rollout.phases import MOVES, TERMINAL, IllegalMoveError, elapsed, move
+from matte_core.domain.phases import MOVES, TERMINAL, IllegalMoveError, elapsed, move
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LEGAL = [(old, new) for old in Phase for new in MOVES[old]]

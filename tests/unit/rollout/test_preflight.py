@@ -3,9 +3,9 @@ from typing import Any
 import pytest
 from matte_core.contracts.k8s.model import ModelVersionSpec
 from matte_core.contracts.k8s.pool import PoolSpec, PoolStatus
-from matte_core.domain.rollout.observe import Gate, GateSeen
-from matte_core.domain.rollout.preflight import preflight
-from matte_core.domain.serving import Trouble, TroubleKind
+from matte_operator.domain.rollout.observe import Gate, GateSeen
+from matte_operator.domain.rollout.preflight import preflight
+from matte_operator.domain.serving import Trouble, TroubleKind
 
 NO_NODE = Trouble("w", TroubleKind.UNSCHEDULABLE, "0/3 nodes are available: Insufficient nvidia.com/gpu", worker=True)
 NO_IMAGE = Trouble("w", TroubleKind.IMAGE, "image x cannot be pulled", worker=True)

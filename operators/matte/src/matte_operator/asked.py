@@ -9,11 +9,11 @@ from datetime import datetime
 
 from matte_core.contracts.k8s.model import ModelSpec, ModelStatus
 from matte_core.contracts.k8s.rollout import QueryCheck, RolloutSpec, RolloutStatus, WebhookCheck
-from matte_core.domain.model import wants_evidence
-from matte_core.domain.rollout.phases import SERVING, elapsed
-from matte_core.domain.version import VersionSeen
+from matte_core.domain.phases import SERVING, elapsed
 
 from matte_operator import observe
+from matte_operator.domain.model import wants_evidence
+from matte_operator.domain.version import VersionSeen
 from matte_operator.kinds import MODEL, MODEL_VERSION, name_of
 from matte_operator.observe import World
 from matte_operator.plan import versions_of

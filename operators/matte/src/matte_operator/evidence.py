@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 
 from matte_core.contracts.catalog import Replica
 from matte_core.contracts.evidence import Applied, CheckOrder
-from matte_core.domain.rollout.evidence import ModelEvidence
 from matte_core.errors import Problem
 from matte_jobs.catalog import CatalogStore
 from matte_jobs.evidence import EvidenceStore
@@ -22,6 +21,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 
 from matte_operator.aside import Aside
 from matte_operator.asked import Asked, Question
+from matte_operator.domain.rollout.evidence import ModelEvidence
 
 log = logging.getLogger("matte.operator")
 

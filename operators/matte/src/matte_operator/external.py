@@ -12,11 +12,11 @@ from typing import Any, Literal
 
 import httpx
 from matte_core.contracts.k8s.rollout import TEXT_MAX, QueryCheck, Verdict, WebhookCheck
-from matte_core.domain.rollout.observe import ExternalSeen
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from matte_operator.aside import Aside
 from matte_operator.asked import QUERY_SECONDS, Inquiry
+from matte_operator.domain.rollout.observe import ExternalSeen
 
 log = logging.getLogger("matte.operator")
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from matte_core.contracts.k8s.model import ModelSpec, ModelStatus, ModelVersionSpec, ModelVersionStatus
 from matte_core.contracts.k8s.pool import PoolSpec, PoolStatus
-from matte_core.domain.serving import App, AppStatus, Cluster, Service
 
+from matte_operator.domain.serving import App, AppStatus, Cluster, Service
 from matte_operator.kinds import BUDGET, MODEL, MODEL_VERSION, POD, POOL, RAY_CLUSTER, RAY_SERVICE, Body, Kind, name_of
 from matte_operator.pods import troubles
 

@@ -12,24 +12,24 @@ from typing import Any
 from matte_core.contracts.catalog import RouteTable, app_name
 from matte_core.contracts.k8s.model import ModelSpec, ModelStatus, ModelVersionSpec, ModelVersionStatus
 from matte_core.contracts.k8s.pool import PoolSpec, PoolStatus
-from matte_core.domain import conditions
-from matte_core.domain.model import ModelDecision, ModelObservation, decide_model
-from matte_core.domain.names import model_version_name, ray_service_name
-from matte_core.domain.pool import READY, PoolObservation, asks_for_capacity, decide_pool
-from matte_core.domain.rollout.evidence import ModelEvidence
-from matte_core.domain.rollout.observe import Gate, GateSeen
-from matte_core.domain.rollout.of_model import ROOM
-from matte_core.domain.rollout.preflight import preflight
-from matte_core.domain.serving import Trouble
-from matte_core.domain.version import VersionSeen
-from matte_core.render.pods import POOL_LABEL, Release
-from matte_core.render.rayservice import disruption_budget, ray_service
-from matte_core.render.serve_config import serve_config
 
 from matte_operator import observe
+from matte_operator.domain import conditions
+from matte_operator.domain.model import ModelDecision, ModelObservation, decide_model
+from matte_operator.domain.names import model_version_name, ray_service_name
+from matte_operator.domain.pool import READY, PoolObservation, asks_for_capacity, decide_pool
+from matte_operator.domain.rollout.evidence import ModelEvidence
+from matte_operator.domain.rollout.observe import Gate, GateSeen
+from matte_operator.domain.rollout.of_model import ROOM
+from matte_operator.domain.rollout.preflight import preflight
+from matte_operator.domain.serving import Trouble
+from matte_operator.domain.version import VersionSeen
 from matte_operator.kinds import MODEL, MODEL_VERSION, POD, POOL, RAY_SERVICE, Body, name_of, owner_of
 from matte_operator.observe import World
 from matte_operator.pods import troubles
+from matte_operator.render.pods import POOL_LABEL, Release
+from matte_operator.render.rayservice import disruption_budget, ray_service
+from matte_operator.render.serve_config import serve_config
 
 MODEL_LABEL = "matte.dev/model"
 DIGEST = "matte.dev/digest"

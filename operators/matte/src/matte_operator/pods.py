@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from matte_core.domain.serving import Trouble, TroubleKind
-
+from matte_operator.domain.serving import Trouble, TroubleKind
 from matte_operator.kinds import Body, name_of
 
 _IMAGE = frozenset({"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull"})

@@ -11,15 +11,14 @@ from typing import Any
 from matte_core.contracts.k8s.common import Condition
 from matte_core.contracts.k8s.model import ModelStatus, ModelVersionSpec, ModelVersionStatus
 from matte_core.contracts.k8s.pool import PoolStatus
-from matte_core.domain.conditions import Finding, settle
-from matte_core.domain.rollout.evidence import ModelEvidence
-from matte_core.render.pods import POOL_LABEL, Release
 from matte_telemetry.prometheus import PrometheusMeter
 from urllib3.exceptions import HTTPError
 
 from matte_operator import observe
 from matte_operator.asked import Asked, asked
 from matte_operator.cluster import ApiError, Cluster, explained
+from matte_operator.domain.conditions import Finding, settle
+from matte_operator.domain.rollout.evidence import ModelEvidence
 from matte_operator.evidence import Reports
 from matte_operator.external import Judges
 from matte_operator.kinds import (
@@ -39,6 +38,7 @@ from matte_operator.kinds import (
 from matte_operator.observe import SEEN, World
 from matte_operator.plan import PlannedModel, PlannedPool, Told, covers, plan, pool_status, short_of_gpus, version_body
 from matte_operator.pods import free_gpus
+from matte_operator.render.pods import POOL_LABEL, Release
 from matte_operator.story import News, event_type, events, rollout_news
 
 log = logging.getLogger("matte.operator")

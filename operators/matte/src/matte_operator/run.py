@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import kopf
-from matte_core.render.pods import POOL_LABEL
 from matte_telemetry.names import LEADER, RECONCILE_SECONDS, RECONCILES
 from matte_telemetry.prometheus import PrometheusMeter
 from matte_telemetry.tracing import Tracer
@@ -22,6 +21,7 @@ from matte_operator.kinds import POD, WATCHED, Body, Kind
 from matte_operator.lease import PERIOD, Lease
 from matte_operator.observe import essence
 from matte_operator.reconcile import Reconciler
+from matte_operator.render.pods import POOL_LABEL
 
 log = logging.getLogger("matte.operator")
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from matte_core.render.pods import CacheVolume, Release
 from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from matte_operator.render.pods import CacheVolume, Release
 
 
 def _comma_list(value: object) -> object:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from matte_core.contracts.k8s.common import Condition, ConditionStatus
 from matte_core.contracts.k8s.rollout import Cause, Phase, RolloutStatus
-from matte_core.domain.conditions import news
-from matte_core.domain.rollout.of_model import PROGRESSING, STALLED, text_of
-from matte_core.domain.rollout.phases import CHOSEN, TERMINAL
+from matte_core.domain.phases import CHOSEN, TERMINAL
+
+from matte_operator.domain.conditions import news
+from matte_operator.domain.rollout.of_model import PROGRESSING, STALLED, text_of
 
 #: reasons of conditions that are False without anything being wrong
 _CALM = frozenset({"Starting", "Complete", "Removing", "Verifying", "NotStalled"})

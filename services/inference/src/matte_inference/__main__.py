@@ -13,7 +13,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from matte_core.render.environment import LOCAL_ENVIRONMENT
+from matte_core.contracts.ray_environment import LOCAL_ENVIRONMENT
 
 if TYPE_CHECKING:
     from matte_inference.local import LocalServe

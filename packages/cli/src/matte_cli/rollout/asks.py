@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from matte_core.contracts.k8s.rollout import Cause, Phase, RolloutRequest, RolloutSpec, RolloutStatus
-from matte_core.domain.rollout.phases import TERMINAL
+from matte_core.domain.phases import TERMINAL
 
 from matte_cli.rollout.state import Rollout, RolloutError
 

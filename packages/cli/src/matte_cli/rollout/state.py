@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from matte_core.contracts.k8s.rollout import Phase, RolloutSpec, RolloutStatus
-from matte_core.domain.rollout.phases import TERMINAL
+from matte_core.domain.phases import TERMINAL
 from pydantic import ValidationError
 
 

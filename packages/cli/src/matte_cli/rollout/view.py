@@ -15,7 +15,7 @@ from matte_core.contracts.k8s.rollout import (
     RolloutStep,
     Verdict,
 )
-from matte_core.domain.rollout.phases import RETREAT, TERMINAL, elapsed
+from matte_core.domain.phases import RETREAT, TERMINAL, elapsed
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table

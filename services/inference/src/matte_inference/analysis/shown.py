@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 from matte_core.contracts.evidence import Agreement, Shown
 from matte_core.contracts.k8s.rollout import AgreementCheck
-from matte_core.domain.rollout.analysis import disagrees
 
 from matte_inference.analysis.masks import shrunk
 from matte_inference.pixels.types import Bytes
@@ -32,7 +31,7 @@ def unpacked(data: bytes) -> Bytes | None:
 
 def differ(found: Agreement) -> bool:
     """Whether masks differ so much that people want to see them: the default of a rollout's own judgement."""
-    return disagrees(_CHECK, found)
+    return _CHECK.rejects(found)
 
 
 def shown(name: str, stable: str, found: Agreement, pictures: tuple[Bytes, Bytes, Bytes], at: float) -> Shown:

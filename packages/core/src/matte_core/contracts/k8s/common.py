@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -128,6 +129,11 @@ class Condition(KubeContract):
 
 
 Conditions = Annotated[tuple[Condition, ...], Field(max_length=16, json_schema_extra=list_map("type"))]
+
+
+def format_time(now: datetime) -> str:
+    """RFC 3339 in whole seconds, as Kubernetes writes it; ``now`` is in UTC."""
+    return now.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Toleration(KubeContract):

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from matte_core.contracts.evidence import Agreement
 from matte_core.contracts.k8s.common import KubeContract, SemVer, Time, list_map
 from matte_core.contracts.k8s.rules import Rule
 
@@ -45,6 +46,14 @@ class AgreementCheck(KubeContract):
     min_boundary: float = Field(0.7, ge=0, le=1, description="boundary F below which two masks disagree")
     max_alpha_difference: float = Field(0.08, ge=0, le=1, description="mean difference of alpha above which they do")
     max_disagreement: float = Field(0.05, ge=0, le=1, description="share of the pairs that may disagree")
+
+    def rejects(self, agreement: Agreement) -> bool:
+        """Whether two masks are too different; a NaN always is."""
+        return not (
+            agreement.iou >= self.min_iou
+            and agreement.boundary >= self.min_boundary
+            and agreement.alpha_difference <= self.max_alpha_difference
+        )
 
 
 class QueryCheck(KubeContract):

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 from matte_core.contracts.k8s.model import ModelVersionSpec
 from matte_core.contracts.k8s.pool import PoolSpec, PoolStatus
-from matte_core.domain.rollout.observe import Gate, GateSeen
-from matte_core.domain.serving import Trouble, TroubleKind
+
+from matte_operator.domain.rollout.observe import Gate, GateSeen
+from matte_operator.domain.serving import Trouble, TroubleKind
 
 
 def preflight(

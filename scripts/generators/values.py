@@ -9,10 +9,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from matte_core.contracts.values import ChartValues, Section
+from generators.values_contract import ChartValues, Section
 
 _WIDTH = 118
-_HEADER = "# The values of the chart matte. Written by `make chart` from packages/core/.../contracts/values.py.\n"
+_HEADER = "# The values of the chart matte. Written by `make chart` from scripts/generators/values_contract.py.\n"
 
 
 def schema_json() -> str:

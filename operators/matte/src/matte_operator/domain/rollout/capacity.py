@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from matte_core.contracts.k8s.rollout import Phase, RolloutSpec, RolloutStatus
-from matte_core.domain.rollout.observe import Observation, VersionNow
-from matte_core.domain.rollout.phases import RETREAT, SERVING
+from matte_core.domain.phases import RETREAT, SERVING
+
+from matte_operator.domain.rollout.observe import Observation, VersionNow
 
 #: up to so many replicas one is at least one per cent, and weights are whole per cents
 _FINE = 100

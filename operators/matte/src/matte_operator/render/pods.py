@@ -11,7 +11,7 @@ from typing import Any
 
 from matte_core.contracts.k8s.common import ComputeResources, Toleration
 from matte_core.contracts.k8s.pool import PoolSpec
-from matte_core.render.environment import POD_ENVIRONMENT
+from matte_core.contracts.ray_environment import POD_ENVIRONMENT
 
 USER = 10001
 #: an emptyDir each: all that a pod can write to

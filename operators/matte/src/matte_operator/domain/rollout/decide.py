@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from matte_core.contracts.k8s.common import format_time
 from matte_core.contracts.k8s.rollout import Phase, RolloutStatus
-from matte_core.domain.conditions import stamp
-from matte_core.domain.rollout.advance import adopt, advance
-from matte_core.domain.rollout.capacity import next_weight, replicas
-from matte_core.domain.rollout.observe import Observation, Wanted
-from matte_core.domain.rollout.phases import RETREAT, SERVING, TERMINAL
+from matte_core.domain.phases import RETREAT, SERVING, TERMINAL
+
+from matte_operator.domain.rollout.advance import adopt, advance
+from matte_operator.domain.rollout.capacity import next_weight, replicas
+from matte_operator.domain.rollout.observe import Observation, Wanted
 
 #: seconds until the next look, while something is expected to change
 POLL = 2.0
@@ -95,7 +96,7 @@ def _weighted(spec: Wanted, status: RolloutStatus, seen: Observation, now: datet
     weight = next_weight(spec.rollout, status, seen)
     back = status.phase in RETREAT
     nearer = weight < status.reached if back else weight > status.reached
-    progress = {"reached": weight, "progressed_at": stamp(now)} if nearer else {}
+    progress = {"reached": weight, "progressed_at": format_time(now)} if nearer else {}
     return status.model_copy(update={"weight": weight, "exposed": status.exposed or weight > 0, **progress})
 
 

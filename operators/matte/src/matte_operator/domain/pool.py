@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from matte_core.contracts.k8s.pool import PoolSpec, PoolStatus
-from matte_core.domain.conditions import Finding, settle
-from matte_core.domain.serving import ROUTER, AppStatus, Service, Trouble, TroubleKind
+
+from matte_operator.domain.conditions import Finding, settle
+from matte_operator.domain.serving import ROUTER, AppStatus, Service, Trouble, TroubleKind
 
 READY = "Ready"
 CAPACITY = "CapacityAvailable"

@@ -10,12 +10,13 @@ from matte_core.contracts.catalog import Mirror
 from matte_core.contracts.evidence import CheckOrder, CheckState
 from matte_core.contracts.k8s.model import ModelSpec
 from matte_core.contracts.k8s.rollout import Phase, RolloutStatus
-from matte_core.domain.conditions import Finding
-from matte_core.domain.rollout.decide import POLL, ActionKind, Decision, decide
-from matte_core.domain.rollout.evidence import ModelEvidence, canary_seen, measured, weight_of
-from matte_core.domain.rollout.observe import Gate, GateSeen, Observation, VersionNow, Wanted, spec_hash
-from matte_core.domain.rollout.phases import CHOSEN, TERMINAL
-from matte_core.domain.version import VersionSeen, failed, readiness
+from matte_core.domain.phases import CHOSEN, TERMINAL
+
+from matte_operator.domain.conditions import Finding
+from matte_operator.domain.rollout.decide import POLL, ActionKind, Decision, decide
+from matte_operator.domain.rollout.evidence import ModelEvidence, canary_seen, measured, weight_of
+from matte_operator.domain.rollout.observe import Gate, GateSeen, Observation, VersionNow, Wanted, spec_hash
+from matte_operator.domain.version import VersionSeen, failed, readiness
 
 PROGRESSING = "Progressing"
 #: true where a rollout ended badly, and nothing happens any more until the spec changes (kstatus' word for it)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+from matte_core.contracts.k8s.common import format_time
 from matte_core.contracts.k8s.rollout import HISTORY_MAX, Cause, Check, Phase, RolloutStatus, Verdict
-from matte_core.domain.conditions import stamp
-from matte_core.domain.rollout.analysis import combined, judge, judge_golden
-from matte_core.domain.rollout.capacity import target
-from matte_core.domain.rollout.observe import CanarySeen, Gate, GateSeen, Observation, Wanted
-from matte_core.domain.rollout.phases import CHOSEN, RUNNING, SERVING, TERMINAL, elapsed, move, stalled
+from matte_core.domain.phases import CHOSEN, RUNNING, SERVING, TERMINAL, elapsed, move, stalled
+
+from matte_operator.domain.rollout.analysis import combined, judge, judge_golden
+from matte_operator.domain.rollout.capacity import target
+from matte_operator.domain.rollout.observe import CanarySeen, Gate, GateSeen, Observation, Wanted
 
 _GATES = {
     Phase.VERIFYING: (Phase.STARTING, Cause.VERIFICATION),
@@ -174,7 +175,7 @@ def _shifting(spec: Wanted, status: RolloutStatus, seen: Observation, now: datet
     """On the way to the step's weight; its clock starts when every router has it."""
     wanted = target(spec.rollout, status)
     if status.weight == wanted and seen.version(status.canary).weight == wanted:
-        update = {"step_started_at": stamp(now), "checked_at": None, "message": f"at {wanted} %"}
+        update = {"step_started_at": format_time(now), "checked_at": None, "message": f"at {wanted} %"}
         return status.model_copy(update=update)
     if stalled(status, now) >= spec.rollout.limits.shift_seconds:
         text = f"at {status.weight} %: {wanted} % not reached within {spec.rollout.limits.shift_seconds} s"
@@ -206,7 +207,7 @@ def _next_step(spec: Wanted, status: RolloutStatus, now: datetime) -> RolloutSta
         update={
             "step": status.step + 1,
             "step_started_at": None,
-            "phase_started_at": stamp(now),
+            "phase_started_at": format_time(now),
             "inconclusives": 0,
             "message": f"on the way to {weight} %",
         }
@@ -239,7 +240,7 @@ def _promoting(spec: Wanted, status: RolloutStatus, seen: Observation, now: date
     if not whole:
         status = status.model_copy(update={"settled_at": None})
     elif status.settled_at is None:
-        status = status.model_copy(update={"settled_at": stamp(now), "message": "all traffic moved; confirming"})
+        status = status.model_copy(update={"settled_at": format_time(now), "message": "all traffic moved; confirming"})
     if status.settled_at and (status.stable is None or elapsed(status.settled_at, now) >= limits.confirm_seconds):
         return _succeeded(status, now)
     if stalled(status, now) >= limits.promote_seconds + limits.confirm_seconds:
@@ -285,11 +286,11 @@ def _checked(spec: Wanted, status: RolloutStatus, seen: Observation, now: dateti
         return status
     metrics = judge(analysis, seen.measured if _fresh(status, seen) else None)
     verdict = combined(metrics)
-    check = Check(time=stamp(now), phase=status.phase, weight=status.weight, verdict=verdict, metrics=metrics)
+    check = Check(time=format_time(now), phase=status.phase, weight=status.weight, verdict=verdict, metrics=metrics)
     worth = status.phase is Phase.STEPPING or verdict is Verdict.FAIL
     status = status.model_copy(
         update={
-            "checked_at": stamp(now),
+            "checked_at": format_time(now),
             "checks": (*status.checks, check)[-HISTORY_MAX:] if worth else status.checks,
             "failures": status.failures + (verdict is Verdict.FAIL),
             "inconclusives": 0 if verdict is Verdict.PASS else status.inconclusives,

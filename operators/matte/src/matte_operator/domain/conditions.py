@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from matte_core.contracts.k8s.common import Condition, ConditionStatus
+from matte_core.contracts.k8s.common import Condition, ConditionStatus, format_time
 
 #: a message longer than this is cut: Events carry 1024 bytes
 MESSAGE_MAX = 800
@@ -67,11 +67,6 @@ def news(old: Iterable[Condition], new: Iterable[Condition]) -> tuple[Condition,
     return tuple(c for c in new if before.get(c.type) != (c.status, c.reason, c.message))
 
 
-def stamp(now: datetime) -> str:
-    """RFC 3339 in whole seconds, as Kubernetes writes it; ``now`` is in UTC."""
-    return now.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def _settled(before: Condition | None, finding: Finding, generation: int, now: datetime) -> Condition:
     kept = before is not None and before.status is finding.status
     return Condition(
@@ -80,5 +75,5 @@ def _settled(before: Condition | None, finding: Finding, generation: int, now: d
         reason=finding.reason,
         message=finding.message[:MESSAGE_MAX],
         observed_generation=generation,
-        last_transition_time=before.last_transition_time if before and kept else stamp(now),
+        last_transition_time=before.last_transition_time if before and kept else format_time(now),
     )

@@ -8,11 +8,12 @@ from matte_core.contracts.catalog import app_name
 from matte_core.contracts.evidence import CheckReport, CheckState
 from matte_core.contracts.k8s.common import ConditionStatus
 from matte_core.contracts.k8s.model import ModelVersionSpec, ModelVersionStatus
-from matte_core.domain.causes import cause, explains
-from matte_core.domain.conditions import Finding, is_true
 from matte_core.domain.licence import refusal
-from matte_core.domain.rollout.evidence import told
-from matte_core.domain.serving import App, AppStatus
+
+from matte_operator.domain.causes import cause, explains
+from matte_operator.domain.conditions import Finding, is_true
+from matte_operator.domain.rollout.evidence import told
+from matte_operator.domain.serving import App, AppStatus
 
 VERIFIED = "Verified"
 READY = "Ready"

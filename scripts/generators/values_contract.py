@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
-
 from matte_core.contracts.k8s.common import KubeContract, Name, Quantity, Toleration
 from matte_core.contracts.k8s.model import Family, ModelSpec
 from matte_core.contracts.k8s.pool import PoolSpec
+from pydantic import ConfigDict, Field
 
 #: name of an object in Kubernetes; '' where there is none
 ObjectName = Annotated[str, Field(pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$", max_length=253)]

@@ -18,14 +18,15 @@ from matte_core.contracts.k8s.model import (
     VersionParameters,
 )
 from matte_core.contracts.k8s.rollout import Phase, RolloutStatus
-from matte_core.domain.conditions import Finding, find, is_true, settle, since
-from matte_core.domain.rollout.decide import POLL
-from matte_core.domain.rollout.evidence import ModelEvidence
-from matte_core.domain.rollout.observe import GateSeen
-from matte_core.domain.rollout.of_model import PROGRESSING, ROOM, Rolled, RolloutSeen, orders_of, roll, under_way
-from matte_core.domain.rollout.of_model import findings as rollout_findings
-from matte_core.domain.traffic import Split, VersionFacts, split, wanted
-from matte_core.domain.version import READY, SERVING, VersionSeen, failed, readiness, verified
+
+from matte_operator.domain.conditions import Finding, find, is_true, settle, since
+from matte_operator.domain.rollout.decide import POLL
+from matte_operator.domain.rollout.evidence import ModelEvidence
+from matte_operator.domain.rollout.observe import GateSeen
+from matte_operator.domain.rollout.of_model import PROGRESSING, ROOM, Rolled, RolloutSeen, orders_of, roll, under_way
+from matte_operator.domain.rollout.of_model import findings as rollout_findings
+from matte_operator.domain.traffic import Split, VersionFacts, split, wanted
+from matte_operator.domain.version import READY, SERVING, VersionSeen, failed, readiness, verified
 
 #: a version that lost its traffic still answers pins, and jobs given to it before, for so long (seconds)
 RETIRE_AFTER = 60.0

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from matte_core.contracts.k8s.pool import PoolSpec
-from matte_core.domain.names import ray_service_name
-from matte_core.render.pods import (
+
+from matte_operator.domain.names import ray_service_name
+from matte_operator.render.pods import (
     POOL_LABEL,
     SECURITY,
     TMP,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from matte_core.contracts.k8s.common import format_time
 from matte_core.contracts.k8s.rollout import TEXT_MAX, Cause, Phase, RolloutStatus
-from matte_core.domain.conditions import stamp
 
 #: from → to
 MOVES: dict[Phase, frozenset[Phase]] = {
@@ -50,7 +50,7 @@ def move(
     if to not in MOVES[status.phase]:
         raise IllegalMoveError(f"a rollout cannot go from {status.phase} to {to}")
     return status.model_copy(
-        update={"phase": to, "cause": cause, "message": message[:TEXT_MAX], "phase_started_at": stamp(now)}
+        update={"phase": to, "cause": cause, "message": message[:TEXT_MAX], "phase_started_at": format_time(now)}
     )
 
 

@@ -21,7 +21,8 @@ from matte_core.contracts.k8s.rollout import (
     RolloutSpec,
     Verdict,
 )
-from matte_core.domain.rollout.observe import (
+
+from matte_operator.domain.rollout.observe import (
     Answers,
     ExternalSeen,
     Gate,
@@ -30,7 +31,7 @@ from matte_core.domain.rollout.observe import (
     GoldenSeen,
     Measured,
 )
-from matte_core.domain.rollout.stats import increase, percentile, share
+from matte_operator.domain.rollout.stats import increase, percentile, share
 
 
 def judge(spec: RolloutAnalysis, measured: Measured | None) -> tuple[MetricVerdict, ...]:
@@ -66,17 +67,8 @@ def judge_golden(spec: RolloutSpec, seen: GoldenSeen) -> GateSeen:
     return GateSeen(Gate.PASSED, f"{seen.total} golden images answered")
 
 
-def disagrees(spec: AgreementCheck, pair: Agreement) -> bool:
-    """Whether two masks are too different; a number that is not one is."""
-    return not (
-        pair.iou >= spec.min_iou
-        and pair.boundary >= spec.min_boundary
-        and pair.alpha_difference <= spec.max_alpha_difference
-    )
-
-
 def _differing(spec: AgreementCheck, answers: Iterable[GoldenAnswer]) -> list[str]:
-    return [answer.name for answer in answers if answer.agreement and disagrees(spec, answer.agreement)]
+    return [answer.name for answer in answers if answer.agreement and spec.rejects(answer.agreement)]
 
 
 def _verdicts(spec: RolloutAnalysis, seen: Measured) -> Iterator[MetricVerdict]:
@@ -144,7 +136,7 @@ def _agreement(spec: RolloutAnalysis, pairs: tuple[Agreement, ...]) -> MetricVer
     if few := _few("agreement", spec, len(pairs), len(pairs)):
         return few
     check = spec.agreement
-    differ = sum(disagrees(check, pair) for pair in pairs)
+    differ = sum(check.rejects(pair) for pair in pairs)
     found = share(differ, len(pairs), spec.confidence)
     text = (
         f"{differ} of {len(pairs)} masks differ from stable's, between {found.lower:.1%} and {found.upper:.1%};"

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from matte_core.contracts.evidence import Answer, Applied, CheckReport, CheckState, Pair, StartReport
 from matte_core.contracts.k8s.rollout import RolloutStatus
-from matte_core.domain.rollout.observe import (
+
+from matte_operator.domain.rollout.observe import (
     Answers,
     CanarySeen,
     ExternalSeen,

@@ -8,7 +8,8 @@ from typing import Any
 
 from matte_core.contracts.catalog import RouteTable, VersionConfig
 from matte_core.contracts.k8s.model import Family, ModelVersionSpec
-from matte_core.domain.serving import ROUTER
+
+from matte_operator.domain.serving import ROUTER
 
 
 def version_config(spec: ModelVersionSpec) -> VersionConfig:

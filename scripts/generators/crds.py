@@ -10,7 +10,8 @@ from matte_core.contracts.k8s import GROUP, VERSION
 from matte_core.contracts.k8s.common import Resource
 from matte_core.contracts.k8s.model import Model, ModelVersion
 from matte_core.contracts.k8s.pool import Pool
-from matte_core.render.crd_schema import Schema, structural
+
+from generators.crd_schema import Schema, structural
 
 Column = dict[str, Any]
 

@@ -1,0 +1,1 @@
+"""Kubernetes objects and Serve configurations, rendered from the contracts; pure."""

@@ -1,1 +1,0 @@
-"""Contracts rendered as the files that others read."""

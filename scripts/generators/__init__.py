@@ -1,0 +1,1 @@
+"""Writes the chart's generated files (CRDs, values, schema) from their contracts; no image carries it."""
