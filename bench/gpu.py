@@ -94,7 +94,7 @@ def bare(config: VersionConfig) -> tuple[str, float]:
 
 
 def through_matte(config: VersionConfig) -> float:
-    """Pictures per second through gateway, queue, router and one replica."""
+    """Pictures per second through frontend, queue, router and one replica."""
     from stack import running  # noqa: PLC0415
 
     from bench.job import photo  # noqa: PLC0415
@@ -104,8 +104,8 @@ def through_matte(config: VersionConfig) -> float:
         num_gpus=config.num_gpus, batch=BATCH, parameters=config.parameters or "{}",
     )  # fmt: skip
     picture = photo()
-    with tempfile.TemporaryDirectory() as folder, running(Path(folder), config=text, gateways=2) as stack:
-        urls = list(stack.gateways)
+    with tempfile.TemporaryDirectory() as folder, running(Path(folder), config=text, frontends=2) as stack:
+        urls = list(stack.frontends)
         turns = iter(range(10**9))
 
         def ask() -> Asker:

@@ -170,11 +170,11 @@ def parts(stack: Stack) -> dict[str, list[psutil.Process]]:
     replicas = stack.serve_processes("ModelVersion")
     router = stack.serve_processes("Router")
     everything = stack.processes()
-    gateways = [psutil.Process(process.pid) for process in stack.gateways.values()]
+    frontends = [psutil.Process(process.pid) for process in stack.frontends.values()]
     redis = [psutil.Process(stack.redis.process.pid)]
-    named = {process.pid for process in (*replicas, *router, *gateways, *redis)}
+    named = {process.pid for process in (*replicas, *router, *frontends, *redis)}
     return {
-        "one gateway": gateways[:1],
+        "one frontend": frontends[:1],
         "one replica": replicas[:1],
         "router": router,
         "Redis": redis,

@@ -91,7 +91,7 @@ def _costs(cores: Cores) -> str:
         "|---|---|---|---|---|---|---|---|\n"
         + "\n".join(rows)
         + "\n\nMatte is measured with the durable queue, its append-only file and both replicas on; CPU counts every "
-        "process (gateway, Redis, router, replicas, Ray) less what they use at rest, which is below. "
+        "process (frontend, Redis, router, replicas, Ray) less what they use at rest, which is below. "
         "The share is the job's own CPU time, measured around its stages while eight ask, of all that both cores have; "
         "the load generator, Ray at rest and all that waits are in the rest of it.\n\n"
         + ("Falls short: " + "; ".join(short) + ".\n" if short else "Every target is met (12 ms, 12 ms, 0.92).\n")

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from matte_cli.settings import CliSettings
-from matte_frontend.settings import GatewaySettings
+from matte_frontend.settings import FrontendSettings
 from matte_inference.settings import InferenceSettings
 from matte_jobs.settings import StoreSettings
 from matte_registry.settings import RegistrySettings
@@ -17,13 +17,13 @@ BEGIN, END = "<!-- settings: made by make docs -->", "<!-- end of settings -->"
 #: the first program that a setting is listed under
 PROGRAMS: dict[str, type[BaseSettings]] = {
     "store": StoreSettings,
-    "gateway": GatewaySettings,
+    "frontend": FrontendSettings,
     "inference": InferenceSettings,
     "registry": RegistrySettings,
     "command": CliSettings,
 }
 #: who reads what is a library's
-READERS = {"store": "gateway, inference", "registry": "inference, command"}
+READERS = {"store": "frontend, inference", "registry": "inference, command"}
 
 
 def rows() -> list[str]:

@@ -1,4 +1,4 @@
-"""Matte's own programs as processes: Redis, inference, gateways. For the integration tests and the bench."""
+"""Matte's own programs as processes: Redis, inference, frontends. For the integration tests and the bench."""
 
 from __future__ import annotations
 
@@ -30,30 +30,30 @@ def free_port() -> int:
 
 @dataclass
 class Stack:
-    """A running Matte. ``gateways`` are processes by their base URL."""
+    """A running Matte. ``frontends`` are processes by their base URL."""
 
     folder: Path
     redis: EmbeddedRedis
     environment: dict[str, str]
     inference: subprocess.Popen[bytes] | None = None
-    gateways: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    frontends: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
-        """The first gateway."""
-        return next(iter(self.gateways))
+        """The first frontend."""
+        return next(iter(self.frontends))
 
     def start_inference(self) -> None:
         """Ray, the router and every configured version; returns before they are ready."""
         self.inference = self._spawn("inference", ["-m", "matte_inference"], {})
 
-    def add_gateway(self) -> str:
-        """One more gateway; returns its base URL once it answers."""
+    def add_frontend(self) -> str:
+        """One more frontend; returns its base URL once it answers."""
         port = free_port()
         url = f"http://127.0.0.1:{port}"
         own = {"MATTE_PORT": str(port), "MATTE_HOST": "127.0.0.1"}
-        self.gateways[url] = self._spawn(f"gateway-{port}", ["-m", "matte_frontend"], own)
-        self._wait(lambda: httpx.get(f"{url}/healthz").is_success, f"gateway {url}")
+        self.frontends[url] = self._spawn(f"frontend-{port}", ["-m", "matte_frontend"], own)
+        self._wait(lambda: httpx.get(f"{url}/healthz").is_success, f"frontend {url}")
         return url
 
     def wait_ready(self, models: Sequence[str] = ()) -> None:
@@ -81,16 +81,16 @@ class Stack:
 
     def processes(self) -> list[psutil.Process]:
         """Every process of the stack."""
-        roots = [p.pid for p in (self.redis.process, self.inference, *self.gateways.values()) if p is not None]
+        roots = [p.pid for p in (self.redis.process, self.inference, *self.frontends.values()) if p is not None]
         return [q for pid in roots for q in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True))]
 
     def stop(self) -> None:
-        """Ends everything, gateways first; whatever Ray left behind too."""
+        """Ends everything, frontends first; whatever Ray left behind too."""
         left = []
         if self.inference is not None:
             with contextlib.suppress(psutil.Error):
                 left = psutil.Process(self.inference.pid).children(recursive=True)
-        for process in (*self.gateways.values(), self.inference):
+        for process in (*self.frontends.values(), self.inference):
             if process is not None and process.poll() is None:
                 process.send_signal(signal.SIGTERM)
                 try:
@@ -127,7 +127,7 @@ class Stack:
 
 
 @contextlib.contextmanager
-def running(folder: Path, *, config: str | None = None, gateways: int = 1, **environment: str) -> Iterator[Stack]:
+def running(folder: Path, *, config: str | None = None, frontends: int = 1, **environment: str) -> Iterator[Stack]:
     """A whole Matte in ``folder``; ``config`` is the text of its model file, keywords are environment variables."""
     folder.mkdir(parents=True, exist_ok=True)
     redis = EmbeddedRedis(folder / "redis")
@@ -139,8 +139,8 @@ def running(folder: Path, *, config: str | None = None, gateways: int = 1, **env
     stack = Stack(folder, redis, own)
     try:
         stack.start_inference()
-        for _ in range(gateways):
-            stack.add_gateway()
+        for _ in range(frontends):
+            stack.add_frontend()
         stack.wait_ready()
         yield stack
     finally:
@@ -148,13 +148,13 @@ def running(folder: Path, *, config: str | None = None, gateways: int = 1, **env
 
 
 @contextlib.contextmanager
-def gateways_only(folder: Path) -> Iterator[Stack]:
-    """A gateway and its Redis in ``folder``; ``environment`` tells others where that is."""
+def frontends_only(folder: Path) -> Iterator[Stack]:
+    """A frontend and its Redis in ``folder``; ``environment`` tells others where that is."""
     redis = EmbeddedRedis(folder / "redis")
     redis.start()
     stack = Stack(folder, redis, dict(redis.environment))
     try:
-        stack.add_gateway()
+        stack.add_frontend()
         yield stack
     finally:
         stack.stop()

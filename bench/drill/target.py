@@ -56,7 +56,7 @@ class Target:
         config.write_text(CONFIG)
         command = [
             sys.executable, "-m", "matte_cli", "serve", "--data-dir", str(self.data), "--config", str(config),
-            "--port", str(self.port), "--gateways", "2",
+            "--port", str(self.port), "--frontends", "2",
         ]  # fmt: skip
         environment = {**os.environ, **(QUICK if self.quick else {}), MARK: str(self.folder), "COLUMNS": "250"}
         with self.terminal.open("ab") as log:

@@ -55,7 +55,7 @@ class Images(Section):
     tag: str = Field("", pattern=r"^[A-Za-z0-9_.-]{0,128}$", description="tag of all three; '': the chart's appVersion")
     pull_policy: Literal["IfNotPresent", "Always", "Never"] = Field("IfNotPresent", description="of all containers")
     pull_secrets: tuple[ObjectName, ...] = Field((), description="names of registry Secrets in the namespace")
-    frontend: ImageName = Field("", description="another image for the gateway, with its tag or digest")
+    frontend: ImageName = Field("", description="another image for the frontend, with its tag or digest")
     inference: ImageName = Field("", description="another image for Ray's pods, such as the one with CUDA")
     operator: ImageName = Field("", description="another image for the operator")
     redis: ImageName = Field("docker.io/library/redis:7.2-bookworm", description="Redis or Valkey 7 or newer")
@@ -88,7 +88,7 @@ class GatewayApi(Section):
 
 
 class Expose(Section):
-    """How end users reach the gateways."""
+    """How end users reach the frontends."""
 
     model_config = ConfigDict(
         json_schema_extra={"allOf": [_needs("type", "gateway", ["gateway", "parentRefs"], {"minItems": 1})]}
@@ -145,26 +145,26 @@ class Keda(Section):
     """Scaling by the number of queued jobs, read from Prometheus."""
 
     prometheus: str = Field("", description="address of Prometheus, such as http://prometheus.monitoring:9090")
-    queued_jobs_per_replica: int = Field(500, ge=1, description="one gateway per so many queued jobs")
+    queued_jobs_per_replica: int = Field(500, ge=1, description="one frontend per so many queued jobs")
 
 
 class Autoscaling(Section):
-    """How many gateways there are."""
+    """How many frontends there are."""
 
     model_config = ConfigDict(
         json_schema_extra={"allOf": [_needs("type", "keda", ["keda", "prometheus"], {"minLength": 8})]}
     )
 
     type: Literal["none", "cpu", "keda"] = Field(
-        "none", description="none: gateway.replicas; cpu: an HPA; keda: a KEDA ScaledObject on queue depth"
+        "none", description="none: frontend.replicas; cpu: an HPA; keda: a KEDA ScaledObject on queue depth"
     )
-    min_replicas: int = Field(2, ge=1, le=1000, description="gateways at least")
-    max_replicas: int = Field(10, ge=1, le=1000, description="gateways at most")
+    min_replicas: int = Field(2, ge=1, le=1000, description="frontends at least")
+    max_replicas: int = Field(10, ge=1, le=1000, description="frontends at most")
     cpu_utilization: int = Field(70, ge=1, le=1000, description="for cpu: per cent of the request, on average")
     keda: Keda = Field(Keda(), description="for keda")
 
 
-class Gateway(Scheduling):
+class Frontend(Scheduling):
     """The pods that speak HTTP."""
 
     replicas: int = Field(2, ge=0, le=1000, description="pods, while autoscaling.type is none")
@@ -175,8 +175,8 @@ class Gateway(Scheduling):
         15, ge=0, le=600, description="a pod that ends takes requests this long, until every balancer has noticed"
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="what is logged")
-    autoscaling: Autoscaling = Field(Autoscaling(), description="how many gateways there are")
-    disruption_budget: bool = Field(default=True, description="drains of nodes take one gateway at a time")
+    autoscaling: Autoscaling = Field(Autoscaling(), description="how many frontends there are")
+    disruption_budget: bool = Field(default=True, description="drains of nodes take one frontend at a time")
 
 
 class Operator(Scheduling):
@@ -286,7 +286,7 @@ class NetworkPolicy(Section):
 
     enabled: bool = Field(default=True, description="make NetworkPolicies")
     clients: tuple[Raw, ...] = Field(
-        (), description="NetworkPolicyPeers that may call the gateways, such as the ingress controller's; []: everyone"
+        (), description="NetworkPolicyPeers that may call the frontends, such as the ingress controller's; []: everyone"
     )
     metrics_clients: tuple[Raw, ...] = Field(
         (),
@@ -300,8 +300,8 @@ class NetworkPolicy(Section):
     api_server: Egress = Field(Egress(ports=(443, 6443)), description="the Kubernetes API")
     external_redis: Egress = Field(Egress(ports=(6379,)), description="the external Redis")
     telemetry_ports: tuple[Port, ...] = Field((4317, 4318), description="ports of the OpenTelemetry collector")
-    gateway_egress: tuple[Raw, ...] = Field(
-        (), description="NetworkPolicyEgressRules of gateways, such as an object store's"
+    frontend_egress: tuple[Raw, ...] = Field(
+        (), description="NetworkPolicyEgressRules of frontends, such as an object store's"
     )
     operator_egress: tuple[Raw, ...] = Field(
         (), description="NetworkPolicyEgressRules of the operator: Prometheus, and webhooks that judge rollouts"
@@ -353,7 +353,7 @@ class Traces(Section):
 class ServiceAccounts(Section):
     """Identities of the pods."""
 
-    annotations: Labels = Field({}, description="of the gateway's ServiceAccount, such as a cloud role")
+    annotations: Labels = Field({}, description="of the frontend's ServiceAccount, such as a cloud role")
     inference: ObjectName = Field(
         "",
         description="ServiceAccount that is there, for Ray's workers: one with a cloud role that may read models",
@@ -375,14 +375,14 @@ class ChartValues(KubeContract):
         ge=30,
         le=86400,
         description="seconds that one answer or event stream may take: sets the ingress, the route, the load balancer, "
-        "and how long a gateway that ends lets its streams finish",
+        "and how long a frontend that ends lets its streams finish",
     )
-    expose: Expose = Field(Expose(), description="how end users reach the gateways")
+    expose: Expose = Field(Expose(), description="how end users reach the frontends")
     limits: Limits = Field(Limits(), description="what is accepted; the ingress' body size follows")
     env: dict[EnvName, str] = Field(
-        {}, description="further environment of gateways and Ray's pods: MATTE_BLOB_URL, MATTE_RESULT_TTL_SECONDS …"
+        {}, description="further environment of frontends and Ray's pods: MATTE_BLOB_URL, MATTE_RESULT_TTL_SECONDS …"
     )
-    gateway: Gateway = Field(Gateway(), description="the pods that speak HTTP")
+    frontend: Frontend = Field(Frontend(), description="the pods that speak HTTP")
     operator: Operator = Field(Operator(), description="the program that turns Pools and Models into Ray clusters")
     pool: Pool = Field(Pool(), description="the Pool named default")
     models: dict[Name, ModelSpec] = Field(

@@ -1,4 +1,4 @@
-"""A whole stack for the page: Redis, a gateway process, a worker process, and Chromium.
+"""A whole stack for the page: Redis, a frontend process, a worker process, and Chromium.
 
 ``MATTE_TEST_URL`` names a stack that runs already; tests that stop its parts are then skipped.
 """
@@ -34,22 +34,22 @@ class Stack:
 
     url: str
     environment: dict[str, str] = field(default_factory=dict)
-    gateway: subprocess.Popen[bytes] | None = None
+    frontend: subprocess.Popen[bytes] | None = None
     worker: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        self.start_gateway()
+        self.start_frontend()
         self.worker = subprocess.Popen([sys.executable, str(WORKER)], env=self.environment)
         wait_for(f"{self.url}models")
 
-    def start_gateway(self) -> None:
-        self.gateway = subprocess.Popen([sys.executable, "-m", "matte_frontend"], env=self.environment)
+    def start_frontend(self) -> None:
+        self.frontend = subprocess.Popen([sys.executable, "-m", "matte_frontend"], env=self.environment)
         wait_for(f"{self.url}healthz")
 
-    def kill_gateway(self) -> None:
-        assert self.gateway is not None
-        self.gateway.kill()
-        self.gateway.wait(10)
+    def kill_frontend(self) -> None:
+        assert self.frontend is not None
+        self.frontend.kill()
+        self.frontend.wait(10)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -63,7 +63,7 @@ class Stack:
             self.worker.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
-        for process in (self.worker, self.gateway):
+        for process in (self.worker, self.frontend):
             if process is not None:
                 process.kill()
                 process.wait(10)

@@ -184,13 +184,13 @@ def test_a_job_is_cancelled(page: Page, photos: Path, stack: Stack) -> None:
     expect(page.locator("#result-title")).to_be_visible()
 
 
-def test_a_lost_gateway_is_told_and_survived(page: Page, photos: Path, stack: Stack) -> None:
+def test_a_lost_frontend_is_told_and_survived(page: Page, photos: Path, stack: Stack) -> None:
     with stack.held():
         page.set_input_files("#files", photos / "astronaut.jpg")
         expect(page.locator("#status")).to_have_text("Next in line")
-        stack.kill_gateway()
+        stack.kill_frontend()
         expect(page.locator("#offline")).to_be_visible()
-        stack.start_gateway()
+        stack.start_frontend()
         expect(page.locator("#offline")).to_be_hidden(timeout=30_000)
     expect(page.locator("#result-title")).to_be_visible()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from browser.conftest import Stack, wait_for
-from integration.gateway import rollout_evidence
+from integration.frontend import rollout_evidence
 from matte_jobs.settings import StoreSettings
 from playwright.sync_api import Browser
 
@@ -20,7 +20,7 @@ NATURAL = "images => images.map(i => i.complete ? i.naturalWidth : 0)"
 
 @pytest.fixture(scope="module")
 def evidence(stack: Stack) -> Stack:
-    if stack.gateway is None:
+    if stack.frontend is None:
         pytest.skip("the stack of MATTE_TEST_URL has no evidence")
     settings = StoreSettings(redis_url=stack.environment["MATTE_REDIS_URL"])
     with ThreadPoolExecutor() as apart:  # Playwright's loop runs in this thread

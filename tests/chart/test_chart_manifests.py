@@ -92,7 +92,7 @@ def test_objects_are_labelled_and_in_the_namespace(name: str) -> None:
 @every_variant
 def test_pods_are_restricted(name: str) -> None:
     found = dict(pods(variant(name)))
-    assert {"r-matte-gateway", "r-matte-operator", "r-matte-cleanup", "r-matte-test"} <= set(found)
+    assert {"r-matte-frontend", "r-matte-operator", "r-matte-cleanup", "r-matte-test"} <= set(found)
     for owner, pod in found.items():
         spec = pod["spec"]
         security = spec["securityContext"]

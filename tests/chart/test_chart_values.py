@@ -11,15 +11,15 @@ import pytest
 from chart.charts import CHART, ROOT, Manifest, environment, of_kind, one, rendered, template, variant
 from generators.values import defaults_yaml, schema_json
 from generators.values_contract import ChartValues
-from matte_frontend.settings import GatewaySettings
+from matte_frontend.settings import FrontendSettings
 from matte_inference.settings import InferenceSettings
 from matte_operator.settings import OperatorSettings
 from matte_telemetry.names import QUEUE_LENGTH
 
 
-def gateway(*arguments: str) -> tuple[Manifest, dict[str, Any]]:
-    """The gateway's pod and its environment."""
-    pod = one(rendered(*arguments), "Deployment", "-gateway")["spec"]["template"]["spec"]
+def frontend(*arguments: str) -> tuple[Manifest, dict[str, Any]]:
+    """The frontend's pod and its environment."""
+    pod = one(rendered(*arguments), "Deployment", "-frontend")["spec"]["template"]["spec"]
     return pod, environment(pod["containers"][0])
 
 
@@ -53,13 +53,13 @@ def test_one_timeout_reaches_every_place() -> None:
     assert policy["timeout"]["http"] == {"requestTimeout": "1234s", "connectionIdleTimeout": "1234s"}
     assert policy["targetRefs"][0]["name"] == one(routed, "HTTPRoute")["metadata"]["name"]
 
-    pod, env = gateway(*value)
+    pod, env = frontend(*value)
     assert env["MATTE_SHUTDOWN_SECONDS"] == "1234"
     assert int(env["MATTE_KEEP_ALIVE_SECONDS"]) > seconds
     assert pod["terminationGracePeriodSeconds"] > seconds + int(env["MATTE_DRAIN_SECONDS"])
 
 
-SERVICE = ["r-matte-gateway", "r-matte-gateway.n", "r-matte-gateway.n.svc", "r-matte-gateway.n.svc.cluster.local"]
+SERVICE = ["r-matte-frontend", "r-matte-frontend.n", "r-matte-frontend.n.svc", "r-matte-frontend.n.svc.cluster.local"]
 
 
 @pytest.mark.parametrize(
@@ -74,19 +74,19 @@ SERVICE = ["r-matte-gateway", "r-matte-gateway.n", "r-matte-gateway.n.svc", "r-m
 )
 def test_hosts_are_those_that_lead_here(values: tuple[str, ...], more: list[str]) -> None:
     given = [argument for value in values for argument in ("--set", value)]
-    assert gateway(*given)[1]["MATTE_ALLOWED_HOSTS"].split(",") == SERVICE + more
+    assert frontend(*given)[1]["MATTE_ALLOWED_HOSTS"].split(",") == SERVICE + more
 
 
 def test_origins_and_proxies() -> None:
-    _, env = gateway()
+    _, env = frontend()
     assert "MATTE_ALLOWED_ORIGINS" not in env
-    settings = GatewaySettings(trusted_proxies=env["MATTE_TRUSTED_PROXIES"])
+    settings = FrontendSettings(trusted_proxies=env["MATTE_TRUSTED_PROXIES"])
     assert "10.0.0.0/8" in settings.trusted_proxies
-    _, env = gateway(
+    _, env = frontend(
         *("--set", "expose.allowedOrigins={https://app.example.org,https://*.example.com}"),
         *("--set", "expose.trustedProxies={10.42.0.0/16}"),
     )
-    settings = GatewaySettings(
+    settings = FrontendSettings(
         allowed_origins=env["MATTE_ALLOWED_ORIGINS"], trusted_proxies=env["MATTE_TRUSTED_PROXIES"]
     )
     assert settings.allowed_origins == ("https://app.example.org", "https://*.example.com")
@@ -105,7 +105,7 @@ def test_body_size_follows_the_picture_size() -> None:
     manifests = rendered("--set", "limits.maxBytes=60000000", "--set", "expose.type=ingress")
     size = one(manifests, "Ingress")["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-body-size"]
     assert int(size) > 60_000_000 * 4 / 3  # base64 in JSON
-    assert gateway("--set", "limits.maxBytes=60000000")[1]["MATTE_MAX_BYTES"] == "60000000"
+    assert frontend("--set", "limits.maxBytes=60000000")[1]["MATTE_MAX_BYTES"] == "60000000"
 
 
 def test_own_annotations_win() -> None:
@@ -116,13 +116,13 @@ def test_own_annotations_win() -> None:
 
 
 def test_the_environment_is_read_by_somebody() -> None:
-    env = gateway()[1]
-    settings = GatewaySettings.model_validate(
+    env = frontend()[1]
+    settings = FrontendSettings.model_validate(
         {name.removeprefix("MATTE_").lower(): value for name, value in env.items() if isinstance(value, str)}
     )
     assert settings.host == "0.0.0.0"  # pods answer on their own address
     assert settings.max_wait_seconds == 600
-    assert _unread(env, set(GatewaySettings.model_fields)) == set()
+    assert _unread(env, set(FrontendSettings.model_fields)) == set()
 
     operator = one(rendered(), "Deployment", "-operator")["spec"]["template"]["spec"]["containers"][0]
     inference = json.loads(environment(operator)["MATTE_INFERENCE_ENV"])
@@ -169,18 +169,18 @@ def _unread(env: dict[str, Any], fields: set[str]) -> set[str]:
 
 def test_traces_reach_every_program() -> None:
     manifests = variant("monitoring")
-    for name in ("gateway", "operator"):
+    for name in ("frontend", "operator"):
         env = environment(one(manifests, "Deployment", f"-{name}")["spec"]["template"]["spec"]["containers"][0])
         assert env["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://collector.otel:4318"
         if name == "operator":
             assert json.loads(env["MATTE_INFERENCE_ENV"])["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://collector.otel:4318"
-    assert "OTEL_EXPORTER_OTLP_ENDPOINT" not in gateway()[1]
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT" not in frontend()[1]
 
 
 def test_redis_restarts_only_for_a_change_of_its_own() -> None:
     before = one(rendered(), "StatefulSet")
     changed = ("--set", "images.tag=9.9.9", "--set", "streamTimeout=60", "--set", "limits.maxWaitSeconds=60")
-    after = one(rendered(*changed, "--set", "gateway.replicas=5"), "StatefulSet")
+    after = one(rendered(*changed, "--set", "frontend.replicas=5"), "StatefulSet")
     assert after["spec"] == before["spec"]
     bigger = one(rendered("--set", "redis.resources.limits.memory=2Gi"), "StatefulSet")
     assert bigger["spec"]["template"] != before["spec"]["template"]
@@ -204,7 +204,7 @@ def test_durability_is_redis_and_everybody_elses() -> None:
     assert "appendfsync always" in one(manifests, "ConfigMap")["data"]["redis.conf"]
     pods = [one(found, "StatefulSet")["spec"]["template"] for found in (before, manifests)]
     assert pods[0]["metadata"] != pods[1]["metadata"]  # it restarts
-    container = one(manifests, "Deployment", "-gateway")["spec"]["template"]["spec"]["containers"][0]
+    container = one(manifests, "Deployment", "-frontend")["spec"]["template"]["spec"]["containers"][0]
     assert {"name": "MATTE_DURABILITY", "value": "fsync"} in container["env"]
 
 
@@ -229,19 +229,19 @@ def test_existing_secret_for_redis() -> None:
     operator = one(manifests, "Deployment", "-operator")["spec"]["template"]["spec"]["containers"][0]
     assert environment(operator)["MATTE_REDIS_SECRET"] == "mine"
     assert (
-        gateway("--set", "redis.external.existingSecret=mine")[1]["MATTE_REDIS_URL"]["secretKeyRef"]["name"] == "mine"
+        frontend("--set", "redis.external.existingSecret=mine")[1]["MATTE_REDIS_URL"]["secretKeyRef"]["name"] == "mine"
     )
 
 
-def test_a_rollout_never_takes_a_gateway_away_first() -> None:
-    rolling = one(rendered(), "Deployment", "-gateway")["spec"]["strategy"]["rollingUpdate"]
+def test_a_rollout_never_takes_a_frontend_away_first() -> None:
+    rolling = one(rendered(), "Deployment", "-frontend")["spec"]["strategy"]["rollingUpdate"]
     assert rolling == {"maxUnavailable": 0, "maxSurge": 1}
 
 
 def test_autoscalers_own_the_replicas() -> None:
     for kind, name in (("HorizontalPodAutoscaler", "traefik"), ("ScaledObject", "monitoring")):
         manifests = variant(name)
-        deployment = one(manifests, "Deployment", "-gateway")
+        deployment = one(manifests, "Deployment", "-frontend")
         assert "replicas" not in deployment["spec"]
         assert one(manifests, kind)["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
 
@@ -282,7 +282,7 @@ def test_cleanup_runs_before_anything_is_deleted() -> None:
 def test_redis_is_open_to_its_users_only() -> None:
     (rule,) = one(rendered(), "NetworkPolicy", "-redis")["spec"]["ingress"]
     who = [peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for peer in rule["from"]]
-    assert who == ["gateway", "inference", "operator"]
+    assert who == ["frontend", "inference", "operator"]
     assert [port["port"] for port in rule["ports"]] == [6379]
 
 
@@ -293,7 +293,7 @@ def test_the_operator_reaches_what_rollouts_are_judged_by() -> None:
     env = environment(operator)
     assert env["MATTE_REDIS_URL"] == {"secretKeyRef": {"name": "r-matte-redis", "key": "url"}}
     assert env["MATTE_PROMETHEUS_URL"] == "http://prometheus.monitoring:9090"
-    assert env["MATTE_REDIS_PREFIX"] == "mine:"  # that of gateways and Ray's pods
+    assert env["MATTE_REDIS_PREFIX"] == "mine:"  # that of frontends and Ray's pods
     assert json.loads(env["MATTE_INFERENCE_ENV"])["MATTE_REDIS_PREFIX"] == "mine:"
     (cleanup,) = one(manifests, "Job")["spec"]["template"]["spec"]["containers"]
     assert "MATTE_REDIS_URL" not in environment(cleanup)
@@ -318,20 +318,20 @@ def test_ray_is_open_to_its_own_only() -> None:
 
 
 WRONG = [
-    ("gateway.foo=1", "/gateway", "foo"),
+    ("frontend.foo=1", "/frontend", "foo"),
     ("streamtimeout=1", "", "streamtimeout"),
     ("streamTimeout=abc", "/streamTimeout", "integer"),
     ("streamTimeout=5", "/streamTimeout", "30"),
     ("expose.type=route", "/expose/type", "ingress"),
     ("expose.type=gateway", "/expose/gateway/parentRefs", "minItems"),
-    ("gateway.autoscaling.type=keda", "/gateway/autoscaling/keda/prometheus", "minLength"),
+    ("frontend.autoscaling.type=keda", "/frontend/autoscaling/keda/prometheus", "minLength"),
     ("pool.spec.workers.gpu=1", "/pool/spec/workers", "gpu"),
     ("pool.spec.workers.resources.memory=lots", "/pool/spec/workers/resources/memory", "pattern"),
     ("models.p.family=yolo", "/models/p/family", "grabcut"),
     ("models.grabcut.version=v2", "/models/grabcut/version", "pattern"),
     ("redis.external.url=http://x", "/redis/external/url", "pattern"),
     ("limits.maxWaitSeconds=5000", "limits.maxWaitSeconds", "streamTimeout"),
-    ("gateway.autoscaling.minReplicas=20", "gateway.autoscaling.minReplicas", "maxReplicas"),
+    ("frontend.autoscaling.minReplicas=20", "frontend.autoscaling.minReplicas", "maxReplicas"),
 ]
 
 

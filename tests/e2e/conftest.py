@@ -89,7 +89,7 @@ def _tell(kube: Kube) -> None:
         ["get", "events", "--sort-by=.lastTimestamp"],
         ["get", "pools,models", "-o", "jsonpath={range .items[*]}{.metadata.name}: {.status.conditions}{'\\n'}{end}"],
         ["logs", "deployment/matte-operator", "--tail=40"],
-        ["logs", "deployment/matte-gateway", "--tail=20"],
+        ["logs", "deployment/matte-frontend", "--tail=20"],
     ]
     for question in questions:
         with contextlib.suppress(CommandError):

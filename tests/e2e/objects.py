@@ -87,7 +87,7 @@ def volume(name: str, namespace: str, claim: str, path: str) -> Object:
 
 
 def elsewhere(name: str = "elsewhere", memory: str = "1Gi") -> list[Object]:
-    """Another Gradio app, run by the gateway's image, which has Gradio; it may take so much memory."""
+    """Another Gradio app, run by the frontend's image, which has Gradio; it may take so much memory."""
     labels = {"app": name, "e2e": "backend"}
     script = (Path(__file__).parent / "backend.py").read_text()
     container = {

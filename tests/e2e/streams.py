@@ -33,7 +33,7 @@ class Reader(threading.Thread):
     def run(self) -> None:
         self.began = time.monotonic()
         try:
-            # 40 s without a byte: the gateway's sign of life was held back
+            # 40 s without a byte: the frontend's sign of life was held back
             with httpx.stream("GET", self.url, timeout=httpx.Timeout(40)) as answer:
                 answer.raise_for_status()
                 self._read(answer)

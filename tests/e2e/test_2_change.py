@@ -1,4 +1,4 @@
-"""What changes while people use it: models come, the chart is upgraded, gateways are scaled. Nobody notices."""
+"""What changes while people use it: models come, the chart is upgraded, frontends are scaled. Nobody notices."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STREAM_SECONDS = 150
 #: after the last change: pods that end still drain, and their balancers notice
 AFTERWARDS_SECONDS = 10
 MODELS = ("earlier", "elsewhere", "grabcut")
-PARTS = ("deployment/matte-gateway", "deployment/matte-operator", "statefulset/matte-redis")
+PARTS = ("deployment/matte-frontend", "deployment/matte-operator", "statefulset/matte-redis")
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +66,9 @@ def test_an_upgrade_fails_nobody(
     chart, what = previous_chart(tmp_path)
     with phases(f"helm upgrade to {what}"):
         arguments = [*objects.arguments(chart), *helm_arguments[len(objects.arguments(objects.CHART)) :]]
-        _upgrade(kube, chart, *arguments, "--set", "gateway.podAnnotations.e2e=before")
+        _upgrade(kube, chart, *arguments, "--set", "frontend.podAnnotations.e2e=before")
     with phases("helm upgrade to this chart, with traffic") as phase, flowing(models) as traffic:
-        _upgrade(kube, objects.CHART, *helm_arguments, "--set", "gateway.podAnnotations.e2e=after")
+        _upgrade(kube, objects.CHART, *helm_arguments, "--set", "frontend.podAnnotations.e2e=after")
         time.sleep(AFTERWARDS_SECONDS)
     phase.notes.append(traffic.summary())
     assert traffic.failures == []
@@ -76,14 +76,14 @@ def test_an_upgrade_fails_nobody(
     assert waiting.is_alive(), waiting
 
 
-def test_scaling_gateways_fails_nobody(
+def test_scaling_frontends_fails_nobody(
     waiting: Reader, models: str, kube: Kube, phases: Phases, helm_arguments: list[str]
 ) -> None:
-    with phases("gateways 1 → 3 → 1, with traffic") as phase, flowing(models) as traffic:
+    with phases("frontends 1 → 3 → 1, with traffic") as phase, flowing(models) as traffic:
         for count in (3, 1):
-            same = ("--set", "gateway.podAnnotations.e2e=after", "--set", f"gateway.replicas={count}")
+            same = ("--set", "frontend.podAnnotations.e2e=after", "--set", f"frontend.replicas={count}")
             _upgrade(kube, objects.CHART, *helm_arguments, *same)
-            assert kube.get("deployment/matte-gateway")["status"]["readyReplicas"] == count
+            assert kube.get("deployment/matte-frontend")["status"]["readyReplicas"] == count
             time.sleep(AFTERWARDS_SECONDS)
     phase.notes.append(traffic.summary())
     assert traffic.failures == []

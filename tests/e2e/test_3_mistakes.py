@@ -40,7 +40,7 @@ def undisturbed(release: str, kube: Kube, phases: Phases) -> Iterator[None]:
 
 def test_wrong_values_are_refused_by_their_names(kube: Kube, helm_arguments: list[str], tmp_path: Path) -> None:
     wrong = tmp_path / "values.yaml"
-    wrong.write_text("gateway: {replcas: 3}\nexpose: {type: loadbalancer}\n")
+    wrong.write_text("frontend: {replcas: 3}\nexpose: {type: loadbalancer}\n")
     revision = _revision(kube)
     with pytest.raises(CommandError) as refused:
         kube.helm("upgrade", "matte", str(objects.CHART), *helm_arguments, "--values", str(wrong))

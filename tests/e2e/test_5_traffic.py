@@ -81,7 +81,7 @@ def test_ten_thousand_requests_see_the_split(
 ) -> None:
     assert split
     _move(kube, watch, SHARES[NEW])
-    time.sleep(2)  # the gateways' catalogs, which the driver compares with, are a second old at most
+    time.sleep(2)  # the frontends' catalogs, which the driver compares with, are a second old at most
     count = ("--requests", str(REQUESTS), "--concurrency", "8", "--key-from", str(REQUESTS))
     with phases(f"{REQUESTS} requests at 90/10") as phase:
         with driving(release, "split", *count, side=SIDE) as driven:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from pool import Pool, PoolStack
 from served import Served, serving
-from stack import gateways_only
+from stack import frontends_only
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
@@ -15,7 +15,7 @@ from xdist.scheduler import LoadScopeScheduling
 #: two processes end at about the same time
 GROUPS = {
     "served": ("test_bad_input", "test_remote", "test_serve", "test_traces"),
-    "gateway": ("gateway",),
+    "frontend": ("frontend",),
     "pool": ("test_pools", "test_rollout_serve"),
     "registry": ("registry",),
 }
@@ -55,7 +55,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def pool_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PoolStack]:
     """A Ray that is told by Serve configurations; each module deploys its own applications, and no other's."""
     folder = tmp_path_factory.mktemp("pool")
-    with gateways_only(folder) as stack:
+    with frontends_only(folder) as stack:
         # exceeded by a picture of 49 megapixels; a replica that never held more than half as much again as at its start
         # stays
         pool = Pool.start("main", folder, stack.environment | {"MATTE_REPLICA_MAX_MEMORY_BYTES": "300000000"})

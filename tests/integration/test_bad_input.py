@@ -113,10 +113,10 @@ def queue_length(stack: Stack) -> int:
 
 
 def memory(stack: Stack) -> dict[str, int]:
-    """Bytes that are a process's alone, of the gateway and of the replica."""
-    gateway = psutil.Process(next(iter(stack.gateways.values())).pid)
+    """Bytes that are a process's alone, of the frontend and of the replica."""
+    frontend = psutil.Process(next(iter(stack.frontends.values())).pid)
     (replica,) = stack.serve_processes("grabcut-2-0-0")
-    return {name: process.memory_full_info().uss for name, process in (("gateway", gateway), ("replica", replica))}
+    return {name: process.memory_full_info().uss for name, process in (("frontend", frontend), ("replica", replica))}
 
 
 def size_of(content: bytes) -> tuple[str | None, tuple[int, int], str]:

@@ -1,4 +1,4 @@
-"""``matte traffic drive`` as people run it, against a real gateway and a worker whose weights move."""
+"""``matte traffic drive`` as people run it, against a real frontend and a worker whose weights move."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from integration.gateway import worker
-from integration.gateway.processes import GatewayProcess, environment, running
+from integration.frontend import worker
+from integration.frontend.processes import FrontendProcess, environment, running
 from matte_core.contracts.catalog import Arm, Route, RouteTable
 from matte_jobs.catalog import CatalogStore
 from matte_jobs.embedded import EmbeddedRedis
@@ -24,7 +24,7 @@ from matte_jobs.settings import StoreSettings
 from matte_jobs.store import JobStore, Lease
 
 pytestmark = pytest.mark.integration
-#: what the gateway's catalog and the settling of the windows take here, in seconds
+#: what the frontend's catalog and the settling of the windows take here, in seconds
 CATALOG, SETTLE = "0.1", "0.4"
 
 
@@ -82,20 +82,20 @@ async def ended(process: asyncio.subprocess.Process, report: Path) -> Ended:
 
 
 @pytest.fixture(scope="module")
-def gateway(redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    """The address of a gateway, and the prefix of its keys."""
+def frontend(redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """The address of a frontend, and the prefix of its keys."""
     prefix = f"d{uuid.uuid4().hex[:8]}:"
     env = environment(redis_server.url, prefix, MATTE_CATALOG_SECONDS=CATALOG, MATTE_SHUTDOWN_SECONDS="1")
-    process = GatewayProcess(env, tmp_path_factory.mktemp("drive") / "gateway.log")
+    process = FrontendProcess(env, tmp_path_factory.mktemp("drive") / "frontend.log")
     with running(process):
         yield process.url, prefix
 
 
 @pytest.fixture
 async def platform(
-    gateway: tuple[str, str], redis_server: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch
+    frontend: tuple[str, str], redis_server: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Platform]:
-    url, prefix = gateway
+    url, prefix = frontend
     store = JobStore.open(StoreSettings(redis_url=redis_server.url, redis_prefix=prefix))
     serving = Slowly(store, slow_seconds=0.0, prepared=None)
     task = asyncio.create_task(serving.run())

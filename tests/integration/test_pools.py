@@ -23,7 +23,7 @@ BOTH = table("portrait", portrait={"1.0.0": 0, "2.0.0": 100})
 
 @dataclass
 class World:
-    """A gateway, and the pool ``main``."""
+    """A frontend, and the pool ``main``."""
 
     stack: Stack
     pool: Pool

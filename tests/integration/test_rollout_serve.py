@@ -38,7 +38,7 @@ NAMES = {"cat", "coffee", "person", "rocket"}
 
 @dataclass
 class World:
-    """A gateway, a pool with four versions, and the evidence."""
+    """A frontend, a pool with four versions, and the evidence."""
 
     stack: Stack
     pool: Pool

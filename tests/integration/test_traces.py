@@ -69,7 +69,7 @@ def test_one_picture_is_one_trace_across_every_process(served: Served, photo: by
     assert request.parent == "b7ad6b7169203331"
     assert [admit.parent, route.parent, segment.parent] == [request.id, admit.id, route.id]
     assert [s.kind for s in (request, admit, route, segment)] == [SERVER, PRODUCER, CONSUMER, SERVER]
-    assert [s.service for s in (request, route, segment)] == ["matte-gateway", "matte-router", "matte-replica"]
+    assert [s.service for s in (request, route, segment)] == ["matte-frontend", "matte-router", "matte-replica"]
     stages = [only(spans, name) for name in ("fetch", "decode", "forward", "encode", "store")]
     assert {stage.parent for stage in stages} == {segment.id}
     assert all(one.ended == pytest.approx(after.begun) for one, after in pairwise(stages))
@@ -77,7 +77,7 @@ def test_one_picture_is_one_trace_across_every_process(served: Served, photo: by
 
     assert answer.headers["traceparent"] == f"00-{TRACE}-{request.id}-01"
     assert "forward;dur=" in answer.headers["server-timing"]
-    assert "gateway;dur=" in answer.headers["server-timing"]
+    assert "frontend;dur=" in answer.headers["server-timing"]
     assert request.attributes["http.route"] == "/v{major}/predict"
     assert request.attributes["http.response.status_code"] == 200
     assert route.attributes["matte.job.id"] == segment.attributes["matte.job.id"] == answer.headers["x-job-id"]
@@ -99,7 +99,7 @@ def test_gradios_calls_are_traced_and_streams_are_not(served: Served, photo: byt
         client.get(f"{served.stack.url}/healthz")
         client.get(f"{served.stack.url}/v1/limits")
     told = {"GET /v1/limits", *JOB, "POST /gradio_api/queue/join"} - {"POST /v{major}/predict"}
-    spans = served.receiver.trace(trace, until=told)  # the gateway's last call tells that it has told all before it
+    spans = served.receiver.trace(trace, until=told)  # the frontend's last call tells that it has told all before it
     assert only(spans, "admit grabcut").parent == only(spans, "POST /gradio_api/queue/join").id
     assert only(spans, "segment grabcut").parent == only(spans, "route grabcut").id
     assert not [span.name for span in spans if "queue/data" in span.name or "healthz" in span.name]
@@ -142,12 +142,12 @@ def test_an_unsampled_trace_is_carried_but_not_told(served: Served, photo: bytes
     assert not [span for span in served.receiver.spans if span.trace == trace]
 
 
-def test_the_gateways_metrics_are_those_that_are_named(served: Served, photo: bytes) -> None:
+def test_the_frontends_metrics_are_those_that_are_named(served: Served, photo: bytes) -> None:
     before = metrics(served.frontend_metrics)
     assert cut(served, photo).status_code == 200
     assert cut(served, b"no picture").status_code == 415
     found = metrics(served.frontend_metrics)
-    named = {metric.exported: metric for metric in (*names.GATEWAY, *names.SEEN)}
+    named = {metric.exported: metric for metric in (*names.FRONTEND, *names.SEEN)}
     assert found.keys() == named.keys()
     for name, family in found.items():
         assert (family.type, family.documentation) == (named[name].kind, named[name].help)
@@ -201,6 +201,6 @@ def test_a_job_that_is_canceled_ends_in_its_replica(served: Served) -> None:
 
 
 def test_logs_are_json_lines_with_the_trace(served: Served) -> None:
-    (log,) = served.stack.folder.glob("gateway-*.log")
+    (log,) = served.stack.folder.glob("frontend-*.log")
     lines = [json.loads(line) for line in Path(log).read_text().splitlines()]
-    assert any("traces are sent as matte-gateway" in line["message"] for line in lines)
+    assert any("traces are sent as matte-frontend" in line["message"] for line in lines)

@@ -17,7 +17,7 @@ log = logging.getLogger("helm-test")
 
 
 class NotYetError(Exception):
-    """It may come: the gateway or its models start."""
+    """It may come: the frontend or its models start."""
 
 
 def picture() -> bytes:

@@ -5,8 +5,8 @@
 {{- if gt (int .limits.maxWaitSeconds) (int .streamTimeout) }}
 {{- fail (printf "limits.maxWaitSeconds (%d) must not be above streamTimeout (%d)" (int .limits.maxWaitSeconds) (int .streamTimeout)) }}
 {{- end }}
-{{- if gt (int .gateway.autoscaling.minReplicas) (int .gateway.autoscaling.maxReplicas) }}
-{{- fail "gateway.autoscaling.minReplicas must not be above gateway.autoscaling.maxReplicas" }}
+{{- if gt (int .frontend.autoscaling.minReplicas) (int .frontend.autoscaling.maxReplicas) }}
+{{- fail "frontend.autoscaling.minReplicas must not be above frontend.autoscaling.maxReplicas" }}
 {{- end }}
 {{- if and .redis.external.url .redis.external.existingSecret }}
 {{- fail "set redis.external.url or redis.external.existingSecret, not both" }}
@@ -20,7 +20,7 @@
 {{- template "matte.needs" (list . true "ray.io/v1/RayService" "KubeRay is not installed: helm install kuberay-operator kuberay-operator --repo https://ray-project.github.io/kuberay-helm --version 1.5.1 --namespace kuberay --create-namespace") }}
 {{- $values := .Values }}
 {{- template "matte.needs" (list . (eq $values.expose.type "gateway") "gateway.networking.k8s.io/v1/HTTPRoute" "expose.type is gateway, but the Gateway API is not installed: https://gateway-api.sigs.k8s.io") }}
-{{- template "matte.needs" (list . (eq $values.gateway.autoscaling.type "keda") "keda.sh/v1alpha1/ScaledObject" "gateway.autoscaling.type is keda, but KEDA is not installed: https://keda.sh") }}
+{{- template "matte.needs" (list . (eq $values.frontend.autoscaling.type "keda") "keda.sh/v1alpha1/ScaledObject" "frontend.autoscaling.type is keda, but KEDA is not installed: https://keda.sh") }}
 {{- template "matte.needs" (list . $values.monitoring.podMonitor.enabled "monitoring.coreos.com/v1/PodMonitor" "monitoring.podMonitor.enabled is true, but the Prometheus operator is not installed") }}
 {{- template "matte.needs" (list . $values.monitoring.rules.enabled "monitoring.coreos.com/v1/PrometheusRule" "monitoring.rules.enabled is true, but the Prometheus operator is not installed") }}
 {{- end }}

@@ -6,7 +6,7 @@
 {{- default $full .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
 {{- end }}
 
-{{/* What selects a release's pods of one component: (list $ "gateway") */}}
+{{/* What selects a release's pods of one component: (list $ "frontend") */}}
 {{- define "matte.selector" -}}
 app.kubernetes.io/name: matte
 app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
@@ -60,7 +60,7 @@ helm.sh/chart: {{ printf "%s-%s" $.Chart.Name $.Chart.Version | replace "+" "_" 
 
 {{/* Names that the frontend answers to. A route without a host takes every name, so the frontend must, too. */}}
 {{- define "matte.allowedHosts" -}}
-{{- $service := printf "%s-gateway" (include "matte.fullname" .) -}}
+{{- $service := printf "%s-frontend" (include "matte.fullname" .) -}}
 {{- $inside := printf "%s.%s" $service .Release.Namespace -}}
 {{- $outside := ternary .Values.expose.host "*" (or (not (empty .Values.expose.host)) (eq .Values.expose.type "none")) -}}
 {{- $all := list $service $inside (printf "%s.svc" $inside) (printf "%s.svc.cluster.local" $inside) $outside -}}

@@ -1,6 +1,6 @@
 {{/* Peers and rules that several policies use. */}}
 
-{{/* Pods of the release: (list $ "gateway" "inference") */}}
+{{/* Pods of the release: (list $ "frontend" "inference") */}}
 {{- define "matte.peers" -}}
 {{- $ := first . -}}
 {{- $peers := list -}}

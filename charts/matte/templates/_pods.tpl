@@ -46,7 +46,7 @@ priorityClassName: {{ . }}
 {{- end }}
 {{- end }}
 
-{{/* Environment that gateways and Ray's pods share, as a YAML mapping */}}
+{{/* Environment that frontends and Ray's pods share, as a YAML mapping */}}
 {{- define "matte.env" -}}
 MATTE_DURABILITY: {{ .Values.redis.durability }}
 MATTE_MAX_BYTES: {{ .Values.limits.maxBytes | int64 | quote }}

@@ -24,7 +24,7 @@ from matte_operator.domain.causes import cause
 from obstore.store import S3Store
 from pool import Pool, router_app, table, version_app
 from skimage import data
-from stack import Stack, gateways_only
+from stack import Stack, frontends_only
 from typer.testing import CliRunner
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
 @dataclass
 class World:
-    """A gateway and a pool whose node has nothing of any version."""
+    """A frontend and a pool whose node has nothing of any version."""
 
     stack: Stack
     pool: Pool
@@ -62,7 +62,7 @@ class World:
 def world(s3: str, tmp_path: Path) -> Iterator[World]:
     assert s3.startswith("s3://")
     assert os.environ["AWS_ENDPOINT"]  # the pool inherits it
-    with gateways_only(tmp_path / "stack") as stack:
+    with frontends_only(tmp_path / "stack") as stack:
         cache = tmp_path / "cache"
         pool = Pool.start("main", tmp_path, {**stack.environment, "MATTE_CACHE_DIR": str(cache)})
         yield World(stack, pool, cache)

@@ -27,7 +27,7 @@ def test_each_fault_says_how_to_mend_it() -> None:
         memory_check(10**9),
         disk_check(10**8, Path("/data")),
         port_check("127.0.0.1", 7860, free=False, ours=False),
-        server_check("http://x", "the gateway to answer", ()),
+        server_check("http://x", "the frontend to answer", ()),
         listeners_check([("127.0.0.1", 1, "raylet"), ("::", 2, "gcs_server")]),
         files_check([(Path("/data"), 0o700), (Path("/data/redis/appendonly.aof"), 0o644)]),
     ]

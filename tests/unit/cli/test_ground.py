@@ -14,7 +14,7 @@ from matte_cli.ground import Claim, TakenError, check_ports, end_leftovers, is_l
 
 def test_a_folder_has_one_holder(tmp_path: Path) -> None:
     claim = Claim.take(tmp_path / "data")
-    claim.write(pid=123, url="http://127.0.0.1:9", children={"gateway": 5})
+    claim.write(pid=123, url="http://127.0.0.1:9", children={"frontend": 5})
     with pytest.raises(TakenError, match=r"process 123.*--data-dir"):
         Claim.take(tmp_path / "data")
     claim.release()
@@ -25,7 +25,7 @@ def test_a_folder_has_one_holder(tmp_path: Path) -> None:
 
 def test_what_a_killed_holder_left_is_known(tmp_path: Path) -> None:
     claim = Claim.take(tmp_path)
-    claim.write(children={"gateway": 5, "Redis": 6})
+    claim.write(children={"frontend": 5, "Redis": 6})
     claim.file.close()  # as a kill does
     again = Claim.take(tmp_path)
     assert again.before() == [5, 6]

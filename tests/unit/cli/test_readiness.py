@@ -13,12 +13,12 @@ def catalog(*, ready: bool) -> Catalog:
 
 
 def test_what_is_waited_for() -> None:
-    assert judge(None, None).waiting_for == "the gateway to answer"
+    assert judge(None, None).waiting_for == "the frontend to answer"
     assert judge(200, None).waiting_for == "inference to load the first model"
     assert judge(200, catalog(ready=False)).waiting_for == "a replica of grabcut 2.0.0"
     unserved = catalog(ready=True).models[0].model_copy(update={"served": False})
     assert judge(503, Catalog(models=(unserved,))).waiting_for == "the router to start"
-    assert judge(503, catalog(ready=True)).waiting_for == "the gateway to be ready"
+    assert judge(503, catalog(ready=True)).waiting_for == "the frontend to be ready"
     found = judge(200, catalog(ready=True))
     assert (found.waiting_for, found.models) == ("", ("grabcut 2.0.0",))
 

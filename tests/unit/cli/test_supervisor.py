@@ -103,17 +103,17 @@ async def test_a_child_that_never_comes_up_is_given_up_with_its_log(tmp_path: Pa
 
 
 async def test_stops_stage_by_stage(tmp_path: Path) -> None:
-    """The store still lives when the gateway has ended."""
+    """The store still lives when the frontend has ended."""
     supervisor = Supervisor(lambda _: None)
     store = child(tmp_path, "store", SLEEP, stage=1)
     await supervisor.add(store)
     assert store.process is not None
     program = BYE.replace("PID", str(store.process.pid))
-    gateway = child(tmp_path, "gateway", program)
-    await supervisor.add(gateway)
-    await until(lambda: "up" in tail(gateway.log))
+    frontend = child(tmp_path, "frontend", program)
+    await supervisor.add(frontend)
+    await until(lambda: "up" in tail(frontend.log))
     await supervisor.stop()
-    assert "store lives" in tail(gateway.log)
+    assert "store lives" in tail(frontend.log)
     assert [c.process.poll() for c in supervisor.children if c.process] == [-signal.SIGTERM, 0]
 
 

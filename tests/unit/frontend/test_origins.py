@@ -13,7 +13,7 @@ from matte_frontend.app import create_app
 from matte_frontend.hosts import AllowedHosts
 from matte_frontend.origins import Access, AllowedOrigins, Asking, access, canonical, objection
 from matte_frontend.proxies import Told, read
-from matte_frontend.settings import GatewaySettings
+from matte_frontend.settings import FrontendSettings
 from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -83,7 +83,7 @@ class TestOrigins:
         assert canonical("HTTPS://App.example.org:443/") == APP
         for wrong in ("app.example.org", "https://app.example.org/path", "ftp://x", "https://"):
             with pytest.raises(ValidationError):
-                GatewaySettings(allowed_origins=wrong)
+                FrontendSettings(allowed_origins=wrong)
 
     @pytest.mark.parametrize(
         ("asking", "code"),
@@ -150,7 +150,7 @@ def app(**settings: Any) -> Starlette:
         return JSONResponse({"url": str(request.url), "client": request.client and request.client.host, **headers})
 
     async def create() -> Starlette:  # Gradio makes an event loop where none runs
-        return create_app(GatewaySettings(redis_url="redis://127.0.0.1:1/0", **settings))
+        return create_app(FrontendSettings(redis_url="redis://127.0.0.1:1/0", **settings))
 
     made = asyncio.run(create())
     made.router.routes.insert(0, Route("/mirror", mirror, methods=["GET", "POST"]))

@@ -18,9 +18,9 @@ from matte_core.contracts.evidence import (
     Pair,
     StartReport,
 )
+from matte_core.contracts.k8s.common import format_time
 from matte_core.contracts.k8s.rollout import Phase
 from matte_operator.asked import asked
-from matte_core.contracts.k8s.common import format_time
 from matte_operator.domain.rollout.evidence import ModelEvidence
 from matte_operator.kinds import MODEL, MODEL_VERSION, POD, POOL, RAY_CLUSTER, RAY_SERVICE, Body, name_of
 from matte_operator.observe import World

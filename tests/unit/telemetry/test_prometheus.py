@@ -18,7 +18,7 @@ def samples(meter: PrometheusMeter, name: str) -> dict[tuple[str, ...], float]:
 
 
 def test_counts_and_times() -> None:
-    meter = PrometheusMeter(names.GATEWAY)
+    meter = PrometheusMeter(names.FRONTEND)
     meter.add(names.JOBS_ADMITTED, "portrait")
     meter.add(names.JOBS_ADMITTED, "portrait", by=2)
     meter.observe(names.HTTP_SECONDS, 0.3, "/models")
@@ -47,7 +47,7 @@ def test_a_condition_has_one_status_until_its_object_is_gone() -> None:
 
 
 def test_gauges_are_read_at_a_scrape_and_a_store_that_is_away_breaks_nothing() -> None:
-    meter, failures, away = PrometheusMeter(names.GATEWAY), list[Exception](), False
+    meter, failures, away = PrometheusMeter(names.FRONTEND), list[Exception](), False
 
     def read() -> Samples:
         if away:
@@ -63,7 +63,7 @@ def test_gauges_are_read_at_a_scrape_and_a_store_that_is_away_breaks_nothing() -
 
 
 def test_the_server_listens_and_ends() -> None:
-    server = MetricsServer.start(PrometheusMeter(names.GATEWAY).registry, host="127.0.0.1", port=0)
+    server = MetricsServer.start(PrometheusMeter(names.FRONTEND).registry, host="127.0.0.1", port=0)
     url = f"http://127.0.0.1:{server.port}/metrics"
     assert "matte_open_streams 0.0" in httpx.get(url).text
     server.close()

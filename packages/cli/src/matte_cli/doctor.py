@@ -106,7 +106,7 @@ def files_check(modes: Iterable[tuple[Path, int]]) -> Check:
 
 def listening(children: Mapping[str, int]) -> Iterator[tuple[str, int, str]]:
     """What the processes that no caller should reach listen on; ``children`` are session leaders by name."""
-    leaders = [pid for name, pid in children.items() if not name.startswith("gateway")]
+    leaders = [pid for name, pid in children.items() if not name.startswith("frontend")]
     for process in (process for pid in leaders for process in in_session(pid)):
         for socket in process.net_connections("inet"):
             if socket.status == psutil.CONN_LISTEN:
@@ -172,7 +172,7 @@ def checks(settings: CliSettings, url: str) -> Iterator[Check]:
     if children := Claim.running(settings.data_dir):
         yield listeners_check(listening(children))
     ready = asyncio.run(_ask(url))
-    answers = ready.waiting_for != "the gateway to answer"
+    answers = ready.waiting_for != "the frontend to answer"
     yield port_check(settings.host, settings.port, free=port_free(settings.host, settings.port), ours=answers)
     yield server_check(url, ready.waiting_for, ready.models)
 

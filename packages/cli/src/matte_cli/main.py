@@ -13,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 #: module and attribute of each command, and its line in the list
 COMMANDS: Mapping[str, tuple[str, str, str]] = {
-    "serve": ("serve", "command", "Start Matte on this machine: Redis, inference and the gateway. Ctrl-C stops it."),
+    "serve": ("serve", "command", "Start Matte on this machine: Redis, inference and the frontend. Ctrl-C stops it."),
     "cut": ("cut", "command", "Cut out the subject of pictures."),
     "jobs": ("jobs", "app", "List jobs, look at them, fetch results, cancel, delete, requeue the dead."),
     "models": ("models", "app", "What a server has; or push, pull, list, verify and compare versions where they lie."),

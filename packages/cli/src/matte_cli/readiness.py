@@ -20,7 +20,7 @@ class Readiness:
 def judge(status: int | None, catalog: Catalog | None) -> Readiness:
     """What is missing, from the status of ``/readyz`` (None: no answer) and the catalog (None: none yet)."""
     if status is None:
-        return Readiness("the gateway to answer")
+        return Readiness("the frontend to answer")
     if catalog is None or not catalog.models:
         return Readiness("inference to load the first model")
     default = catalog.model(catalog.default_model) or catalog.models[0]
@@ -35,7 +35,7 @@ def judge(status: int | None, catalog: Catalog | None) -> Readiness:
     if missing:  # the versions that unpinned requests may get; the others may follow
         return Readiness("a replica of " + ", ".join(missing), ready)
     if status != 200:
-        return Readiness("the gateway to be ready", ready)
+        return Readiness("the frontend to be ready", ready)
     return Readiness("", ready)
 
 

@@ -1,4 +1,4 @@
-"""``matte serve``: Redis, inference and gateways on this machine, started, watched and stopped in order."""
+"""``matte serve``: Redis, inference and frontends on this machine, started, watched and stopped in order."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from matte_cli.settings import CliSettings, child_environment
 from matte_cli.supervisor import Child, Supervisor, launch
 from matte_cli.talk import complain, screen
 
-GATEWAYS, INFERENCE, STORE = 0, 1, 2  # the order of stopping
+FRONTENDS, INFERENCE, STORE = 0, 1, 2  # the order of stopping
 POLL_SECONDS = 0.25  # while starting only
 
 
@@ -50,7 +50,7 @@ class Plan:
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """Where a browser on this machine finds the gateways."""
+        """Where a browser on this machine finds the frontends."""
         host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 - compared, not bound
         return tuple(f"http://{f'[{host}]' if ':' in host else host}:{port}" for port in self.ports)
 
@@ -77,7 +77,7 @@ def redis_child(plan: Plan) -> tuple[Child, dict[str, str]]:
 
 
 def service_children(plan: Plan, store: dict[str, str]) -> list[Child]:
-    """Inference and the gateways, on a store."""
+    """Inference and the frontends, on a store."""
     common = {}
     if plan.config is not None:
         common["MATTE_CONFIG"] = str(plan.config.absolute())
@@ -85,9 +85,9 @@ def service_children(plan: Plan, store: dict[str, str]) -> list[Child]:
     drain = str(int(plan.stop_seconds * 0.8))  # streams end before the supervisor loses its patience
     parts = [("inference", INFERENCE, "matte_inference", {**common, "MATTE_INSTANCE": plan.instance})]
     for number, port in enumerate(plan.ports, 1):
-        name = "gateway" if len(plan.ports) == 1 else f"gateway-{number}"
+        name = "frontend" if len(plan.ports) == 1 else f"frontend-{number}"
         listen = {"MATTE_HOST": plan.host, "MATTE_PORT": str(port), "MATTE_SHUTDOWN_SECONDS": drain}
-        parts.append((name, GATEWAYS, "matte_frontend", {**common, **admin, **listen}))
+        parts.append((name, FRONTENDS, "matte_frontend", {**common, **admin, **listen}))
     return [_child(plan, store, *part) for part in parts]
 
 
@@ -161,7 +161,7 @@ async def run(plan: Plan, claim: Claim, console: Console) -> int:
     failed = life in done and life.exception()
     if failed:
         complain(str(failed))
-    with console.status("stopping: gateways, inference, Redis (Ctrl-C again: at once)"):
+    with console.status("stopping: frontends, inference, Redis (Ctrl-C again: at once)"):
         await supervisor.stop()
     console.print("stopped; jobs that wait are kept and go on next time")
     return 1 if failed else 0
@@ -234,17 +234,17 @@ def welcome(urls: tuple[str, ...], models: tuple[str, ...]) -> str:
 def command(
     host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
     port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Port of the first gateway.", show_default="7860")
+        int | None, typer.Option(min=1, max=65535, help="Port of the first frontend.", show_default="7860")
     ] = None,
-    gateways: Annotated[
-        int, typer.Option(min=1, max=32, help="How many gateways; they take the ports that follow.")
+    frontends: Annotated[
+        int, typer.Option(min=1, max=32, help="How many frontends; they take the ports that follow.")
     ] = 1,
     data_dir: Annotated[Path | None, typer.Option(help="Where jobs and logs are kept.", show_default=".matte")] = None,
     config: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="Which models to load, and their traffic.")
     ] = None,
 ) -> None:
-    """Start Matte on this machine: Redis, inference and the gateway. Ctrl-C stops it."""
+    """Start Matte on this machine: Redis, inference and the frontend. Ctrl-C stops it."""
     if not (find_spec("matte_frontend") and find_spec("matte_inference")):
         complain("matte serve needs Ray, Gradio and OpenCV: pip install 'matte-cli[serve]'")
         raise typer.Exit(1)
@@ -252,7 +252,7 @@ def command(
     first = port or settings.port
     plan = Plan(
         host=host or settings.host,
-        ports=tuple(range(first, first + gateways)),
+        ports=tuple(range(first, first + frontends)),
         data=(data_dir or settings.data_dir).absolute(),
         redis_url=settings.redis_url,
         config=config or settings.config,

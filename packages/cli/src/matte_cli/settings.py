@@ -17,8 +17,8 @@ class CliSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="MATTE_", extra="ignore")
 
     url: str = Field("http://127.0.0.1:7860", description="the server that matte cut, jobs and models talk to")
-    host: str = Field("127.0.0.1", description="address that a gateway listens on")
-    port: int = Field(7860, ge=1, le=65535, description="port of a gateway; matte serve counts up from it")
+    host: str = Field("127.0.0.1", description="address that a frontend listens on")
+    port: int = Field(7860, ge=1, le=65535, description="port of a frontend; matte serve counts up from it")
     data_dir: Path = Field(Path(".matte"), description="where matte serve keeps jobs and logs")
     config: Path | None = Field(None, description="file that says which models inference loads, and their traffic")
     redis_url: str | None = Field(None, description="matte serve uses this Redis in place of one of its own")

@@ -63,7 +63,7 @@ CODES: Mapping[str, Code] = {
     "model_not_ready": Code(503, "The model is not ready yet"),
     "storage_unavailable": Code(503, "The job store cannot be reached"),
     "storage_full": Code(503, "The job store is full"),
-    "shutting_down": Code(503, "This gateway is shutting down"),
+    "shutting_down": Code(503, "This frontend is shutting down"),
     "backend_failed": Code(502, "The app that serves the model gave no usable answer"),
     "backend_unavailable": Code(503, "The app that serves the model cannot be reached"),
     "wait_exceeded": Code(504, "The job is still running"),

@@ -1,4 +1,4 @@
-"""What is live: replicas announce themselves, every pool's router publishes its table, gateways read both."""
+"""What is live: replicas announce themselves, every pool's router publishes its table, frontends read both."""
 
 from __future__ import annotations
 

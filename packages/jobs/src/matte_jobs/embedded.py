@@ -100,7 +100,7 @@ class EmbeddedRedis:
         self.process = subprocess.Popen(
             ["env", *MALLOC, find_server(), *self._options()],
             stdout=subprocess.DEVNULL,
-            start_new_session=True,  # a Ctrl-C ends the gateway first, Redis last
+            start_new_session=True,  # a Ctrl-C ends the frontend first, Redis last
         )
         deadline = time.monotonic() + timeout
         while not self.alive():

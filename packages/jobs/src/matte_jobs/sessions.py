@@ -1,4 +1,4 @@
-"""Which jobs a Gradio session has, so that any gateway can answer any of its readers.
+"""Which jobs a Gradio session has, so that any frontend can answer any of its readers.
 
 A session is a stream of its own beside those of the jobs, in the same form: one ``queued`` event per call, so that
 ``Notifier.follow`` follows it like a job. What its readers have got is acknowledged; the rest comes again.

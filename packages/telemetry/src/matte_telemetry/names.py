@@ -58,7 +58,7 @@ def _histogram(name: str, help_: str, *labels: str, buckets: tuple[float, ...], 
     return Metric(name, Kind.HISTOGRAM, help_, labels, buckets, prefix)
 
 
-# --- the gateway: what came in ------------------------------------------------------------------------------------
+# --- the frontend: what came in ------------------------------------------------------------------------------------
 
 JOBS_ADMITTED = _counter("matte_jobs_admitted_total", "Jobs that were put into the queue.", "model")
 JOBS_REFUSED = _counter(
@@ -76,7 +76,7 @@ CONNECTIONS_REFUSED = _counter(
 )
 OPEN_STREAMS = _gauge("matte_open_streams", "Event streams that are open.")
 
-# --- the gateway: what it sees in the store when it is scraped; every gateway says the same -----
+# --- the frontend: what it sees in the store when it is scraped; every frontend says the same -----
 
 QUEUE_LENGTH = _gauge("matte_queue_length", "Jobs that wait for a model.", "model")
 VERSION_REPLICAS = _gauge("matte_version_replicas", "Live replicas of a version.", *_VERSION)
@@ -132,14 +132,14 @@ CONDITION = _gauge(
     "kind", "name", "type", "status",
 )  # fmt: skip
 
-#: what a gateway counts, and what it reads in the store when it is scraped
-GATEWAY = (JOBS_ADMITTED, JOBS_REFUSED, HTTP_REQUESTS, HTTP_SECONDS, CONNECTIONS_REFUSED, OPEN_STREAMS)
+#: what a frontend counts, and what it reads in the store when it is scraped
+FRONTEND = (JOBS_ADMITTED, JOBS_REFUSED, HTTP_REQUESTS, HTTP_SECONDS, CONNECTIONS_REFUSED, OPEN_STREAMS)
 SEEN = (QUEUE_LENGTH, VERSION_REPLICAS, VERSION_SLOTS, VERSION_WEIGHT, DEAD_JOBS, STORE_USED, STORE_MAX)
 INFERENCE = (
     JOBS, JOB_SECONDS, STAGE_SECONDS, BATCH_SIZE, SECONDS_PER_MEGAPIXEL, FREE_SLOTS, LEASES_LOST, SWEPT, MIRRORED
 )  # fmt: skip
 OPERATOR = (RECONCILES, RECONCILE_SECONDS, API_REQUESTS, LEADER, CONDITION)
-ALL = GATEWAY + SEEN + INFERENCE + OPERATOR
+ALL = FRONTEND + SEEN + INFERENCE + OPERATOR
 
 
 class Outcome(StrEnum):

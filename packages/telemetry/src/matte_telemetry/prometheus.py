@@ -1,4 +1,4 @@
-"""Metrics of a program that is scraped itself: the gateway and the operator."""
+"""Metrics of a program that is scraped itself: the frontend and the operator."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The gateway: HTTP, Gradio and the page, in front of durable jobs."""
+"""The frontend: HTTP, Gradio and the page, in front of durable jobs."""

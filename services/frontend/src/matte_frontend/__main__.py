@@ -1,4 +1,4 @@
-"""``python -m matte_frontend``: one gateway process."""
+"""``python -m matte_frontend``: one frontend process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from matte_frontend.addresses import Networks
 from matte_frontend.app import create_app
 from matte_frontend.connections import Bounds, Ledger
 from matte_frontend.protocol import BoundedProtocol, sweep
-from matte_frontend.settings import GatewaySettings
+from matte_frontend.settings import FrontendSettings
 
 log = logging.getLogger("matte_frontend")
 _OPEN_FILES = 65_536
@@ -31,7 +31,7 @@ class Draining(uvicorn.Server):
     finish. A second signal ends it at once.
     """
 
-    def __init__(self, app: Starlette, settings: GatewaySettings) -> None:
+    def __init__(self, app: Starlette, settings: FrontendSettings) -> None:
         self._app = app
         self._drain = settings.drain_seconds
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -56,11 +56,11 @@ class Draining(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal came."""
-        gateway = getattr(self._app.state, "gateway", None)
-        if self._loop is None or gateway is None or gateway.draining:
+        frontend = getattr(self._app.state, "frontend", None)
+        if self._loop is None or frontend is None or frontend.draining:
             super().handle_exit(sig, frame)
             return
-        gateway.draining = True
+        frontend.draining = True
         log.info("draining after %s", signal.Signals(sig).name)
         self._loop.call_soon_threadsafe(self._loop.call_later, self._drain, self._stop)
 
@@ -83,7 +83,7 @@ def open_files() -> int:
 
 def main() -> None:
     """Runs until a signal."""
-    settings = GatewaySettings()
+    settings = FrontendSettings()
     logs.set_up(settings.log_level)
     keep_memory()
     Draining(create_app(settings, machine=socket.gethostname()), settings).run()

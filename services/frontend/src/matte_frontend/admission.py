@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from matte_frontend.body import Inputs
 from matte_frontend.caller import Caller
-from matte_frontend.gateway import Gateway
+from matte_frontend.frontend import Frontend
 
 _PLAIN = Options()
 _NAMES = frozenset(Options.model_fields)
@@ -97,11 +97,11 @@ def _joined(headers: Mapping[str, str]) -> dict[str, str]:
     return joined
 
 
-async def sound(gateway: Gateway, inputs: Inputs, caller: Caller, *, model: str | None, major: str | None) -> Asked:
+async def sound(frontend: Frontend, inputs: Inputs, caller: Caller, *, model: str | None, major: str | None) -> Asked:
     """Checks everything that can be checked before anything is stored.
 
     Args:
-        gateway: whose catalog and limits count.
+        frontend: whose catalog and limits count.
         inputs: what came.
         caller: who asks.
         model: from the address; None: the parameter ``model``, else the default model.
@@ -110,20 +110,20 @@ async def sound(gateway: Gateway, inputs: Inputs, caller: Caller, *, model: str 
     Raises:
         Problem: any of the request and the picture.
     """
-    with gateway.telemetry.refusing():
+    with frontend.telemetry.refusing():
         also = {"version"} if major is None else set()
         also |= {"model"} if model is None and major is None else set()
         options, rest = parse_options(inputs.parameters, also=frozenset(also))
-        route = await gateway.catalog.route(model or rest.get("model"))
-    with gateway.telemetry.refusing(route.model):
-        if not gateway.catalog.has_room:
+        route = await frontend.catalog.route(model or rest.get("model"))
+    with frontend.telemetry.refusing(route.model):
+        if not frontend.catalog.has_room:
             raise Problem("storage_full", "The store has no room for more jobs just now.", retry_after=10)
         named = major or rest.get("version")
         version = version_for(route, named, caller)
-        picture = await probed(inputs.image, gateway.limits)
+        picture = await probed(inputs.image, frontend.limits)
         if inputs.background is None:
             return Asked(route.model, version, named, caller, options, picture, inputs.image)
-        behind = await probed(inputs.background, gateway.limits)
+        behind = await probed(inputs.background, frontend.limits)
         kind = f"image/{behind.format.lower()}"
         return Asked(route.model, version, named, caller, options, picture, inputs.image, inputs.background, kind)
 
@@ -134,7 +134,7 @@ async def probed(data: bytes, limits: Limits) -> Picture:
 
 
 def to_job(
-    gateway: Gateway,
+    frontend: Frontend,
     asked: Asked,
     *,
     origin: str = "",
@@ -143,7 +143,7 @@ def to_job(
     preview: bool = False,
 ) -> tuple[JobSpec, dict[str, bytes]]:
     """The job for a sound request, and its bytes by blob key."""
-    job_id, now, blobs = gateway.new_id(), gateway.clock(), gateway.store.blobs
+    job_id, now, blobs = frontend.new_id(), frontend.clock(), frontend.store.blobs
     image = blobs.ref(job_id, "image", len(asked.image), f"image/{asked.picture.format.lower()}")
     data = {image.key: asked.image}
     background = None
@@ -154,7 +154,7 @@ def to_job(
         id=job_id, model=asked.model, version=asked.version, tenant=asked.caller.owner.tenant,
         user=asked.caller.owner.user, route_key=asked.caller.route_key, options=asked.options, image=image,
         background=background, picture=asked.picture, created_at=now,
-        expires_at=now + gateway.limits.job_ttl_seconds, origin=origin, idempotency_key=idempotency_key,
+        expires_at=now + frontend.limits.job_ttl_seconds, origin=origin, idempotency_key=idempotency_key,
         fingerprint=fingerprint(asked) if idempotency_key else "", preview=preview, traceparent=traceparent,
     )  # fmt: skip
     return spec, data

@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from matte_frontend.accept import best
 from matte_frontend.conditional import respond, tag
-from matte_frontend.gateway import Gateway
+from matte_frontend.frontend import Frontend
 
 JSON = "application/json"
 ZIP = "application/zip"
@@ -61,7 +61,7 @@ def job_answer(request: Request, view: JobView, *, status: int = 200, applied: s
 
 
 async def result_answer(
-    gateway: Gateway,
+    frontend: Frontend,
     request: Request,
     job_id: str,
     result: Result,
@@ -73,7 +73,7 @@ async def result_answer(
     """The result's bytes, or JSON with them; two files travel as a ZIP archive unless one is named.
 
     Args:
-        gateway: whose store has the bytes.
+        frontend: whose store has the bytes.
         request: what is answered.
         job_id: whose result it is.
         result: where its files are.
@@ -89,10 +89,10 @@ async def result_answer(
     own = result.files[names[0]].content_type if len(names) == 1 else ZIP
     kind = kind or wanted(request, (own, JSON, BYTES))
     kind = kind if kind in (JSON, BYTES) else own
-    at = gateway.clock() if delivered else None
+    at = frontend.clock() if delivered else None
     # to compress JSON that is a picture costs more than it saves
     headers["Cache-Control"] = ("no-store" if request.method == "POST" else KEPT) + ", no-transform" * (kind == JSON)
-    read = functools.partial(_read, gateway, job_id, result, names, delivered_at=at, as_json=kind == JSON)
+    read = functools.partial(_read, frontend, job_id, result, names, delivered_at=at, as_json=kind == JSON)
     if request.method == "POST":
         return Response(await read(), 200, headers, kind)
     # a file's key has the attempt that made it: what it names never changes
@@ -101,9 +101,9 @@ async def result_answer(
 
 
 async def _read(
-    gateway: Gateway, job_id: str, result: Result, names: list[str], *, delivered_at: float | None, as_json: bool
+    frontend: Frontend, job_id: str, result: Result, names: list[str], *, delivered_at: float | None, as_json: bool
 ) -> bytes:
-    get = gateway.store.result_bytes
+    get = frontend.store.result_bytes
     data = {name: await get(result.files[name], delivered_at=delivered_at) for name in names}
     if as_json:
         return await asyncio.to_thread(_json_body, job_id, result, data)

@@ -1,4 +1,4 @@
-"""The gateway as an ASGI application."""
+"""The frontend as an ASGI application."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from matte_frontend import openapi, pages, problems, scrape
 from matte_frontend.addresses import Networks
 from matte_frontend.compression import Compression
 from matte_frontend.edge import Edge
-from matte_frontend.gateway import Clock, Identify, NewId, anonymous, opened
+from matte_frontend.frontend import Clock, Identify, NewId, anonymous, opened
 from matte_frontend.gradio_api import routes as gradio_routes
 from matte_frontend.hosts import AllowedHosts, Hosts
 from matte_frontend.origins import AllowedOrigins, Origins
 from matte_frontend.proxies import TrustedProxies
 from matte_frontend.rest import admin, jobs, models, predict, rollouts
-from matte_frontend.settings import GatewaySettings
+from matte_frontend.settings import FrontendSettings
 from matte_frontend.telemetry import Telemetry
 
 register_url_convertor("major", predict.Major())
@@ -40,7 +40,7 @@ def new_uuid() -> str:
 
 
 def create_app(
-    settings: GatewaySettings,
+    settings: FrontendSettings,
     *,
     clock: Clock = time.time,
     new_id: NewId = new_uuid,
@@ -57,14 +57,14 @@ def create_app(
         machine: this machine's host name, by which it may be called unless it listens on loopback.
     """
 
-    tracer = tracing.set_up("matte-gateway", version=VERSION, instance=new_id())
+    tracer = tracing.set_up("matte-frontend", version=VERSION, instance=new_id())
     telemetry = Telemetry(tracer=tracer)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         try:
-            async with opened(settings, clock, new_id, telemetry, identify) as gateway, scrape.served(gateway):
-                app.state.gateway = gateway
+            async with opened(settings, clock, new_id, telemetry, identify) as frontend, scrape.served(frontend):
+                app.state.frontend = frontend
                 yield
         finally:
             await asyncio.to_thread(tracer.close)
@@ -80,7 +80,7 @@ def create_app(
     return app
 
 
-def layers(settings: GatewaySettings, machine: str) -> list[Middleware]:
+def layers(settings: FrontendSettings, machine: str) -> list[Middleware]:
     """What every request passes after the edge, the outermost first."""
     return [
         Middleware(TrustedProxies, Networks(settings.trusted_proxies)),
@@ -90,7 +90,7 @@ def layers(settings: GatewaySettings, machine: str) -> list[Middleware]:
     ]
 
 
-def rest_routes(settings: GatewaySettings) -> list[BaseRoute]:
+def rest_routes(settings: FrontendSettings) -> list[BaseRoute]:
     """The REST interface, the busiest first: routes are tried in order."""
     routes: list[BaseRoute] = [
         Route("/predict", predict.predict_default, methods=["POST"]),

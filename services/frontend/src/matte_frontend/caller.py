@@ -11,7 +11,7 @@ from matte_core.contracts.owner import ANONYMOUS, Owner
 from matte_core.errors import Problem
 from starlette.requests import Request
 
-from matte_frontend.gateway import gateway_of
+from matte_frontend.frontend import frontend_of
 
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,200}")
 _ROUTE_KEY = re.compile(r"[\x20-\x7e]{1,128}")
@@ -37,7 +37,7 @@ class Caller:
 
 def owner_of(request: Request) -> Owner:
     """Whose request it is: whoever else asks for what comes of it is told that it does not exist."""
-    return gateway_of(request).identify(request)
+    return frontend_of(request).identify(request)
 
 
 def route_key(request: Request) -> str | None:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from matte_core.errors import Problem
 
 from matte_frontend.addresses import Networks, client_key
-from matte_frontend.settings import GatewaySettings
+from matte_frontend.settings import FrontendSettings
 
 #: a clock that is read once a second must not charge a client for a stall of this process
 _LONGEST_STEP = 2.0
@@ -42,7 +42,7 @@ class Bounds:
     connections: int
 
     @classmethod
-    def of(cls, settings: GatewaySettings, *, open_files: int) -> Bounds:
+    def of(cls, settings: FrontendSettings, *, open_files: int) -> Bounds:
         """The settings' bounds; connections at most what the limit of open files (RLIMIT_NOFILE) has room for."""
         return cls(
             header_bytes=settings.max_header_bytes,

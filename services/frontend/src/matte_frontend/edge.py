@@ -11,7 +11,7 @@ from matte_telemetry.tracing import Span, SpanKind
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from matte_frontend.gateway import Clock, NewId
+from matte_frontend.frontend import Clock, NewId
 from matte_frontend.problems import respond
 from matte_frontend.telemetry import Telemetry
 
@@ -42,7 +42,7 @@ class Answer:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             given = message.get("headers", ())
-            timing = b"gateway;dur=%.1f" % ((self._clock() - self._began) * 1000)
+            timing = b"frontend;dur=%.1f" % ((self._clock() - self._began) * 1000)
             message["headers"] = [*given, *self._headers, (b"server-timing", timing)]
             if any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in given):
                 self.stream = True

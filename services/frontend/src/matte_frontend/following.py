@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from matte_core.contracts.job import Event, JobState, JobView
 from matte_core.contracts.owner import Owner
 
-from matte_frontend.gateway import Gateway
+from matte_frontend.frontend import Frontend
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +32,20 @@ _WAITS = {"queued": True, "retrying": True, "started": False, "finished": False}
 
 
 async def follow(
-    gateway: Gateway, job_id: str, owner: Owner, after: str = "0"
+    frontend: Frontend, job_id: str, owner: Owner, after: str = "0"
 ) -> AsyncGenerator[Event | Waiting | None]:
     """What happens to a job of the owner's after the event ``after``, up to its end.
 
     While it waits, its place is looked up every ``position_seconds`` and told when it changed. None is a sign of
     life after ``heartbeat_seconds`` of silence.
     """
-    tick = gateway.settings.position_seconds
-    told = Waiting.of(await gateway.view(job_id, owner))
+    tick = frontend.settings.position_seconds
+    told = Waiting.of(await frontend.view(job_id, owner))
     waiting, quiet, untold = told is not None, 0.0, told is not None
     if told is not None and after != "0":
         untold = False
         yield told
-    async with contextlib.aclosing(gateway.notifier.follow(job_id, after=after, heartbeat=tick)) as events:
+    async with contextlib.aclosing(frontend.notifier.follow(job_id, after=after, heartbeat=tick)) as events:
         async for event in events:
             if event is not None:
                 waiting, quiet = _WAITS.get(event.type, waiting), 0.0
@@ -55,11 +55,11 @@ async def follow(
                     yield told
                 continue
             quiet += tick
-            place = Waiting.of(await gateway.view(job_id, owner)) if waiting else None
+            place = Waiting.of(await frontend.view(job_id, owner)) if waiting else None
             if place is not None and _moved(place, told):
                 told, quiet = place, 0.0
                 yield place
-            elif quiet >= gateway.settings.heartbeat_seconds:
+            elif quiet >= frontend.settings.heartbeat_seconds:
                 quiet = 0.0
                 yield None
 

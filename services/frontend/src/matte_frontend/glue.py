@@ -15,7 +15,7 @@ from gradio.events import api as register
 from gradio.routes import App
 from starlette.types import ASGIApp
 
-#: every gateway is the same application to a client that asks again elsewhere
+#: every frontend is the same application to a client that asks again elsewhere
 APP_ID = 0x4D61747465
 
 
@@ -39,7 +39,7 @@ def plain_asgi(server: Server, *, title: str, max_file_size: int) -> tuple[ASGIA
 
 
 def _quiet(blocks: Any, max_file_size: int) -> None:
-    """What ``launch`` sets, with everything off that a gateway does not want."""
+    """What ``launch`` sets, with everything off that a frontend does not want."""
     off: dict[str, Any] = {
         "dev_mode": False, "run_history": False, "show_error": True, "root_path": "", "auth": None,
         "auth_message": None, "favicon_path": None, "enable_monitoring": False, "css": "", "js": "", "head": "",

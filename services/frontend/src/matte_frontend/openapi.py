@@ -1,7 +1,7 @@
 """The description of the REST interface, written by hand beside the contracts' own JSON schemas.
 
 A test holds it against the routes, so that neither has what the other lacks; clients generated from it are
-tried against a gateway.
+tried against a frontend.
 """
 
 from __future__ import annotations

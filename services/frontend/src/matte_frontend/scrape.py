@@ -1,4 +1,4 @@
-"""``/metrics`` on a port of its own: what the gateway counted, and what it sees in the store just then."""
+"""``/metrics`` on a port of its own: what the frontend counted, and what it sees in the store just then."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matte_telemetry import names
 from matte_telemetry.names import Metric
 from matte_telemetry.prometheus import MetricsServer, Samples, Seen
 
-from matte_frontend.gateway import Gateway
+from matte_frontend.frontend import Frontend
 
 log = logging.getLogger(__name__)
 #: a scrape waits this long (seconds) for the store; what that would have said is left out then
@@ -22,13 +22,13 @@ STORE_SECONDS = 5.0
 
 
 @contextlib.asynccontextmanager
-async def served(gateway: Gateway) -> AsyncIterator[None]:
-    """Serves ``/metrics`` where the settings name a port. A port that is taken costs the metrics, not the gateway."""
-    settings = gateway.settings
+async def served(frontend: Frontend) -> AsyncIterator[None]:
+    """Serves ``/metrics`` where the settings name a port. A port that is taken costs the metrics, not the frontend."""
+    settings = frontend.settings
     server: MetricsServer | None = None
     if settings.metrics_port:
-        registry, loop = gateway.telemetry.meter.registry, asyncio.get_running_loop()
-        registry.register(Seen(names.SEEN, lambda: _read(gateway, loop), _failed))
+        registry, loop = frontend.telemetry.meter.registry, asyncio.get_running_loop()
+        registry.register(Seen(names.SEEN, lambda: _read(frontend, loop), _failed))
         try:
             server = MetricsServer.start(registry, host=settings.host, port=settings.metrics_port)
         except OSError as error:
@@ -44,14 +44,14 @@ def _failed(error: Exception) -> None:
     log.warning("the store's metrics are left out: %s", error or type(error).__name__)
 
 
-def _read(gateway: Gateway, loop: asyncio.AbstractEventLoop) -> Samples:
-    return asyncio.run_coroutine_threadsafe(_samples(gateway), loop).result(STORE_SECONDS)
+def _read(frontend: Frontend, loop: asyncio.AbstractEventLoop) -> Samples:
+    return asyncio.run_coroutine_threadsafe(_samples(frontend), loop).result(STORE_SECONDS)
 
 
-async def _samples(gateway: Gateway) -> Samples:
-    state = await StoreState.read(gateway.store)
+async def _samples(frontend: Frontend) -> Samples:
+    state = await StoreState.read(frontend.store)
     try:
-        catalog = await gateway.catalog.get()
+        catalog = await frontend.catalog.get()
     except Problem:
         catalog = Catalog(models=())  # inference has not started yet
     return {

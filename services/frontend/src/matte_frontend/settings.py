@@ -1,4 +1,4 @@
-"""What the gateway reads from the environment (``MATTE_…``)."""
+"""What the frontend reads from the environment (``MATTE_…``)."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def _origins(value: tuple[str, ...]) -> tuple[str, ...]:
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_list)]
 
 
-class GatewaySettings(StoreSettings):
-    """Where the gateway listens and what it accepts. Durations are seconds, sizes bytes."""
+class FrontendSettings(StoreSettings):
+    """Where the frontend listens and what it accepts. Durations are seconds, sizes bytes."""
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(7860, ge=0, le=65535, description="port to listen on; 0: a free one")
@@ -85,7 +85,7 @@ class GatewaySettings(StoreSettings):
     rollout_reports: bool = Field(
         default=False,
         description="serve /v1/rollouts, with pictures that people sent; there is no login, so only where nobody else"
-        " reaches the gateway",
+        " reaches the frontend",
     )
     metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics, for Prometheus; 0: none")
     revision: str = Field("", description="revision of the source, as /version says it; the images set it")

@@ -1,4 +1,4 @@
-"""What a gateway counts and traces."""
+"""What a frontend counts and traces."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from matte_telemetry.tracing import NoTracer, Tracer
 
 @dataclass(slots=True)
 class Telemetry:
-    """One gateway's meter and tracer."""
+    """One frontend's meter and tracer."""
 
-    meter: PrometheusMeter = field(default_factory=lambda: PrometheusMeter(names.GATEWAY))
+    meter: PrometheusMeter = field(default_factory=lambda: PrometheusMeter(names.FRONTEND))
     tracer: Tracer = field(default_factory=NoTracer)
 
     def refusing(self, model: str = "") -> Refusing:

@@ -32,7 +32,7 @@ from matte_operator.domain.version import READY, SERVING, VersionSeen, failed, r
 RETIRE_AFTER = 60.0
 #: then it leaves the route, and this long after the loss its application ends and the ModelVersion is deleted
 REMOVE_AFTER = 75.0
-#: a first route takes up to so long through KubeRay, Serve and the gateways' catalogs; Ready waits for it (seconds)
+#: a first route takes up to so long through KubeRay, Serve and the frontends' catalogs; Ready waits for it (seconds)
 ROUTE_AFTER = 4.0
 #: a folder that was refused is checked again (seconds): it may have been mended
 CHECK_AGAIN = 60.0

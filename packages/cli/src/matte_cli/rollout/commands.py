@@ -155,7 +155,7 @@ def report(
         "report.html"
     ),
 ) -> None:
-    """Fetch a rollout's report from a gateway: numbers, and the pictures whose masks differ. Asks no cluster."""
+    """Fetch a rollout's report from a frontend: numbers, and the pictures whose masks differ. Asks no cluster."""
     from matte_cli.rollout import report as reports
 
     reports.fetch(model, version, url, out)

@@ -1,4 +1,4 @@
-"""Fetches a report from a gateway."""
+"""Fetches a report from a frontend."""
 
 from __future__ import annotations
 

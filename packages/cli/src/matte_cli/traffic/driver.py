@@ -134,7 +134,7 @@ class Drive:
 
         Raises:
             Problem: what the server says.
-            _LostError: it said nothing, or nothing that a gateway says.
+            _LostError: it said nothing, or nothing that a frontend says.
         """
         body = self._order.pictures[number % len(self._order.pictures)]
         headers = {"Content-Type": body.media_type}

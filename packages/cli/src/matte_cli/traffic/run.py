@@ -30,7 +30,7 @@ from matte_cli.traffic.pictures import load
 from matte_cli.traffic.report import Asked, Report, report
 from matte_cli.traffic.schedule import Plan
 
-#: the gateway's header that keeps a user on a version
+#: the frontend's header that keeps a user on a version
 KEY_HEADER = "X-Route-Key"
 #: between two lines where nobody watches live, and between two pictures of the live view
 LINE_SECONDS = 5.0

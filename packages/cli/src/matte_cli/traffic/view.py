@@ -119,7 +119,7 @@ def _remarks(report: Report) -> Iterator[str]:
     yield ""
     if report.asked.users and report.asked.key_header is None:
         yield "[yellow]![/] this server has no header that keeps a user on a version: users were not named, and every"
-        yield "  picture was a draw of its own (--key-header names a header that your gateway does use)"
+        yield "  picture was a draw of its own (--key-header names a header that your frontend does use)"
     for move in report.moves:
         yield (
             f"at {move.at:.0f} s {move.changed} of {move.users} users ({percent(move.changed / move.users)}) had "

@@ -1,6 +1,6 @@
 """Times during which the weights surely were constant: pure.
 
-A gateway shows a table up to its catalog's age late, and routers change over within a second of each other; so the
+A frontend shows a table up to its catalog's age late, and routers change over within a second of each other; so the
 edges of a window are moved inwards by ``settle`` seconds.
 """
 

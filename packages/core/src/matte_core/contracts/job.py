@@ -73,7 +73,7 @@ class JobSpec(Contract):
     created_at: float
     expires_at: float = Field(description="still queued then: expired")
     max_attempts: int = Field(3, ge=1)
-    origin: str = Field("", description="channel of the gateway that waits for the end")
+    origin: str = Field("", description="channel of the frontend that waits for the end")
     idempotency_key: str | None = None
     fingerprint: str = Field("", description="digest of the request, for idempotency")
     preview: bool = Field(default=False, description="send a small preview as an event")

@@ -1,4 +1,4 @@
-"""Uploads and results as files: ``/gradio_api/upload`` and ``/gradio_api/file=…``, the same from every gateway.
+"""Uploads and results as files: ``/gradio_api/upload`` and ``/gradio_api/file=…``, the same from every frontend.
 
 Paths are ``uploads/<id>/<name>`` and ``jobs/<id>/<file>.<kind>``; nothing on a disk is ever read. Only the owner's
 paths lead anywhere. Ids cannot be guessed: of the anonymous, who has a path may read the file.
@@ -24,7 +24,7 @@ from matte_frontend.body import read_form
 from matte_frontend.caller import owner_of
 from matte_frontend.conditional import respond, tag
 from matte_frontend.form_body import Part
-from matte_frontend.gateway import Gateway, gateway_of
+from matte_frontend.frontend import Frontend, frontend_of
 
 MAX_FILES = 10
 _UPLOAD = re.compile(r"uploads/([0-9a-f]{32})/[^/]{1,100}")
@@ -40,23 +40,23 @@ _INERT = {
 
 async def upload(request: Request) -> Response:
     """``POST /gradio_api/upload``: the files' paths, in their order."""
-    gateway = gateway_of(request)
+    frontend = frontend_of(request)
     owner = owner_of(request)
-    parts = await read_form(request, gateway.limits.max_bytes)
+    parts = await read_form(request, frontend.limits.max_bytes)
     files = [part for part in parts if part.name == "files" and part.filename is not None]
     if not files:
         raise Problem("picture_missing", "The form has no files in the field files.")
     if len(files) > MAX_FILES:
         raise Problem("malformed_request", f"The form has more than {MAX_FILES} files.")
-    return JSONResponse([await _keep(gateway, owner, file) for file in files])
+    return JSONResponse([await _keep(frontend, owner, file) for file in files])
 
 
-async def _keep(gateway: Gateway, owner: Owner, file: Part) -> str:
-    data, upload_id, ttl = file.take(), gateway.new_id(), gateway.settings.upload_ttl_seconds
-    ref = gateway.store.blobs.ref(f"upload-{upload_id}", "data", len(data), _kind(data))
+async def _keep(frontend: Frontend, owner: Owner, file: Part) -> str:
+    data, upload_id, ttl = file.take(), frontend.new_id(), frontend.settings.upload_ttl_seconds
+    ref = frontend.store.blobs.ref(f"upload-{upload_id}", "data", len(data), _kind(data))
     with translated():
-        await gateway.store.blobs.put(ref, data, gateway.clock(), ttl_seconds=ttl)
-        await gateway.store.redis.set(_key(gateway, owner, upload_id), ref.model_dump_json(), ex=ttl)
+        await frontend.store.blobs.put(ref, data, frontend.clock(), ttl_seconds=ttl)
+        await frontend.store.redis.set(_key(frontend, owner, upload_id), ref.model_dump_json(), ex=ttl)
     return f"uploads/{upload_id}/{_name(file.filename or '')}"
 
 
@@ -72,8 +72,8 @@ def _kind(data: bytes) -> str:
         return "application/octet-stream"
 
 
-def _key(gateway: Gateway, owner: Owner, upload_id: str) -> str:
-    return f"{gateway.store.prefix}upload:{owner.named(upload_id)}"
+def _key(frontend: Frontend, owner: Owner, upload_id: str) -> str:
+    return f"{frontend.store.prefix}upload:{owner.named(upload_id)}"
 
 
 async def progress(request: Request) -> Response:
@@ -90,7 +90,7 @@ async def progress(request: Request) -> Response:
 async def file(request: Request) -> Response:
     """``GET /gradio_api/file=…``."""
     path = request.path_params["path"]
-    data, kind = await read_path(gateway_of(request), owner_of(request), path)
+    data, kind = await read_path(frontend_of(request), owner_of(request), path)
 
     async def read() -> bytes:
         return data
@@ -101,20 +101,20 @@ async def file(request: Request) -> Response:
     return await respond(request, read, kind, etag=etag, headers=_INERT)
 
 
-async def read_path(gateway: Gateway, owner: Owner, path: str) -> tuple[bytes, str]:
+async def read_path(frontend: Frontend, owner: Owner, path: str) -> tuple[bytes, str]:
     """The bytes and content type of one of the owner's files.
 
     Raises:
         Problem: not_found, result_expired, job_not_found, or why the job has no result.
     """
     if found := _UPLOAD.fullmatch(path):
-        return await _upload_bytes(gateway, owner, found[1])
+        return await _upload_bytes(frontend, owner, found[1])
     found = _JOB.fullmatch(path)
     if not found:
         raise Problem("not_found", "There is no such file.")
-    view = await gateway.view(found[1], owner)
+    view = await frontend.view(found[1], owner)
     if found[2] == "preview":
-        return await _preview(gateway, view.id)
+        return await _preview(frontend, view.id)
     problem = problems.of_view(view)
     if problem is not None:
         raise problem
@@ -122,21 +122,21 @@ async def read_path(gateway: Gateway, owner: Owner, path: str) -> tuple[bytes, s
     ref = view.result.files.get(found[2])
     if ref is None:
         raise Problem("not_found", "The job has no such file.")
-    return await gateway.store.result_bytes(ref), ref.content_type
+    return await frontend.store.result_bytes(ref), ref.content_type
 
 
-async def _upload_bytes(gateway: Gateway, owner: Owner, upload_id: str) -> tuple[bytes, str]:
+async def _upload_bytes(frontend: Frontend, owner: Owner, upload_id: str) -> tuple[bytes, str]:
     with translated():
-        text = await gateway.store.redis.get(_key(gateway, owner, upload_id))
+        text = await frontend.store.redis.get(_key(frontend, owner, upload_id))
         ref = BlobRef.model_validate_json(text) if text else None
-        data = await gateway.store.blobs.get(ref) if ref else None
+        data = await frontend.store.blobs.get(ref) if ref else None
     if ref is None or data is None:
         raise Problem("not_found", "There is no such upload; uploads are kept for a while only. Upload it again.")
     return data, ref.content_type
 
 
-async def _preview(gateway: Gateway, job_id: str) -> tuple[bytes, str]:
-    events = [event for event in await gateway.store.events(job_id) if event.type == "preview"]
+async def _preview(frontend: Frontend, job_id: str) -> tuple[bytes, str]:
+    events = [event for event in await frontend.store.events(job_id) if event.type == "preview"]
     if not events:
         raise Problem("not_found", "The job has no preview.")
     data = events[-1].data

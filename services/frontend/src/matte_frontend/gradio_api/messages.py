@@ -108,7 +108,7 @@ class Translator:
 
 
 def file_data(root: str, path: str, kind: str, size: int | None = None) -> Message:
-    """A ``FileData`` that both clients can fetch from any gateway."""
+    """A ``FileData`` that both clients can fetch from any frontend."""
     return {
         "path": path, "url": f"{root}/file={path}", "size": size, "orig_name": path.rpartition("/")[2],
         "mime_type": kind, "is_stream": False, "meta": {"_type": "gradio.FileData"},

@@ -21,7 +21,7 @@ from matte_frontend.admission import sound, to_job
 from matte_frontend.body import Inputs, read_bounded
 from matte_frontend.caller import Caller, owner_of
 from matte_frontend.following import Waiting, follow
-from matte_frontend.gateway import Gateway, gateway_of
+from matte_frontend.frontend import Frontend, frontend_of
 from matte_frontend.gradio_api.endpoints import ENDPOINTS, Endpoint
 from matte_frontend.gradio_api.files import own_path, read_path
 from matte_frontend.gradio_api.messages import Translator, ended
@@ -50,16 +50,16 @@ async def join(request: Request) -> Response:
     A call that is refused gets an id too, and its problem as its end: both clients show only what comes on the
     event stream as it is. (Python's reads the ``detail`` of a 422 as a list of fields.)
     """
-    gateway, body = gateway_of(request), await _json(request)
+    frontend, body = frontend_of(request), await _json(request)
     session, endpoint = _session(request, body.get("session_hash")), _by_index(request, body.get("fn_index"))
     try:
         image, parameters = endpoint.bind(_data(body))
-        call = Call(await _submit(gateway, request, image, parameters), endpoint.name)
+        call = Call(await _submit(frontend, request, image, parameters), endpoint.name)
     except Problem as problem:
         if problem.status >= 500:
             raise
-        call = Call(gateway.new_id(), endpoint.name, problem.document())
-    await gateway.sessions.add(session, call, gateway.clock())
+        call = Call(frontend.new_id(), endpoint.name, problem.document())
+    await frontend.sessions.add(session, call, frontend.clock())
     return JSONResponse({"event_id": call.id})
 
 
@@ -67,7 +67,7 @@ async def data(request: Request) -> Response:
     """``GET /gradio_api/queue/data``: messages of all the session's calls."""
     session = _session(request, request.query_params.get("session_hash"))
     root = file_root(request, "/queue/data")
-    return sse.stream(_data_lines(Reader(gateway_of(request), owner_of(request), session, root)))
+    return sse.stream(_data_lines(Reader(frontend_of(request), owner_of(request), session, root)))
 
 
 async def _data_lines(reader: Reader) -> AsyncIterator[str]:
@@ -78,14 +78,14 @@ async def _data_lines(reader: Reader) -> AsyncIterator[str]:
 
 async def cancel(request: Request) -> Response:
     """``POST /gradio_api/cancel``: one of the session's own calls."""
-    gateway, body = gateway_of(request), await _json(request)
+    frontend, body = frontend_of(request), await _json(request)
     session, call_id = _session(request, body.get("session_hash")), body.get("event_id")
     known = isinstance(call_id, str) and _ID.fullmatch(call_id)
-    call = await gateway.sessions.get(session, str(call_id)) if known else None
+    call = await frontend.sessions.get(session, str(call_id)) if known else None
     if call is None:
         raise Problem("job_not_found", "The session has no such call, or it has ended.")
     if call.error is None:
-        await gateway.store.cancel(call.id, gateway.clock(), owner=owner_of(request))
+        await frontend.store.cancel(call.id, frontend.clock(), owner=owner_of(request))
     return JSONResponse({"success": True})
 
 
@@ -102,17 +102,17 @@ async def call_by_name(request: Request) -> Response:
 
 
 async def _called(request: Request, image: object, parameters: dict[str, object]) -> Response:
-    return JSONResponse({"event_id": await _submit(gateway_of(request), request, image, parameters)})
+    return JSONResponse({"event_id": await _submit(frontend_of(request), request, image, parameters)})
 
 
 async def call_events(request: Request) -> Response:
     """``GET /gradio_api/call/{api}/{event_id}``: ``generating``, then ``complete`` or ``error``."""
     _by_name(request)
-    gateway, owner, call_id = gateway_of(request), owner_of(request), request.path_params["event_id"]
-    await gateway.view(call_id, owner)
+    frontend, owner, call_id = frontend_of(request), owner_of(request), request.path_params["event_id"]
+    await frontend.view(call_id, owner)
     root = file_root(request, f"/call/{request.path_params['api']}/{call_id}")
     translator = Translator(call_id, root, changes=False)
-    return sse.stream(_call_lines(follow(gateway, call_id, owner), translator))
+    return sse.stream(_call_lines(follow(frontend, call_id, owner), translator))
 
 
 _NAMES = {("process_generating", True): "generating", ("process_completed", True): "complete"}
@@ -135,13 +135,13 @@ async def _call_lines(found: AsyncGenerator[Event | Waiting | None], translator:
                     return
 
 
-async def _submit(gateway: Gateway, request: Request, image: object, parameters: dict[str, object]) -> str:
-    with gateway.telemetry.refusing():
+async def _submit(frontend: Frontend, request: Request, image: object, parameters: dict[str, object]) -> str:
+    with frontend.telemetry.refusing():
         caller = Caller.of(request)
-        picture, _ = await read_path(gateway, caller.owner, own_path(image, host=request.headers.get("host", "")))
-    asked = await sound(gateway, Inputs(picture, None, parameters), caller, model=None, major=None)
-    spec, blobs = to_job(gateway, asked, traceparent=request.scope["matte"]["traceparent"], preview=True)
-    return (await gateway.admit(spec, blobs)).id
+        picture, _ = await read_path(frontend, caller.owner, own_path(image, host=request.headers.get("host", "")))
+    asked = await sound(frontend, Inputs(picture, None, parameters), caller, model=None, major=None)
+    spec, blobs = to_job(frontend, asked, traceparent=request.scope["matte"]["traceparent"], preview=True)
+    return (await frontend.admit(spec, blobs)).id
 
 
 async def _json(request: Request) -> dict[str, Any]:

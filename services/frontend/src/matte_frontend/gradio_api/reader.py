@@ -1,4 +1,4 @@
-"""One reader of a session: the messages of all its calls, on whatever gateway they were made."""
+"""One reader of a session: the messages of all its calls, on whatever frontend they were made."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matte_core.contracts.owner import Owner
 from matte_jobs.sessions import Call
 
 from matte_frontend.following import follow
-from matte_frontend.gateway import Gateway
+from matte_frontend.frontend import Frontend
 from matte_frontend.gradio_api.messages import CLOSE, HEARTBEAT, Message, Translator, ended
 
 
@@ -22,8 +22,8 @@ class Reader:
     life later. One that breaks off acknowledges nothing, and the next one gets it all.
     """
 
-    def __init__(self, gateway: Gateway, owner: Owner, session: str, root: str) -> None:
-        self._gateway = gateway
+    def __init__(self, frontend: Frontend, owner: Owner, session: str, root: str) -> None:
+        self._frontend = frontend
         self._owner = owner
         self._session = session
         self._root = root
@@ -40,13 +40,13 @@ class Reader:
             while len(self._ended) < len(self._tasks) - 1 or await self._take_up():
                 yield await self._next()
             yield CLOSE
-            await self._gateway.sessions.acknowledge(self._session, self._ended)
+            await self._frontend.sessions.acknowledge(self._session, self._ended)
         finally:
             await self._stop()
 
     async def _next(self) -> Message:
         try:
-            async with asyncio.timeout(self._gateway.settings.heartbeat_seconds):
+            async with asyncio.timeout(self._frontend.settings.heartbeat_seconds):
                 found = await self._queue.get()
         except TimeoutError:
             await self._settle()
@@ -59,19 +59,19 @@ class Reader:
 
     async def _settle(self) -> None:
         """Acknowledges what had ended by the sign of life before this one."""
-        await self._gateway.sessions.acknowledge(self._session, self._settled)
+        await self._frontend.sessions.acknowledge(self._session, self._settled)
         self._settled = set(self._ended)
 
     async def _take_up(self) -> bool:
         """Follows the calls that are new; True if there are any."""
-        found = await self._gateway.sessions.open_calls(self._session)
+        found = await self._frontend.sessions.open_calls(self._session)
         new = [call for call_id, call in found.items() if call_id not in self._tasks]
         for call in new:
             self._start(call.id, self._watch_call(call))
         return bool(new)
 
     async def _watch_session(self) -> None:
-        notifier, name = self._gateway.notifier, self._gateway.sessions.stream(self._session)
+        notifier, name = self._frontend.notifier, self._frontend.sessions.stream(self._session)
         async with contextlib.aclosing(notifier.follow(name)) as events:
             async for _ in events:
                 await self._take_up()
@@ -81,7 +81,7 @@ class Reader:
         if call.error is not None:
             self._queue.put_nowait(translator.refused(call.error))
             return
-        async with contextlib.aclosing(follow(self._gateway, call.id, self._owner)) as found:
+        async with contextlib.aclosing(follow(self._frontend, call.id, self._owner)) as found:
             async for thing in found:
                 for message in translator.of(thing):
                     self._queue.put_nowait(message)

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from matte_frontend import sse
-from matte_frontend.gateway import gateway_of
+from matte_frontend.frontend import frontend_of
 from matte_frontend.glue import APP_ID, plain_asgi
 from matte_frontend.gradio_api import files, queue
 from matte_frontend.gradio_api.endpoints import declared
@@ -50,7 +50,7 @@ async def reset(_request: Request) -> Response:
 
 
 async def app_id(_request: Request) -> Response:
-    """The same on every gateway: a client that reconnects elsewhere must not start anew."""
+    """The same on every frontend: a client that reconnects elsewhere must not start anew."""
     return JSONResponse({"app_id": APP_ID})
 
 
@@ -61,11 +61,11 @@ async def startup_events(_request: Request) -> Response:
 
 async def heartbeat(request: Request) -> Response:
     """A sign of life for clients that ask for one. No job depends on it."""
-    gateway = gateway_of(request)
+    frontend = frontend_of(request)
 
     async def beats() -> AsyncIterator[str]:
-        while not gateway.draining:
+        while not frontend.draining:
             yield "data: ALIVE\n\n"
-            await asyncio.sleep(gateway.settings.heartbeat_seconds)
+            await asyncio.sleep(frontend.settings.heartbeat_seconds)
 
     return sse.stream(beats())

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from matte_frontend.answers import job_answer
-from matte_frontend.gateway import gateway_of
+from matte_frontend.frontend import frontend_of
 from matte_frontend.rest.query import only
 
 _CURSOR = re.compile(r"\d{1,19}")
@@ -24,34 +24,34 @@ _PAGE = 200
 async def jobs(request: Request) -> Response:
     """``GET /admin/jobs``: jobs of everybody, in pages and without an order; ``next`` is the next page's ``cursor``."""
     only(request, "state", "cursor")
-    gateway, query = gateway_of(request), request.query_params
+    frontend, query = frontend_of(request), request.query_params
     state, cursor = query.get("state"), query.get("cursor", "0")
     if state is not None and state not in set(JobState):
         raise Problem("invalid_parameter", f"There is no state {state!r}; there is: {', '.join(JobState)}.")
     if not _CURSOR.fullmatch(cursor):
         raise Problem("invalid_parameter", "cursor is what the page before said as next.")
     ids, following = await page_of_jobs(
-        gateway.store, None if state is None else JobState(state), int(cursor), enough=_PAGE
+        frontend.store, None if state is None else JobState(state), int(cursor), enough=_PAGE
     )
     views = []
     for job_id in ids:
         with contextlib.suppress(Problem):  # it is gone meanwhile
-            views.append((await gateway.view(job_id, None)).model_dump(mode="json"))
+            views.append((await frontend.view(job_id, None)).model_dump(mode="json"))
     return JSONResponse({"jobs": views, "next": str(following) if following else None})
 
 
 async def dead(request: Request) -> Response:
     """``GET /admin/dead``: jobs whose every attempt was lost, the newest first."""
     only(request)
-    gateway = gateway_of(request)
-    views = [await gateway.view(job_id, None) for job_id in await gateway.store.dead()]
+    frontend = frontend_of(request)
+    views = [await frontend.view(job_id, None) for job_id in await frontend.store.dead()]
     return JSONResponse({"jobs": [view.model_dump(mode="json") for view in views]})
 
 
 async def requeue(request: Request) -> Response:
     """``POST /admin/dead/{id}/requeue``: all its attempts again."""
     only(request)
-    gateway, job_id = gateway_of(request), request.path_params["id"]
-    now = gateway.clock()
-    await gateway.store.revive(job_id, now=now, expires_at=now + gateway.limits.job_ttl_seconds)
-    return job_answer(request, await gateway.view(job_id, None), status=202)
+    frontend, job_id = frontend_of(request), request.path_params["id"]
+    now = frontend.clock()
+    await frontend.store.revive(job_id, now=now, expires_at=now + frontend.limits.job_ttl_seconds)
+    return job_answer(request, await frontend.view(job_id, None), status=202)

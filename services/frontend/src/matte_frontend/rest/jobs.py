@@ -18,7 +18,7 @@ from matte_frontend.answers import job_answer, result_answer
 from matte_frontend.body import read_inputs
 from matte_frontend.caller import Caller, owner_of
 from matte_frontend.following import Waiting, follow
-from matte_frontend.gateway import gateway_of
+from matte_frontend.frontend import frontend_of
 from matte_frontend.rest.query import only
 from matte_frontend.rest.submit import admit
 
@@ -29,12 +29,12 @@ _SKEW = 600
 
 async def create(request: Request) -> Response:
     """``POST /v1/jobs``."""
-    gateway = gateway_of(request)
-    with gateway.telemetry.refusing():
+    frontend = frontend_of(request)
+    with frontend.telemetry.refusing():
         caller = Caller.of(request)
-        inputs = await read_inputs(request, gateway.limits.max_bytes)
-    asked = await sound(gateway, inputs, caller, model=None, major=None)
-    return job_answer(request, await gateway.view(await admit(gateway, request, asked), caller.owner), status=202)
+        inputs = await read_inputs(request, frontend.limits.max_bytes)
+    asked = await sound(frontend, inputs, caller, model=None, major=None)
+    return job_answer(request, await frontend.view(await admit(frontend, request, asked), caller.owner), status=202)
 
 
 async def one(request: Request) -> Response:
@@ -45,20 +45,20 @@ async def one(request: Request) -> Response:
 async def read(request: Request) -> Response:
     """The job as it is."""
     only(request)
-    return job_answer(request, await gateway_of(request).view(request.path_params["id"], owner_of(request)))
+    return job_answer(request, await frontend_of(request).view(request.path_params["id"], owner_of(request)))
 
 
 async def delete(request: Request) -> Response:
     """Ends the job, or removes one that had ended, with its pictures; answers what it was in the end."""
     only(request)
-    return job_answer(request, await gateway_of(request).delete(request.path_params["id"], owner_of(request)))
+    return job_answer(request, await frontend_of(request).delete(request.path_params["id"], owner_of(request)))
 
 
 async def result(request: Request) -> Response:
     """``GET /v1/jobs/{id}/result``; ``?file=mask`` names one of two files."""
     only(request, "file")
-    gateway = gateway_of(request)
-    view = await gateway.view(request.path_params["id"], owner_of(request))
+    frontend = frontend_of(request)
+    view = await frontend.view(request.path_params["id"], owner_of(request))
     problem = problems.of_view(view)
     if problem is not None:
         raise problem
@@ -68,7 +68,7 @@ async def result(request: Request) -> Response:
         message = f"the job has: {', '.join(view.result.files)}"
         errors = [{"parameter": "file", "message": message}]
         raise Problem("invalid_parameter", f"There is no file {file!r}; {message}.", errors=errors)
-    return await result_answer(gateway, request, view.id, view.result, file=file)
+    return await result_answer(frontend, request, view.id, view.result, file=file)
 
 
 async def events(request: Request) -> Response:
@@ -77,12 +77,12 @@ async def events(request: Request) -> Response:
     204 says that everything was sent before; it also stops an ``EventSource`` from asking again.
     """
     only(request)
-    gateway, owner = gateway_of(request), owner_of(request)
-    view = await gateway.view(request.path_params["id"], owner)
-    after = resume_after(request.headers.get("last-event-id", ""), gateway.clock())
-    if view.state in TERMINAL and not await gateway.store.events(view.id, after):
+    frontend, owner = frontend_of(request), owner_of(request)
+    view = await frontend.view(request.path_params["id"], owner)
+    after = resume_after(request.headers.get("last-event-id", ""), frontend.clock())
+    if view.state in TERMINAL and not await frontend.store.events(view.id, after):
         return Response(status_code=204)
-    return sse.stream(_blocks(follow(gateway, view.id, owner, after)))
+    return sse.stream(_blocks(follow(frontend, view.id, owner, after)))
 
 
 def resume_after(last: str, now: float) -> str:

@@ -10,7 +10,7 @@ from matte_jobs.connect import translated
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from matte_frontend.gateway import gateway_of
+from matte_frontend.frontend import frontend_of
 from matte_frontend.rest.query import only
 
 _JSON = "application/json"
@@ -19,27 +19,27 @@ _JSON = "application/json"
 async def list_models(request: Request) -> Response:
     """``GET /models``: what there is, with versions, weights and readiness."""
     only(request)
-    catalog = await gateway_of(request).catalog.get()
+    catalog = await frontend_of(request).catalog.get()
     return Response(catalog.model_dump_json(), media_type=_JSON, headers={"Cache-Control": "no-store"})
 
 
 async def read_model(request: Request) -> Response:
     """``GET /models/{model}``."""
     only(request)
-    model = await gateway_of(request).catalog.model(request.path_params["model"])
+    model = await frontend_of(request).catalog.model(request.path_params["model"])
     return Response(model.model_dump_json(), media_type=_JSON, headers={"Cache-Control": "no-store"})
 
 
 async def limits(request: Request) -> Response:
     """``GET /v1/limits``: what is accepted."""
     only(request)
-    return Response(gateway_of(request).limits.model_dump_json(), media_type=_JSON)
+    return Response(frontend_of(request).limits.model_dump_json(), media_type=_JSON)
 
 
 async def version(request: Request) -> Response:
     """``GET /version``: what runs here, and the majors of the REST interface that it serves."""
     only(request)
-    found = {"version": metadata.version("matte-frontend"), "revision": gateway_of(request).settings.revision or None}
+    found = {"version": metadata.version("matte-frontend"), "revision": frontend_of(request).settings.revision or None}
     return JSONResponse(found | {"api": ["v1"]})
 
 
@@ -54,18 +54,18 @@ async def readyz(request: Request) -> Response:
     Raises:
         Problem: shutting_down, storage_unavailable, model_not_ready.
     """
-    gateway = gateway_of(request)
-    if gateway.draining:
-        raise Problem("shutting_down", "This gateway takes no new work; another one does.", retry_after=1)
+    frontend = frontend_of(request)
+    if frontend.draining:
+        raise Problem("shutting_down", "This frontend takes no new work; another one does.", retry_after=1)
     with translated():
-        await gateway.store.redis.ping()
+        await frontend.store.redis.ping()
     try:
-        catalog = await gateway.catalog.get()
+        catalog = await frontend.catalog.get()
     except Problem as problem:
-        if problem.code != "model_not_ready" or gateway.settings.ready_needs == "model":
+        if problem.code != "model_not_ready" or frontend.settings.ready_needs == "model":
             raise
         catalog = Catalog(models=())
-    if gateway.settings.ready_needs == "model" and (reason := _not_ready(catalog)):
+    if frontend.settings.ready_needs == "model" and (reason := _not_ready(catalog)):
         raise Problem("model_not_ready", reason, retry_after=5)
     return JSONResponse({"status": "ok", "models": [model.name for model in catalog.models]})
 

@@ -16,7 +16,7 @@ from matte_frontend.admission import Asked, sound
 from matte_frontend.answers import BYTES, JSON, ZIP, job_answer, links, result_answer, wanted
 from matte_frontend.body import read_inputs
 from matte_frontend.caller import Caller, owner_of
-from matte_frontend.gateway import Gateway, gateway_of
+from matte_frontend.frontend import Frontend, frontend_of
 from matte_frontend.rest.submit import Prefer, admit, admit_and_wait
 
 
@@ -42,27 +42,27 @@ async def predict_model(request: Request) -> Response:
 
 
 async def _predict(request: Request, *, model: str | None, major: str | None) -> Response:
-    gateway, prefer = gateway_of(request), Prefer.of(request)
-    with gateway.telemetry.refusing():
+    frontend, prefer = frontend_of(request), Prefer.of(request)
+    with frontend.telemetry.refusing():
         caller = Caller.of(request)
-        inputs = await read_inputs(request, gateway.limits.max_bytes)
-    asked = await sound(gateway, inputs, caller, model=model, major=major)
+        inputs = await read_inputs(request, frontend.limits.max_bytes)
+    asked = await sound(frontend, inputs, caller, model=model, major=major)
     if prefer.asynchronous and prefer.wait is None:
-        view = await gateway.view(await admit(gateway, request, asked), caller.owner)
+        view = await frontend.view(await admit(frontend, request, asked), caller.owner)
         return job_answer(request, view, status=202, applied=prefer.applied)
     asked, kind = _negotiated(request, asked)
-    longest = gateway.limits.max_wait_seconds
+    longest = frontend.limits.max_wait_seconds
     within = longest if prefer.wait is None else min(prefer.wait, longest)
     alone = prefer.wait is None and "idempotency-key" not in request.headers
-    job_id, event, _ = await admit_and_wait(gateway, request, asked, within, alone=alone)
+    job_id, event, _ = await admit_and_wait(frontend, request, asked, within, alone=alone)
     if event is None:
-        return await _too_slow(gateway, request, job_id, prefer, within)
+        return await _too_slow(frontend, request, job_id, prefer, within)
     problem = problems.of_event(job_id, event)
     if problem is not None:
         raise problem
     result = Result.model_validate(event.data["result"])
     delivered = "idempotency-key" not in request.headers
-    return await result_answer(gateway, request, job_id, result, kind=kind, delivered=delivered)
+    return await result_answer(frontend, request, job_id, result, kind=kind, delivered=delivered)
 
 
 def _negotiated(request: Request, asked: Asked) -> tuple[Asked, str]:
@@ -79,8 +79,8 @@ def _negotiated(request: Request, asked: Asked) -> tuple[Asked, str]:
     return asked, kind
 
 
-async def _too_slow(gateway: Gateway, request: Request, job_id: str, prefer: Prefer, waited: float) -> Response:
-    view = await gateway.view(job_id, owner_of(request))
+async def _too_slow(frontend: Frontend, request: Request, job_id: str, prefer: Prefer, waited: float) -> Response:
+    view = await frontend.view(job_id, owner_of(request))
     if prefer.wait is not None:
         return job_answer(request, view, status=202, applied=prefer.applied)
     raise Problem(

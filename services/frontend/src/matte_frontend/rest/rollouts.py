@@ -9,7 +9,7 @@ from matte_jobs.evidence import EvidenceStore
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from matte_frontend.gateway import Gateway, gateway_of
+from matte_frontend.frontend import Frontend, frontend_of
 from matte_frontend.pages import SAFE
 from matte_frontend.rest.query import only
 from matte_frontend.rollouts.page import CSP, page
@@ -34,20 +34,20 @@ async def report_page(request: Request) -> Response:
 
 async def _found(request: Request) -> tuple[RolloutReport, Evidence]:
     only(request)
-    gateway = gateway_of(request)
-    if not gateway.settings.rollout_reports:
+    frontend = frontend_of(request)
+    if not frontend.settings.rollout_reports:
         raise Problem(
             "not_found",
-            "Reports of rollouts are off: they show pictures that people sent, to whoever reaches this gateway. "
-            "MATTE_ROLLOUT_REPORTS=true on a gateway switches them on.",
+            "Reports of rollouts are off: they show pictures that people sent, to whoever reaches this frontend. "
+            "MATTE_ROLLOUT_REPORTS=true on a frontend switches them on.",
         )
-    return await _read(gateway, request.path_params["model"], request.path_params["version"])
+    return await _read(frontend, request.path_params["model"], request.path_params["version"])
 
 
-async def _read(gateway: Gateway, model: str, version: str) -> tuple[RolloutReport, Evidence]:
-    route = await gateway.catalog.route(model)
+async def _read(frontend: Frontend, model: str, version: str) -> tuple[RolloutReport, Evidence]:
+    route = await frontend.catalog.route(model)
     known = [arm.version for arm in route.arms]
-    store = EvidenceStore(gateway.store)
+    store = EvidenceStore(frontend.store)
     evidence, stable = Evidence(), None
     if len(version) <= _VERSION_MAX:
         shown = await store.shown(model, version)

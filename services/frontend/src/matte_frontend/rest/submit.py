@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from matte_frontend.admission import Asked, to_job
 from matte_frontend.caller import idempotency_key
-from matte_frontend.gateway import Gateway
+from matte_frontend.frontend import Frontend
 
 _WAIT = re.compile(r"wait=(\d{1,5})")
 
@@ -36,22 +36,22 @@ class Prefer:
         return cls(asynchronous, float(waits[0][1]) if waits else None, "preview" in wishes, ", ".join(applied))
 
 
-async def admit(gateway: Gateway, request: Request, asked: Asked) -> str:
+async def admit(frontend: Frontend, request: Request, asked: Asked) -> str:
     """Queues a job nobody here waits for; returns its id, or that of the one with the same idempotency key."""
     spec, data = to_job(
-        gateway, asked, idempotency_key=idempotency_key(request), traceparent=request.scope["matte"]["traceparent"],
+        frontend, asked, idempotency_key=idempotency_key(request), traceparent=request.scope["matte"]["traceparent"],
         preview=Prefer.of(request).preview,
     )  # fmt: skip
-    return (await gateway.admit(spec, data)).id
+    return (await frontend.admit(spec, data)).id
 
 
 async def admit_and_wait(
-    gateway: Gateway, request: Request, asked: Asked, within: float, *, alone: bool
+    frontend: Frontend, request: Request, asked: Asked, within: float, *, alone: bool
 ) -> tuple[str, Event | None, bool]:
     """Queues a job and waits for its end.
 
     Args:
-        gateway: takes the job.
+        frontend: takes the job.
         request: whose caller waits.
         asked: for what.
         within: seconds.
@@ -59,26 +59,26 @@ async def admit_and_wait(
 
     Raises:
         ClientDisconnect: he went away.
-        Problem: those of :meth:`Gateway.admit`.
+        Problem: those of :meth:`Frontend.admit`.
 
     Returns:
         The id, the ``finished`` event or None after ``within`` seconds, and whether the job existed already.
     """
     spec, data = to_job(
-        gateway, asked, origin=gateway.notifier.channel, idempotency_key=idempotency_key(request),
+        frontend, asked, origin=frontend.notifier.channel, idempotency_key=idempotency_key(request),
         traceparent=request.scope["matte"]["traceparent"],
     )  # fmt: skip
     # watching begins before the job exists: its end cannot be missed
-    async with gateway.notifier.watching(spec.id) as watch:
-        admitted = await gateway.admit(spec, data)
+    async with frontend.notifier.watching(spec.id) as watch:
+        admitted = await frontend.admit(spec, data)
         data.clear()
         if not admitted.existing:
-            waiting = _attended(gateway, request, spec, watch, within) if alone else watch.finished(within)
+            waiting = _attended(frontend, request, spec, watch, within) if alone else watch.finished(within)
             return spec.id, await waiting, False
-    return admitted.id, await gateway.finished(admitted.id, within), True
+    return admitted.id, await frontend.finished(admitted.id, within), True
 
 
-async def _attended(gateway: Gateway, request: Request, spec: JobSpec, watch: Watch, within: float) -> Event | None:
+async def _attended(frontend: Frontend, request: Request, spec: JobSpec, watch: Watch, within: float) -> Event | None:
     """The end of the job, unless its caller goes away before: then it is canceled, and others need not wait for it."""
 
     async def listen() -> None:
@@ -92,6 +92,6 @@ async def _attended(gateway: Gateway, request: Request, spec: JobSpec, watch: Wa
     finally:
         listening.cancel()
     if event is None and watch.stopped:
-        await gateway.store.cancel(spec.id, gateway.clock(), owner=spec.owner)
+        await frontend.store.cancel(spec.id, frontend.clock(), owner=spec.owner)
         raise ClientDisconnect
     return event

@@ -1,4 +1,4 @@
-// The gateway's HTTP API. Addresses are relative, so the page also works below a path.
+// The frontend's HTTP API. Addresses are relative, so the page also works below a path.
 
 /** A problem document (RFC 9457) that can be thrown; `status` 0 means that no answer came. */
 export class Problem extends Error {
@@ -12,7 +12,7 @@ export class Problem extends Error {
     return new Problem({ code: "unreachable", status: 0, title: "The service cannot be reached", detail });
   }
 
-  /** From an answer's status and text, whatever wrote it: the gateway, or a proxy in front of it. */
+  /** From an answer's status and text, whatever wrote it: the frontend, or a proxy in front of it. */
   static from(status, text) {
     try {
       const document = JSON.parse(text);

@@ -1,4 +1,4 @@
-"""Real processes for the tests: gateways, the worker, and a round robin that is not sticky."""
+"""Real processes for the tests: frontends, the worker, and a round robin that is not sticky."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Process:
         self.child.wait()
 
 
-class GatewayProcess(Process):
+class FrontendProcess(Process):
     def __init__(
         self, env: dict[str, str], log: Path, command: Sequence[str] = (sys.executable, "-m", "matte_frontend")
     ) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 
 import httpx
 import pytest
-from integration.gateway.conftest import Platform, photo
-from integration.gateway.processes import GatewayProcess, ready, running, wait_until
+from integration.frontend.conftest import Platform, photo
+from integration.frontend.processes import FrontendProcess, ready, running, wait_until
 
 pytestmark = pytest.mark.integration
 JPEG = {"Content-Type": "image/jpeg"}
@@ -24,10 +24,10 @@ OWNER, OTHERS = "blue/ann", ("", "blue", "blue/bob", "red/ann")
 def url(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A frontend that knows its callers by a header."""
     script = str(Path(__file__).with_name("identified.py"))
-    gateway = GatewayProcess(platform.env, tmp_path_factory.mktemp("owners") / "log", [sys.executable, script])
-    with running(gateway):
-        wait_until(lambda: ready(gateway.url))
-        yield gateway.url
+    frontend = FrontendProcess(platform.env, tmp_path_factory.mktemp("owners") / "log", [sys.executable, script])
+    with running(frontend):
+        wait_until(lambda: ready(frontend.url))
+        yield frontend.url
 
 
 def caller(url: str, name: str) -> httpx.Client:

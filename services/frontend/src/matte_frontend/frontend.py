@@ -24,7 +24,7 @@ from matte_telemetry import attributes, names
 from matte_telemetry.tracing import SpanKind
 from starlette.requests import Request
 
-from matte_frontend.settings import GatewaySettings
+from matte_frontend.settings import FrontendSettings
 from matte_frontend.telemetry import Telemetry
 
 Clock = Callable[[], float]
@@ -94,12 +94,12 @@ class CatalogCache:
 
 
 @dataclass(slots=True)
-class Gateway:
-    """One gateway process. ``clock`` gives Unix seconds, ``new_id`` 32 hexadecimal digits nobody can guess, and
+class Frontend:
+    """One frontend process. ``clock`` gives Unix seconds, ``new_id`` 32 hexadecimal digits nobody can guess, and
     ``identify`` says whose a request is.
     """
 
-    settings: GatewaySettings
+    settings: FrontendSettings
     store: JobStore
     notifier: Notifier
     catalog: CatalogCache
@@ -205,23 +205,23 @@ def _described(spec: JobSpec) -> dict[str, str | float]:
 
 @contextlib.asynccontextmanager
 async def opened(
-    settings: GatewaySettings, clock: Clock, new_id: NewId, telemetry: Telemetry, identify: Identify
-) -> AsyncIterator[Gateway]:
-    """A gateway with its connections; they are closed at the end."""
+    settings: FrontendSettings, clock: Clock, new_id: NewId, telemetry: Telemetry, identify: Identify
+) -> AsyncIterator[Frontend]:
+    """A frontend with its connections; they are closed at the end."""
     store = JobStore.open(settings)
     try:
         notifier = Notifier(store, new_id())
         await notifier.start()
         try:
             cache = CatalogCache(store, seconds=settings.catalog_seconds, clock=clock)
-            yield Gateway(settings, store, notifier, cache, Sessions(store), clock, new_id, telemetry, identify)
+            yield Frontend(settings, store, notifier, cache, Sessions(store), clock, new_id, telemetry, identify)
         finally:
             await notifier.close()
     finally:
         await store.close()
 
 
-def gateway_of(request: Request) -> Gateway:
-    """The gateway that serves a request."""
-    gateway: Gateway = request.app.state.gateway
-    return gateway
+def frontend_of(request: Request) -> Frontend:
+    """The frontend that serves a request."""
+    frontend: Frontend = request.app.state.frontend
+    return frontend

@@ -11,8 +11,8 @@ from typing import Any
 
 import httpx
 import pytest
-from integration.gateway.conftest import Platform
-from integration.gateway.processes import GatewayProcess, running, wait_until
+from integration.frontend.conftest import Platform
+from integration.frontend.processes import FrontendProcess, running, wait_until
 
 pytestmark = pytest.mark.integration
 JPEG = {"Content-Type": "image/jpeg"}
@@ -65,9 +65,9 @@ class TestJobs:
         assert client.get(url).headers["content-type"] == "application/zip"
         assert client.get(url, params={"file": "other"}).json()["code"] == "invalid_parameter"
 
-    def test_resume_on_the_other_gateway(self, platform: Platform, client: httpx.Client, jpeg: bytes) -> None:
+    def test_resume_on_the_other_frontend(self, platform: Platform, client: httpx.Client, jpeg: bytes) -> None:
         view = submit(client, jpeg, "slow")
-        first, second = platform.gateways
+        first, second = platform.frontends
         path = view["links"]["events"]
         seen: list[str] = []
         with httpx.stream("GET", first.url + path, timeout=20) as answer:
@@ -129,7 +129,7 @@ class TestJobs:
 
     def test_wait_exceeded_has_links(self, platform: Platform, tmp_path: Path, jpeg: bytes) -> None:
         env = platform.env | {"MATTE_MAX_WAIT_SECONDS": "0.3"}
-        impatient = GatewayProcess(env, tmp_path / "impatient.log")
+        impatient = FrontendProcess(env, tmp_path / "impatient.log")
         with running(impatient):
             answer = httpx.post(f"{impatient.url}/models/asleep/predict", content=jpeg, headers=JPEG)
             assert (answer.status_code, answer.json()["code"]) == (504, "wait_exceeded")
@@ -145,13 +145,13 @@ class TestJobs:
 
 class TestDrain:
     @pytest.fixture
-    def third(self, platform: Platform, tmp_path: Path) -> Iterator[GatewayProcess]:
+    def third(self, platform: Platform, tmp_path: Path) -> Iterator[FrontendProcess]:
         env = platform.env | {"MATTE_DRAIN_SECONDS": "1", "MATTE_SHUTDOWN_SECONDS": "20"}
-        process = GatewayProcess(env, tmp_path / "third.log")
+        process = FrontendProcess(env, tmp_path / "third.log")
         with running(process):
             yield process
 
-    def test_streams_finish_after_sigterm(self, third: GatewayProcess, jpeg: bytes) -> None:
+    def test_streams_finish_after_sigterm(self, third: FrontendProcess, jpeg: bytes) -> None:
         with httpx.Client(base_url=third.url, timeout=20) as client:
             view = submit(client, jpeg, "slow")
             with client.stream("GET", view["links"]["events"]) as answer:
@@ -166,7 +166,7 @@ class TestDrain:
         assert third.child.wait(15) == 0
         assert "Traceback" not in third.log.read_text()
 
-    def test_predict_finishes_after_sigterm(self, third: GatewayProcess, jpeg: bytes) -> None:
+    def test_predict_finishes_after_sigterm(self, third: FrontendProcess, jpeg: bytes) -> None:
         with httpx.Client(base_url=third.url, timeout=20) as client:
             request = client.build_request("POST", "/models/slow/predict", content=jpeg, headers=JPEG)
             third_pid = third.child

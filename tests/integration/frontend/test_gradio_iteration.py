@@ -18,10 +18,10 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.client import Job
 from gradio_client.utils import OutputUpdate
-from integration.gateway.conftest import Platform
-from integration.gateway.processes import Process, environment, running
-from integration.gateway.test_gradio import image, upload
-from integration.gateway.test_node import NODE
+from integration.frontend.conftest import Platform
+from integration.frontend.processes import Process, environment, running
+from integration.frontend.test_gradio import image, upload
+from integration.frontend.test_node import NODE
 
 pytestmark = pytest.mark.integration
 STOCK = Path(__file__).with_name("stock_gradio.py")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from integration.gateway.conftest import Platform
+from integration.frontend.conftest import Platform
 
 pytestmark = pytest.mark.integration
 LIMIT = 30_000_000
@@ -98,18 +98,18 @@ class Peak:
 
 @pytest.fixture(scope="module")
 def rest(platform: Platform) -> int:
-    return proportional(platform.gateways[0].child.pid)
+    return proportional(platform.frontends[0].child.pid)
 
 
 @pytest.mark.parametrize("body", BODIES)
 def test_bounded(platform: Platform, rest: int, body: str) -> None:
     path, kind, pieces = BODIES[body]
-    gateway = platform.gateways[0]
+    frontend = platform.frontends[0]
     headers = {"Content-Type": kind} if kind else {}
-    before = proportional(gateway.child.pid)
-    with Peak(gateway.child.pid) as peak:
+    before = proportional(frontend.child.pid)
+    with Peak(frontend.child.pid) as peak:
         try:
-            answer = httpx.post(f"{gateway.url}{path}", content=pieces(), headers=headers, timeout=60)
+            answer = httpx.post(f"{frontend.url}{path}", content=pieces(), headers=headers, timeout=60)
         except httpx.TransportError:
             pass  # refused before all of it was sent: the connection is closed
         else:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from integration.gateway.conftest import Platform
+from integration.frontend.conftest import Platform
 
 HERE = Path(__file__).parent
 pytestmark = pytest.mark.integration

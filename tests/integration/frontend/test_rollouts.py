@@ -10,10 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 from gradio_client import Client, handle_file
-from integration.gateway import rollout_evidence
-from integration.gateway.conftest import Platform, photo
-from integration.gateway.processes import GatewayProcess, ready, running, wait_until
-from integration.gateway.test_rest import problem
+from integration.frontend import rollout_evidence
+from integration.frontend.conftest import Platform, photo
+from integration.frontend.processes import FrontendProcess, ready, running, wait_until
+from integration.frontend.test_rest import problem
 from matte_cli.main import app
 from matte_core.contracts.job import JobSpec
 from matte_jobs.settings import StoreSettings
@@ -152,14 +152,14 @@ async def specs(platform: Platform, ids: list[str] | None = None) -> list[JobSpe
 
 @pytest.fixture(scope="module")
 def reports(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A gateway whose reports are on, and a version that has evidence."""
+    """A frontend whose reports are on, and a version that has evidence."""
     asyncio.run(rollout_evidence.write(settings(platform), "cut"))
-    gateway = GatewayProcess(
+    frontend = FrontendProcess(
         platform.env | {"MATTE_ROLLOUT_REPORTS": "true"}, tmp_path_factory.mktemp("reports") / "log"
     )
-    with running(gateway):
-        wait_until(lambda: ready(gateway.url))
-        yield gateway.url
+    with running(frontend):
+        wait_until(lambda: ready(frontend.url))
+        yield frontend.url
 
 
 class TestReports:

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from integration.gateway.conftest import Platform
+from integration.frontend.conftest import Platform
 
 NODE = Path(__file__).parents[2] / "node"
 pytestmark = [

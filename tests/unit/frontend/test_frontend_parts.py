@@ -1,4 +1,4 @@
-"""Parts of the gateway that need no server."""
+"""Parts of the frontend that need no server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from matte_frontend.gradio_api.endpoints import ENDPOINTS, remove_background, se
 from matte_frontend.gradio_api.files import own_path
 from matte_frontend.gradio_api.messages import Translator
 from matte_frontend.rollouts.summary import RolloutReport
-from matte_frontend.settings import GatewaySettings
+from matte_frontend.settings import FrontendSettings
 from matte_telemetry import logs
 from starlette.datastructures import Headers
 from starlette.routing import Route as Address
@@ -36,7 +36,7 @@ class TestGlue:
         """Gradio's own queue would poll every millisecond: the glue must never start it."""
 
         async def names() -> set[str]:
-            app = create_app(GatewaySettings(redis_url="redis://127.0.0.1:1/0"))
+            app = create_app(FrontendSettings(redis_url="redis://127.0.0.1:1/0"))
             await asyncio.sleep(0.05)
             assert app.state.gradio_endpoints == ["remove_background", "segment"]
             return {task.get_name() for task in asyncio.all_tasks()} - {asyncio.current_task().get_name()}  # type: ignore[union-attr]
@@ -66,7 +66,7 @@ class TestOpenApi:
         }  # fmt: skip
         served = {
             (route.path.replace(":major", ""), method)
-            for route in rest_routes(GatewaySettings())
+            for route in rest_routes(FrontendSettings())
             if isinstance(route, Address)
             for method in route.methods or ()
             if method != "HEAD"

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 import redis
-from integration.gateway.conftest import Platform, photo
-from integration.gateway.processes import wait_until
+from integration.frontend.conftest import Platform, photo
+from integration.frontend.processes import wait_until
 
 pytestmark = pytest.mark.integration
 JPEG = {"Content-Type": "image/jpeg"}
@@ -27,7 +27,7 @@ class Abandoned:
     """Calls of one test: their model's jobs as the store has them."""
 
     def __init__(self, platform: Platform, keys: redis.Redis, model: str) -> None:
-        self._port = platform.gateways[0].port  # nothing between that keeps the connection
+        self._port = platform.frontends[0].port  # nothing between that keeps the connection
         self._prefix = f"{platform.env['MATTE_REDIS_PREFIX']}job:"
         self._keys: Any = keys
         self._model = model

@@ -8,7 +8,7 @@ from typing import Any
 
 import schemathesis
 from hypothesis import strategies as st
-from integration.gateway.conftest import photo
+from integration.frontend.conftest import photo
 from matte_core.contracts.options import Options
 
 _PICTURES = (photo(16, 12), photo(9, 7, kind="PNG"))

@@ -1,4 +1,4 @@
-"""``matte jobs`` with a real gateway and a real store."""
+"""``matte jobs`` with a real frontend and a real store."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from integration.gateway.conftest import Platform
-from integration.gateway.processes import wait_until
+from integration.frontend.conftest import Platform
+from integration.frontend.processes import wait_until
 
 pytestmark = pytest.mark.integration
 JPEG = {"Content-Type": "image/jpeg"}

@@ -1,4 +1,4 @@
-"""A stock ``gradio.Server``: what its own clients make of a generator is what they shall make of a gateway's calls.
+"""A stock ``gradio.Server``: what its own clients make of a generator is what they shall make of a frontend's calls.
 
 The generator yields a small picture and then a large one, in another format, as ``remove_background`` does.
 """
@@ -19,7 +19,7 @@ app = Server()
 
 @app.api(name="remove_background")  # type: ignore[untyped-decorator]
 def remove_background(image: FileData, model: str = "") -> Iterator[FileData]:
-    """``model`` changes nothing: the gateways' endpoint has it in this place."""
+    """``model`` changes nothing: the frontends' endpoint has it in this place."""
     del model
     folder = Path(tempfile.mkdtemp())
     with Image.open(str(image["path"] if isinstance(image, dict) else image.path)) as picture:

@@ -11,8 +11,8 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from integration.gateway.conftest import Platform
-from integration.gateway.test_events import submit
+from integration.frontend.conftest import Platform
+from integration.frontend.test_events import submit
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120, func_only=True)]
 DIGITS = b"9" * 5000
@@ -104,7 +104,7 @@ CASES: dict[str, bytes] = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_answered(platform: Platform, case: str) -> None:
-    assert 200 <= status(platform.gateways[0].port, CASES[case]) < 500
+    assert 200 <= status(platform.frontends[0].port, CASES[case]) < 500
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ TARGETS = (
 @given(st.sampled_from(TARGETS), st.lists(st.tuples(st.sampled_from(HEADERS), ODD), max_size=4))
 def test_any_headers(platform: Platform, target: bytes, headers: list[tuple[bytes, bytes]]) -> None:
     method, body = (b"POST", b"x") if target == b"/v1/predict" else (b"GET", b"")
-    assert 200 <= status(platform.gateways[0].port, raw(method, target, *headers, body=body)) < 500
+    assert 200 <= status(platform.frontends[0].port, raw(method, target, *headers, body=body)) < 500
 
 
 def test_gradio_values(client: httpx.Client) -> None:

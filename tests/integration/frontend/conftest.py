@@ -1,4 +1,4 @@
-"""Two gateways, a worker and a round robin, once per session."""
+"""Two frontends, a worker and a round robin, once per session."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from integration.gateway.processes import (
-    GatewayProcess,
+from integration.frontend.processes import (
+    FrontendProcess,
     RoundRobin,
     environment,
     ready,
@@ -25,7 +25,7 @@ from PIL import Image, ImageDraw
 
 @dataclass
 class Platform:
-    gateways: tuple[GatewayProcess, GatewayProcess]
+    frontends: tuple[FrontendProcess, FrontendProcess]
     proxy: RoundRobin
     env: dict[str, str]
     logs: Path
@@ -43,7 +43,7 @@ def platform(redis_server: EmbeddedRedis, tmp_path_factory: pytest.TempPathFacto
         MATTE_POSITION_SECONDS="0.2", MATTE_REVISION="0123abc",
     )  # fmt: skip
     worker = start_worker(env, logs / "worker.log", "--slow-seconds", "1.2")
-    first, second = (GatewayProcess(env, logs / f"{name}.log") for name in ("first", "second"))
+    first, second = (FrontendProcess(env, logs / f"{name}.log") for name in ("first", "second"))
     with running(worker, first, second):
         assert worker.line
         with RoundRobin([first.port, second.port]) as proxy:

@@ -8,7 +8,7 @@ import zipfile
 
 import httpx
 import pytest
-from integration.gateway.conftest import Platform, photo
+from integration.frontend.conftest import Platform, photo
 from PIL import Image
 
 pytestmark = pytest.mark.integration
@@ -199,7 +199,7 @@ class TestRefusals:
     def test_announced_size(self, platform: Platform) -> None:
         head = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
         head += b"Content-Length: 31000000\r\n\r\n"
-        with socket.create_connection(("127.0.0.1", platform.gateways[0].port), timeout=10) as raw:
+        with socket.create_connection(("127.0.0.1", platform.frontends[0].port), timeout=10) as raw:
             raw.sendall(head)  # and nothing of the body: the refusal must not wait for it
             answer = raw.recv(65536)
             answer += raw.recv(65536) if b"}" not in answer else b""
@@ -208,7 +208,7 @@ class TestRefusals:
 
     def test_streamed_size(self, platform: Platform) -> None:
         chunks = (b"\xff" * 1_000_000 for _ in range(33))
-        with httpx.Client(base_url=platform.gateways[0].url) as direct:
+        with httpx.Client(base_url=platform.frontends[0].url) as direct:
             problem(direct.post("/v1/predict", content=chunks, headers=JPEG), 413, "payload_too_large")
 
     def test_missing_things(self, client: httpx.Client, jpeg: bytes) -> None:

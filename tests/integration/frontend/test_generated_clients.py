@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
-from integration.gateway.conftest import Platform
+from integration.frontend.conftest import Platform
 from openapi_spec_validator import validate
 from PIL import Image
 

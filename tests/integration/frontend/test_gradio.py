@@ -14,8 +14,8 @@ import httpx
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
-from integration.gateway.conftest import Platform
-from integration.gateway.processes import wait_until
+from integration.frontend.conftest import Platform
+from integration.frontend.processes import wait_until
 from PIL import Image
 
 pytestmark = pytest.mark.integration
@@ -257,9 +257,9 @@ class TestProtocol:
         assert client.post(f"{API}/upload", files={"other": ("a.jpg", b"1")}).status_code == 422
 
     def test_description_is_the_same_everywhere(self, platform: Platform) -> None:
-        infos = [httpx.get(f"{g.url}{API}/info").json() for g in platform.gateways]
+        infos = [httpx.get(f"{g.url}{API}/info").json() for g in platform.frontends]
         assert infos[0] == infos[1]
         assert set(infos[0]["named_endpoints"]) == {"/remove_background", "/segment"}
-        ids = {httpx.get(f"{g.url}/config").json()["app_id"] for g in platform.gateways}
-        ids |= {httpx.get(f"{g.url}{API}/app_id").json()["app_id"] for g in platform.gateways}
+        ids = {httpx.get(f"{g.url}/config").json()["app_id"] for g in platform.frontends}
+        ids |= {httpx.get(f"{g.url}{API}/app_id").json()["app_id"] for g in platform.frontends}
         assert len(ids) == 1

@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx
 import pytest
-from integration.gateway.conftest import Platform
-from integration.gateway.test_gradio import upload
+from integration.frontend.conftest import Platform
+from integration.frontend.test_gradio import upload
 
 pytestmark = pytest.mark.integration
 JPEG = {"Content-Type": "image/jpeg"}
@@ -93,7 +93,7 @@ class TestOldReaders:
 
     def ask(self, platform: Platform, path: str, *headers: str, method: str = "GET") -> tuple[str, bytes]:
         request = "\r\n".join([f"{method} {path} HTTP/1.0", *headers, "", ""])
-        with socket.create_connection(("127.0.0.1", platform.gateways[0].port), timeout=10) as raw:
+        with socket.create_connection(("127.0.0.1", platform.frontends[0].port), timeout=10) as raw:
             raw.sendall(request.encode())
             answer = b"".join(iter(lambda: raw.recv(65536), b""))
         head, _, body = answer.partition(b"\r\n\r\n")
