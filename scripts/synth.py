@@ -65,7 +65,7 @@ def _stripes(rng: Rng, size: int) -> Floats:
 
 
 def texture(rng: Rng, size: int) -> Floats:
-    """One material, (size, size, 3) in 0 … 1: plain, mottled, two-coloured or striped."""
+    """One material, (size, size, 3) in 0 … 1: plain, mottled, two-colored or striped."""
     one, two = _color(rng), _color(rng)
     kind = rng.random()
     falloff = rng.uniform(0.3, 0.85)
@@ -269,7 +269,7 @@ def _shadowed(rng: Rng, back: Floats, alpha: Floats) -> Floats:
 
 
 def _separation(rng: Rng, front: Floats, back: Floats, alpha: Floats) -> Floats:
-    """A colour shift for a subject that nobody could tell from its background."""
+    """A color shift for a subject that nobody could tell from its background."""
     weight = alpha[..., None]
     inside = (front * weight).sum((0, 1)) / (weight.sum() + 1e-6)
     outside = (back * (1 - weight)).sum((0, 1)) / ((1 - weight).sum() + 1e-6)

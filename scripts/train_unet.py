@@ -56,7 +56,7 @@ PLANS = {
 }
 
 
-def normalised(pictures: Tensor) -> Tensor:
+def normalized(pictures: Tensor) -> Tensor:
     """uint8 (N, H, W, 3) to the network's float (N, 3, H, W)."""
     scaled = (pictures.float() / 255 - torch.tensor(MEAN)) / torch.tensor(STD)
     return scaled.permute(0, 3, 1, 2)
@@ -69,7 +69,7 @@ def pool(seed: int, count: int, size: int) -> tuple[Tensor, Tensor]:
 
 
 def batches(seed: int, phase: Phase) -> Iterator[tuple[Tensor, Tensor]]:
-    """Random batches of a pool, mirrored and with their colours exchanged."""
+    """Random batches of a pool, mirrored and with their colors exchanged."""
     rng = np.random.default_rng(seed)
     pictures, alphas = pool(seed * 10_000_000, phase.pool, phase.size)
     for _ in range(phase.steps):
@@ -77,7 +77,7 @@ def batches(seed: int, phase: Phase) -> Iterator[tuple[Tensor, Tensor]]:
         x, y = pictures[rows][..., torch.from_numpy(rng.permutation(3))], alphas[rows]
         if rng.random() < 0.5:
             x, y = x.flip(2), y.flip(2)
-        yield normalised(x), y[:, None].float() / 255
+        yield normalized(x), y[:, None].float() / 255
 
 
 def loss_of(logits: Tensor, alpha: Tensor) -> Tensor:
@@ -102,17 +102,17 @@ def train(plan: Plan) -> UNet:
     model = UNet().to(memory_format=torch.channels_last).train()
     average = copy.deepcopy(model)
     for number, phase in enumerate(plan.phases):
-        optimiser = torch.optim.AdamW(model.parameters(), lr=phase.rate, weight_decay=1e-4)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=phase.rate, weight_decay=1e-4)
         for step, (x, y) in enumerate(batches(plan.seed * 10 + number, phase)):
             warm = min(1.0, (step + 1) / 30)
-            optimiser.param_groups[0]["lr"] = phase.rate * warm * (0.52 + 0.48 * math.cos(math.pi * step / phase.steps))
+            optimizer.param_groups[0]["lr"] = phase.rate * warm * (0.52 + 0.48 * math.cos(math.pi * step / phase.steps))
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 logits = model(x.contiguous(memory_format=torch.channels_last))
             loss = loss_of(logits.float(), y)
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimiser.step()
+            optimizer.step()
             follow(average, model, plan.average)
             if step % 25 == 0:
                 print(f"{phase.size} px, step {step}/{phase.steps}, loss {loss.item():.3f}", flush=True)
@@ -128,7 +128,7 @@ def held_out(weights: Path) -> tuple[float, float]:
     for index in range(HELD_OUT):
         picture, alpha = sample(HELD_OUT_SEED + index, SIZE)
         with torch.inference_mode():
-            guess = model(normalised(torch.from_numpy(picture)[None])).sigmoid()[0, 0].numpy()
+            guess = model(normalized(torch.from_numpy(picture)[None])).sigmoid()[0, 0].numpy()
         one, two = guess > 0.5, alpha > 127
         ious.append((one & two).sum() / max(1, (one | two).sum()))
         errors.append(np.abs(guess - alpha / 255).mean())
@@ -142,7 +142,7 @@ Separates the main subject of a picture from its background: alpha at {size} × 
 | | |
 |---|---|
 | Architecture | U-Net, {parameters} parameters (`matte_inference.families.unet_net.UNet`) |
-| Input | RGB, {size} × {size}, normalised with mean {mean} and deviation {std} |
+| Input | RGB, {size} × {size}, normalized with mean {mean} and deviation {std} |
 | Weights | `model.safetensors`, half precision, {bytes} bytes |
 | sha256 | `{sha256}` |
 | Training | {training} |

@@ -1,7 +1,7 @@
 """Hostile and odd pictures, made in memory: what ``probe`` must say of each and what a decoder must see in it.
 
 Most sound ones show the same scene, four flat quadrants, 48 × 32: whatever the file does (turn it, invert it, store
-16 bits, hide it behind a palette), the right answer has the same colours in the same corners.
+16 bits, hide it behind a palette), the right answer has the same colors in the same corners.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ Rgb = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """The colour that a decoder must see at (x, y) as seen, and how far each channel may be off."""
+    """The color that a decoder must see at (x, y) as seen, and how far each channel may be off."""
 
     x: int
     y: int
@@ -32,7 +32,7 @@ class Case:
         decode: for accepted ones, what a decoder may answer.
         size: (width, height) as seen, of accepted ones.
         format: as sniffed, of accepted ones.
-        spots: colours a decoder must find.
+        spots: colors a decoder must find.
     """
 
     name: str
@@ -52,20 +52,20 @@ class Case:
 RED, GREEN, BLUE, LIGHT = (200, 30, 30), (30, 180, 60), (40, 60, 200), (240, 240, 225)
 
 
-def quadrants(*colours: Rgb, off: int = 6, alphas: tuple[int | None, ...] = (None,) * 4) -> tuple[Spot, ...]:
+def quadrants(*colors: Rgb, off: int = 6, alphas: tuple[int | None, ...] = (None,) * 4) -> tuple[Spot, ...]:
     """Spots in the middle of the four quadrants: top left, top right, bottom left, bottom right."""
     places = [(WIDTH // 4 * (1 + 2 * (i % 2)), HEIGHT // 4 * (1 + 2 * (i // 2))) for i in range(4)]
-    return tuple(Spot(*place, colour, off, alpha) for place, colour, alpha in zip(places, colours, alphas, strict=True))
+    return tuple(Spot(*place, color, off, alpha) for place, color, alpha in zip(places, colors, alphas, strict=True))
 
 
 SPOTS = quadrants(RED, GREEN, BLUE, LIGHT)
 
 
 def paint(
-    *colours: tuple[int, ...], dtype: type[np.generic] = np.uint8
+    *colors: tuple[int, ...], dtype: type[np.generic] = np.uint8
 ) -> np.ndarray[tuple[int, int, int], np.dtype[np.generic]]:
     """H×W×C samples of four quadrants."""
-    grid = np.array(colours, dtype=dtype).reshape(2, 2, -1)
+    grid = np.array(colors, dtype=dtype).reshape(2, 2, -1)
     return grid.repeat(HEIGHT // 2, axis=0).repeat(WIDTH // 2, axis=1)
 
 

@@ -41,8 +41,8 @@ def chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def ihdr(width: int, height: int, depth: int = 8, colour: int = 2, interlace: int = 0) -> bytes:
-    return chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlace))
+def ihdr(width: int, height: int, depth: int = 8, color: int = 2, interlace: int = 0) -> bytes:
+    return chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, interlace))
 
 
 def rows(samples: Pixels) -> bytes:
@@ -58,17 +58,17 @@ def png(head: bytes, *before: bytes, raw: bytes = b"", idat: bytes | None = None
     return b"\x89PNG\r\n\x1a\n" + head + b"".join(before) + data + (chunk(b"IEND", b"") if end else b"")
 
 
-def png_of(samples: Pixels, colour: int, *before: bytes) -> bytes:
+def png_of(samples: Pixels, color: int, *before: bytes) -> bytes:
     """A PNG of H×W×C samples, 8 or 16 bits deep."""
     height, width = samples.shape[:2]
-    return png(ihdr(width, height, samples.dtype.itemsize * 8, colour), *before, raw=rows(samples))
+    return png(ihdr(width, height, samples.dtype.itemsize * 8, color), *before, raw=rows(samples))
 
 
-def png_adam7(samples: Pixels, colour: int) -> bytes:
+def png_adam7(samples: Pixels, color: int) -> bytes:
     """An interlaced PNG of H×W×C 8-bit samples (PNG §8.2)."""
     passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
     raw = b"".join(rows(samples[y::dy, x::dx]) for x, y, dx, dy in passes if samples[y::dy, x::dx].size)
-    return png(ihdr(samples.shape[1], samples.shape[0], 8, colour, 1), raw=raw)
+    return png(ihdr(samples.shape[1], samples.shape[0], 8, color, 1), raw=raw)
 
 
 def zeros(size: int) -> bytes:

@@ -83,23 +83,23 @@ def _many() -> Iterator[Case]:
 
 
 def _depths() -> Iterator[Case]:
-    greys = (20, 90, 170, 240)
-    grey_spots = quadrants(*((g, g, g) for g in greys))
-    grey16 = paint(*((g * 257,) for g in greys), dtype=np.uint16)
+    grays = (20, 90, 170, 240)
+    gray_spots = quadrants(*((g, g, g) for g in grays))
+    gray16 = paint(*((g * 257,) for g in grays), dtype=np.uint16)
     rgb16, rgba = SCENE.astype(np.uint16) * 257, np.dstack([SCENE, paint((255,), (128,), (64,), (0,))])
     seen = quadrants(RED, GREEN, BLUE, LIGHT, alphas=(255, 128, 64, 0))
-    yield ok("png_grey16", png_of(grey16, 0), "PNG", *grey_spots)
+    yield ok("png_gray16", png_of(gray16, 0), "PNG", *gray_spots)
     yield ok("png_rgb16", png_of(rgb16, 2), "PNG", *SPOTS)
     yield ok("png_rgba16", png_of(rgba.astype(np.uint16) * 257, 6), "PNG", *seen[:3])
     yield ok("png_rgba", png_of(rgba, 6), "PNG", *seen[:3])
-    grey_alpha = np.dstack([paint(*((g,) for g in greys)), rgba[..., 3:]])
+    gray_alpha = np.dstack([paint(*((g,) for g in grays)), rgba[..., 3:]])
     yield ok(
-        "png_grey_alpha",
-        png_of(grey_alpha, 4),
+        "png_gray_alpha",
+        png_of(gray_alpha, 4),
         "PNG",
-        *quadrants(*((g, g, g) for g in greys), alphas=(255, 128, 64, 0))[:3],
+        *quadrants(*((g, g, g) for g in grays), alphas=(255, 128, 64, 0))[:3],
     )
-    yield ok("png_grey16_alpha", png_of(grey_alpha.astype(np.uint16) * 257, 4), "PNG", *grey_spots[:1])
+    yield ok("png_gray16_alpha", png_of(gray_alpha.astype(np.uint16) * 257, 4), "PNG", *gray_spots[:1])
     bits = np.repeat(np.repeat(np.array([[0, 255], [255, 0]], np.uint8), 16, 0), 24, 1)
     black, white = (0, 0, 0), (255, 255, 255)
     checker = quadrants(black, white, white, black)
@@ -118,23 +118,23 @@ def _depths() -> Iterator[Case]:
         "png_rgb_trns", png_of(SCENE, 2, key), "PNG", *quadrants(RED, GREEN, BLUE, LIGHT, alphas=(255, 255, 255, 0))[:3]
     )
     yield ok("png_interlaced", png_adam7(SCENE, 2), "PNG", *SPOTS)
-    grey = Image.fromarray(paint(*((g,) for g in greys))[..., 0])
-    yield ok("jpeg_grey", encode(grey, "JPEG", quality=95), "JPEG", *grey_spots)
+    gray = Image.fromarray(paint(*((g,) for g in grays))[..., 0])
+    yield ok("jpeg_gray", encode(gray, "JPEG", quality=95), "JPEG", *gray_spots)
     clear = encode(IMAGE.quantize(4), "GIF", transparency=IMAGE.quantize(4).getpixel((0, 0)))
     yield ok("gif_transparent", clear, "GIF", replace(SPOTS[0], alpha=0, off=255), *SPOTS[1:])
     yield ok("webp_alpha", encode(Image.fromarray(rgba), "WEBP", lossless=True, exact=True), "WEBP", *seen[:3])
     yield ok("bmp_32", bmp32(rgba), "BMP", *SPOTS[:1])
     yield ok("bmp_top_down", bmp32(np.dstack([SCENE, np.full_like(SCENE[..., 0], 255)]), top_down=True), "BMP", *SPOTS)
-    yield from _depths_tiff(greys, grey16)
+    yield from _depths_tiff(grays, gray16)
 
 
-def _depths_tiff(greys: Sequence[int], grey16: Pixels) -> Iterator[Case]:
-    grey_spots = quadrants(*((g, g, g) for g in greys))
+def _depths_tiff(grays: Sequence[int], gray16: Pixels) -> Iterator[Case]:
+    gray_spots = quadrants(*((g, g, g) for g in grays))
     for order, name in (("<", "little"), (">", "big")):
-        yield ok(f"tiff_grey16_{name}", tiff(grey16, 1, order=order), "TIFF", *grey_spots)
+        yield ok(f"tiff_gray16_{name}", tiff(gray16, 1, order=order), "TIFF", *gray_spots)
         yield ok(f"tiff_rgb_{name}", tiff(SCENE, 2, order=order), "TIFF", *SPOTS)
     yield ok("tiff_big", encode(IMAGE, "TIFF", big_tiff=True), "TIFF", *SPOTS)
-    yield ok("tiff_white_is_zero", tiff(255 - paint(*((g,) for g in greys)), 0), "TIFF", *grey_spots)
+    yield ok("tiff_white_is_zero", tiff(255 - paint(*((g,) for g in grays)), 0), "TIFF", *gray_spots)
     yield ok("tiff_orientation_6", tiff(np.rot90(SCENE).copy(), 2, [(274, 3, 1, 6)]), "TIFF", *SPOTS)
     for compression in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"):
         off = 12 if compression == "jpeg" else 6
@@ -209,7 +209,7 @@ _DISPLAY_P3 = ((0.5151, 0.2412, -0.0011), (0.2920, 0.6922, 0.0419), (0.1571, 0.0
 
 
 def _to_srgb(rgb: Rgb, colorants: Sequence[Sequence[float]], gamma: float) -> Rgb:
-    """A colour of a matrix profile in sRGB (IEC 61966-2-1), clipped."""
+    """A color of a matrix profile in sRGB (IEC 61966-2-1), clipped."""
     linear = (np.array(rgb) / 255) ** gamma @ np.array(colorants) @ np.linalg.inv(np.array(_SRGB))
     clipped = linear.clip(0, 1)
     coded = np.where(clipped <= 0.0031308, 12.92 * clipped, 1.055 * clipped ** (1 / 2.4) - 0.055)
@@ -227,9 +227,9 @@ def _profiles() -> Iterator[Case]:
     yield ok("webp_icc_swapped", encode(swapped, "WEBP", icc_profile=profile, lossless=True), "WEBP", *spots)
     yield ok("jpeg_icc_swapped", encode(swapped, "JPEG", icc_profile=profile, **jpeg), "JPEG", *spots)
     display_p3 = icc(*_DISPLAY_P3)
-    colours: tuple[Rgb, ...] = ((200, 60, 60), (100, 180, 90), (60, 70, 190), (240, 240, 240))
-    seen = quadrants(*(_to_srgb(colour, _DISPLAY_P3, 2.2) for colour in colours))
-    p3 = Image.fromarray(paint(*colours))
+    colors: tuple[Rgb, ...] = ((200, 60, 60), (100, 180, 90), (60, 70, 190), (240, 240, 240))
+    seen = quadrants(*(_to_srgb(color, _DISPLAY_P3, 2.2) for color in colors))
+    p3 = Image.fromarray(paint(*colors))
     yield ok("png_display_p3", encode(p3, "PNG", icc_profile=display_p3), "PNG", *seen)
     for name, broken in {"garbage": b"\xff" * 300, "cut": display_p3[:140], "short": b"icc"}.items():
         yield ok(f"png_icc_{name}", encode(IMAGE, "PNG", icc_profile=broken), "PNG", *SPOTS)

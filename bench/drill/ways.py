@@ -13,7 +13,7 @@ from bench.drill.pictures import content_type
 from bench.drill.verdict import Job, Probe
 
 POLL_SECONDS = 0.5
-ENDED = frozenset({"succeeded", "failed", "dead", "cancelled", "canceled", "expired"})
+ENDED = frozenset({"succeeded", "failed", "dead", "canceled", "expired"})
 Way = Callable[[PatientClient, Job, bytes], Awaitable[bytes]]
 
 

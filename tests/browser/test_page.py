@@ -174,12 +174,12 @@ def test_the_bar_moves_with_the_job(page: Page, photos: Path) -> None:
     assert 0.4 in page.evaluate("seen"), "what the replica told of its stages"
 
 
-def test_a_job_is_cancelled(page: Page, photos: Path, stack: Stack) -> None:
+def test_a_job_is_canceled(page: Page, photos: Path, stack: Stack) -> None:
     with stack.held():
         page.set_input_files("#files", photos / "astronaut.jpg")
         expect(page.locator("#status")).to_have_text("Next in line")
         page.click("#cancel")
-        expect(page.locator("#problem-title")).to_have_text("Cancelled")
+        expect(page.locator("#problem-title")).to_have_text("Canceled")
     page.click("#retry")
     expect(page.locator("#result-title")).to_be_visible()
 

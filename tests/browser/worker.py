@@ -23,7 +23,7 @@ HOUR = 3600.0
 
 
 def alpha_of(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The subject's alpha, height × width, from GrabCut with a prior around the centre, at 256 px."""
+    """The subject's alpha, height × width, from GrabCut with a prior around the center, at 256 px."""
     height, width = picture.shape[:2]
     scale = 256 / max(height, width)
     small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)

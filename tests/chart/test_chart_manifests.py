@@ -80,7 +80,7 @@ def test_values_are_of_the_contract(name: str) -> None:
 
 
 @every_variant
-def test_objects_are_labelled_and_in_the_namespace(name: str) -> None:
+def test_objects_are_labeled_and_in_the_namespace(name: str) -> None:
     for manifest in variant(name):
         labels = manifest["metadata"]["labels"]
         assert labels["app.kubernetes.io/instance"] == "r"

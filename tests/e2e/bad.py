@@ -7,7 +7,7 @@ from typing import Any
 
 from e2e import objects
 
-LICENCE = "Apache-2.0"
+LICENSE = "Apache-2.0"
 #: a folder that the suite writes into the Pool's worker
 FOLDER = "/tmp/e2e/portrait"
 #: the first step of the rollouts: of the new version's answers enough are seen within half a minute
@@ -56,7 +56,7 @@ class Lane:
 
     def spec(self, version: str, change: dict[str, Any] | None = None, **limits: int) -> objects.Object:
         """The Model at a version."""
-        fields = {"license": LICENCE, "resources": {"cpus": 0.05}, **self.good, **(change or {})}
+        fields = {"license": LICENSE, "resources": {"cpus": 0.05}, **self.good, **(change or {})}
         if "family" in (change or {}) or "remote" in (change or {}):
             other = "remote" if "family" in (change or {}) else "family"
             fields.pop(other, None)
@@ -90,12 +90,12 @@ _DIGEST = Bad(
     "VerificationFailed",
     r"DigestMismatch: .*sha256:",
 )
-_LICENCE = Bad(
-    "disallowed licence",
+_LICENSE = Bad(
+    "disallowed license",
     {"license": "CC-BY-NC-4.0"},
     "Failed",
     "VerificationFailed",
-    rf"LicenceRefused: .*CC-BY-NC-4\.0 is not allowed.*{LICENCE}",
+    rf"LicenseRefused: .*CC-BY-NC-4\.0 is not allowed.*{LICENSE}",
 )
 _GPU = Bad(
     "missing GPU",
@@ -124,7 +124,7 @@ _SLOW = Bad("3× slower", remote("/slow"), "RolledBack", "AnalysisFailed", r"lat
 LANES = (
     Lane("slows", remote("/steady"), (_SLOW,), rate=4),
     Lane("errs", remote("/cut_out"), (_ERRORS,), rate=6),
-    Lane("portrait", {"family": "grabcut"}, (_CRASHES, _DIGEST, _LICENCE, _GPU)),
+    Lane("portrait", {"family": "grabcut"}, (_CRASHES, _DIGEST, _LICENSE, _GPU)),
     Lane("distant", remote("/cut_out"), (_NEVER, _OOM)),
     Lane("masks", remote("/cut_out"), (_EMPTY, _SHIFTED)),
 )

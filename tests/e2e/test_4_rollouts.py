@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from e2e import objects
-from e2e.bad import FOLDER, LANES, LICENCE, STABLE, Bad, Lane
+from e2e.bad import FOLDER, LANES, LICENSE, STABLE, Bad, Lane
 from e2e.drives import driving
 from e2e.kube import Kube, until
 from e2e.lanes import Outcome, Tried, try_all
@@ -88,7 +88,7 @@ def tried(release: str, kube: Kube, watch: Watch, phases: Phases) -> Iterator[di
     kube("exec", worker, "-c", "ray-worker", "--", "python", "-c", _FOLDER)
     kube.apply(*objects.elsewhere("glutton", memory="450Mi"))
     kube("rollout", "status", "deployment/glutton", "--timeout=120s")
-    kube("patch", "pool", "default", "--type=merge", "--patch", f'{{"spec": {{"allowedLicenses": ["{LICENCE}"]}}}}')
+    kube("patch", "pool", "default", "--type=merge", "--patch", f'{{"spec": {{"allowedLicenses": ["{LICENSE}"]}}}}')
     try:
         with phases("ten bad versions, with traffic") as phase:
             stories = try_all(kube, release, watch, LANES)

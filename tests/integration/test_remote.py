@@ -134,7 +134,7 @@ def test_a_gray_mask_is_an_alpha(app: RemoteApp) -> None:
 @pytest.mark.parametrize(
     ("api_name", "says"),
     [
-        ("/photograph", "colour picture without transparency"),
+        ("/photograph", "color picture without transparency"),
         ("/words", "answered without a picture"),
         ("/broken", "failed on this picture: no GPU today"),
     ],

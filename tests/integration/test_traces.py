@@ -192,7 +192,7 @@ def test_a_job_that_is_canceled_ends_in_its_replica(served: Served) -> None:
     url = served.stack.url
     job = url + httpx.post(f"{url}/v1/jobs", content=jpeg, headers=headers, timeout=60).json()["links"]["self"]
     eventually(lambda: httpx.get(job).json()["state"] == "running")
-    assert httpx.delete(job).json()["state"] == "cancelled"
+    assert httpx.delete(job).json()["state"] == "canceled"
     segment = only(served.receiver.trace(trace, until={"segment grabcut"}), "segment grabcut")
     assert (segment.attributes[attributes.ERROR_TYPE], segment.attributes[attributes.JOB_OUTCOME]) == (
         "canceled",

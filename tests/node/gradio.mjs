@@ -37,11 +37,11 @@ for (const wrong of [{ model: "none" }, { model: "broken" }, { bg_color: "nope-i
 const waiting = client.submit("/remove_background", { image: handle_file(image), model: "asleep" }, undefined, undefined, true);
 for await (const message of waiting) {
   if (message.type !== "status") continue;
-  if (message.position !== undefined && !seen.cancelled) {
-    seen.cancelled = "asked";
+  if (message.position !== undefined && !seen.canceled) {
+    seen.canceled = "asked";
     await waiting.cancel();
   }
-  if (message.stage === "error") seen.cancelled = message.message;
+  if (message.stage === "error") seen.canceled = message.message;
 }
 console.log(JSON.stringify(seen));
 process.exit(0);

@@ -245,7 +245,7 @@ class JobLife(RuleBasedStateMachine):
             return
         before = job.state
         if before not in TERMINAL:
-            job.move(S.CANCELLED)
+            job.move(S.CANCELED)
         assert self.do(self.store.cancel(job_id, self.now, owner=Owner(asker))) == (before not in TERMINAL)
         if before is S.QUEUED:
             self.settle()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 import runpy
@@ -63,27 +62,6 @@ def test_no_lock_of_node_says_where_packages_come_from() -> None:
     packages = json.loads((ROOT / "tests/node/package-lock.json").read_text())["packages"]
     assert [name for name, package in packages.items() if "resolved" in package] == []
     assert {key for package in packages.values() for key in package if "://" in str(package[key])} <= {"funding"}
-
-
-def test_python_files_are_short() -> None:
-    long = {
-        str(path.relative_to(ROOT)): count
-        for path in own_files()
-        if path.suffix == ".py" and (count := path.read_text().count("\n")) > 400
-    }
-    assert long == {}
-
-
-def test_functions_are_short() -> None:
-    long = [
-        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}: {length}"
-        for path in own_files()
-        if path.suffix == ".py" and "tests" not in path.parts
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and (length := (node.end_lineno or 0) - node.lineno + 1) > 40
-    ]
-    assert long == []
 
 
 def test_only_settings_read_the_environment() -> None:

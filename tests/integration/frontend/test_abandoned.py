@@ -62,7 +62,7 @@ def test_nobody_waits_for_the_abandoned(
     for _ in range(6):
         calls.call(state="queued")
         wait_until(lambda: "queued" not in calls.states())
-    assert calls.states() == ["cancelled"] * 6
+    assert calls.states() == ["canceled"] * 6
     waiting = client.post("/v1/jobs", params={"model": "asleep"}, content=jpeg, headers=JPEG).json()
     blobs = set(keys.scan_iter(match=f"{platform.env['MATTE_REDIS_PREFIX']}blob:*:image")) - inputs
     assert [waiting["id"] in blob for blob in blobs] == [True]
@@ -72,7 +72,7 @@ def test_nobody_waits_for_the_abandoned(
 def test_a_running_one_is_ended_too(platform: Platform, keys: redis.Redis) -> None:
     calls = Abandoned(platform, keys, "slow")
     calls.call(state="running")
-    wait_until(lambda: calls.states() == ["cancelled"])
+    wait_until(lambda: calls.states() == ["canceled"])
 
 
 @pytest.mark.parametrize("header", ["Idempotency-Key", "Prefer"])

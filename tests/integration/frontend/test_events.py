@@ -101,10 +101,10 @@ class TestJobs:
                 last = block
         assert positions == [view["position"], view["position"] - 1]
         assert alive == 1
-        assert json.loads(last["data"])["state"] == "cancelled"
+        assert json.loads(last["data"])["state"] == "canceled"
         gone = client.get(view["links"]["result"])
-        assert (gone.status_code, gone.json()["code"]) == (410, "job_cancelled")
-        assert client.delete(view["links"]["self"]).json()["state"] == "cancelled"
+        assert (gone.status_code, gone.json()["code"]) == (410, "job_canceled")
+        assert client.delete(view["links"]["self"]).json()["state"] == "canceled"
         assert client.get(view["links"]["self"]).status_code == 404
 
     def test_a_deleted_job_is_gone_with_its_pictures(self, client: httpx.Client, jpeg: bytes) -> None:
@@ -134,7 +134,7 @@ class TestJobs:
             answer = httpx.post(f"{impatient.url}/models/asleep/predict", content=jpeg, headers=JPEG)
             assert (answer.status_code, answer.json()["code"]) == (504, "wait_exceeded")
             links = answer.json()["links"]
-            assert httpx.delete(impatient.url + links["self"]).json()["state"] == "cancelled"
+            assert httpx.delete(impatient.url + links["self"]).json()["state"] == "canceled"
 
     def test_idempotent_jobs_wait_for_the_first(self, client: httpx.Client, jpeg: bytes) -> None:
         headers = JPEG | {"Idempotency-Key": "slow-1"}

@@ -97,7 +97,7 @@ class TestStockClient:
         [
             ({"model": "none"}, "There is no model 'none'"),
             ({"model": "broken"}, "always out of memory"),
-            ({"bg_color": "nope-ish"}, "bg_color: not a colour"),
+            ({"bg_color": "nope-ish"}, "bg_color: not a color"),
             ({"version": "9"}, "cut has no version 9"),
         ],
     )
@@ -126,9 +126,9 @@ class TestStockClient:
         # the client stops waiting by itself, unless the job's own end is quicker
         with pytest.raises((CancelledError, AppError)) as caught:
             job.result(timeout=20)
-        assert isinstance(caught.value, CancelledError) or "cancelled" in str(caught.value)
+        assert isinstance(caught.value, CancelledError) or "canceled" in str(caught.value)
         state = httpx.get(f"{platform.url}/v1/jobs/{event_id}").json()["state"]
-        assert state == "cancelled"
+        assert state == "canceled"
 
     def test_a_result_is_an_input(self, stock: Client, platform: Platform, jpeg_file: Path) -> None:
         raw = Client(platform.url, verbose=False, analytics_enabled=False, download_files=False)
@@ -195,7 +195,7 @@ class TestProtocol:
                 if message["msg"] == "heartbeat":
                     client.delete(f"/v1/jobs/{event_id}")
                 if message["msg"] == "process_completed":
-                    assert "cancelled" in message["output"]["error"]
+                    assert "canceled" in message["output"]["error"]
                     break
 
     def test_a_stranger_cannot_cancel(self, client: httpx.Client, jpeg: bytes) -> None:

@@ -48,7 +48,7 @@ def test_stock_client(platform: Platform, jpeg_file: Path) -> None:
     assert kinds == ["image/webp", "image/png", "image/png"], "a preview, the result, and it again at the end"
     assert {"pending", "generating", "complete"} <= set(seen["stages"])
     assert seen["positions"]
-    assert [needle in text for needle, text in zip(("no model", "out of memory", "not a colour"), seen["errors"],
+    assert [needle in text for needle, text in zip(("no model", "out of memory", "not a color"), seen["errors"],
                                                    strict=True)] == [True] * 3  # fmt: skip
-    assert "cancelled" in seen["cancelled"]
+    assert "canceled" in seen["canceled"]
     assert len(set(platform.proxy.served[since:])) == 2

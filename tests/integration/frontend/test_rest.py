@@ -127,9 +127,9 @@ class TestPredict:
 class TestRefusals:
     def test_unknown_parameter_is_named(self, client: httpx.Client, jpeg: bytes) -> None:
         document = problem(
-            client.post("/v1/predict", params={"colour": "red"}, content=jpeg, headers=JPEG), 422, "unknown_parameter"
+            client.post("/v1/predict", params={"color": "red"}, content=jpeg, headers=JPEG), 422, "unknown_parameter"
         )
-        assert document["parameter"] == "colour"
+        assert document["parameter"] == "color"
         assert "bg_color" in document["allowed"]  # type: ignore[operator]
 
     def test_bad_values_are_listed(self, client: httpx.Client, jpeg: bytes) -> None:

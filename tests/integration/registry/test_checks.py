@@ -79,14 +79,14 @@ async def judge(evidence: EvidenceStore, source: Any, order: CheckOrder) -> Chec
         return await verdict(evidence, order.attempt)
 
 
-def folder_with_licence(tmp_path: Path, licence: str) -> Path:
-    return write(tmp_path / licence, files_of(count=1000, sheet=f"family: unet\nlicense: {licence}\n"))
+def folder_with_license(tmp_path: Path, license: str) -> Path:
+    return write(tmp_path / license, files_of(count=1000, sheet=f"family: unet\nlicense: {license}\n"))
 
 
 # --- verdicts -----------------------------------------------------------------------------------------------------
 
 
-async def test_a_sound_version_passes_with_its_digest_and_licence(
+async def test_a_sound_version_passes_with_its_digest_and_license(
     evidence: EvidenceStore, registry: Registry, s3: str, folder: Path
 ) -> None:
     pushed = registry.push(folder, f"{s3}/2.0.0")
@@ -108,23 +108,23 @@ async def test_what_was_swapped_in_the_bucket_fails(
     assert registry.cache.digests() == []
 
 
-@pytest.mark.parametrize(("licence", "state"), [("MIT", CheckState.PASSED), ("CC-BY-NC-4.0", CheckState.FAILED)])
-async def test_the_folders_licence_counts(
-    licence: str, state: CheckState, evidence: EvidenceStore, registry: Registry, tmp_path: Path
+@pytest.mark.parametrize(("license", "state"), [("MIT", CheckState.PASSED), ("CC-BY-NC-4.0", CheckState.FAILED)])
+async def test_the_folders_license_counts(
+    license: str, state: CheckState, evidence: EvidenceStore, registry: Registry, tmp_path: Path
 ) -> None:
-    folder = folder_with_licence(tmp_path, licence)
+    folder = folder_with_license(tmp_path, license)
     report = await judge(evidence, registry, ordered(f"file://{folder}", license="MIT", allowed_licenses=("MIT",)))
     assert report.state is state
-    assert report.reason == ("" if state is CheckState.PASSED else Reason.LICENCE_REFUSED)
+    assert report.reason == ("" if state is CheckState.PASSED else Reason.LICENSE_REFUSED)
 
 
 @pytest.mark.parametrize(
-    ("licence", "state"), [("MIT", CheckState.PASSED), (None, CheckState.FAILED), ("GPL-3.0-only", CheckState.FAILED)]
+    ("license", "state"), [("MIT", CheckState.PASSED), (None, CheckState.FAILED), ("GPL-3.0-only", CheckState.FAILED)]
 )
-async def test_without_weights_the_licence_alone_counts(
-    licence: str | None, state: CheckState, evidence: EvidenceStore, registry: Registry
+async def test_without_weights_the_license_alone_counts(
+    license: str | None, state: CheckState, evidence: EvidenceStore, registry: Registry
 ) -> None:
-    report = await judge(evidence, registry, ordered(None, license=licence, allowed_licenses=("MIT",)))
+    report = await judge(evidence, registry, ordered(None, license=license, allowed_licenses=("MIT",)))
     assert (report.state, report.digest) == (state, None)
 
 

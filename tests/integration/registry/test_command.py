@@ -72,7 +72,7 @@ def test_diff_says_what_moved(oci: OciServer, folder: Path, tmp_path: Path) -> N
         (["verify", "nowhere"], "WeightsMissing: there is no folder"),
         (["verify", "ftp://x/y"], "SourceInvalid"),
         (["push", "FOLDER", "hf://onlyname"], "hf://ORG/REPO@REVISION"),
-        (["verify", "FOLDER", "--allow-license", "MIT"], "LicenceRefused"),
+        (["verify", "FOLDER", "--allow-license", "MIT"], "LicenseRefused"),
         (["verify", "FOLDER", "--digest", "sha256:" + "0" * 64], "DigestMismatch"),
         (["verify", "FOLDER", "--digest", "sha256:../../x"], "is not a digest"),
         (["verify", "FOLDER", "--key", "FOLDER/matte.yaml"], "SignatureInvalid"),

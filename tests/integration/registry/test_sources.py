@@ -50,7 +50,7 @@ def test_a_version_goes_round(place: tuple[str, RegistrySettings], folder: Path)
     assert resolved.sheet is not None
     assert resolved.sheet.license == "Apache-2.0"
     assert registry.verify(pushed.source, Demands(pushed.digest)).digest == pushed.digest
-    ready = registry.ensure(pushed.source, Demands(pushed.digest, licences=["Apache-2.0"]))
+    ready = registry.ensure(pushed.source, Demands(pushed.digest, licenses=["Apache-2.0"]))
     for path in files_of():
         assert (ready.folder / path).read_bytes() == (folder / path).read_bytes()
     ready.release()
@@ -153,11 +153,11 @@ def test_versions_are_bounded(bound: str, value: int, hub: HubServer, settings: 
     assert not hub.served
 
 
-def test_the_licence_is_judged_before_the_weights_are_fetched(hub: HubServer, settings: RegistrySettings) -> None:
+def test_the_license_is_judged_before_the_weights_are_fetched(hub: HubServer, settings: RegistrySettings) -> None:
     hub.commit(files_of(sheet="family: unet\nlicense: CC-BY-NC-4.0\n"))
     with pytest.raises(RegistryError, match=r"CC-BY-NC-4.0 is not allowed here; allowed are MIT") as caught:
-        Registry(settings.model_copy(update={"hub_url": hub.url})).ensure("hf://o/m@main", Demands(licences=["MIT"]))
-    assert caught.value.reason is Reason.LICENCE_REFUSED
+        Registry(settings.model_copy(update={"hub_url": hub.url})).ensure("hf://o/m@main", Demands(licenses=["MIT"]))
+    assert caught.value.reason is Reason.LICENSE_REFUSED
     assert set(hub.served) == {"matte.yaml"}
 
 

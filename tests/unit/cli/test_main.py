@@ -67,7 +67,7 @@ def test_no_server_is_said_with_what_to_do(command: list[str], nowhere: str, tmp
     [
         (["absent.jpg"], "no such file"),
         (["-", "-o", "cut.jpg"], "png or webp"),
-        (["-", "--bg-color", "blub"], "--bg-color: not a colour"),
+        (["-", "--bg-color", "blub"], "--bg-color: not a color"),
         (["-", "--crop-margin", "3px"], "--crop-margin needs --crop"),
     ],
 )

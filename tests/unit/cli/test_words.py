@@ -55,7 +55,7 @@ def test_explain_says_what_is_wrong_once_and_what_to_do() -> None:
     ("detail", "said"),
     [
         ("crop_margin needs crop=true", "--crop-margin needs --crop"),
-        ("bg_color: not a colour; size: no", "--bg-color: not a colour; --size: no"),
+        ("bg_color: not a color; size: no", "--bg-color: not a color; --size: no"),
         ("channels=alpha and output=both contradict", "--channels alpha and --output both contradict"),
         ("The format of the output is odd.", "The format of the output is odd."),
     ],
@@ -67,7 +67,7 @@ def test_parameters_of_the_api_are_the_commands_options(detail: str, said: str) 
 def test_why_a_job_failed() -> None:
     view = JobView(id="a", state=JobState.SUCCEEDED, model="m", created_at=0)
     assert failure_of(view) is None
-    for state, code in [(JobState.CANCELLED, "job_cancelled"), (JobState.DEAD, "attempts_exhausted")]:
+    for state, code in [(JobState.CANCELED, "job_canceled"), (JobState.DEAD, "attempts_exhausted")]:
         problem = failure_of(view.model_copy(update={"state": state}))
         assert problem is not None
         assert problem.code == code

@@ -151,7 +151,7 @@ class TestMessages:
         assert first[0]["url"] == f"{ROOT}/file=jobs/j/preview.webp"
         assert second == [[["replace", [], first[0]]]], "later values are changes to the first"
 
-    @pytest.mark.parametrize("state", [JobState.FAILED, JobState.DEAD, JobState.CANCELLED, JobState.EXPIRED])
+    @pytest.mark.parametrize("state", [JobState.FAILED, JobState.DEAD, JobState.CANCELED, JobState.EXPIRED])
     def test_bad_ends_say_why(self, state: JobState) -> None:
         error = Problem("out_of_memory", "Too big.").document()
         (message,) = Translator("j", ROOT).of(self.event("finished", state=state, error=error))

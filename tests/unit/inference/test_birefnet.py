@@ -65,7 +65,7 @@ def test_older_checkpoints_want_their_patches_by_columns(tensors: dict[str, Tens
     moved = dict(tensors)
     for level, side in ((5, 32), (4, 16), (3, 8), (2, 4)):
         name = f"decoder.ipt_blk{level}.conv1.weight"
-        by_channel = tensors[name].reshape(64, 3, side, side, 3, 3)  # colour, row, column
+        by_channel = tensors[name].reshape(64, 3, side, side, 3, 3)  # color, row, column
         moved[name] = by_channel.permute(0, 3, 2, 1, 4, 5).flatten(1, 3).contiguous()
     assert torch.allclose(logits(moved, "columns"), expected, atol=1e-4)
     assert not torch.allclose(logits(moved), expected, atol=1e-2)

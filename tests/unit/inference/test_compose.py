@@ -13,7 +13,7 @@ from matte_inference.pixels.compose import compose, cover, crop_box, sized
 from matte_inference.pixels.encode import encode, preview
 from matte_inference.pixels.foreground import estimate_foreground
 from matte_inference.pixels.guided import refine
-from matte_inference.pixels.resize import fitted, normalised, resized
+from matte_inference.pixels.resize import fitted, normalized, resized
 from matte_inference.pixels.types import Bytes, Pixels
 from PIL import Image
 
@@ -32,7 +32,7 @@ def opened(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data))
 
 
-def test_cutout_keeps_colours_inside_and_leaks_nothing_outside() -> None:
+def test_cutout_keeps_colors_inside_and_leaks_nothing_outside() -> None:
     cut = made()
     assert cut.shape == (60, 80, 4)
     assert np.array_equal(cut[..., 3], ALPHA)
@@ -54,7 +54,7 @@ def test_the_inputs_own_alpha_counts() -> None:
     assert set(np.unique(cut[..., 3])) == {0, 26, 51}
 
 
-def test_an_opaque_colour_gives_rgb() -> None:
+def test_an_opaque_color_gives_rgb() -> None:
     out = made(bg_color="#ff0000")
     assert out.shape == (60, 80, 3)
     assert (out[0, 0] == (255, 0, 0)).all()
@@ -63,7 +63,7 @@ def test_an_opaque_colour_gives_rgb() -> None:
     assert np.abs(out[19, 50] - half).max() <= 1
 
 
-def test_a_clear_colour_keeps_its_opacity() -> None:
+def test_a_clear_color_keeps_its_opacity() -> None:
     out = made(bg_color="0000ff80")
     assert out.shape == (60, 80, 4)
     assert tuple(out[0, 0]) == (0, 0, 255, 128)
@@ -80,7 +80,7 @@ def test_a_background_picture_covers() -> None:
     assert np.array_equal(out[30, 50], PICTURE.rgb[30, 50])
 
 
-def test_a_background_with_holes_shows_the_colour_or_nothing() -> None:
+def test_a_background_with_holes_shows_the_color_or_nothing() -> None:
     back = Pixels(np.full((60, 80, 3), 90, np.uint8), np.zeros((60, 80), np.uint8))
     assert tuple(made(background=back, bg_color="white")[0, 0]) == (255, 255, 255)
     assert tuple(made(background=back)[0, 0]) == (0, 0, 0, 0)
@@ -163,7 +163,7 @@ def test_png_is_lossless_and_bare(shape: tuple[int, ...]) -> None:
     assert np.array_equal(np.asarray(image), array)
 
 
-def test_webp_keeps_alpha_exactly_and_colours_nearly() -> None:
+def test_webp_keeps_alpha_exactly_and_colors_nearly() -> None:
     smooth = cv2.resize(RNG.integers(0, 256, (4, 5, 3), dtype=np.uint8), (80, 60), interpolation=cv2.INTER_CUBIC)
     cut = made(pixels=Pixels(smooth))
     image = opened(encode(cut, "webp"))
@@ -190,9 +190,9 @@ def test_resizing_down_does_not_alias() -> None:
     assert fitted(10_000, 1, side=100) == (100, 1)
 
 
-def test_normalised() -> None:
+def test_normalized() -> None:
     rgb = np.array([[[0, 127, 255]]], np.uint8)
-    out = normalised(rgb, (0.5, 0.5, 0.5), (0.25, 0.5, 1.0))
+    out = normalized(rgb, (0.5, 0.5, 0.5), (0.25, 0.5, 1.0))
     assert out.shape == (3, 1, 1)
     assert out.dtype == np.float32
     assert out.ravel() == pytest.approx([-2, (127 / 255 - 0.5) / 0.5, 0.5], abs=1e-5)

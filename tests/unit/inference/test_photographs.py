@@ -176,7 +176,7 @@ def test_the_subject_is_kept_and_the_rest_is_gone(name: str) -> None:
     assert photograph.share[0] < (alpha > 127).mean() < photograph.share[1]
 
 
-@pytest.mark.xfail(reason="GrabCut knows colours and edges, not things")
+@pytest.mark.xfail(reason="GrabCut knows colors and edges, not things")
 @pytest.mark.parametrize(
     ("name", "place", "kept"),
     [

@@ -45,12 +45,12 @@ def test_transparency_or_a_gray_picture_is_the_alpha(data: bytes, tolerance: int
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (saved(Image.new("RGB", (64, 48), (200, 30, 40)), "PNG"), "colour picture without transparency"),
+        (saved(Image.new("RGB", (64, 48), (200, 30, 40)), "PNG"), "color picture without transparency"),
         (b"<html>log in</html>", "answered:"),
         (saved(Image.effect_noise((64, 48), 50), "PNG")[:900], "answered:"),
         (saved(Image.new("L", (9000, 9000)), "PNG"), "pixels"),
     ],
-    ids=["colour", "html", "truncated", "huge"],
+    ids=["color", "html", "truncated", "huge"],
 )
 def test_anything_else_is_the_backends_failure(data: bytes, says: str) -> None:
     with pytest.raises(Problem, match=says) as refused:

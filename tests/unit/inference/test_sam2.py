@@ -123,7 +123,7 @@ def test_without_hints_what_stands_out_is_boxed() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 300), (40, 60)])
-def test_where_nothing_stands_out_the_centre_is_meant(shape: tuple[int, int]) -> None:
+def test_where_nothing_stands_out_the_center_is_meant(shape: tuple[int, int]) -> None:
     hints = guessed(np.full((*shape, 3), 128, np.uint8))
     assert hints[-1].at == pytest.approx((0.5, 0.5), abs=0.02)
 

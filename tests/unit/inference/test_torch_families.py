@@ -312,7 +312,7 @@ def test_foreground_and_background_of_one_model_agree(tmp_path: Path) -> None:
     assert np.allclose(one.forward([one.prepare(PICTURE)])[0], two.forward([two.prepare(PICTURE)])[0], atol=1e-5)
 
 
-def test_the_preprocessors_size_and_colours_are_used(tmp_path: Path) -> None:
+def test_the_preprocessors_size_and_colors_are_used(tmp_path: Path) -> None:
     segformer(1).save_pretrained(tmp_path)
     (tmp_path / "preprocessor_config.json").write_text(
         json.dumps({"size": {"height": 96, "width": 96}, "image_mean": [0, 0, 0], "image_std": [1, 1, 1]})

@@ -264,12 +264,12 @@ def test_without_a_rollout_a_folder_is_checked_before_its_version_starts_and_aga
     assert life.versions["portrait-1-0-0"][1].digest == DIGEST
 
 
-def test_a_licence_that_the_pool_does_not_allow_keeps_a_version_out() -> None:
+def test_a_license_that_the_pool_does_not_allow_keeps_a_version_out() -> None:
     life = Life(license="AGPL-3.0-only")
     life.allowed_licenses = ("Apache-2.0",)
     life.settle()
     assert life.decision.apps == frozenset()
-    assert life.condition("Ready")[1] == "LicenceRefused"
+    assert life.condition("Ready")[1] == "LicenseRefused"
 
 
 def test_the_weight_is_the_highest_of_every_router_and_unknown_without_one() -> None:

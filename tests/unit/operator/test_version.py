@@ -53,7 +53,7 @@ def test_the_last_error_is_the_cause() -> None:
         ("torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate", "OutOfMemory"),
         ("ModuleNotFoundError: No module named 'torch'", "FamilyNotInstalled"),
         ("pydantic_core.ValidationError: 1 validation error for Parameters", "InvalidParameters"),
-        ("matte_inference.families.base.WeightsError: LicenceRefused: p-1-0-0: the licence MIT", "LicenceRefused"),
+        ("matte_inference.families.base.WeightsError: LicenseRefused: p-1-0-0: the license MIT", "LicenseRefused"),
         ("WeightsError: SourceUnavailable: p-1-0-0: s3://m/p: cannot be reached (…)", "SourceUnavailable"),
         ("something went wrong", "DeployFailed"),
         ("", "DeployFailed"),

@@ -1,4 +1,4 @@
-"""Addresses, licences and sheets."""
+"""Addresses, licenses and sheets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matte_core.contracts.registry import Reason
-from matte_core.domain.licence import refusal
+from matte_core.domain.license import refusal
 from matte_core.domain.source import Kind, parse_source
 from matte_inference.families.unet import MODELS
 from matte_registry.errors import RegistryError
@@ -74,18 +74,18 @@ ALLOWED = ["MIT", "Apache-2.0", "GPL-2.0-only WITH Classpath-exception-2.0"]
 
 
 @pytest.mark.parametrize(
-    "licence",
+    "license",
     [
         *("MIT", "apache-2.0", "MIT OR GPL-3.0-only", "MIT AND Apache-2.0", "(GPL-3.0-only OR MIT) AND Apache-2.0"),
         *("GPL-2.0-only WITH Classpath-exception-2.0", "GPL-3.0-only AND X OR MIT"),
     ],
 )
-def test_licences_that_are_allowed(licence: str) -> None:
-    assert refusal(licence, ALLOWED) is None
+def test_licenses_that_are_allowed(license: str) -> None:
+    assert refusal(license, ALLOWED) is None
 
 
 @pytest.mark.parametrize(
-    ("licence", "word"),
+    ("license", "word"),
     [
         ("CC-BY-NC-4.0", "not allowed"),
         ("MIT AND CC-BY-NC-4.0", "not allowed"),
@@ -99,8 +99,8 @@ def test_licences_that_are_allowed(licence: str) -> None:
         ("MIT; X", "SPDX"),
     ],
 )
-def test_licences_that_are_refused_say_what_is_allowed(licence: str | None, word: str) -> None:
-    why = refusal(licence, ALLOWED)
+def test_licenses_that_are_refused_say_what_is_allowed(license: str | None, word: str) -> None:
+    why = refusal(license, ALLOWED)
     assert why is not None
     assert word in why
     assert "Apache-2.0" in why

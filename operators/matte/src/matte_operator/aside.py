@@ -19,7 +19,7 @@ class Aside:
         self._thread: Thread | None = None
 
     def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Begins it; who waits says how long. Cancelling the future cancels the work."""
+        """Begins it; who waits says how long. Canceling the future cancels the work."""
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             self._thread = Thread(target=self._loop.run_forever, name="aside", daemon=True)

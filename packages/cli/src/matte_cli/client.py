@@ -206,5 +206,5 @@ def failure_of(view: JobView) -> Problem | None:
         return None
     if view.error is not None:
         return Problem.from_document(view.error)
-    codes = {JobState.CANCELLED: "job_cancelled", JobState.EXPIRED: "job_expired", JobState.DEAD: "attempts_exhausted"}
+    codes = {JobState.CANCELED: "job_canceled", JobState.EXPIRED: "job_expired", JobState.DEAD: "attempts_exhausted"}
     return Problem(codes.get(view.state, "internal_error"), f"job {view.id} is {view.state}")

@@ -172,10 +172,10 @@ def command(  # noqa: PLR0913 - one parameter per option
     version: Annotated[str | None, typer.Option(help="An exact version, or the start of one.")] = None,
     output: Annotated[Output, typer.Option(help="What comes back.")] = "cutout",
     format_: Annotated[Format, typer.Option("--format", help="Of the result; auto is png.")] = "auto",
-    bg_color: Annotated[str | None, typer.Option(help="Colour behind the cut-out: fff, #81d4fa80, white.")] = None,
+    bg_color: Annotated[str | None, typer.Option(help="Color behind the cut-out: fff, #81d4fa80, white.")] = None,
     crop: Annotated[bool, typer.Option("--crop", help="Cut away the empty border.")] = False,
     crop_margin: Annotated[str | None, typer.Option(help="Border kept when cropping: 30px or 10%.")] = None,
-    decontaminate: Annotated[bool, typer.Option("--decontaminate", help="Clean the colour of soft edges.")] = False,
+    decontaminate: Annotated[bool, typer.Option("--decontaminate", help="Clean the color of soft edges.")] = False,
     jobs: Annotated[int, typer.Option(min=1, max=64, help="Pictures under way at once.")] = 4,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there already.")] = False,
     skip_existing: Annotated[

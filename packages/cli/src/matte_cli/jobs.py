@@ -134,7 +134,7 @@ def cancel(job: Id, *, url: Url = None) -> None:
     if after is None:
         complain(f"{job} is {before.state} already: nothing is left to cancel. matte jobs delete {job} removes it")
         raise typer.Exit(1)
-    late = "" if after.state is JobState.CANCELLED else ": it had just ended, and is removed"
+    late = "" if after.state is JobState.CANCELED else ": it had just ended, and is removed"
     screen().print(f"{job}: {after.state}{late}", markup=False)
 
 

@@ -39,7 +39,7 @@ def command(context: typer.Context, *, url: Url = None, as_json: Json = False) -
 def table(catalog: Catalog) -> Table:
     """One row per version."""
     grid = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("model", "version", "weight", "ready", "replicas", "1 MP", "device", "licence"):
+    for title in ("model", "version", "weight", "ready", "replicas", "1 MP", "device", "license"):
         grid.add_column(title, justify="right" if title in {"weight", "replicas", "1 MP"} else "left")
     for model in catalog.models:
         for version in model.versions:

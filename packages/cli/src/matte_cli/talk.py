@@ -23,7 +23,7 @@ Json = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
 
 
 def screen(*, stderr: bool = False) -> Console:
-    """Where people read: lines are theirs to wrap, and numbers are not coloured."""
+    """Where people read: lines are theirs to wrap, and numbers are not colored."""
     return Console(stderr=stderr, highlight=False, soft_wrap=True)
 
 

@@ -51,7 +51,7 @@ CODES: Mapping[str, Code] = {
     "job_not_found": Code(404, "There is no such job"),
     "job_not_finished": Code(409, "The job has no result yet"),
     "job_not_dead": Code(409, "The job is not on the dead-letter list"),
-    "job_cancelled": Code(410, "The job was cancelled"),
+    "job_canceled": Code(410, "The job was canceled"),
     "job_expired": Code(410, "The job waited too long and expired"),
     "result_expired": Code(410, "The result was kept for its time and is gone"),
     # the platform

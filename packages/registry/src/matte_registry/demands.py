@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from matte_core.contracts.registry import Reason, Sheet
-from matte_core.domain.licence import refusal
+from matte_core.domain.license import refusal
 
 from matte_registry.errors import RegistryError
 from matte_registry.signature import PublicKey
@@ -22,8 +22,8 @@ class Demands:
     Args:
         digest: the pinned one; None: any.
         keys: one of these must have signed it; none: no signature is asked for.
-        licences: those allowed; none: every one.
-        licence: what the Model says, where the version's sheet says nothing.
+        licenses: those allowed; none: every one.
+        license: what the Model says, where the version's sheet says nothing.
 
     Raises:
         RegistryError: ``digest`` is none.
@@ -31,8 +31,8 @@ class Demands:
 
     digest: str | None = None
     keys: Sequence[PublicKey] = ()
-    licences: Collection[str] = ()
-    licence: str | None = None
+    licenses: Collection[str] = ()
+    license: str | None = None
 
     def __post_init__(self) -> None:
         if self.digest is not None and not _DIGEST.fullmatch(self.digest):
@@ -51,15 +51,15 @@ class Demands:
                 " publish it as a new version",
             )
 
-    def check_licence(self, sheet: Sheet | None, where: str) -> None:
-        """Refuses a licence that is not allowed.
+    def check_license(self, sheet: Sheet | None, where: str) -> None:
+        """Refuses a license that is not allowed.
 
         Raises:
-            RegistryError: LICENCE_REFUSED.
+            RegistryError: LICENSE_REFUSED.
         """
-        why = refusal(sheet.license if sheet else self.licence, self.licences)
+        why = refusal(sheet.license if sheet else self.license, self.licenses)
         if why is not None:
-            raise RegistryError(Reason.LICENCE_REFUSED, f"{where}: {why}")
+            raise RegistryError(Reason.LICENSE_REFUSED, f"{where}: {why}")
 
 
 ANYTHING = Demands()

@@ -1,6 +1,6 @@
 """Model versions, from where they lie to a checked folder on this machine; and the way back.
 
-Everything is refused unless it is shown to be sound: names, sizes, licence, signature and digest.
+Everything is refused unless it is shown to be sound: names, sizes, license, signature and digest.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ class Registry:
             path = folder / SIGNATURE
             verify(found.manifest, path.read_bytes() if path.is_file() else None, demands.keys, where)
         sheet = read_sheet(folder)
-        demands.check_licence(sheet, where)
+        demands.check_license(sheet, where)
         return Ready(folder, found.digest, sheet, where)
 
     def push(self, folder: Path, text: str, key: PrivateKey | None = None, on_progress: OnProgress = ignore) -> Ready:
@@ -211,7 +211,7 @@ class Registry:
                 return None
             self._check_signature(use.folder, found.manifest, source, demands)
             sheet = read_sheet(use.folder)
-            demands.check_licence(sheet, str(source))
+            demands.check_license(sheet, str(source))
         except BaseException:
             use.release()
             raise

@@ -120,9 +120,9 @@ class Remote:
         """Refuses early what would be refused after the download anyway.
 
         Raises:
-            RegistryError: the licence; and, where the hashes are known, the digest and the signature.
+            RegistryError: the license; and, where the hashes are known, the digest and the signature.
         """
-        demands.check_licence(self.sheet(), self.listing.source)
+        demands.check_license(self.sheet(), self.listing.source)
         digest = self.predicted()
         if digest is None:
             return

@@ -106,7 +106,7 @@ SECONDS_PER_MEGAPIXEL = _histogram(
 )  # fmt: skip
 FREE_SLOTS = _gauge("matte_free_slots", "Jobs that a router could hand to a version now.", *_VERSION, prefix=_RAY)
 LEASES_LOST = _counter(
-    "matte_leases_lost_total", "Leases that a router held and lost: the job was cancelled, or taken by another one.",
+    "matte_leases_lost_total", "Leases that a router held and lost: the job was canceled, or taken by another one.",
     prefix=_RAY,
 )  # fmt: skip
 SWEPT = _counter(

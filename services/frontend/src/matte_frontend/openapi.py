@@ -37,7 +37,7 @@ _REFUSED = (
     "picture_corrupt", "picture_animated", "too_many_pixels", "model_not_found", "version_not_found", "queue_full",
     "model_not_ready", "storage_unavailable", "storage_full", "internal_error",
 )  # fmt: skip
-_ENDED = ("job_cancelled", "job_expired", "out_of_memory", "attempts_exhausted")
+_ENDED = ("job_canceled", "job_expired", "out_of_memory", "attempts_exhausted")
 _SUBMITTED = ("Prefer", "Idempotency-Key", "X-Route-Key")
 _STORE = ("model_not_ready", "storage_unavailable")
 

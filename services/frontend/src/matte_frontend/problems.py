@@ -45,8 +45,8 @@ def on_http_exception(request: Request, error: Exception) -> Response:
 
 def of_end(job_id: str, state: JobState, error: dict[str, Any] | None) -> Problem | None:
     """Why a job that ended has no result; None if it has one."""
-    if state is JobState.CANCELLED:
-        return Problem("job_cancelled", "The job was cancelled before it had a result.", job=job_id)
+    if state is JobState.CANCELED:
+        return Problem("job_canceled", "The job was canceled before it had a result.", job=job_id)
     if state is JobState.EXPIRED:
         return Problem("job_expired", "The job waited longer than jobs may; send the picture again later.", job=job_id)
     if state in (JobState.FAILED, JobState.DEAD):

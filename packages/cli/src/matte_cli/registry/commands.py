@@ -22,10 +22,10 @@ Keys = Annotated[
     list[Path] | None,
     typer.Option("--key", help="A public key in PEM; one of those given must have signed it.", exists=True),
 ]
-Licences = Annotated[
-    list[str] | None, typer.Option("--allow-license", help="An SPDX licence that is allowed; none given: all are.")
+Licenses = Annotated[
+    list[str] | None, typer.Option("--allow-license", help="An SPDX license that is allowed; none given: all are.")
 ]
-Assumed = Annotated[str | None, typer.Option("--license", help="Its licence, where it has no matte.yaml that says it.")]
+Assumed = Annotated[str | None, typer.Option("--license", help="Its license, where it has no matte.yaml that says it.")]
 SignKey = Annotated[Path | None, typer.Option("--sign-key", help="Private key (PEM) to sign with.", exists=True)]
 Passphrase = Annotated[
     str | None, typer.Option("--passphrase", envvar="MATTE_SIGN_PASSPHRASE", help="Of the private key.")
@@ -55,7 +55,7 @@ def pull(
     *,
     digest: Digest = None,
     key: Keys = None,
-    allow_license: Licences = None,
+    allow_license: Licenses = None,
     license_: Assumed = None,
 ) -> None:
     """Download a version into a folder and check it. What was cut off goes on with the same command."""
@@ -84,11 +84,11 @@ def verify(
     *,
     digest: Digest = None,
     key: Keys = None,
-    allow_license: Licences = None,
+    allow_license: Licenses = None,
     license_: Assumed = None,
     as_json: Json = False,
 ) -> None:
-    """Read every file of a version and check its digest, its signature and its licence."""
+    """Read every file of a version and check its digest, its signature and its license."""
     from matte_cli.registry import common, look
 
     with common.told():

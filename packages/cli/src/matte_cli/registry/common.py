@@ -22,10 +22,10 @@ def address(text: str) -> str:
     return text if "://" in text else f"file://{Path(text).expanduser().absolute()}"
 
 
-def demands(digest: str | None, keys: list[Path] | None, licences: list[str] | None, licence: str | None) -> Demands:
+def demands(digest: str | None, keys: list[Path] | None, licenses: list[str] | None, license: str | None) -> Demands:
     """What the options ask of a version."""
     return Demands(
-        digest, tuple(public_key(path.read_bytes()) for path in keys or ()), frozenset(licences or ()), licence
+        digest, tuple(public_key(path.read_bytes()) for path in keys or ()), frozenset(licenses or ()), license
     )
 
 

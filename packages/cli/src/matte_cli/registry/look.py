@@ -36,15 +36,15 @@ def verify(source: str, demands: Demands, *, as_json: bool) -> None:
     """What was checked, and what was not asked for."""
     with progress("reading") as on_progress:
         found = Registry().verify(address(source), demands, on_progress)
-    licence = found.sheet.license if found.sheet else demands.licence
+    license = found.sheet.license if found.sheet else demands.license
     if as_json:
-        print_json({"source": found.source, "digest": found.digest, "license": licence, "signed": bool(demands.keys)})
+        print_json({"source": found.source, "digest": found.digest, "license": license, "signed": bool(demands.keys)})
         return
     lines = {
         "source": found.source,
         "digest": f"{found.digest} ({'as demanded' if demands.digest else 'none was demanded: --digest'})",
         "signature": "good" if demands.keys else "not checked (--key)",
-        "licence": f"{licence or 'not stated'} ({'allowed' if demands.licences else 'not checked: --allow-license'})",
+        "license": f"{license or 'not stated'} ({'allowed' if demands.licenses else 'not checked: --allow-license'})",
     }
     for name, text in lines.items():
         screen().print(f"[green]✓[/] {name}: {escape(text)}")

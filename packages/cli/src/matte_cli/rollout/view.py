@@ -24,7 +24,7 @@ from matte_cli.rollout.state import Rollout
 from matte_cli.words import seconds
 
 BAR = 32
-_COLOURS = {
+_COLORS = {
     Phase.SUCCEEDED: "green",
     Phase.ROLLING_BACK: "red",
     Phase.ROLLED_BACK: "red",
@@ -69,8 +69,8 @@ def head(rollout: Rollout, status: RolloutStatus, now: datetime) -> str:
     cause = "" if status.cause is Cause.NONE else f" ({status.cause})"
     since = f", {ago(status.phase_started_at, now)}" if status.phase_started_at else ""
     attempt = f", attempt {status.attempt}" if status.attempt > 1 else ""
-    colour = _COLOURS.get(status.phase, "cyan")
-    return f"[bold]{escape(rollout.model)}[/] {way}: [{colour}]{status.phase}[/]{cause}{since}{attempt}"
+    color = _COLORS.get(status.phase, "cyan")
+    return f"[bold]{escape(rollout.model)}[/] {way}: [{color}]{status.phase}[/]{cause}{since}{attempt}"
 
 
 def line(rollout: Rollout, status: RolloutStatus) -> str:
@@ -164,9 +164,9 @@ def stories(found: Iterable[tuple[str, RolloutStatus]]) -> Table:
     """How each version's rollout went."""
     grid = _grid("version", "phase", "cause", "since", "")
     for version, status in found:
-        colour = _COLOURS.get(status.phase, "cyan")
+        color = _COLORS.get(status.phase, "cyan")
         cause = "" if status.cause is Cause.NONE else str(status.cause)
-        phase, since = f"[{colour}]{status.phase}[/]", status.phase_started_at or "–"
+        phase, since = f"[{color}]{status.phase}[/]", status.phase_started_at or "–"
         grid.add_row(escape(version), phase, cause, since, f"[dim]{escape(status.message)}[/]")
     return grid
 

@@ -36,10 +36,10 @@ def wilson(hits: int, n: int, confidence: float = CONFIDENCE) -> Interval:
         raise ValueError(f"{hits} of {n} is no share")
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
     share, scale = hits / n, 1 + z * z / n
-    centre = (share + z * z / (2 * n)) / scale
+    center = (share + z * z / (2 * n)) / scale
     half = z / scale * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     # at the ends the bound is the end itself; rounding must not move it
-    return Interval(0.0 if hits == 0 else centre - half, 1.0 if hits == n else centre + half)
+    return Interval(0.0 if hits == 0 else center - half, 1.0 if hits == n else center + half)
 
 
 def quantile(ordered: Sequence[float], q: float) -> float | None:

@@ -32,19 +32,19 @@ def load(paths: list[Path], max_bytes: int) -> tuple[Body, ...]:
 
 
 def disc(side: int = 256) -> bytes:
-    """A PNG (RGB, 8 bits, as https://www.w3.org/TR/png-3/ says): an orange disc before a grey gradient."""
+    """A PNG (RGB, 8 bits, as https://www.w3.org/TR/png-3/ says): an orange disc before a gray gradient."""
     rows = b"".join(b"\0" + _row(y, side) for y in range(side))
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(rows)) + _chunk(b"IEND", b"")
 
 
 def _row(y: int, side: int) -> bytes:
-    grey = bytes([60 + 120 * y // side]) * 3
+    gray = bytes([60 + 120 * y // side]) * 3
     half = 0.09 * side * side - (y - side / 2) ** 2
     if half <= 0:
-        return grey * side
+        return gray * side
     inside = round(math.sqrt(half))
-    edge = grey * (side // 2 - inside)
+    edge = gray * (side // 2 - inside)
     return edge + bytes((230, 120, 30)) * (side - 2 * (side // 2 - inside)) + edge
 
 

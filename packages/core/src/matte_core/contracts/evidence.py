@@ -27,7 +27,7 @@ class CheckOrder(Contract):
     model: ModelName
     version: Version
     attempt: int = Field(ge=0)
-    source: str | None = Field(None, description="none: the family needs no weights, only the licence is checked")
+    source: str | None = Field(None, description="none: the family needs no weights, only the license is checked")
     digest: Digest | None = Field(None, description="pinned; none: any")
     license: str | None = Field(None, description="what the Model says, where the folder says nothing")
     allowed_licenses: tuple[str, ...] = Field((), description="none: every one")

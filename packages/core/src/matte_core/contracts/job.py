@@ -20,7 +20,7 @@ class JobState(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"  # the job's own fault: it would fail again
     DEAD = "dead"  # every attempt was lost; can be requeued
-    CANCELLED = "cancelled"
+    CANCELED = "canceled"
     EXPIRED = "expired"  # waited longer than it may
 
 

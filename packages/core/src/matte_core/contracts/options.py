@@ -40,7 +40,7 @@ def _color(value: object) -> object:
     text = _NAMED.get(value.strip().lower(), value.strip())
     found = _HEX.fullmatch(text)
     if not found:
-        raise ValueError("not a colour: use a hex value such as 81d4fa or #81d4fa80, or a name such as white")
+        raise ValueError("not a color: use a hex value such as 81d4fa or #81d4fa80, or a name such as white")
     digits = found.group(1).lower()
     if len(digits) <= 4:
         digits = "".join(c * 2 for c in digits)
@@ -119,11 +119,11 @@ class Options(Contract):
     )
     bg_color: Annotated[str | None, BeforeValidator(_color)] = Field(
         None,
-        description="colour behind the cut-out: hex rgb, rgba, rrggbb or rrggbbaa, or a name",
+        description="color behind the cut-out: hex rgb, rgba, rrggbb or rrggbbaa, or a name",
         json_schema_extra={"pattern": _COLOR_PATTERN},
     )
     decontaminate: bool = Field(
-        default=False, description="replace the background's colour that shines through soft edges"
+        default=False, description="replace the background's color that shines through soft edges"
     )
     hints: Annotated[str | None, BeforeValidator(_hints)] = Field(
         None,

@@ -30,7 +30,7 @@ class Reason(StrEnum):
     SHEET_INVALID = "SheetInvalid"
     DIGEST_MISMATCH = "DigestMismatch"
     SIGNATURE_INVALID = "SignatureInvalid"
-    LICENCE_REFUSED = "LicenceRefused"
+    LICENSE_REFUSED = "LicenseRefused"
     CACHE_FULL = "CacheFull"
 
 

@@ -4,12 +4,12 @@ from matte_core.contracts.job import JobState as S
 
 #: from → to; a terminal state has no way out but dead → queued (requeue)
 MOVES: dict[S, frozenset[S]] = {
-    S.QUEUED: frozenset({S.RUNNING, S.CANCELLED, S.EXPIRED}),
-    S.RUNNING: frozenset({S.QUEUED, S.SUCCEEDED, S.FAILED, S.DEAD, S.CANCELLED}),
+    S.QUEUED: frozenset({S.RUNNING, S.CANCELED, S.EXPIRED}),
+    S.RUNNING: frozenset({S.QUEUED, S.SUCCEEDED, S.FAILED, S.DEAD, S.CANCELED}),
     S.DEAD: frozenset({S.QUEUED}),
     S.SUCCEEDED: frozenset(),
     S.FAILED: frozenset(),
-    S.CANCELLED: frozenset(),
+    S.CANCELED: frozenset(),
     S.EXPIRED: frozenset(),
 }
 

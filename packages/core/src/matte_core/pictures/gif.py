@@ -44,7 +44,7 @@ def walk(data: bytes, limits: Limits) -> Header:
 
 
 def _palette(flags: int) -> int:
-    """Bytes of the colour table that the flags announce."""
+    """Bytes of the color table that the flags announce."""
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 

@@ -9,7 +9,7 @@ from matte_core.pictures import exif
 from matte_core.pictures.common import Header, animated, check_size, corrupt, take, truncated
 
 NAME = "PNG"
-#: allowed bit depths of each colour type (§11.2.1)
+#: allowed bit depths of each color type (§11.2.1)
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 #: encoders cut IDAT at 8 KiB or more, so 30 MB are some 4000 chunks
 MAX_CHUNKS = 50_000
@@ -46,9 +46,9 @@ def walk(data: bytes, limits: Limits) -> Header:
 def _size(kind: bytes, data: bytes, body: int, limits: Limits) -> tuple[int, int]:
     if kind != b"IHDR":
         raise corrupt(NAME, "its header chunk is missing")
-    width, height, depth, colour, method, filters, interlace = take(data, body, ">IIBBBBB", NAME, "its header is cut")
+    width, height, depth, color, method, filters, interlace = take(data, body, ">IIBBBBB", NAME, "its header is cut")
     check_size(NAME, width, height, limits)
-    if depth not in _DEPTHS.get(colour, ()) or method or filters or interlace > 1:
+    if depth not in _DEPTHS.get(color, ()) or method or filters or interlace > 1:
         raise corrupt(NAME, "its header has impossible values")
     return width, height
 

@@ -1,7 +1,7 @@
 """The admission check: what a picture is and whether it is whole, before anything is stored or decoded.
 
 Headers are parsed and the structure walked to its end; no pixel is decoded, no stream inflated, and no memory is
-allocated by what a file declares. Pillow is not used here: opening a file with it inflates PNG text and colour
+allocated by what a file declares. Pillow is not used here: opening a file with it inflates PNG text and color
 profiles, copies every EXIF value, allocates the canvas of a WebP, and warns process-wide.
 """
 

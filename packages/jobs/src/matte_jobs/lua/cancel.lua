@@ -4,6 +4,6 @@ local job = owned(ARGV[3], ARGV[4])
 if not job then return -1 end
 if job.state ~= 'queued' and job.state ~= 'running' then return 0 end
 local running = job.state == 'running'
-conclude(job, 'cancelled', ARGV[5], '{"state":"cancelled"}')
+conclude(job, 'canceled', ARGV[5], '{"state":"canceled"}')
 if running then redis.call('PUBLISH', P .. 'bell', job.id) end
 return 1

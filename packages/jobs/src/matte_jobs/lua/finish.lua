@@ -1,4 +1,4 @@
--- The first result wins, whoever brings it; a cancelled job takes none.
+-- The first result wins, whoever brings it; a canceled job takes none.
 -- 3 id, 4 result (JSON), 5 seconds to keep, 6 key of the version's samples, 7 how many of about one size are kept, then
 -- the handles of the blobs that were stored just before; their keys bear the lease's token, so a late result never
 -- replaces the first

@@ -19,7 +19,7 @@ _WAIT = re.compile(r"wait=(\d{1,5})")
 
 @dataclass(frozen=True, slots=True)
 class Prefer:
-    """RFC 7240: ``respond-async``, ``wait=N``, and our own ``preview``. ``applied`` says what was honoured."""
+    """RFC 7240: ``respond-async``, ``wait=N``, and our own ``preview``. ``applied`` says what was honored."""
 
     asynchronous: bool
     wait: float | None

@@ -81,7 +81,7 @@ export function submit(file, params, key, { onProgress, signal }) {
     request.setRequestHeader("Idempotency-Key", key);
     request.upload.onprogress = (e) => e.lengthComputable && onProgress(e.loaded / e.total);
     request.onerror = () => reject(Problem.unreachable());
-    request.onabort = () => reject(new DOMException("cancelled", "AbortError"));
+    request.onabort = () => reject(new DOMException("canceled", "AbortError"));
     request.onload = () => settle(request, resolve, reject);
     signal.addEventListener("abort", () => request.abort(), { once: true });
     request.send(file);

@@ -7,7 +7,7 @@ const QUIET_MS = 20_000; // a half-open connection says nothing: then the job it
 const LONGEST_PAUSE_MS = 15_000;
 
 /** Terminal states of a job. */
-export const ENDED = new Set(["succeeded", "failed", "dead", "cancelled", "expired"]);
+export const ENDED = new Set(["succeeded", "failed", "dead", "canceled", "expired"]);
 
 /**
  * `on.event(type, data)` for each event, `on.view(view)` for each look at the job, `on.offline(bool)` when the

@@ -14,7 +14,7 @@ const localProblem = (code, title, detail) => new api.Problem({ code, status: 41
 
 /** What a job says when it ended without a result and without a problem of its own. */
 const ENDINGS = {
-  cancelled: localProblem("job_cancelled", "Cancelled", "This picture was not cut out."),
+  canceled: localProblem("job_canceled", "Canceled", "This picture was not cut out."),
   expired: localProblem("job_expired", "The job waited too long", "No model took it in time."),
 };
 
@@ -54,7 +54,7 @@ export class Jobs extends EventTarget {
   cancel(job) {
     job.abort?.abort();
     if (job.id) api.cancel(job.id);
-    this.#fail(job, ENDINGS.cancelled);
+    this.#fail(job, ENDINGS.canceled);
   }
 
   /** Forgets the jobs that ended. */
@@ -102,7 +102,7 @@ export class Jobs extends EventTarget {
     else if (!ended(job)) await this.#collect(job);
   }
 
-  /** Checks and sends; false when the job was cancelled on the way. */
+  /** Checks and sends; false when the job was canceled on the way. */
   async #upload(job) {
     const refused = pictures.refusal(job.file, this.limits);
     if (refused) throw refused;

@@ -114,7 +114,7 @@ function facts(model, version) {
   const ready = version ? version.ready : model.ready;
   const waiting = model.queue_length;
   const state = ready ? (waiting ? `Ready, ${waiting} waiting` : "Ready") : "Starting: not ready yet";
-  const rows = [["State", state, ready ? "ready" : "starting"], ["Licence", licenses.join(", "), ""]];
+  const rows = [["State", state, ready ? "ready" : "starting"], ["License", licenses.join(", "), ""]];
   const fresh = rows.flatMap(([term, text, kind]) => row(term, text, kind));
   if ($("facts").textContent !== fresh.map((node) => node.textContent).join("")) $("facts").replaceChildren(...fresh);
 }

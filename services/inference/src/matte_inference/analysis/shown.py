@@ -30,7 +30,7 @@ def unpacked(data: bytes) -> Bytes | None:
 
 
 def differ(found: Agreement) -> bool:
-    """Whether masks differ so much that people want to see them: the default of a rollout's own judgement."""
+    """Whether masks differ so much that people want to see them: the default of a rollout's own judgment."""
     return _CHECK.rejects(found)
 
 

@@ -1,4 +1,4 @@
-"""Batches in which one bad picture never fails its neighbours."""
+"""Batches in which one bad picture never fails its neighbors."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from matte_inference.families.base import Alpha, Local, Prepared, to_size, valid
 from matte_inference.families.birefnet_net import STEP, BiRefNet, PatchOrder
 from matte_inference.families.swin_net import SwinShape, position_index
 from matte_inference.families.torch_common import chosen_device, inference, placed, stacked, unstacked
-from matte_inference.pixels.resize import MEAN, STD, normalised, resized
+from matte_inference.pixels.resize import MEAN, STD, normalized, resized
 from matte_inference.pixels.types import Bytes, Pixels
 
 _WEIGHTS = "model.safetensors"
@@ -61,7 +61,7 @@ class BiRefNetSegmenter(Local):
 
     def prepare(self, pixels: Pixels) -> Prepared:
         """float32 (3, height, width); the aspect is not kept, as in training."""
-        return normalised(resized(pixels.rgb, *self._parameters.shape), MEAN, STD)
+        return normalized(resized(pixels.rgb, *self._parameters.shape), MEAN, STD)
 
     def forward(self, batch: Sequence[Prepared]) -> list[Alpha]:
         """Alphas at the network's size, float32 0 … 1."""

@@ -25,7 +25,7 @@ _INNER, _BRANCH, _GATE, _PATCHES = 64, 256, 16, 64
 _KERNELS = (1, 3, 7)
 
 PatchOrder = Literal["channels", "columns"]
-"""How a picture's patches lie in the channels: ``channels`` as in the published code since November 2024, one colour
+"""How a picture's patches lie in the channels: ``channels`` as in the published code since November 2024, one color
 after the other; ``columns`` as before, one patch after the other, columns outermost."""
 
 

@@ -1,6 +1,6 @@
 """GrabCut (C. Rother, V. Kolmogorov, A. Blake, 2004): needs no weights, so it is the embedded default.
 
-1.x starts from a prior for the centre. 2.x starts from saliency and fits the alpha to the picture's edges.
+1.x starts from a prior for the center. 2.x starts from saliency and fits the alpha to the picture's edges.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SEED = 7
 _SPECK, _HOLE = 0.15, 0.01
 #: units of L*a*b*: what differs less from what is around it is noise, not a subject
 _LEAST_CONTRAST = 5.0
-#: pixels that are exactly as their left neighbours: no photograph has more, at working size
+#: pixels that are exactly as their left neighbors: no photograph has more, at working size
 _DRAWN = 0.5
 _DITHER = 2
 

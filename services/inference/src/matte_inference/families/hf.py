@@ -31,7 +31,7 @@ from transformers import (
 
 from matte_inference.families.base import Alpha, Local, Prepared, to_size, validated, weights
 from matte_inference.families.torch_common import chosen_device, inference, placed, stacked, unstacked
-from matte_inference.pixels.resize import MEAN, STD, normalised, resized
+from matte_inference.pixels.resize import MEAN, STD, normalized, resized
 from matte_inference.pixels.types import Bytes, Pixels
 
 _SIZE = 512
@@ -75,7 +75,7 @@ class TransformersSegmenter(Local):
     def prepare(self, pixels: Pixels) -> Prepared:
         """float32 (3, size, size); the aspect is not kept, as in the models' own processors."""
         side = self._parameters.size
-        return normalised(resized(pixels.rgb, side, side), self._parameters.mean, self._parameters.std)
+        return normalized(resized(pixels.rgb, side, side), self._parameters.mean, self._parameters.std)
 
     def forward(self, batch: Sequence[Prepared]) -> list[Alpha]:
         """Alphas at the network's own output size, float32 0 … 1."""

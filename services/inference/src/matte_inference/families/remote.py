@@ -53,7 +53,7 @@ _MAX_FILES = 4
 _LIMITS = Limits()
 #: seconds before a broken file is read again
 _READ_AGAIN = (0.1, 0.3, 1.0, 2.0)
-#: a mask saved as a colour JPEG is not perfectly gray: this many levels may lie between the channels
+#: a mask saved as a color JPEG is not perfectly gray: this many levels may lie between the channels
 _GRAY_LEVELS, _COLORED_SHARE = 16, 0.01
 _QUALITY = 95
 
@@ -337,7 +337,7 @@ def alpha_of(data: bytes) -> Bytes:
     if (apart > _GRAY_LEVELS).mean() > _COLORED_SHARE:
         raise Problem(
             "backend_failed",
-            "The app that serves the model answered with a colour picture without transparency;"
+            "The app that serves the model answered with a color picture without transparency;"
             " it must give a cut-out or a gray mask.",
         )
     gray: Bytes = cv2.cvtColor(pixels.rgb, cv2.COLOR_RGB2GRAY)

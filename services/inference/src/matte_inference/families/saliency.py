@@ -16,7 +16,7 @@ from matte_inference.pixels.resize import fitted, resized
 from matte_inference.pixels.types import Bytes, Floats
 
 _SIDE = 200
-#: colours this far apart (CIE76) are different materials
+#: colors this far apart (CIE76) are different materials
 _COLOR_SCALE = 14.0
 _CLUSTERS = 6
 _BINS = (16, 24, 24)
@@ -25,7 +25,7 @@ _BINS = (16, 24, 24)
 @dataclass(frozen=True, slots=True)
 class Saliency:
     """``likely`` says where the subject is. ``trust`` is 1 where the border of the picture is background, and 0
-    where it looks like the centre, as in a close-up that fills the frame. ``contrast`` is how far the subject is at
+    where it looks like the center, as in a close-up that fills the frame. ``contrast`` is how far the subject is at
     most from what is around it, in units of L*a*b*.
     """
 
@@ -37,7 +37,7 @@ class Saliency:
 def find_subject(rgb: Bytes) -> Saliency:
     """The subject of a picture, uint8 (H, W, 3): what is closed off from the border, unlike it, sharp and central.
 
-    In a close-up the border says nothing; what is sharp, and coloured as the centre is, counts there.
+    In a close-up the border says nothing; what is sharp, and colored as the center is, counts there.
     """
     lab = smooth_lab(rgb)
     height, width = lab.shape[:2]
@@ -77,7 +77,7 @@ def stretched(values: Floats, percentile: float) -> Floats:
 
 
 def center_prior(height: int, width: int, *, spread: float = 0.33) -> Floats:
-    """A Gaussian about the centre, 1 at its top; ``spread`` is its deviation over the side."""
+    """A Gaussian about the center, 1 at its top; ``spread`` is its deviation over the side."""
     y = np.linspace(-0.5, 0.5, height, dtype=np.float32)[:, None]
     x = np.linspace(-0.5, 0.5, width, dtype=np.float32)[None, :]
     out: Floats = np.exp(-(x * x + y * y) / np.float32(2 * spread * spread))
@@ -88,7 +88,7 @@ def barrier_distance(lab: Floats, seeds: NDArray[np.bool_], *, rounds: int = 3) 
     """The minimum barrier distance of every pixel to the seeds, float32 (H, W), not scaled.
 
     The barrier of a path is the range of values on it, summed over the channels: a subject that edges close off is
-    far from the border although its colours vary. Source: J. Zhang et al., "Minimum Barrier Salient Object
+    far from the border although its colors vary. Source: J. Zhang et al., "Minimum Barrier Salient Object
     Detection at 80 FPS", ICCV 2015; here every step of a sweep moves a whole row or column.
     """
     height, width = seeds.shape
@@ -106,7 +106,7 @@ def barrier_distance(lab: Floats, seeds: NDArray[np.bool_], *, rounds: int = 3) 
 
 @dataclass(frozen=True, slots=True)
 class _Paths:
-    """Per pixel: its colour, the barrier of the best path so far, and the extremes on that path."""
+    """Per pixel: its color, the barrier of the best path so far, and the extremes on that path."""
 
     lab: Floats
     distance: Floats
@@ -126,7 +126,7 @@ class _Paths:
 
 
 def unlike_border(lab: Floats) -> Floats:
-    """1 where the colour is none of the main colours of the top, left and right borders."""
+    """1 where the color is none of the main colors of the top, left and right borders."""
     reach = max(2, round(0.03 * max(lab.shape)))
     strips = (lab[:reach], lab[:, :reach], lab[:, -reach:])
     colors = np.concatenate([strip.reshape(-1, 3) for strip in strips])
@@ -150,7 +150,7 @@ def sharpness(rgb: Bytes) -> Floats:
 
 
 def like_center(lab: Floats, center: Floats) -> Floats:
-    """The share of the centre in every colour, against the rim of the picture."""
+    """The share of the center in every color, against the rim of the picture."""
     scaled = np.stack((lab[..., 0] / 100, (lab[..., 1] + 60) / 120, (lab[..., 2] + 60) / 120), axis=-1)
     cells = np.clip(scaled * np.subtract(_BINS, 1), 0, np.subtract(_BINS, 1)).astype(np.intp)
     flat = np.ravel_multi_index(tuple(np.moveaxis(cells, -1, 0)), _BINS)
@@ -161,7 +161,7 @@ def like_center(lab: Floats, center: Floats) -> Floats:
 
 
 def _histogram(cells: NDArray[np.intp], weight: Floats) -> NDArray[np.float64]:
-    """The weights per cell, smoothed over neighbouring cells, summing to 1; flat."""
+    """The weights per cell, smoothed over neighboring cells, summing to 1; flat."""
     counts = np.bincount(cells.ravel(), weight.ravel(), minlength=int(np.prod(_BINS))).reshape(_BINS)
     for axis in range(3):
         ahead, behind = np.roll(counts, 1, axis), np.roll(counts, -1, axis)

@@ -31,7 +31,7 @@ from matte_inference.families.grabcut import cleaned, grown
 from matte_inference.families.hf import preprocessing, refuse_code
 from matte_inference.families.saliency import find_subject
 from matte_inference.families.torch_common import chosen_device, inference, placed, stacked, unstacked
-from matte_inference.pixels.resize import MEAN, STD, fitted, normalised, resized
+from matte_inference.pixels.resize import MEAN, STD, fitted, normalized, resized
 from matte_inference.pixels.types import Bytes, Floats, Pixels
 
 #: how a prompt's points are meant; a box is its two corners
@@ -80,7 +80,7 @@ class Sam2Segmenter(Local):
 
     def prepare(self, pixels: Pixels) -> Prepared:
         """An :class:`Asked`; the aspect is not kept, as in the model's own processor."""
-        picture = normalised(resized(pixels.rgb, self._side, self._side), self._parameters.mean, self._parameters.std)
+        picture = normalized(resized(pixels.rgb, self._side, self._side), self._parameters.mean, self._parameters.std)
         hints = pixels.hints
         if not any(hint.subject for hint in hints):
             hints = (*guessed(pixels.rgb), *hints)
@@ -146,7 +146,7 @@ def _within(point: Hint, box: Hint) -> bool:
 def guessed(rgb: Bytes) -> tuple[Hint, ...]:
     """Hints for a picture that came with none: a box around what GrabCut finds from saliency, and a point deep in it.
 
-    The picture's centre, where nothing stands out.
+    The picture's center, where nothing stands out.
     """
     small = resized(rgb, *fitted(*rgb.shape[:2], side=_SIDE))
     part = _heaviest(small) if min(small.shape[:2]) >= _LEAST else np.zeros((1, 1), np.uint8)

@@ -137,7 +137,7 @@ class Block(nn.Module):
 
 
 class Merging(nn.Module):
-    """Four neighbouring tokens become one with twice the channels."""
+    """Four neighboring tokens become one with twice the channels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

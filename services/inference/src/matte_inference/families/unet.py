@@ -27,7 +27,7 @@ from matte_inference.families.base import (
 )
 from matte_inference.families.torch_common import chosen_device, inference, placed, stacked, unstacked
 from matte_inference.families.unet_net import UNet
-from matte_inference.pixels.resize import normalised, resized
+from matte_inference.pixels.resize import normalized, resized
 from matte_inference.pixels.types import Bytes, Pixels
 
 MODELS = Path(__file__).parents[1] / "models"
@@ -58,7 +58,7 @@ class UNetSegmenter(Local):
     def prepare(self, pixels: Pixels) -> Prepared:
         """float32 (3, size, size); the aspect is not kept, as in training."""
         side = self._about.size
-        return normalised(resized(pixels.rgb, side, side), self._about.mean, self._about.std)
+        return normalized(resized(pixels.rgb, side, side), self._about.mean, self._about.std)
 
     def forward(self, batch: Sequence[Prepared]) -> list[Alpha]:
         """Alphas (size, size), float32 0 … 1."""

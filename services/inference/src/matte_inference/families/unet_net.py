@@ -52,7 +52,7 @@ class _Up(nn.Module):
 class UNet(nn.Module):
     """U-Net (Ronneberger, Fischer, Brox 2015) with a depthwise-separable bottleneck: 0.45 M parameters.
 
-    In: float (N, 3, H, W), normalised, H and W multiples of 16. Out: float (N, 1, H, W) logits of the alpha.
+    In: float (N, 3, H, W), normalized, H and W multiples of 16. Out: float (N, 1, H, W) logits of the alpha.
     """
 
     def __init__(self, widths: Sequence[int] = WIDTHS) -> None:

@@ -39,7 +39,7 @@ from matte_inference.families.base import (
 )
 from matte_inference.families.hf import preprocessing, refuse_code
 from matte_inference.families.torch_common import chosen_device, inference, placed, stacked, unstacked
-from matte_inference.pixels.resize import fitted, normalised, resized
+from matte_inference.pixels.resize import fitted, normalized, resized
 from matte_inference.pixels.types import Bytes, Floats, Pixels
 
 #: sides of what ViTMatte sees are multiples of it
@@ -81,7 +81,7 @@ class Refined(Local):
     def prepare(self, pixels: Pixels) -> Prepared:
         """A :class:`Pair`."""
         size = fitted(pixels.height, pixels.width, side=self._parameters.refine_size)
-        picture = normalised(resized(pixels.rgb, *size), self._parameters.mean, self._parameters.std)
+        picture = normalized(resized(pixels.rgb, *size), self._parameters.mean, self._parameters.std)
         return Pair(self._coarse.prepare(pixels), picture)
 
     def forward(self, batch: Sequence[Prepared]) -> list[Alpha]:

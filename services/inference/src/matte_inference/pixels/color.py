@@ -1,4 +1,4 @@
-"""Colour profiles and colour models, to sRGB."""
+"""Color profiles and color models, to sRGB."""
 
 from __future__ import annotations
 

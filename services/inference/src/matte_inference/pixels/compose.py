@@ -26,7 +26,7 @@ def compose(pixels: Pixels, alpha: Bytes, options: Options, background: Pixels |
         pixels: the input.
         alpha: uint8 (H, W), the input's size; multiplied with the input's own alpha.
         options: what was asked for.
-        background: a picture behind the cut-out, scaled to cover it and cut at its centre; where it is
+        background: a picture behind the cut-out, scaled to cover it and cut at its center; where it is
             transparent, ``bg_color`` shows.
 
     Returns:
@@ -50,7 +50,7 @@ def compose(pixels: Pixels, alpha: Bytes, options: Options, background: Pixels |
 
 
 def _arranged(pixels: Pixels, alpha: Bytes, options: Options) -> tuple[Bytes, Bytes]:
-    """Colours and whole alpha, cropped and scaled down as asked."""
+    """Colors and whole alpha, cropped and scaled down as asked."""
     if pixels.alpha is not None:
         alpha = cv2.multiply(alpha, pixels.alpha, scale=1 / 255)
     rgb, own = pixels.rgb, pixels.alpha
@@ -64,7 +64,7 @@ def _arranged(pixels: Pixels, alpha: Bytes, options: Options) -> tuple[Bytes, By
 
 
 def _scaled(rgb: Bytes, own: Bytes | None, height: int, width: int) -> Bytes:
-    """Scaled colours; what lies under transparent input pixels does not bleed into visible ones."""
+    """Scaled colors; what lies under transparent input pixels does not bleed into visible ones."""
     if own is None:
         return resized(rgb, height, width)
     weight = floats(own)
@@ -105,7 +105,7 @@ def sized(height: int, width: int, size: str) -> tuple[int, int]:
 
 
 def cover(picture: Pixels, height: int, width: int) -> tuple[Bytes, Bytes]:
-    """The picture's colours and alpha, scaled to cover height × width, its centre kept."""
+    """The picture's colors and alpha, scaled to cover height × width, its center kept."""
     scale = max(height / picture.height, width / picture.width)
     tall, wide = min(picture.height, round(height / scale)), min(picture.width, round(width / scale))
     top, left = (picture.height - tall) // 2, (picture.width - wide) // 2
@@ -147,5 +147,5 @@ def _premultiplied(rgb: Bytes, alpha: Bytes) -> Floats:
 
 
 def _over(front: Floats, back: Floats) -> Floats:
-    """Porter and Duff's operator on premultiplied colours."""
+    """Porter and Duff's operator on premultiplied colors."""
     return front + back * (1 - front[..., 3:])

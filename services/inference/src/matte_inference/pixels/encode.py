@@ -20,7 +20,7 @@ def encode(array: Bytes, format: str) -> bytes:  # noqa: A002 - the option's nam
     """A mask (H, W), picture (H, W, 3) or cut-out (H, W, 4), uint8, as ``png``, ``webp`` or ``auto`` (png).
 
     PNG is lossless, by fpng (10 ms per megapixel of RGBA), masks by OpenCV. WebP keeps masks and alpha lossless,
-    colours at quality 90.
+    colors at quality 90.
     """
     if format == "webp":
         return _webp(array, quality=90)

@@ -1,4 +1,4 @@
-"""The subject's own colours under its soft edges, where the background shines through."""
+"""The subject's own colors under its soft edges, where the background shines through."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _MOST = 4_000_000
 
 
 def estimate_foreground(rgb: Bytes, alpha: Bytes) -> Bytes:
-    """Foreground colours, uint8 (H, W, 3), by multi-level blur fusion.
+    """Foreground colors, uint8 (H, W, 3), by multi-level blur fusion.
 
-    Source: M. Forte, "Approximate Fast Foreground Colour Estimation", ICIP 2021 (Blur-Fusion ×2). Opaque pixels
-    keep their colour exactly.
+    Source: M. Forte, "Approximate Fast Foreground Color Estimation", ICIP 2021 (Blur-Fusion ×2). Opaque pixels
+    keep their color exactly.
     """
     if alpha.size > _MOST:  # soft edges hold no detail that this would lose
         scale = (_MOST / alpha.size) ** 0.5

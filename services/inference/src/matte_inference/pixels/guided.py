@@ -17,10 +17,10 @@ _FULL_SIDE = 3000
 def guided_model(guide: Floats, source: Floats, radius: int, epsilon: float) -> tuple[Floats, Floats]:
     """The local linear model source ≈ a · guide + b: a (H, W, 3), b (H, W), averaged over windows.
 
-    Source: K. He, J. Sun, X. Tang, "Guided Image Filtering", PAMI 2013, equations 14 to 16 (colour guide).
+    Source: K. He, J. Sun, X. Tang, "Guided Image Filtering", PAMI 2013, equations 14 to 16 (color guide).
 
     Args:
-        guide: colours, float32 (H, W, 3) in 0 … 1.
+        guide: colors, float32 (H, W, 3) in 0 … 1.
         source: what is filtered, float32 (H, W).
         radius: of the windows, pixels.
         epsilon: variances below it count as flat.

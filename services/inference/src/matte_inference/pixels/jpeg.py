@@ -1,4 +1,4 @@
-"""What a JPEG file says about its colours: profile, Adobe marker, number of components.
+"""What a JPEG file says about its colors: profile, Adobe marker, number of components.
 
 Reading the few segments here costs microseconds and, unlike a general reader, never warns or allocates for them.
 Orientation, size and soundness come from :func:`matte_core.pictures.probe.probe`.
@@ -25,7 +25,7 @@ class Colors:
 
 
 def read_colors(data: bytes) -> Colors:
-    """The colours of a JPEG file; segments that make no sense are skipped. Never raises.
+    """The colors of a JPEG file; segments that make no sense are skipped. Never raises.
 
     A profile's parts count as Pillow counts them: those before the frame, in the order of their numbers, whatever
     these are, if the first says how many there are.
@@ -46,7 +46,7 @@ def read_colors(data: bytes) -> Colors:
 
 
 def without_profile(data: bytes) -> bytes:
-    """The file without its colour profile: libjpeg refuses to decode beside one whose parts are misnumbered."""
+    """The file without its color profile: libjpeg refuses to decode beside one whose parts are misnumbered."""
     kept, done = [], 0
     for at, end in _segments(data):
         if _is_profile(data, at):

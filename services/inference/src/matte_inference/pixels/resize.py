@@ -30,7 +30,7 @@ def fitted(height: int, width: int, *, side: int) -> tuple[int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def normalised(rgb: Bytes, mean: Sequence[float], std: Sequence[float]) -> Floats:
+def normalized(rgb: Bytes, mean: Sequence[float], std: Sequence[float]) -> Floats:
     """uint8 (H, W, 3) to float32 (3, H, W): (value / 255 - mean) / std per channel."""
     scale = (1 / (255 * np.asarray(std))).astype(np.float32)
     shift = (-np.asarray(mean) / np.asarray(std)).astype(np.float32)

@@ -58,7 +58,7 @@ class ModelVersion:
         self._meter = RayMeter()
         self._tracer = tracing.set_up("matte-replica", version=VERSION, instance=self._id)
         keep_memory()
-        cv2.setNumThreads(1)  # a replica has the cores it was given; its neighbours have theirs
+        cv2.setNumThreads(1)  # a replica has the cores it was given; its neighbors have theirs
         self._segmenter = await asyncio.to_thread(load, self._config)
         if not self._segmenter.remote:
             await asyncio.to_thread(warm, self._segmenter)

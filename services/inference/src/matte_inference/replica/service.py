@@ -41,7 +41,7 @@ class ReplicaService:
         store: the job store.
         config: the version that is served.
         segmenter: loaded and warm.
-        forward: one prepared picture to its alpha, batched with its neighbours.
+        forward: one prepared picture to its alpha, batched with its neighbors.
         clock: Unix seconds.
         limits: bounds on pictures.
         instruments: count outcomes, time stages, and make spans of each job and its stages.

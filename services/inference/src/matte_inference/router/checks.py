@@ -1,4 +1,4 @@
-"""What the operator has ordered to be checked: a version's folder is brought here, and its digest, licence and
+"""What the operator has ordered to be checked: a version's folder is brought here, and its digest, license and
 signature are looked at before anything of it is loaded.
 
 Every router of a Pool does every order; the first verdict of an attempt counts. A router that comes back goes on with
@@ -17,7 +17,7 @@ from typing import Protocol
 
 from matte_core.contracts.evidence import CheckOrder, CheckReport, CheckState
 from matte_core.contracts.registry import Reason
-from matte_core.domain.licence import refusal
+from matte_core.domain.license import refusal
 from matte_core.errors import Problem
 from matte_jobs.evidence import EvidenceStore
 from matte_registry.demands import Demands
@@ -93,7 +93,7 @@ class _Check:
 
 
 class Checks:
-    """Carries out a Pool's orders until it is cancelled.
+    """Carries out a Pool's orders until it is canceled.
 
     Args:
         evidence: has the orders, takes the reports.
@@ -182,7 +182,7 @@ class Checks:
         while True:
             attempt += 1
             try:
-                digest, licence = await self._checked(check)
+                digest, license = await self._checked(check)
             except RegistryError as error:
                 if not error.passing or self._clock() - begun >= self._patience.all:
                     return self._failed(check, error.reason, str(error))
@@ -193,13 +193,13 @@ class Checks:
                 return self._failed(check, "CheckFailed", f"{type(error).__name__}: {error}")
             else:
                 check.message = ""
-                return check.report(CheckState.PASSED, self._clock(), digest=digest, license=licence)
+                return check.report(CheckState.PASSED, self._clock(), digest=digest, license=license)
 
     def _failed(self, check: _Check, reason: str, message: str) -> CheckReport:
         return check.report(CheckState.FAILED, self._clock(), reason=str(reason), message=message)
 
     async def _checked(self, check: _Check) -> tuple[str | None, str | None]:
-        """Digest and licence.
+        """Digest and license.
 
         Raises:
             RegistryError: it is refused, or cannot be had.
@@ -207,7 +207,7 @@ class Checks:
         order = check.order
         if order.source is None:
             if why := refusal(order.license, order.allowed_licenses):
-                raise RegistryError(Reason.LICENCE_REFUSED, why)
+                raise RegistryError(Reason.LICENSE_REFUSED, why)
             return None, order.license
         keys = tuple(public_key(pem.encode()) for pem in order.public_keys)
         demands = Demands(order.digest, keys, order.allowed_licenses, order.license)
@@ -217,4 +217,4 @@ class Checks:
     def _had(self, source: str, demands: Demands, check: _Check) -> tuple[str, str | None]:
         ready = self._source.ensure(source, demands, check.follow)
         ready.release()  # here, in the thread: nobody may be waiting for it any more
-        return ready.digest, ready.sheet.license if ready.sheet else demands.licence
+        return ready.digest, ready.sheet.license if ready.sheet else demands.license

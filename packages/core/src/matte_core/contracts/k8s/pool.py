@@ -91,7 +91,7 @@ class PoolSpec(KubeContract):
     allowed_licenses: tuple[Annotated[str, Field(max_length=128)], ...] = Field(
         (),
         max_length=64,
-        description="SPDX identifiers of the licences that its models may have; none: every one",
+        description="SPDX identifiers of the licenses that its models may have; none: every one",
         json_schema_extra={"x-kubernetes-list-type": "set"},
     )
 

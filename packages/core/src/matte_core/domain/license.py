@@ -1,4 +1,4 @@
-"""Which licences a Pool takes: SPDX expressions against a list."""
+"""Which licenses a Pool takes: SPDX expressions against a list."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ _TOKEN = re.compile(r"[()]|[A-Za-z0-9.:+-]+")
 _UNKNOWN = frozenset({"", "other", "unknown", "noassertion", "none"})
 
 
-def refusal(licence: str | None, allowed: Collection[str]) -> str | None:
-    """Why a version with this licence is refused, or None where it is taken. An empty list takes everything.
+def refusal(license: str | None, allowed: Collection[str]) -> str | None:
+    """Why a version with this license is refused, or None where it is taken. An empty list takes everything.
 
     ``OR`` takes what one side allows, ``AND`` needs both; ``GPL-2.0-only WITH Classpath-exception-2.0`` must be on the
     list as a whole. Letter case does not matter.
@@ -18,15 +18,15 @@ def refusal(licence: str | None, allowed: Collection[str]) -> str | None:
     if not allowed:
         return None
     names = ", ".join(sorted(allowed))
-    if licence is None or licence.strip().lower() in _UNKNOWN:
+    if license is None or license.strip().lower() in _UNKNOWN:
         return (
-            f"the version does not say its licence; allowed are {names}. Name it in matte.yaml (license) or the Model"
+            f"the version does not say its license; allowed are {names}. Name it in matte.yaml (license) or the Model"
         )
     try:
-        granted = _Expression(licence, {" ".join(name.split()).lower() for name in allowed}).value()
+        granted = _Expression(license, {" ".join(name.split()).lower() for name in allowed}).value()
     except ValueError as error:
-        return f"the licence {licence!r} is not an SPDX expression ({error}); allowed are {names}"
-    return None if granted else f"the licence {licence} is not allowed here; allowed are {names}"
+        return f"the license {license!r} is not an SPDX expression ({error}); allowed are {names}"
+    return None if granted else f"the license {license} is not allowed here; allowed are {names}"
 
 
 class _Expression:
@@ -78,5 +78,5 @@ class _Expression:
     def _name(self) -> str:
         name = self._take()
         if name.upper() in {"", "(", ")", "AND", "OR", "WITH"}:
-            raise ValueError("a licence is missing")
+            raise ValueError("a license is missing")
         return name
