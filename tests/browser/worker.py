@@ -57,17 +57,17 @@ async def serve(store: JobStore, pace: float) -> None:
     )  # fmt: skip
     await catalog.announce(replica, new=True)
     await catalog.announce_router("default", name, expires_at=time.time() + HOUR, now=time.time())
-    bell = store.bell()
-    await bell.start()
+    wakeups = store.wakeup_channel()
+    await wakeups.start()
     while True:
         now = time.time()
         leases = await store.lease(
-            MODEL, holder=name, now=now, until=now + HOUR, n=1, undecided=True, versions={VERSION: 1}
+            MODEL, holder=name, now=now, until=now + HOUR, n=1, unassigned=True, versions={VERSION: 1}
         )
         for lease in leases:
             await cut(store, lease, pace)
         if not leases:
-            await bell.wait(1.0)
+            await wakeups.wait(1.0)
 
 
 async def cut(store: JobStore, lease: Lease, pace: float) -> None:
@@ -78,12 +78,12 @@ async def cut(store: JobStore, lease: Lease, pace: float) -> None:
     data = await store.blobs.get(spec.image)
     assert data is not None
     picture = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), np.uint8)
-    await store.tell(spec.id, lease.token, "progress", {"stage": "forward", "fraction": 0.4}, time.time())
+    await store.emit_event(spec.id, lease.token, "progress", {"stage": "forward", "fraction": 0.4}, time.time())
     alpha = alpha_of(picture)
     await asyncio.sleep(pace)
     small = cv2.imencode(".png", cv2.resize(np.dstack([picture, alpha]), (32, 32)))[1].tobytes()
     preview = {"b64": base64.b64encode(small).decode(), "content_type": "image/png"}
-    await store.tell(spec.id, lease.token, "preview", preview, time.time())
+    await store.emit_event(spec.id, lease.token, "preview", preview, time.time())
     await asyncio.sleep(pace)
     body, kind, width, height = encoded(picture, alpha, spec.options)
     ref = store.blobs.ref(spec.id, "result", len(body), kind)

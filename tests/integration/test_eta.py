@@ -39,7 +39,7 @@ async def run(store: JobStore, n: int, *, megapixels: float, seconds: float) -> 
 
 async def take(store: JobStore, now: float, n: int = 1) -> None:
     taken = await store.lease(
-        MODEL, holder="t", now=now, until=now + 100, n=n, undecided=True, versions={"1.0.0": n}, sole="1.0.0"
+        MODEL, holder="t", now=now, until=now + 100, n=n, unassigned=True, versions={"1.0.0": n}, only_version="1.0.0"
     )
     assert len(taken) == n
 

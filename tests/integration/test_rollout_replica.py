@@ -96,7 +96,9 @@ async def handed(store: JobStore, job_id: str = "j") -> tuple[JobSpec, str]:
         picture=Picture(format="PNG", width=120, height=120), created_at=now, expires_at=now + 60,
     )  # fmt: skip
     await store.admit(spec, {spec.image.key: data}, now)
-    (lease,) = await store.lease(MODEL, holder="h", now=now, until=now + 60, n=1, undecided=True, versions={"2.0.0": 1})
+    (lease,) = await store.lease(
+        MODEL, holder="h", now=now, until=now + 60, n=1, unassigned=True, versions={"2.0.0": 1}
+    )
     return spec, lease.token
 
 

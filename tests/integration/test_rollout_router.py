@@ -123,7 +123,7 @@ async def fails(_lease: Lease) -> None:
 
 async def leased(store: JobStore, *versions: str, n: int = 1) -> list[Lease]:
     return await store.lease(
-        MODEL, holder="h", now=1.0, until=99.0, n=n, undecided=True, versions=dict.fromkeys(versions, 9)
+        MODEL, holder="h", now=1.0, until=99.0, n=n, unassigned=True, versions=dict.fromkeys(versions, 9)
     )
 
 
@@ -153,12 +153,12 @@ async def test_pinned_jobs_may_wait_on_where_others_are_routed_again(store: JobS
     await admit(store, "free")
     (lease,) = await leased(store)
     assert lease.id == "free"
-    await store.park("free", lease.token, "2.0.0", 1.0)
+    await store.defer("free", lease.token, "2.0.0", 1.0)
     assert await store.unassign(MODEL, "2.0.0", None, 1.0) == 1
     assert await store.unassign(MODEL, "2.0.0", None, 1.0) == 0
     assert (await store.view("free", 1.0)).version is None
     assert (await store.view("pinned", 1.0)).state is JobState.QUEUED
-    assert await store.lanes(MODEL) == {"2.0.0"}
+    assert await store.subqueues(MODEL) == {"2.0.0"}
 
 
 # fallback ---------------------------------------------------------------------------------------------------------
@@ -243,13 +243,13 @@ async def test_jobs_that_wait_for_a_version_leave_it_with_its_traffic(world: Wor
     for job_id in ids:
         await admit(world.store, job_id, now=time.time())
 
-    async def parked() -> bool:
-        return await world.store.lanes(MODEL) == {"2.0.0"}
+    async def deferred() -> bool:
+        return await world.store.subqueues(MODEL) == {"2.0.0"}
 
     async def elsewhere() -> bool:
         return sum(told[-1][0] == "1.0.0" for told in world.told.values()) >= 8
 
-    await until(parked)
+    await until(deferred)
     world.router.apply(table({"1.0.0": 100, "2.0.0": 0}))
     await until(elsewhere)
     free.set()

@@ -156,7 +156,7 @@ def test_every_version_answered_the_golden_images_before_it_took_jobs(world: Wor
 def test_a_table_in_use_is_told_at_once(world: World) -> None:
     seconds = [world.route({STABLE: 100 - weight, SAME: weight}) for weight in (5, 25, 50, 0)]
     print(f"in use after {', '.join(f'{s:.2f}' for s in seconds)} s")
-    assert min(seconds) < 3  # 0.9 alone on two cores; a lost ring of the bell would take 5
+    assert min(seconds) < 3  # 0.9 alone on two cores; a lost wakeup would take 5
 
 
 def test_a_version_that_always_fails_hurts_nobody(world: World, photo: bytes) -> None:

@@ -21,7 +21,7 @@ from matte_core.contracts.owner import ANONYMOUS, Owner
 from matte_core.errors import Problem
 from matte_jobs import ray_state
 from matte_jobs.embedded import EmbeddedRedis
-from matte_jobs.notify import Notifier
+from matte_jobs.events import EventBroker
 from matte_jobs.settings import StoreSettings
 from matte_jobs.store import JobStore
 from stack import free_port
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
 
 async def lease_one(store: JobStore, now: float = 0.0) -> str:
-    taken = await store.lease(MODEL, holder="t", now=now, until=now + 10, n=1, undecided=True, versions={})
+    taken = await store.lease(MODEL, holder="t", now=now, until=now + 10, n=1, unassigned=True, versions={})
     return taken[0].id
 
 
@@ -96,11 +96,11 @@ async def test_a_store_without_memory_is_a_503_and_nothing_half_stored(tmp_path:
     server = EmbeddedRedis(tmp_path, max_memory_bytes=3_000_000)
     server.start()
     store = JobStore.open(StoreSettings(redis_url=server.url))
-    assert await store.has_room()
+    assert await store.has_memory_for_jobs()
     spec = make_spec(store, "big")
     try:
         await fill(store)
-        assert not await store.has_room()
+        assert not await store.has_memory_for_jobs()
         with pytest.raises(Problem) as refused:
             await store.admit(spec, {spec.image.key: b"x" * 200_000}, 0.0)
         assert (refused.value.code, refused.value.status) == ("storage_full", 503)
@@ -113,12 +113,12 @@ async def test_a_store_without_memory_is_a_503_and_nothing_half_stored(tmp_path:
 
 async def test_events_can_be_read_from_any_point_by_any_process(store: JobStore, store_settings: StoreSettings) -> None:
     elsewhere = JobStore.open(store_settings)
-    notifier = Notifier(elsewhere, "there")
-    await notifier.start()
+    event_broker = EventBroker(elsewhere, "there")
+    await event_broker.start()
     await admit(store, "a")
 
     async def follow(after: str) -> list[str]:
-        return [event.type async for event in notifier.follow("a", after=after) if event is not None]
+        return [event.type async for event in event_broker.stream("a", after=after) if event is not None]
 
     whole = asyncio.create_task(follow("0"))
     await asyncio.sleep(0.1)
@@ -132,7 +132,7 @@ async def test_events_can_be_read_from_any_point_by_any_process(store: JobStore,
     assert await asyncio.wait_for(whole, 5) == ["queued", "started", "finished"]
     assert await asyncio.wait_for(rest, 5) == ["started", "finished"]
     assert await asyncio.wait_for(follow("0"), 5) == ["queued", "started", "finished"]
-    await notifier.close()
+    await event_broker.close()
     await elsewhere.close()
 
 
@@ -140,12 +140,12 @@ async def test_followers_ride_over_a_restart_of_redis(tmp_path: Path) -> None:
     server = EmbeddedRedis(tmp_path)
     server.start()
     store = JobStore.open(StoreSettings(redis_url=server.url))
-    notifier = Notifier(store, "g")
-    await notifier.start()
+    event_broker = EventBroker(store, "g")
+    await event_broker.start()
     try:
         await admit(store, "a", origin="g")
-        async with notifier.watching("a") as watch:
-            waiting = asyncio.create_task(watch.finished(30))
+        async with event_broker.completion_waiter("a") as waiter:
+            waiting = asyncio.create_task(waiter.wait(30))
             await lease_one(store)
             assert server.process is not None
             server.process.kill()
@@ -156,7 +156,7 @@ async def test_followers_ride_over_a_restart_of_redis(tmp_path: Path) -> None:
         assert event is not None
         assert event.data["state"] == JobState.SUCCEEDED
     finally:
-        await notifier.close()
+        await event_broker.close()
         await store.close()
         server.stop()
 
@@ -241,7 +241,7 @@ async def test_an_only_open_version_is_started_with_its_lease(store: JobStore) -
     await admit(store, "a")
     await admit(store, "b")
     taken = await store.lease(
-        MODEL, holder="t", now=0.0, until=10.0, n=2, undecided=True, versions={"1.0.0": 1}, sole="1.0.0"
+        MODEL, holder="t", now=0.0, until=10.0, n=2, unassigned=True, versions={"1.0.0": 1}, only_version="1.0.0"
     )
     assert [(lease.id, lease.version) for lease in taken] == [("a", "1.0.0")]
     started = (await store.events("a"))[-1]
@@ -261,16 +261,16 @@ async def test_dead_letters_are_listed_and_requeued(store: JobStore) -> None:
     await admit(store, "a", max_attempts=1)
     await lease_one(store)
     assert (await store.sweep(20.0)).dead == 1
-    assert await store.dead() == ["a"]
+    assert await store.dead_job_ids() == ["a"]
     view = await store.view("a", 20.0)
     assert view.state is JobState.DEAD
     assert view.error is not None
     assert view.error["code"] == "attempts_exhausted"
-    await store.revive("a", now=20.0, expires_at=1000.0)
-    assert await store.dead() == []
+    await store.requeue_dead("a", now=20.0, expires_at=1000.0)
+    assert await store.dead_job_ids() == []
     assert await lease_one(store, 20.0) == "a"
     with pytest.raises(Problem, match="job_not_dead"):
-        await store.revive("a", now=20.0, expires_at=1000.0)
+        await store.requeue_dead("a", now=20.0, expires_at=1000.0)
 
 
 async def test_with_fsync_what_is_accepted_is_on_the_disk_before_anybody_is_told(

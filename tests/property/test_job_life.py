@@ -51,7 +51,7 @@ class Job:
     pin: str
     expires: float
     state: S = S.QUEUED
-    lane: str = ""
+    subqueue: str = ""
     attempts: int = 0
     fell: bool = False
     until: float = 0.0
@@ -110,7 +110,7 @@ class JobLife(RuleBasedStateMachine):
         cost = make_spec(self.store, job_id, megapixels=megapixels).cost
         tag = self.clock.admit(priority, tenant, cost, share)
         key = order_key(priority, tag, next(self.seq), job_id)
-        self.jobs[job_id] = Job(tenant, tag, key, priority, pin, self.now + ttl, lane=pin)
+        self.jobs[job_id] = Job(tenant, tag, key, priority, pin, self.now + ttl, subqueue=pin)
         admitted = self.do(
             admit(self.store, job_id, now=self.now, megapixels=megapixels, expires_at=self.now + ttl, **fields)
         )
@@ -125,23 +125,30 @@ class JobLife(RuleBasedStateMachine):
         assert self.do(admit(self.store, job_id, now=self.now, tenant=self.jobs[job_id].tenant)).existing
 
     @rule(
-        n=st.integers(1, 4), undecided=st.booleans(), free=st.dictionaries(versions, st.integers(1, 3), max_size=2),
-        sole=st.one_of(st.none(), versions),
+        n=st.integers(1, 4), unassigned=st.booleans(), free=st.dictionaries(versions, st.integers(1, 3), max_size=2),
+        only_version=st.one_of(st.none(), versions),
     )  # fmt: skip
-    def lease(self, n: int, undecided: bool, free: dict[str, int], sole: str | None) -> None:
-        left = {**free, **({"": n} if undecided and sole is None else {})}
+    def lease(self, n: int, unassigned: bool, free: dict[str, int], only_version: str | None) -> None:
+        left = {**free, **({"": n} if unassigned and only_version is None else {})}
         expected: list[str] = []
         for job_id in self.queued():
-            lane = self.jobs[job_id].lane
-            slot = lane or (sole or "") if undecided else lane
+            subqueue = self.jobs[job_id].subqueue
+            slot = subqueue or (only_version or "") if unassigned else subqueue
             if left.get(slot, 0) > 0 and len(expected) < n:
                 left[slot] -= 1
                 expected.append(job_id)
-                self.jobs[job_id].lane = slot
+                self.jobs[job_id].subqueue = slot
         until = self.now + LEASE_SECONDS
         taken = self.do(
             self.store.lease(
-                MODEL, holder="r", now=self.now, until=until, n=n, undecided=undecided, versions=free, sole=sole
+                MODEL,
+                holder="r",
+                now=self.now,
+                until=until,
+                n=n,
+                unassigned=unassigned,
+                versions=free,
+                only_version=only_version,
             )
         )
         assert [lease.id for lease in taken] == expected
@@ -152,7 +159,7 @@ class JobLife(RuleBasedStateMachine):
             job.leases.append(lease)
             self.clock.serve(job.priority, job.tag)
             self.settle()
-            assert (lease.attempt, lease.version or "") == (job.attempts, job.lane)
+            assert (lease.attempt, lease.version or "") == (job.attempts, job.subqueue)
 
     def some_lease(self, pick: int) -> tuple[str, Job, Lease, bool]:
         held = [(i, j, lease) for i, j in self.jobs.items() for lease in j.leases]
@@ -166,20 +173,20 @@ class JobLife(RuleBasedStateMachine):
     @rule(pick=picks, version=versions)
     def start(self, pick: int, version: str) -> None:
         job_id, job, lease, mine = self.some_lease(pick)
-        version = job.lane or version
+        version = job.subqueue or version
         assert self.do(self.store.start(job_id, lease.token, version, self.now)) == mine
         if mine:
-            job.lane = version
+            job.subqueue = version
 
     @precondition(has_lease)
     @rule(pick=picks, version=versions)
-    def park(self, pick: int, version: str) -> None:
+    def defer(self, pick: int, version: str) -> None:
         job_id, job, lease, mine = self.some_lease(pick)
-        version = job.lane or version
-        assert self.do(self.store.park(job_id, lease.token, version, self.now)) == mine
+        version = job.subqueue or version
+        assert self.do(self.store.defer(job_id, lease.token, version, self.now)) == mine
         if mine:
             job.move(S.QUEUED)
-            job.lane, job.attempts = version, job.attempts - 1
+            job.subqueue, job.attempts = version, job.attempts - 1
 
     @precondition(has_lease)
     @rule(pick=picks, version=versions)
@@ -190,7 +197,7 @@ class JobLife(RuleBasedStateMachine):
         assert self.do(self.store.fall_back(job_id, lease.token, version, LOST, self.now)) == may
         if may:
             job.move(S.QUEUED)
-            job.lane, job.attempts, job.fell = version, job.attempts - 1, True
+            job.subqueue, job.attempts, job.fell = version, job.attempts - 1, True
 
     @precondition(has_lease)
     @rule(pick=picks)
@@ -288,18 +295,18 @@ class JobLife(RuleBasedStateMachine):
 
     @precondition(lambda self: self.ids_in(S.DEAD))
     @rule(pick=picks)
-    def revive(self, pick: int) -> None:
+    def requeue_dead(self, pick: int) -> None:
         dead = self.ids_in(S.DEAD)
         job_id = dead[pick % len(dead)]
         job = self.jobs[job_id]
-        self.do(self.store.revive(job_id, now=self.now, expires_at=self.now + 1000))
+        self.do(self.store.requeue_dead(job_id, now=self.now, expires_at=self.now + 1000))
         job.move(S.QUEUED)
         job.key = order_key(job.priority, job.tag, next(self.seq), job_id)
-        job.attempts, job.lane, job.expires, job.fell = 0, job.pin, self.now + 1000, False
+        job.attempts, job.subqueue, job.expires, job.fell = 0, job.pin, self.now + 1000, False
 
     @rule(version=versions)
     def version_goes_away(self, version: str) -> None:
-        waiting = [i for i in self.queued() if self.jobs[i].lane == version]
+        waiting = [i for i in self.queued() if self.jobs[i].subqueue == version]
         moved = self.do(self.store.unassign(MODEL, version, Problem("version_not_found", "gone"), self.now))
         assert moved == len(waiting)
         for job_id in waiting:
@@ -307,14 +314,14 @@ class JobLife(RuleBasedStateMachine):
             if job.pin:
                 job.state = S.FAILED
                 self.settle()
-            job.lane = job.pin
+            job.subqueue = job.pin
 
     @rule(version=versions)
     def version_takes_none_now(self, version: str) -> None:
-        waiting = [i for i in self.queued() if self.jobs[i].lane == version and not self.jobs[i].pin]
+        waiting = [i for i in self.queued() if self.jobs[i].subqueue == version and not self.jobs[i].pin]
         assert self.do(self.store.unassign(MODEL, version, None, self.now)) == len(waiting)
         for job_id in waiting:
-            self.jobs[job_id].lane = ""
+            self.jobs[job_id].subqueue = ""
 
     # what always holds ------------------------------------------------------------------------------------------
 

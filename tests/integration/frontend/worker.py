@@ -88,8 +88,8 @@ class Worker:
 
     async def run(self) -> None:
         await self.announce()
-        bell = self.store.bell()
-        await bell.start()
+        wakeups = self.store.wakeup_channel()
+        await wakeups.start()
         print("ready", flush=True)
         running: set[asyncio.Task[None]] = set()
         while True:
@@ -99,13 +99,13 @@ class Worker:
                 running.add(task)
                 task.add_done_callback(running.discard)
             if not leases:
-                await bell.wait(1.0)
+                await wakeups.wait(1.0)
 
     async def take(self, model: str) -> list[Lease]:
         versions = {version: 8 for version, _ in ROUTES[model]}
         now = time.time()
         return await self.store.lease(
-            model, holder="test", now=now, until=now + 30, n=8, undecided=True, versions=versions
+            model, holder="test", now=now, until=now + 30, n=8, unassigned=True, versions=versions
         )
 
     async def serve(self, lease: Lease) -> None:
@@ -152,14 +152,14 @@ class Worker:
         for step in range(steps):
             await asyncio.sleep(self.slow_seconds / steps)
             data = {"stage": "forward", "fraction": (step + 1) / (steps + 1)}
-            await self.store.tell(lease.id, lease.token, "progress", data, time.time())
+            await self.store.emit_event(lease.id, lease.token, "progress", data, time.time())
             if step == 1 and lease.spec.preview:
                 small = ImageOps.contain(cutout, (64, 64))
                 preview = {
                     "b64": base64.b64encode(encoded(small, "webp")).decode(), "content_type": "image/webp",
                     "width": small.width, "height": small.height,
                 }  # fmt: skip
-                await self.store.tell(lease.id, lease.token, "preview", preview, time.time())
+                await self.store.emit_event(lease.id, lease.token, "preview", preview, time.time())
 
 
 async def main() -> None:

@@ -52,7 +52,7 @@ async def test_an_instance_that_ended_is_forgotten_and_its_jobs_go_back(store: J
         router = named(instance, "router")
         await admit(store, instance)
         taken = await store.lease(
-            MODEL, holder=router, now=1.0, until=99.0, n=1, undecided=True, versions={"1.0.0": 1}, sole="1.0.0"
+            MODEL, holder=router, now=1.0, until=99.0, n=1, unassigned=True, versions={"1.0.0": 1}, only_version="1.0.0"
         )
         assert [lease.id for lease in taken] == [instance]
         await catalog.announce_router("default", router, expires_at=99.0, now=1.0)

@@ -33,12 +33,12 @@ class CatalogStore:
         self._clashes: frozenset[str] = frozenset()
 
     async def announce(self, replica: Replica, *, new: bool) -> None:
-        """Says that a replica lives until ``replica.expires_at``; a new one rings the routers' bell."""
+        """Says that a replica lives until ``replica.expires_at``; a new one wakes the routers."""
         with translated():
             async with self._raw.pipeline(transaction=True) as pipe:
                 pipe.hset(self._replicas, replica.id, replica.model_dump_json())
                 if new:
-                    pipe.publish(f"{self._store.prefix}bell", "")
+                    pipe.publish(f"{self._store.prefix}wakeup", "")
                 await pipe.execute()
 
     async def announce_router(self, pool: str, name: str, *, expires_at: float, now: float) -> int:

@@ -47,7 +47,7 @@ class EvidenceStore:
                 pipe.hdel(self._key("checks", pool), field)
                 for kind in ("answers", "pairs", "shown"):
                     pipe.delete(self._key(kind, field))
-                pipe.publish(f"{self._prefix}bell", "")
+                pipe.publish(f"{self._prefix}wakeup", "")
                 await pipe.execute()
 
     async def orders(self, pool: str) -> list[CheckOrder]:

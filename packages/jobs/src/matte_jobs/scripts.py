@@ -12,8 +12,8 @@ from redis.commands.core import AsyncScript
 from redis.exceptions import NoScriptError
 
 NAMES = (
-    "admit", "cancel", "end_instance", "fail", "fall_back", "finish", "lease", "park", "release", "remove", "renew",
-    "revive", "start", "sweep", "tell", "unassign", "view",
+    "admit", "cancel", "defer", "emit_event", "end_instance", "fail", "fall_back", "finish", "lease", "release",
+    "remove", "renew", "requeue_dead", "start", "sweep", "unassign", "view",
 )  # fmt: skip
 
 #: longer than a restart of Redis takes, shorter than anybody waits

@@ -1,7 +1,7 @@
 """Which jobs a Gradio session has, so that any frontend can answer any of its readers.
 
 A session is a stream of its own beside those of the jobs, in the same form: one ``queued`` event per call, so that
-``Notifier.follow`` follows it like a job. What its readers have got is acknowledged; the rest comes again.
+``EventBroker.stream`` follows it like a job. What its readers have got is acknowledged; the rest comes again.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Sessions:
         self._ttl = store.settings.result_ttl_seconds
 
     def stream(self, session: str) -> str:
-        """The session's name among the streams, for ``Notifier.follow``."""
+        """The session's name among the streams, for ``EventBroker.stream``."""
         return f"session-{session}"
 
     async def add(self, session: str, call: Call, now: float) -> None:

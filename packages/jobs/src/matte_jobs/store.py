@@ -22,7 +22,7 @@ from redis.asyncio import Redis
 
 from matte_jobs.blobs import BlobStore
 from matte_jobs.connect import connect, translated
-from matte_jobs.listener import Bell
+from matte_jobs.pubsub import WakeupChannel
 from matte_jobs.samples import SAMPLES_KEPT, samples_key
 from matte_jobs.scripts import Scripts
 from matte_jobs.settings import StoreSettings
@@ -50,7 +50,7 @@ class Lease:
     """The right to finish a job until a moment.
 
     ``version`` is set where it was clear (a pin, a retry that keeps its arm, only one version that is open): the job is
-    started then; else the caller chooses one and calls :meth:`JobStore.start` or :meth:`JobStore.park`.
+    started then; else the caller chooses one and calls :meth:`JobStore.start` or :meth:`JobStore.defer`.
     """
 
     id: str
@@ -61,13 +61,13 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
-class Swept:
-    """What a sweep found; ``due`` is when the next lease or deadline runs out."""
+class SweepResult:
+    """What a sweep found; ``next_due`` is when the next lease or deadline runs out."""
 
     requeued: int
     dead: int
     expired: int
-    due: float | None
+    next_due: float | None
 
 
 class JobStore:
@@ -158,9 +158,9 @@ class JobStore:
         now: float,
         until: float,
         n: int,
-        undecided: bool,
+        unassigned: bool,
         versions: Mapping[str, int],
-        sole: str | None = None,
+        only_version: str | None = None,
     ) -> list[Lease]:
         """Takes up to ``n`` jobs in the queue's order.
 
@@ -170,13 +170,13 @@ class JobStore:
             now: Unix seconds.
             until: when the lease runs out if it is not renewed.
             n: at most so many.
-            undecided: whether jobs without a version are taken too.
+            unassigned: whether jobs without a version are taken too.
             versions: free slots by version; jobs that already have one of these versions are taken up to that.
-            sole: the version, one of ``versions``, that every job without one goes to; None: the caller chooses.
+            only_version: the one of ``versions`` that every job without a version gets; None: the caller chooses.
         """
         slots = [part for version, free in versions.items() for part in (version, free)]
         with translated():
-            taken = await self._run("lease", now, model, holder, until, n, int(undecided), sole or "", *slots)
+            taken = await self._run("lease", now, model, holder, until, n, int(unassigned), only_version or "", *slots)
         return [
             Lease(
                 id_.decode(), token.decode(), int(attempt), JobSpec.model_validate_json(spec), version.decode() or None
@@ -189,10 +189,10 @@ class JobStore:
         with translated():
             return bool(await self._run("start", now, job_id, token, version))
 
-    async def park(self, job_id: str, token: str, version: str | None, now: float) -> bool:
+    async def defer(self, job_id: str, token: str, version: str | None, now: float) -> bool:
         """Back to the queue, in its old place, to wait for ``version``; not counted as an attempt."""
         with translated():
-            return bool(await self._run("park", now, job_id, token, version or ""))
+            return bool(await self._run("defer", now, job_id, token, version or ""))
 
     async def fall_back(self, job_id: str, token: str, version: str, problem: Problem, now: float) -> bool:
         """Back to the queue, in its old place, for ``version``: another one was tried, and is to blame.
@@ -243,15 +243,15 @@ class JobStore:
                 )
             )
 
-    async def lanes(self, model: str) -> set[str]:
+    async def subqueues(self, model: str) -> set[str]:
         """Versions that jobs of the model wait for."""
         with translated():
-            return {version.decode() for version in await self._raw.smembers(f"{self.prefix}lanes:{model}")}
+            return {version.decode() for version in await self._raw.smembers(f"{self.prefix}subqueues:{model}")}
 
     async def unassign(
         self, model: str, version: str, problem: Problem | None, now: float, *, limit: int = 1000
     ) -> int:
-        """A version takes no jobs: they are undecided again; those pinned to it fail with ``problem``.
+        """A version takes no jobs: they are unassigned again; those pinned to it fail with ``problem``.
 
         Args:
             model: whose jobs.
@@ -266,7 +266,7 @@ class JobStore:
                 await self._run("unassign", now, model, version, limit, document, self.settings.result_ttl_seconds)
             )
 
-    async def sweep(self, now: float, *, limit: int = 1000) -> Swept:
+    async def sweep(self, now: float, *, limit: int = 1000) -> SweepResult:
         """Gives back leases that ran out, expires jobs that waited too long, deletes blobs that are due.
 
         Any process may do it.
@@ -277,18 +277,18 @@ class JobStore:
                 "sweep", now, limit, json.dumps(LEASE_EXPIRED.document()), *keep
             )
             await self.blobs.collect([key.decode() for key in garbage])
-        return Swept(int(requeued), int(dead), int(expired), float(due) if due else None)
+        return SweepResult(int(requeued), int(dead), int(expired), float(due) if due else None)
 
-    async def tell(
+    async def emit_event(
         self, job_id: str, token: str, kind: Literal["progress", "preview"], data: Mapping[str, Any], now: float
     ) -> bool:
         """An event on the way, for whoever follows the job; False, and none, if the lease is lost."""
         with translated():
-            return bool(await self._run("tell", now, job_id, token, kind, json.dumps(data)))
+            return bool(await self._run("emit_event", now, job_id, token, kind, json.dumps(data)))
 
-    def bell(self, on_canceled: Callable[[str], None] = lambda _: None) -> Bell:
+    def wakeup_channel(self, on_canceled: Callable[[str], None] = lambda _: None) -> WakeupChannel:
         """Rings when a job may be ready, or a running one was canceled; start it, and close it before the store."""
-        return Bell(self.redis, self.prefix, on_canceled)
+        return WakeupChannel(self.redis, self.prefix, on_canceled)
 
     # the owner's side -----------------------------------------------------------------------------------------
 
@@ -308,7 +308,7 @@ class JobStore:
             raise _no_job(job_id)
         return job_view(job_id, found, now, capacity)
 
-    async def has_room(self) -> bool:
+    async def has_memory_for_jobs(self) -> bool:
         """Whether new jobs may come in; the rest of the memory is for the results of those that did."""
         with translated():
             memory = await self._raw.info("memory")
@@ -364,20 +364,20 @@ class JobStore:
 
     # dead letters ---------------------------------------------------------------------------------------------
 
-    async def dead(self, *, limit: int = 100) -> list[str]:
+    async def dead_job_ids(self, *, limit: int = 100) -> list[str]:
         """Ids on the dead-letter list, the newest first."""
         with translated():
             found = await self._raw.zrange(f"{self.prefix}dead", 0, limit - 1, desc=True)
         return [id_.decode() for id_ in found]
 
-    async def revive(self, job_id: str, *, now: float, expires_at: float) -> None:
+    async def requeue_dead(self, job_id: str, *, now: float, expires_at: float) -> None:
         """Requeues a dead job, with all its attempts again.
 
         Raises:
             Problem: job_not_found, job_not_dead.
         """
         with translated():
-            done = int(await self._run("revive", now, job_id, expires_at))
+            done = int(await self._run("requeue_dead", now, job_id, expires_at))
         if done < 0:
             raise _no_job(job_id)
         if done == 0:

@@ -45,7 +45,7 @@ async def follow(
     if told is not None and after != "0":
         untold = False
         yield told
-    async with contextlib.aclosing(frontend.notifier.follow(job_id, after=after, heartbeat=tick)) as events:
+    async with contextlib.aclosing(frontend.event_broker.stream(job_id, after=after, heartbeat=tick)) as events:
         async for event in events:
             if event is not None:
                 waiting, quiet = _WAITS.get(event.type, waiting), 0.0

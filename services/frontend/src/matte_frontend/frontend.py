@@ -1,4 +1,4 @@
-"""What every handler shares: the store, the notifier, the cached catalog, and where time and ids come from."""
+"""What every handler shares: the store, the event broker, the cached catalog, and where time and ids come from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from matte_core.contracts.owner import ANONYMOUS, Owner
 from matte_core.domain.eta import Cost, mixed
 from matte_core.errors import Problem
 from matte_jobs.catalog import CatalogStore
-from matte_jobs.notify import Notifier
+from matte_jobs.events import EventBroker
 from matte_jobs.sessions import Sessions
 from matte_jobs.store import Admitted, JobStore
 from matte_jobs.views import Capacity, CapacityOf, nothing_measured
@@ -63,7 +63,7 @@ class CatalogCache:
             if self._held is None or self._clock() >= self._until:
                 table, self._held = await self._source.routed(self._clock())
                 self._routes = {route.model: route for route in table.routes}
-                self.has_room = await self._store.has_room()
+                self.has_room = await self._store.has_memory_for_jobs()
                 self._until = self._clock() + self._seconds
             return self._held
 
@@ -101,7 +101,7 @@ class Frontend:
 
     settings: FrontendSettings
     store: JobStore
-    notifier: Notifier
+    event_broker: EventBroker
     catalog: CatalogCache
     sessions: Sessions
     clock: Clock
@@ -169,8 +169,8 @@ class Frontend:
         """The last event of any job, whoever admitted it; None after ``within`` seconds."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + within
-        follow = self.notifier.follow(job_id, heartbeat=min(max(within / 10, 0.05), 5.0))
-        async with contextlib.aclosing(follow) as events:
+        stream = self.event_broker.stream(job_id, heartbeat=min(max(within / 10, 0.05), 5.0))
+        async with contextlib.aclosing(stream) as events:
             async for event in events:
                 if event is not None and event.type == "finished":
                     return event
@@ -210,13 +210,13 @@ async def opened(
     """A frontend with its connections; they are closed at the end."""
     store = JobStore.open(settings)
     try:
-        notifier = Notifier(store, new_id())
-        await notifier.start()
+        event_broker = EventBroker(store, new_id())
+        await event_broker.start()
         try:
             cache = CatalogCache(store, seconds=settings.catalog_seconds, clock=clock)
-            yield Frontend(settings, store, notifier, cache, Sessions(store), clock, new_id, telemetry, identify)
+            yield Frontend(settings, store, event_broker, cache, Sessions(store), clock, new_id, telemetry, identify)
         finally:
-            await notifier.close()
+            await event_broker.close()
     finally:
         await store.close()
 

@@ -2,37 +2,37 @@
 -- Single primary: keys are derived here, so they are not declared in KEYS.
 local P, NOW = ARGV[1], ARGV[2]
 
-local function jobkey(id) return P .. 'job:' .. id end
-local function laneskey(model) return P .. 'lanes:' .. model end
-local function fairkey(model) return P .. 'fair:' .. model end
-local function lanekey(model, version)
+local function job_key(id) return P .. 'job:' .. id end
+local function subqueues_key(model) return P .. 'subqueues:' .. model end
+local function fair_key(model) return P .. 'fair:' .. model end
+local function subqueue_key(model, version)
   if version == '' then return P .. 'q:' .. model end
   return P .. 'q:' .. model .. '@' .. version
 end
 
--- every lane of a model: the undecided one, and one per version that has jobs of its own
-local function lanes(model)
-  local all = redis.call('SMEMBERS', laneskey(model))
+-- every subqueue of a model: the unassigned one, and one per version that has jobs of its own
+local function subqueues(model)
+  local all = redis.call('SMEMBERS', subqueues_key(model))
   all[#all + 1] = ''
   return all
 end
 
 local function length(model)
   local n = 0
-  for _, version in ipairs(lanes(model)) do n = n + redis.call('ZCARD', lanekey(model, version)) end
+  for _, version in ipairs(subqueues(model)) do n = n + redis.call('ZCARD', subqueue_key(model, version)) end
   return n
 end
 
-local function position(model, okey)
+local function position(model, sort_key)
   local n = 0
-  for _, version in ipairs(lanes(model)) do
-    n = n + redis.call('ZLEXCOUNT', lanekey(model, version), '-', '(' .. okey)
+  for _, version in ipairs(subqueues(model)) do
+    n = n + redis.call('ZLEXCOUNT', subqueue_key(model, version), '-', '(' .. sort_key)
   end
   return n
 end
 
-local function ring()
-  redis.call('PUBLISH', P .. 'bell', '')
+local function wake_routers()
+  redis.call('PUBLISH', P .. 'wakeup', '')
 end
 
 -- one more event of a job, for whoever follows it
@@ -44,16 +44,16 @@ local function emit(id, kind, data)
   return sid, message
 end
 
-local function enter(id, model, version, okey, cost, expires)
-  redis.call('ZADD', lanekey(model, version), 0, okey)
-  if version ~= '' then redis.call('SADD', laneskey(model), version) end
-  redis.call('HINCRBYFLOAT', fairkey(model), 'cost', cost)
+local function enqueue(id, model, version, sort_key, cost, expires)
+  redis.call('ZADD', subqueue_key(model, version), 0, sort_key)
+  if version ~= '' then redis.call('SADD', subqueues_key(model), version) end
+  redis.call('HINCRBYFLOAT', fair_key(model), 'cost', cost)
   redis.call('ZADD', P .. 'deadlines', expires, id)
 end
 
 -- the busy period ends: virtual time moves on to the last finish tag, and no tenant owes anything
-local function settle(model)
-  local fair, all = fairkey(model), redis.call('HGETALL', fairkey(model))
+local function reset_virtual_time(model)
+  local fair, all = fair_key(model), redis.call('HGETALL', fair_key(model))
   local latest = {}
   for i = 1, #all, 2 do
     local kind, priority = string.match(all[i], '^([vf]):(%d)')
@@ -65,32 +65,32 @@ local function settle(model)
   for priority, tag in pairs(latest) do redis.call('HSET', fair, 'v:' .. priority, string.format('%.0f', tag)) end
 end
 
--- takes a job out of its lane
-local function leave(id, model, version, okey, cost)
-  local lane = lanekey(model, version)
-  redis.call('ZREM', lane, okey)
+-- takes a job out of its subqueue
+local function dequeue(id, model, version, sort_key, cost)
+  local subqueue = subqueue_key(model, version)
+  redis.call('ZREM', subqueue, sort_key)
   redis.call('ZREM', P .. 'deadlines', id)
-  redis.call('HINCRBYFLOAT', fairkey(model), 'cost', -cost)
-  if version ~= '' and redis.call('ZCARD', lane) == 0 then redis.call('SREM', laneskey(model), version) end
-  if length(model) == 0 then settle(model) end
+  redis.call('HINCRBYFLOAT', fair_key(model), 'cost', -cost)
+  if version ~= '' and redis.call('ZCARD', subqueue) == 0 then redis.call('SREM', subqueues_key(model), version) end
+  if length(model) == 0 then reset_virtual_time(model) end
 end
 
 -- What is before a queued job: version and cost of each of the first n in line, and of each of those that run, with
 -- the moment it was leased; of all that run, n of the longest leased are looked at.
 local function before(job, n)
   local line, ahead, running = {}, {}, {}
-  for _, version in ipairs(lanes(job.model)) do
-    local lane = lanekey(job.model, version)
-    for _, okey in ipairs(redis.call('ZRANGEBYLEX', lane, '-', '(' .. job.okey, 'LIMIT', 0, n)) do
-      line[#line + 1] = { okey, version }
+  for _, version in ipairs(subqueues(job.model)) do
+    local subqueue = subqueue_key(job.model, version)
+    for _, sort_key in ipairs(redis.call('ZRANGEBYLEX', subqueue, '-', '(' .. job.sort_key, 'LIMIT', 0, n)) do
+      line[#line + 1] = { sort_key, version }
     end
   end
   table.sort(line, function(a, b) return a[1] < b[1] end)
   for i = 1, math.min(n, #line) do
-    ahead[i] = { line[i][2], redis.call('HGET', jobkey(string.match(line[i][1], '|(.*)$')), 'cost') }
+    ahead[i] = { line[i][2], redis.call('HGET', job_key(string.match(line[i][1], '|(.*)$')), 'cost') }
   end
   for _, id in ipairs(redis.call('ZRANGE', P .. 'leases', 0, n - 1)) do
-    local held = redis.call('HMGET', jobkey(id), 'model', 'version', 'cost', 'started')
+    local held = redis.call('HMGET', job_key(id), 'model', 'version', 'cost', 'started')
     if held[1] == job.model then running[#running + 1] = { held[2], held[3], held[4] } end
   end
   return ahead, running
@@ -98,14 +98,14 @@ end
 
 -- writes the arm on a leased job, so that a retry goes to the same version, and tells whoever waits
 local function start(id, version, attempt)
-  redis.call('HSET', jobkey(id), 'version', version, 'lane', version)
+  redis.call('HSET', job_key(id), 'version', version, 'subqueue', version)
   emit(id, 'started', '{"version":"' .. version .. '","attempt":' .. attempt .. '}')
 end
 
-local FIELDS = { 'state', 'model', 'lane', 'okey', 'cost', 'expires', 'origin', 'token', 'attempts', 'max_attempts',
+local FIELDS = { 'state', 'model', 'subqueue', 'sort_key', 'cost', 'expires', 'origin', 'token', 'attempts', 'max_attempts',
   'inputs', 'version', 'pin', 'owner', 'started' }
 local function load(id)
-  local values = redis.call('HMGET', jobkey(id), unpack(FIELDS))
+  local values = redis.call('HMGET', job_key(id), unpack(FIELDS))
   if not values[1] then return nil end
   local job = { id = id }
   for i, name in ipairs(FIELDS) do job[name] = values[i] or '' end
@@ -141,30 +141,30 @@ local function persist_blob(handle)
   if object then redis.call('ZREM', P .. 'garbage', object) else redis.call('PERSIST', handle) end
 end
 
--- back to its lane, in its old place
+-- back to its subqueue, in its old place
 local function requeue(job)
-  redis.call('HSET', jobkey(job.id), 'state', 'queued', 'token', '', 'holder', '')
+  redis.call('HSET', job_key(job.id), 'state', 'queued', 'token', '', 'holder', '')
   redis.call('ZREM', P .. 'leases', job.id)
-  enter(job.id, job.model, job.lane, job.okey, job.cost, job.expires)
-  ring()
+  enqueue(job.id, job.model, job.subqueue, job.sort_key, job.cost, job.expires)
+  wake_routers()
 end
 
 -- the end of a job: the last event is written and the lease released in the same step
 local function conclude(job, state, keep, data)
-  if job.state == 'queued' then leave(job.id, job.model, job.lane, job.okey, job.cost) end
+  if job.state == 'queued' then dequeue(job.id, job.model, job.subqueue, job.sort_key, job.cost) end
   redis.call('ZREM', P .. 'leases', job.id)
-  redis.call('HSET', jobkey(job.id), 'state', state, 'finished', NOW, 'token', '', 'holder', '')
+  redis.call('HSET', job_key(job.id), 'state', state, 'finished', NOW, 'token', '', 'holder', '')
   if state ~= 'dead' then keep_blobs(job.inputs, 0) end
   local _, message = emit(job.id, 'finished', data)
   if job.origin ~= '' then redis.call('PUBLISH', P .. 'n:' .. job.origin, message) end
-  redis.call('EXPIRE', jobkey(job.id), keep)
+  redis.call('EXPIRE', job_key(job.id), keep)
   redis.call('EXPIRE', P .. 'ev:' .. job.id, keep)
 end
 
 -- a lease was lost: once more, or dead
-local function give_back(job, problem, keep)
+local function retry_or_bury(job, problem, keep)
   if tonumber(job.attempts) >= tonumber(job.max_attempts) then
-    redis.call('HSET', jobkey(job.id), 'error', problem)
+    redis.call('HSET', job_key(job.id), 'error', problem)
     redis.call('ZADD', P .. 'dead', NOW, job.id)
     keep_blobs(job.inputs, keep)
     conclude(job, 'dead', keep, '{"state":"dead","error":' .. problem .. '}')

@@ -5,5 +5,5 @@ if not job then return -1 end
 if job.state ~= 'queued' and job.state ~= 'running' then return 0 end
 local running = job.state == 'running'
 conclude(job, 'canceled', ARGV[5], '{"state":"canceled"}')
-if running then redis.call('PUBLISH', P .. 'bell', job.id) end
+if running then redis.call('PUBLISH', P .. 'wakeup', job.id) end
 return 1

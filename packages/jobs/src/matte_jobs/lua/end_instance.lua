@@ -6,7 +6,7 @@ local count = 0
 for _, id in ipairs(redis.call('ZRANGE', P .. 'leases', 0, -1)) do
   local job = load(id)
   if job and job.state == 'running' and ours(job.token) then
-    give_back(job, ARGV[5], ARGV[6])
+    retry_or_bury(job, ARGV[5], ARGV[6])
     count = count + 1
   end
 end

@@ -3,6 +3,6 @@ local job = load(ARGV[3])
 if not job then return 0 end
 local mine = job.state == 'running' and job.token == ARGV[4]
 if not mine and not (job.state == 'queued' and ARGV[4] == '') then return 0 end
-redis.call('HSET', jobkey(job.id), 'error', ARGV[5])
+redis.call('HSET', job_key(job.id), 'error', ARGV[5])
 conclude(job, 'failed', ARGV[6], '{"state":"failed","error":' .. ARGV[5] .. '}')
 return 1

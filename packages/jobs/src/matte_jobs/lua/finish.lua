@@ -16,7 +16,7 @@ end
 
 local job = load(ARGV[3])
 if not job or (job.state ~= 'running' and job.state ~= 'queued') then
-  local kept = job and redis.call('HGET', jobkey(job.id), 'result') or ''
+  local kept = job and redis.call('HGET', job_key(job.id), 'result') or ''
   for i = 8, #ARGV do
     local key = string.gsub(ARGV[i], '^object:', '')
     local again = kept and string.find(kept, key, 1, true)
@@ -25,7 +25,7 @@ if not job or (job.state ~= 'running' and job.state ~= 'queued') then
   return 0
 end
 for i = 8, #ARGV do keep_blob(ARGV[i], ARGV[5]) end
-redis.call('HSET', jobkey(job.id), 'result', ARGV[4])
+redis.call('HSET', job_key(job.id), 'result', ARGV[4])
 if job.state == 'running' then sample(ARGV[6], ARGV[7], job.cost, NOW - job.started) end
 conclude(job, 'succeeded', ARGV[5], '{"state":"succeeded","result":' .. ARGV[4] .. '}')
 return 1

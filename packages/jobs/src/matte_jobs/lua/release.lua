@@ -2,4 +2,4 @@
 -- 3 id, 4 token, 5 problem (JSON), 6 seconds a dead job is kept
 local job = load(ARGV[3])
 if not job or job.state ~= 'running' or job.token ~= ARGV[4] then return 'lost' end
-return give_back(job, ARGV[5], ARGV[6])
+return retry_or_bury(job, ARGV[5], ARGV[6])

@@ -2,7 +2,7 @@
 local job = owned(ARGV[3], ARGV[4])
 if not job or job.state == 'queued' or job.state == 'running' then return {} end
 local handles = cjson.decode(job.inputs)
-local result = redis.call('HGET', jobkey(job.id), 'result')
+local result = redis.call('HGET', job_key(job.id), 'result')
 for _, ref in pairs(result and cjson.decode(result).files or {}) do
   handles[#handles + 1] = (ref.store == 'object' and 'object:' or '') .. ref.key
 end
@@ -12,5 +12,5 @@ for _, handle in ipairs(handles) do
   objects[#objects + 1] = string.match(handle, '^object:(.+)$')
 end
 redis.call('ZREM', P .. 'dead', job.id)
-redis.call('DEL', jobkey(job.id), P .. 'ev:' .. job.id, P .. 'rollout:mask:' .. job.id)
+redis.call('DEL', job_key(job.id), P .. 'ev:' .. job.id, P .. 'rollout:mask:' .. job.id)
 return objects

@@ -5,7 +5,7 @@ local counts = { queued = 0, dead = 0, expired = 0 }
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'leases', '-inf', NOW, 'LIMIT', 0, ARGV[3])) do
   local job = load(id)
   if job and job.state == 'running' then
-    local to = give_back(job, ARGV[4], ARGV[5])
+    local to = retry_or_bury(job, ARGV[4], ARGV[5])
     counts[to] = counts[to] + 1
   else
     redis.call('ZREM', P .. 'leases', id)

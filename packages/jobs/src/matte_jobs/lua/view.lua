@@ -3,10 +3,10 @@
 -- is ahead and what runs
 local job = owned(ARGV[3], ARGV[4])
 if not job then return {} end
-local fields = redis.call('HGETALL', jobkey(job.id))
+local fields = redis.call('HGETALL', job_key(job.id))
 local place, ahead, running = -1, {}, {}
 if job.state == 'queued' then
-  place = position(job.model, job.okey)
+  place = position(job.model, job.sort_key)
   ahead, running = before(job, tonumber(ARGV[5]))
 end
-return { fields, place, length(job.model), redis.call('HGET', fairkey(job.model), 'cost') or '0', ahead, running }
+return { fields, place, length(job.model), redis.call('HGET', fair_key(job.model), 'cost') or '0', ahead, running }

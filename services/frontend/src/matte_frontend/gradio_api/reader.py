@@ -71,8 +71,8 @@ class Reader:
         return bool(new)
 
     async def _watch_session(self) -> None:
-        notifier, name = self._frontend.notifier, self._frontend.sessions.stream(self._session)
-        async with contextlib.aclosing(notifier.follow(name)) as events:
+        event_broker, name = self._frontend.event_broker, self._frontend.sessions.stream(self._session)
+        async with contextlib.aclosing(event_broker.stream(name)) as events:
             async for _ in events:
                 await self._take_up()
 

@@ -44,7 +44,7 @@ async def dead(request: Request) -> Response:
     """``GET /admin/dead``: jobs whose every attempt was lost, the newest first."""
     only(request)
     frontend = frontend_of(request)
-    views = [await frontend.view(job_id, None) for job_id in await frontend.store.dead()]
+    views = [await frontend.view(job_id, None) for job_id in await frontend.store.dead_job_ids()]
     return JSONResponse({"jobs": [view.model_dump(mode="json") for view in views]})
 
 
@@ -53,5 +53,5 @@ async def requeue(request: Request) -> Response:
     only(request)
     frontend, job_id = frontend_of(request), request.path_params["id"]
     now = frontend.clock()
-    await frontend.store.revive(job_id, now=now, expires_at=now + frontend.limits.job_ttl_seconds)
+    await frontend.store.requeue_dead(job_id, now=now, expires_at=now + frontend.limits.job_ttl_seconds)
     return job_answer(request, await frontend.view(job_id, None), status=202)

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from matte_core.contracts.job import Event, JobSpec
-from matte_jobs.notify import Watch
+from matte_jobs.events import CompletionWaiter
 from starlette.requests import ClientDisconnect, Request
 
 from matte_frontend.admission import Asked, to_job
@@ -65,33 +65,35 @@ async def admit_and_wait(
         The id, the ``finished`` event or None after ``within`` seconds, and whether the job existed already.
     """
     spec, data = to_job(
-        frontend, asked, origin=frontend.notifier.channel, idempotency_key=idempotency_key(request),
+        frontend, asked, origin=frontend.event_broker.channel, idempotency_key=idempotency_key(request),
         traceparent=request.scope["matte"]["traceparent"],
     )  # fmt: skip
     # watching begins before the job exists: its end cannot be missed
-    async with frontend.notifier.watching(spec.id) as watch:
+    async with frontend.event_broker.completion_waiter(spec.id) as waiter:
         admitted = await frontend.admit(spec, data)
         data.clear()
         if not admitted.existing:
-            waiting = _attended(frontend, request, spec, watch, within) if alone else watch.finished(within)
+            waiting = _attended(frontend, request, spec, waiter, within) if alone else waiter.wait(within)
             return spec.id, await waiting, False
     return admitted.id, await frontend.finished(admitted.id, within), True
 
 
-async def _attended(frontend: Frontend, request: Request, spec: JobSpec, watch: Watch, within: float) -> Event | None:
+async def _attended(
+    frontend: Frontend, request: Request, spec: JobSpec, waiter: CompletionWaiter, within: float
+) -> Event | None:
     """The end of the job, unless its caller goes away before: then it is canceled, and others need not wait for it."""
 
     async def listen() -> None:
         while (await request.receive())["type"] != "http.disconnect":  # the body was read: nothing else is to come
             pass
-        watch.stop()
+        waiter.stop()
 
     listening = asyncio.create_task(listen(), name=f"caller of {spec.id}")
     try:
-        event = await watch.finished(within)
+        event = await waiter.wait(within)
     finally:
         listening.cancel()
-    if event is None and watch.stopped:
+    if event is None and waiter.stopped:
         await frontend.store.cancel(spec.id, frontend.clock(), owner=spec.owner)
         raise ClientDisconnect
     return event

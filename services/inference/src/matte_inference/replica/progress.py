@@ -124,7 +124,7 @@ class ProgressTeller:
             return
         job.told = fraction
         try:
-            await self._store.tell(job_id, job.token, "progress", {"stage": stage, "fraction": fraction}, now)
+            await self._store.emit_event(job_id, job.token, "progress", {"stage": stage, "fraction": fraction}, now)
         except Problem as problem:
             log.debug("job %s: its progress is not told: %s", job_id, problem)
 

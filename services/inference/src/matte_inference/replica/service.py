@@ -180,7 +180,7 @@ class ReplicaService:
         """The answers, and the alpha at the picture's size, with a preview before them."""
         whole = await self._staged(course, self._segmenter.finish, opened.pixels, alpha)
         preview = await self._threaded(small, opened, whole)
-        await self._store.tell(spec.id, token, "preview", preview, self._clock())
+        await self._store.emit_event(spec.id, token, "preview", preview, self._clock())
         return await self._staged(course, render_whole, opened, whole, spec.options), whole
 
     async def _put(self, spec: JobSpec, token: str, rendered: Rendered, course: Course) -> bool:

@@ -54,7 +54,7 @@ class RouterService:
         self._store = store
         self._catalog = CatalogStore(store)
         self._evidence = EvidenceStore(store)
-        self._bell = store.bell(self._drop)
+        self._wakeups = store.wakeup_channel(self._drop)
         self._name = name
         self._pool = pool
         self._clock = clock
@@ -77,7 +77,7 @@ class RouterService:
 
     async def start(self) -> None:
         """Begins to pull."""
-        await self._bell.start()
+        await self._wakeups.start()
         loops = (self._pump, self._listen, self._renew, self._sweep, self._publish)
         self._tasks = [asyncio.create_task(self._forever(loop), name=loop.__name__) for loop in loops]
 
@@ -90,7 +90,7 @@ class RouterService:
         for task in ending:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
-        await self._bell.close()
+        await self._wakeups.close()
         with contextlib.suppress(Problem):
             await self._catalog.withdraw_router(self._pool, self._name)
             await self._evidence.withdraw(self._pool, self._name)
@@ -118,7 +118,7 @@ class RouterService:
                 await asyncio.sleep(0.5)
 
     async def _listen(self) -> None:
-        await self._bell.wait(self._lease_seconds / 3)  # looks now and then unasked: a ring may get lost
+        await self._wakeups.wait(self._lease_seconds / 3)  # looks now and then unasked: a message may get lost
         self._wake.set()
 
     async def _publish(self) -> None:
@@ -138,7 +138,7 @@ class RouterService:
         self._wake.set()
 
     async def _reroute(self, model: str, known: set[str]) -> None:
-        for version in await self._store.lanes(model) - known:
+        for version in await self._store.subqueues(model) - known:
             gone = Problem("version_not_found", f"Version {version} of {model} was taken away.")
             while await self._store.unassign(model, version, gone, self._clock()):
                 log.info("jobs of %s@%s are routed again", model, version)
@@ -155,7 +155,7 @@ class RouterService:
         open_ = {arm.version for arm in route.arms if arm.weight > 0}
         if stable and (route.model, stable) in self._live:
             open_ = {stable, *(version for version in open_ if (route.model, version) in self._live)}
-        for version in await self._store.lanes(route.model) - open_:
+        for version in await self._store.subqueues(route.model) - open_:
             while await self._store.unassign(route.model, version, None, self._clock()):
                 log.info("jobs of %s@%s are routed again: it takes none now", route.model, version)
                 self._wake.set()
@@ -218,7 +218,7 @@ class RouterService:
             log.info("swept: %d requeued, %d dead, %d expired", swept.requeued, swept.dead, swept.expired)
         for outcome in ("requeued", "dead", "expired"):
             self._meter.add(names.SWEPT, outcome, by=getattr(swept, outcome))
-        wait = self._lease_seconds if swept.due is None else swept.due - self._clock()
+        wait = self._lease_seconds if swept.next_due is None else swept.next_due - self._clock()
         await asyncio.sleep(min(self._lease_seconds / 3, max(0.1, wait)))
 
     # one model --------------------------------------------------------------------------------------------------
@@ -236,9 +236,9 @@ class RouterService:
             now=now,
             until=now + self._lease_seconds,
             n=sum(free.values()),
-            undecided=any(arm.weight and arm.version in free for arm in route.arms),
+            unassigned=any(arm.weight and arm.version in free for arm in route.arms),
             versions=free,
-            sole=sole_arm(route),
+            only_version=sole_arm(route),
         )
         placed: list[tuple[Lease, str]] = []
         try:
@@ -254,7 +254,7 @@ class RouterService:
         """The version that has a slot for the job, which is taken; None where the job waits for one."""
         version = lease.version or self._chosen(route, lease.spec.route_key)
         if free.get(version, 0) <= 0:
-            await self._store.park(lease.id, lease.token, version, self._clock())
+            await self._store.defer(lease.id, lease.token, version, self._clock())
             return None
         self._take_slot(route.model, version, free)
         return version

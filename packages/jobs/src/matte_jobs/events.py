@@ -13,14 +13,14 @@ from collections.abc import AsyncGenerator, AsyncIterator
 
 from matte_core.contracts.job import Event
 
-from matte_jobs.listener import Listener
+from matte_jobs.pubsub import Subscriber
 from matte_jobs.store import JobStore
 
 #: put into every watcher's queue when messages may have been missed
 _RESYNC: Event | None = None
 
 
-class Notifier:
+class EventBroker:
     """Follows the events of jobs. ``channel`` is this process' own: the end of a job admitted with
     ``origin=channel`` is heard without a subscription for it.
     """
@@ -31,17 +31,17 @@ class Notifier:
         self._prefix = f"{store.prefix}n:"
         self._watchers: dict[str, set[asyncio.Queue[Event | None]]] = {}
         self._foreign: dict[str, int] = {}
-        self._listener = Listener(store.redis, self._prefix + channel, self._dispatch, self._resync)
+        self._subscriber = Subscriber(store.redis, self._prefix + channel, self._dispatch, self._resync)
 
     async def start(self) -> None:
         """Subscribes and begins to listen."""
-        await self._listener.start()
+        await self._subscriber.start()
 
     async def close(self) -> None:
         """Stops listening."""
-        await self._listener.close()
+        await self._subscriber.close()
 
-    async def follow(self, job_id: str, *, after: str = "0", heartbeat: float = 15.0) -> AsyncGenerator[Event | None]:
+    async def stream(self, job_id: str, *, after: str = "0", heartbeat: float = 15.0) -> AsyncGenerator[Event | None]:
         """Every event of a job after ``after``, up to the last one; None after ``heartbeat`` quiet seconds.
 
         Args:
@@ -68,10 +68,10 @@ class Notifier:
                             return
 
     @contextlib.asynccontextmanager
-    async def watching(self, job_id: str) -> AsyncIterator[Watch]:
+    async def completion_waiter(self, job_id: str) -> AsyncIterator[CompletionWaiter]:
         """Waits for the end of a job whose ``origin`` is the channel; enter it before the job is admitted."""
         async with self._watching(job_id) as queue:
-            yield Watch(self._store, job_id, queue)
+            yield CompletionWaiter(self._store, job_id, queue)
 
     @contextlib.asynccontextmanager
     async def _watching(self, job_id: str) -> AsyncIterator[asyncio.Queue[Event | None]]:
@@ -91,13 +91,13 @@ class Notifier:
         self._foreign[job_id] = self._foreign.get(job_id, 0) + 1
         try:
             if self._foreign[job_id] == 1:
-                await self._listener.add(channel)
+                await self._subscriber.add(channel)
             yield
         finally:
             self._foreign[job_id] -= 1
             if self._foreign[job_id] == 0:
                 del self._foreign[job_id]
-                await self._listener.remove(channel)
+                await self._subscriber.remove(channel)
 
     def _dispatch(self, text: bytes) -> None:
         message: dict[str, str] = json.loads(text)
@@ -114,7 +114,7 @@ class Notifier:
                 queue.put_nowait(_RESYNC)
 
 
-class Watch:
+class CompletionWaiter:
     """Waits for one job's last event."""
 
     def __init__(self, store: JobStore, job_id: str, queue: asyncio.Queue[Event | None]) -> None:
@@ -128,10 +128,10 @@ class Watch:
         self.stopped = True
         self._queue.put_nowait(_RESYNC)
 
-    async def finished(self, within: float) -> Event | None:
-        """The ``finished`` event, or None after ``within`` seconds, or once it is stopped."""
+    async def wait(self, seconds: float) -> Event | None:
+        """The ``finished`` event, or None after ``seconds``, or once it is stopped."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + within
+        deadline = loop.time() + seconds
         while not self.stopped and (left := deadline - loop.time()) > 0:
             # the stream is read again now and then: a message lost on the way must not cost the whole wait
             event = _RESYNC

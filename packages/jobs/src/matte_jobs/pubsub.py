@@ -11,7 +11,7 @@ import redis.exceptions as rex
 from redis.asyncio import Redis
 
 
-class Listener:
+class Subscriber:
     """Hears a channel, and others while they are wanted.
 
     Args:
@@ -69,7 +69,7 @@ class Listener:
                 self._on_gap()
 
 
-class Bell:
+class WakeupChannel:
     """Wakes whoever waits for work. Every listener hears every ring: one without room keeps it from nobody.
 
     Args:
@@ -79,28 +79,28 @@ class Bell:
     """
 
     def __init__(self, redis: Redis, prefix: str, on_canceled: Callable[[str], None]) -> None:
-        self._rung = asyncio.Event()
+        self._woken = asyncio.Event()
         self._on_canceled = on_canceled
-        self._listener = Listener(redis, f"{prefix}bell", self._heard, self._rung.set)
+        self._subscriber = Subscriber(redis, f"{prefix}wakeup", self._on_message, self._woken.set)
 
     async def start(self) -> None:
         """Begins to listen."""
-        await self._listener.start()
+        await self._subscriber.start()
 
     async def close(self) -> None:
         """Stops listening."""
-        await self._listener.close()
+        await self._subscriber.close()
 
-    def _heard(self, job_id: bytes) -> None:
+    def _on_message(self, job_id: bytes) -> None:
         if job_id:
             self._on_canceled(job_id.decode())
         else:
-            self._rung.set()
+            self._woken.set()
 
     async def wait(self, seconds: float) -> bool:
         """Until it rings (or rang since the last wait), at most so long; whether it did."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._rung.wait(), seconds)
-        rang = self._rung.is_set()
-        self._rung.clear()
+            await asyncio.wait_for(self._woken.wait(), seconds)
+        rang = self._woken.is_set()
+        self._woken.clear()
         return rang
