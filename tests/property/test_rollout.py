@@ -11,7 +11,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from matte_core.contracts.k8s.rollout import HISTORY_MAX, Phase, RolloutSpec, RolloutStatus
-from matte_core.domain.phases import MOVES, SERVING, TERMINAL
+from matte_core.domain.phases import SERVING, TERMINAL, TRANSITIONS
 from matte_operator.domain.rollout.capacity import budget, capacity, need
 from matte_operator.domain.rollout.decide import Decision, decide
 from matte_operator.domain.rollout.observe import (
@@ -163,7 +163,7 @@ def sound(status: RolloutStatus | None, seen: Observation, decision: Decision) -
 def reachable(old: Phase) -> set[Phase]:
     found, front = {old}, {old}
     while front:
-        front = {new for phase in front for new in MOVES[phase]} - found
+        front = {new for phase in front for new in TRANSITIONS[phase]} - found
         found |= front
     return found
 

@@ -14,7 +14,7 @@ import yaml
 from crd_cases import BAD, Bad, changed, sound
 from generators.crd_schema import structural
 from generators.crds import definitions, object_schema
-from matte_core.contracts.k8s.model import Model, ModelVersion, frozen_fields
+from matte_core.contracts.k8s.model import Model, ModelVersion, immutable_fields
 from matte_core.contracts.k8s.pool import Pool
 from pydantic import BaseModel, Field, ValidationError
 
@@ -90,7 +90,7 @@ def test_each_field_of_a_version_is_kept() -> None:
     for plural, more in (("models", set()), ("modelversions", {"model", "version"})):
         spec = dict(schemas(plural))[".spec"]
         kept = {rule["fieldPath"][1:] for rule in spec["x-kubernetes-validations"] if "oldSelf" in rule["rule"]}
-        assert kept == {*frozen_fields(), *more}
+        assert kept == {*immutable_fields(), *more}
         free = {"replicas"} if more else {"replicas", "version", "default", "traffic", "mirror", "rules", "rollout"}
         assert spec["properties"].keys() - kept == free
 

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from matte_core.contracts.k8s.model import ModelSpec, ModelStatus
 from matte_core.contracts.k8s.rollout import QueryCheck, RolloutSpec, RolloutStatus, WebhookCheck
-from matte_core.domain.phases import SERVING, elapsed
+from matte_core.domain.phases import SERVING, elapsed_seconds
 
 from matte_operator import observe
 from matte_operator.domain.model import wants_evidence
@@ -136,7 +136,7 @@ def inquiry(model: str, spec: RolloutSpec | None, status: RolloutStatus | None, 
     )
     if not slowest or due_in > min(slowest, analysis.interval_seconds / 2):
         return None
-    seconds = elapsed(status.step_started_at, now)
+    seconds = elapsed_seconds(status.step_started_at, now)
     return Inquiry(model, status, analysis.queries, analysis.webhooks, seconds, due_in)
 
 
@@ -144,4 +144,4 @@ def check_in(spec: RolloutSpec, status: RolloutStatus, now: datetime) -> float:
     """Seconds until the step's next check, 0 and less where it is due; infinite where none is made."""
     if status.phase not in SERVING or status.step_started_at is None:
         return math.inf
-    return spec.analysis.interval_seconds - elapsed(status.checked_at or status.step_started_at, now)
+    return spec.analysis.interval_seconds - elapsed_seconds(status.checked_at or status.step_started_at, now)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from matte_core.contracts.k8s.common import Condition, ConditionStatus
 from matte_core.contracts.k8s.rollout import Cause, Phase, RolloutStatus
-from matte_core.domain.phases import CHOSEN, TERMINAL
+from matte_core.domain.phases import INTENDED, TERMINAL
 
 from matte_operator.domain.conditions import news
 from matte_operator.domain.rollout.of_model import PROGRESSING, STALLED, text_of
@@ -19,7 +19,7 @@ _TOLD_ELSEWHERE = frozenset({"PoolNotReady"})
 #: no news where it is the first word
 _EXPECTED = frozenset({"Scheduled", "Complete"})
 #: somebody asked for it
-_CHOSEN = CHOSEN | {Cause.PAUSED}
+_CHOSEN = INTENDED | {Cause.PAUSED}
 _REASONS = {
     Phase.STARTING: "RolloutVerified",
     Phase.WARMING: "RolloutWarming",

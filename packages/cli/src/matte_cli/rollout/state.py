@@ -62,4 +62,4 @@ class Rollout:
         request = self.spec.request if self.spec else None
         if request is None or request.version != self.version:
             return False
-        return f"{request.action} {request.version} {request.id}" != status.handled_request
+        return request.token != status.handled_request

@@ -15,7 +15,7 @@ from matte_core.contracts.k8s.rollout import (
     RolloutStep,
     Verdict,
 )
-from matte_core.domain.phases import RETREAT, TERMINAL, elapsed
+from matte_core.domain.phases import ROLLBACK, TERMINAL, elapsed_seconds
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
@@ -118,7 +118,7 @@ def bar(share: int) -> str:
 
 def steps(spec: RolloutSpec, status: RolloutStatus, now: datetime) -> str:
     """The way from the first step to all traffic; what is behind, the current one, and what is left."""
-    taken = status.phase in _STEPS or (status.phase in RETREAT and status.exposed)
+    taken = status.phase in _STEPS or (status.phase in ROLLBACK and status.exposed)
     reached = len(spec.steps) if status.phase in _STEPPED else status.step if taken else -1
     parts = [_step(index, step, reached, status, now) for index, step in enumerate(spec.steps)]
     parts.append("[cyan]▸ 100 %[/]" if status.phase is Phase.PROMOTING else "[dim]· 100 %[/]")
@@ -130,11 +130,11 @@ def _step(index: int, step: RolloutStep, reached: int, status: RolloutStatus, no
         return f"[green]✓ {step.weight} %[/]"
     if index > reached:
         return f"[dim]· {step.weight} %[/]"
-    if status.phase in RETREAT:
+    if status.phase in ROLLBACK:
         return f"[red]✗ {step.weight} %[/]"
     if status.step_started_at is None:
         return f"[cyan]▸ {step.weight} %[/] (on the way)"
-    lasted, whole = seconds(elapsed(status.step_started_at, now)), seconds(step.duration_seconds)
+    lasted, whole = seconds(elapsed_seconds(status.step_started_at, now)), seconds(step.duration_seconds)
     return f"[cyan]▸ {step.weight} %[/] ({lasted} of {whole}, at least {step.min_samples} answers)"
 
 
@@ -186,7 +186,7 @@ def number(metric: str, value: float | None) -> str:
 
 def ago(time: str | None, now: datetime) -> str:
     """How long ago a time of the status was."""
-    return f"{seconds(elapsed(time, now))} ago" if time else "at an unknown time"
+    return f"{seconds(elapsed_seconds(time, now))} ago" if time else "at an unknown time"
 
 
 def _reasons(metrics: Iterable[MetricVerdict]) -> str:

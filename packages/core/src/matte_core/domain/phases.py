@@ -1,4 +1,4 @@
-"""The legal moves of a rollout."""
+"""The phases of a rollout: which transitions are legal, and how long a phase has lasted."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from datetime import datetime
 from matte_core.contracts.k8s.common import format_time
 from matte_core.contracts.k8s.rollout import TEXT_MAX, Cause, Phase, RolloutStatus
 
-#: from → to
-MOVES: dict[Phase, frozenset[Phase]] = {
+TRANSITIONS: dict[Phase, frozenset[Phase]] = {
     Phase.PENDING: frozenset({Phase.VERIFYING, Phase.ROLLING_BACK}),
     Phase.VERIFYING: frozenset({Phase.STARTING, Phase.ROLLING_BACK}),
     Phase.STARTING: frozenset({Phase.WARMING, Phase.ROLLING_BACK}),
@@ -25,41 +24,41 @@ MOVES: dict[Phase, frozenset[Phase]] = {
 }
 #: nothing happens any more until the spec changes
 TERMINAL = frozenset({Phase.SUCCEEDED, Phase.ROLLED_BACK, Phase.FAILED})
-#: the new version has answered the golden images: it may have traffic
+#: the new version passed the golden images and may receive traffic
 SERVING = frozenset({Phase.STEPPING, Phase.PAUSED, Phase.PROMOTING})
-#: the new version's processes are wanted, so their trouble counts
+#: the new version's replicas should run, so a failure of theirs ends the rollout
 RUNNING = frozenset({Phase.STARTING, Phase.WARMING, Phase.GOLDEN}) | SERVING
-#: the traffic belongs to stable
-RETREAT = frozenset({Phase.ROLLING_BACK, Phase.ROLLED_BACK, Phase.FAILED})
-#: somebody asked for the way back: no failure
-CHOSEN = frozenset({Cause.ABORTED, Cause.REVERTED, Cause.SUPERSEDED})
+#: all traffic belongs to the stable version
+ROLLBACK = frozenset({Phase.ROLLING_BACK, Phase.ROLLED_BACK, Phase.FAILED})
+#: causes of a rollback that a person asked for: not a failure
+INTENDED = frozenset({Cause.ABORTED, Cause.REVERTED, Cause.SUPERSEDED})
 
 
-class IllegalMoveError(ValueError):
+class IllegalTransitionError(ValueError):
     """A rollout cannot go from the one phase to the other."""
 
 
-def move(
+def transition(
     status: RolloutStatus, to: Phase, now: datetime, cause: Cause = Cause.NONE, message: str = ""
 ) -> RolloutStatus:
-    """The status in its next phase; ``now`` is in UTC.
+    """The status in the phase ``to``, which begins at ``now`` (UTC).
 
     Raises:
-        IllegalMoveError: there is no such move.
+        IllegalTransitionError: ``TRANSITIONS`` has no such transition.
     """
-    if to not in MOVES[status.phase]:
-        raise IllegalMoveError(f"a rollout cannot go from {status.phase} to {to}")
+    if to not in TRANSITIONS[status.phase]:
+        raise IllegalTransitionError(f"a rollout cannot go from {status.phase} to {to}")
     return status.model_copy(
         update={"phase": to, "cause": cause, "message": message[:TEXT_MAX], "phase_started_at": format_time(now)}
     )
 
 
-def elapsed(since: str | None, now: datetime) -> float:
-    """Seconds since a time of the status; 0 where there is none, or a clock went back."""
+def elapsed_seconds(since: str | None, now: datetime) -> float:
+    """Seconds since a time of the status; 0 where there is none, or it lies in the future."""
     return max(0.0, (now - datetime.fromisoformat(since)).total_seconds()) if since else 0.0
 
 
-def stalled(status: RolloutStatus, now: datetime) -> float:
-    """Seconds since the phase began, or since the weight last came nearer to where the phase takes it."""
+def seconds_without_progress(status: RolloutStatus, now: datetime) -> float:
+    """Seconds since the phase began, or since the weight last came closer to the phase's target."""
     times = [since for since in (status.phase_started_at, status.progressed_at) if since]
-    return min((elapsed(since, now) for since in times), default=0.0)
+    return min((elapsed_seconds(since, now) for since in times), default=0.0)

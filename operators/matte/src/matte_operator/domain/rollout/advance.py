@@ -7,7 +7,15 @@ from datetime import datetime
 
 from matte_core.contracts.k8s.common import format_time
 from matte_core.contracts.k8s.rollout import HISTORY_MAX, Cause, Check, Phase, RolloutStatus, Verdict
-from matte_core.domain.phases import CHOSEN, RUNNING, SERVING, TERMINAL, elapsed, move, stalled
+from matte_core.domain.phases import (
+    INTENDED,
+    RUNNING,
+    SERVING,
+    TERMINAL,
+    elapsed_seconds,
+    seconds_without_progress,
+    transition,
+)
 
 from matte_operator.domain.rollout.analysis import combined, judge, judge_golden
 from matte_operator.domain.rollout.capacity import target
@@ -103,7 +111,7 @@ def _ended(spec: Wanted, status: RolloutStatus, seen: Observation, now: datetime
     if status.phase is not Phase.SUCCEEDED and carries and status.stable and seen.version(status.stable).ready:
         return status  # its traffic goes first
     handled = _handled(spec, status) if retry else status
-    return _begun(spec, move(handled, Phase.PENDING, now), seen)
+    return _begun(spec, transition(handled, Phase.PENDING, now), seen)
 
 
 def _withdrawn(spec: Wanted, status: RolloutStatus, now: datetime) -> RolloutStatus:
@@ -126,7 +134,7 @@ def _gated(spec: Wanted, status: RolloutStatus, seen: Observation, now: datetime
             not spec.rollout.steps or status.stable is None or status.canary == status.previous
         ):
             to = Phase.PROMOTING
-        return move(status, to, now, message=found.message)
+        return transition(status, to, now, message=found.message)
     limits = spec.rollout.limits
     seconds = {
         Phase.VERIFYING: limits.verify_seconds,
@@ -134,7 +142,7 @@ def _gated(spec: Wanted, status: RolloutStatus, seen: Observation, now: datetime
         Phase.WARMING: limits.warm_seconds,
         Phase.GOLDEN: limits.golden_seconds,
     }[status.phase]
-    if elapsed(status.phase_started_at, now) >= seconds:
+    if elapsed_seconds(status.phase_started_at, now) >= seconds:
         return _back(status, now, Cause.TIMEOUT, f"{status.phase} took longer than {seconds} s: {found.message}")
     return status
 
@@ -154,17 +162,17 @@ def _gate(spec: Wanted, status: RolloutStatus, canary: CanarySeen, seen: Observa
 
 
 def _pending(_spec: Wanted, status: RolloutStatus, _seen: Observation, now: datetime) -> RolloutStatus:
-    return move(status, Phase.VERIFYING, now, message=f"{status.canary} is verified")
+    return transition(status, Phase.VERIFYING, now, message=f"{status.canary} is verified")
 
 
 def _stepping(spec: Wanted, status: RolloutStatus, seen: Observation, now: datetime) -> RolloutStatus:
     if spec.rollout.paused:
-        return move(status, Phase.PAUSED, now, Cause.PAUSED, f"paused by the spec at {status.weight} %")
+        return transition(status, Phase.PAUSED, now, Cause.PAUSED, f"paused by the spec at {status.weight} %")
     if _asked(spec, status, "promote"):
         forced = _handled(spec, status).model_copy(update={"forced": True})
-        return move(forced, Phase.PROMOTING, now, message="promoted by request")
+        return transition(forced, Phase.PROMOTING, now, message="promoted by request")
     if status.step >= len(spec.rollout.steps):
-        return move(status, Phase.PROMOTING, now, message="no step is left")
+        return transition(status, Phase.PROMOTING, now, message="no step is left")
     if status.step_started_at is None:
         return _shifting(spec, status, seen, now)
     checked = _checked(spec, status, seen, now)
@@ -177,16 +185,16 @@ def _shifting(spec: Wanted, status: RolloutStatus, seen: Observation, now: datet
     if status.weight == wanted and seen.version(status.canary).weight == wanted:
         update = {"step_started_at": format_time(now), "checked_at": None, "message": f"at {wanted} %"}
         return status.model_copy(update=update)
-    if stalled(status, now) >= spec.rollout.limits.shift_seconds:
+    if seconds_without_progress(status, now) >= spec.rollout.limits.shift_seconds:
         text = f"at {status.weight} %: {wanted} % not reached within {spec.rollout.limits.shift_seconds} s"
-        return move(status, Phase.PAUSED, now, Cause.SHIFT_TIMEOUT, text)
+        return transition(status, Phase.PAUSED, now, Cause.SHIFT_TIMEOUT, text)
     return status
 
 
 def _step_on(spec: Wanted, status: RolloutStatus, seen: Observation, now: datetime) -> RolloutStatus:
     """After a check that did not fail: the next step, or patience."""
     step, last = spec.rollout.steps[status.step], status.checks[-1]
-    if elapsed(status.step_started_at, now) < step.duration_seconds:
+    if elapsed_seconds(status.step_started_at, now) < step.duration_seconds:
         return status
     samples = seen.measured.canary.total if _fresh(status, seen) and seen.measured else 0
     if last.verdict is Verdict.PASS and samples >= step.min_samples:
@@ -196,12 +204,12 @@ def _step_on(spec: Wanted, status: RolloutStatus, seen: Observation, now: dateti
         return status.model_copy(update={"inconclusives": count})
     unsure = [f"{m.metric}: {m.message}" for m in last.metrics if m.verdict is Verdict.INCONCLUSIVE]
     text = unsure[0] if unsure else f"{samples} samples of {step.min_samples}"
-    return move(status.model_copy(update={"inconclusives": count}), Phase.PAUSED, now, Cause.INCONCLUSIVE, text)
+    return transition(status.model_copy(update={"inconclusives": count}), Phase.PAUSED, now, Cause.INCONCLUSIVE, text)
 
 
 def _next_step(spec: Wanted, status: RolloutStatus, now: datetime) -> RolloutStatus:
     if status.step + 1 >= len(spec.rollout.steps):
-        return move(status, Phase.PROMOTING, now, message="every step went well")
+        return transition(status, Phase.PROMOTING, now, message="every step went well")
     weight = spec.rollout.steps[status.step + 1].weight
     return status.model_copy(
         update={
@@ -218,13 +226,13 @@ def _paused(spec: Wanted, status: RolloutStatus, seen: Observation, now: datetim
     """Held; it still fails where it must."""
     if _asked(spec, status, "promote"):
         forced = _handled(spec, status).model_copy(update={"forced": True})
-        return move(forced, Phase.PROMOTING, now, message="promoted by request")
+        return transition(forced, Phase.PROMOTING, now, message="promoted by request")
     retry = _asked(spec, status, "retry")
     if retry:
         status = _handled(spec, status)
     if not spec.rollout.paused and (retry or status.cause is Cause.PAUSED):
         fresh = status.model_copy(update={"step_started_at": None, "inconclusives": 0})
-        return move(fresh, Phase.STEPPING, now, message="goes on")
+        return transition(fresh, Phase.STEPPING, now, message="goes on")
     if spec.rollout.paused and status.cause is not Cause.PAUSED:
         return status.model_copy(update={"cause": Cause.PAUSED})
     return _checked(spec, status, seen, now)
@@ -241,15 +249,17 @@ def _promoting(spec: Wanted, status: RolloutStatus, seen: Observation, now: date
         status = status.model_copy(update={"settled_at": None})
     elif status.settled_at is None:
         status = status.model_copy(update={"settled_at": format_time(now), "message": "all traffic moved; confirming"})
-    if status.settled_at and (status.stable is None or elapsed(status.settled_at, now) >= limits.confirm_seconds):
+    if status.settled_at and (
+        status.stable is None or elapsed_seconds(status.settled_at, now) >= limits.confirm_seconds
+    ):
         return _succeeded(status, now)
-    if stalled(status, now) >= limits.promote_seconds + limits.confirm_seconds:
+    if seconds_without_progress(status, now) >= limits.promote_seconds + limits.confirm_seconds:
         return _back(status, now, Cause.TIMEOUT, f"not promoted within {limits.promote_seconds} s")
     return status
 
 
 def _succeeded(status: RolloutStatus, now: datetime) -> RolloutStatus:
-    done = move(status, Phase.SUCCEEDED, now, message=f"{status.canary} serves")
+    done = transition(status, Phase.SUCCEEDED, now, message=f"{status.canary} serves")
     return done.model_copy(
         update={
             "previous": status.stable,
@@ -267,14 +277,16 @@ def _rolling_back(spec: Wanted, status: RolloutStatus, seen: Observation, now: d
     if status.observed_spec_hash and spec.hash != status.observed_spec_hash:
         status = status.model_copy(update={"observed_spec_hash": ""})
     if status.stable is None and status.weight:
-        return move(status, Phase.FAILED, now, status.cause, f"there is no version to go back to: {status.message}")
+        return transition(
+            status, Phase.FAILED, now, status.cause, f"there is no version to go back to: {status.message}"
+        )
     if status.weight == 0 and seen.version(status.canary).weight == 0:
-        chosen = status.cause in CHOSEN
+        chosen = status.cause in INTENDED
         to = Phase.ROLLED_BACK if status.exposed or chosen else Phase.FAILED
-        return move(status, to, now, status.cause, status.message)
-    if stalled(status, now) >= spec.rollout.limits.rollback_seconds:
+        return transition(status, to, now, status.cause, status.message)
+    if seconds_without_progress(status, now) >= spec.rollout.limits.rollback_seconds:
         text = f"{status.weight} % not moved back within {spec.rollout.limits.rollback_seconds} s: {status.message}"
-        return move(status, Phase.FAILED, now, status.cause, text)
+        return transition(status, Phase.FAILED, now, status.cause, text)
     return status
 
 
@@ -282,7 +294,7 @@ def _checked(spec: Wanted, status: RolloutStatus, seen: Observation, now: dateti
     """With another check where one is due; rolled back where that was one failure too many."""
     analysis = spec.rollout.analysis
     since = status.checked_at or status.step_started_at
-    if status.step_started_at is None or elapsed(since, now) < analysis.interval_seconds:
+    if status.step_started_at is None or elapsed_seconds(since, now) < analysis.interval_seconds:
         return status
     metrics = judge(analysis, seen.measured if _fresh(status, seen) else None)
     verdict = combined(metrics)
@@ -309,7 +321,7 @@ def _fresh(status: RolloutStatus, seen: Observation) -> bool:
 
 def _back(status: RolloutStatus, now: datetime, cause: Cause, message: str) -> RolloutStatus:
     turned = status.model_copy(update={"reached": status.weight})
-    return move(turned, Phase.ROLLING_BACK, now, cause, message)
+    return transition(turned, Phase.ROLLING_BACK, now, cause, message)
 
 
 def _consumed(spec: Wanted, status: RolloutStatus) -> RolloutStatus:
@@ -336,7 +348,7 @@ def _handled(spec: Wanted, status: RolloutStatus) -> RolloutStatus:
 
 def _token(spec: Wanted) -> str:
     request = spec.rollout.request
-    return f"{request.action} {request.version} {request.id}" if request else ""
+    return request.token if request else ""
 
 
 _Handler = Callable[[Wanted, RolloutStatus, Observation, datetime], RolloutStatus]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from matte_core.contracts.k8s.rollout import Phase, RolloutSpec, RolloutStatus
-from matte_core.domain.phases import RETREAT, SERVING
+from matte_core.domain.phases import ROLLBACK, SERVING
 
 from matte_operator.domain.rollout.observe import Observation, VersionNow
 
@@ -87,7 +87,7 @@ def replicas(spec: RolloutSpec, status: RolloutStatus, seen: Observation) -> Map
         need(max(100 - status.weight, _routed(theirs, 100)), status.stable_replicas),
         need(max(status.weight, _routed(ours, status.weight)), status.canary_replicas),
     )
-    if status.phase in RETREAT:
+    if status.phase in ROLLBACK:
         canary = max(least.canary, goal.canary)
         stable = max(least.stable, min(goal.stable, room - max(ours.held, canary)))
     else:
@@ -105,7 +105,7 @@ class _Pair:
 def _goals(spec: RolloutSpec, status: RolloutStatus, room: int) -> _Pair:
     """The replicas at the end of the phase. Stable stays as large as the budget allows: the way back is short."""
     full = status.stable_replicas
-    if status.phase in RETREAT or status.phase in _BEFORE:
+    if status.phase in ROLLBACK or status.phase in _BEFORE:
         return _Pair(full, 0)
     if status.phase not in SERVING:
         return _Pair(full, 1)
@@ -116,7 +116,7 @@ def _goals(spec: RolloutSpec, status: RolloutStatus, room: int) -> _Pair:
 
 def _alone(status: RolloutStatus) -> int:
     """Of a model's first version; one that failed keeps what it serves with."""
-    if status.phase in RETREAT:
+    if status.phase in ROLLBACK:
         return need(status.weight, status.canary_replicas)
     return 0 if status.phase in _BEFORE else status.canary_replicas
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from matte_core.contracts.k8s.common import format_time
 from matte_core.contracts.k8s.rollout import Phase, RolloutStatus
-from matte_core.domain.phases import RETREAT, SERVING, TERMINAL
+from matte_core.domain.phases import ROLLBACK, SERVING, TERMINAL
 
 from matte_operator.domain.rollout.advance import adopt, advance
 from matte_operator.domain.rollout.capacity import next_weight, replicas
@@ -94,7 +94,7 @@ def _weighted(spec: Wanted, status: RolloutStatus, seen: Observation, now: datet
     if status.canary is None:
         return status
     weight = next_weight(spec.rollout, status, seen)
-    back = status.phase in RETREAT
+    back = status.phase in ROLLBACK
     nearer = weight < status.reached if back else weight > status.reached
     progress = {"reached": weight, "progressed_at": format_time(now)} if nearer else {}
     return status.model_copy(update={"weight": weight, "exposed": status.exposed or weight > 0, **progress})
@@ -140,6 +140,6 @@ def _actions(status: RolloutStatus, seen: Observation) -> tuple[Action, ...]:
 
 def _requeue(status: RolloutStatus, seen: Observation) -> float | None:
     left = status.canary is not None and (status.weight or seen.version(status.canary).weight)
-    if status.phase is Phase.ROLLING_BACK or (status.phase in RETREAT and left):
+    if status.phase is Phase.ROLLING_BACK or (status.phase in ROLLBACK and left):
         return POLL_BACK
     return None if status.phase in TERMINAL else POLL

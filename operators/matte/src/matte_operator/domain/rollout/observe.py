@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from matte_core.contracts.evidence import Agreement
-from matte_core.contracts.k8s.model import SCALED, VersionParameters
+from matte_core.contracts.k8s.model import MUTABLE_FIELDS, VersionParameters
 from matte_core.contracts.k8s.rollout import RolloutSpec, Verdict
 
 
@@ -139,7 +139,7 @@ class Observation:
 
 def spec_hash(version: str, parameters: VersionParameters) -> str:
     """Names what a rollout is about: the version and all that is fixed within it, not the number of replicas."""
-    names = VersionParameters.model_fields.keys() - SCALED
+    names = VersionParameters.model_fields.keys() - MUTABLE_FIELDS
     body = parameters.model_dump(mode="json", include=set(names))
     text = json.dumps({"version": version, **body}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -10,7 +10,7 @@ from matte_core.contracts.catalog import Mirror
 from matte_core.contracts.evidence import CheckOrder, CheckState
 from matte_core.contracts.k8s.model import ModelSpec
 from matte_core.contracts.k8s.rollout import Phase, RolloutStatus
-from matte_core.domain.phases import CHOSEN, TERMINAL
+from matte_core.domain.phases import INTENDED, TERMINAL
 
 from matte_operator.domain.conditions import Finding
 from matte_operator.domain.rollout.decide import POLL, ActionKind, Decision, decide
@@ -98,7 +98,7 @@ def roll(name: str, spec: ModelSpec, before: RolloutStatus | None, seen: Rollout
 
 def findings(status: RolloutStatus) -> tuple[Finding, Finding]:
     """Progressing and Stalled."""
-    bad = status.phase in {Phase.ROLLED_BACK, Phase.FAILED} and status.cause not in CHOSEN
+    bad = status.phase in {Phase.ROLLED_BACK, Phase.FAILED} and status.cause not in INTENDED
     stalled = Finding.no(STALLED, "NotStalled", "")
     if bad:
         stalled = Finding.yes(STALLED, status.cause.value, text_of(status))

@@ -13,7 +13,7 @@ from pydantic_core import CoreSchema
 
 from matte_core.contracts.base import Contract
 from matte_core.contracts.k8s import API_VERSION
-from matte_core.contracts.k8s.rules import KEYWORD, Rule
+from matte_core.contracts.k8s.rules import KEYWORD, CELRule
 
 #: the longest name of a Pool or a Model: a version and a hash fit behind it within a DNS label
 NAME_MAX = 40
@@ -37,7 +37,7 @@ SemVer = Annotated[
         json_schema_extra={
             # the pattern again: with words for people
             KEYWORD: [
-                Rule(f"self.matches(r'{SEMVER}')", "must be a SemVer version, such as 1.4.2 or 2.0.0-rc.1").schema()
+                CELRule(f"self.matches(r'{SEMVER}')", "must be a SemVer version, such as 1.4.2 or 2.0.0-rc.1").schema()
             ]
         },
     ),
@@ -65,7 +65,7 @@ Quantity = Annotated[
     ),
 ]
 #: of a Pool or a Model
-NAME_RULE = Rule(
+NAME_RULE = CELRule(
     f"size(self.metadata.name) <= {NAME_MAX} && !self.metadata.name.contains('.')",
     f"metadata.name must be of at most {NAME_MAX} characters, without dots: names of other objects begin with it",
 )
@@ -88,7 +88,7 @@ class KubeContract(Contract):
     """
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, serialize_by_alias=True)
-    cel: ClassVar[tuple[Rule, ...]] = ()
+    cel: ClassVar[tuple[CELRule, ...]] = ()
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
@@ -151,8 +151,8 @@ class Toleration(KubeContract):
 class ComputeResources(KubeContract):
     """What a pod asks for (requests) and may take (limits)."""
 
-    cel: ClassVar[tuple[Rule, ...]] = tuple(
-        Rule(
+    cel: ClassVar[tuple[CELRule, ...]] = tuple(
+        CELRule(
             f"!has(self.{name}Limit)"
             f" || quantity(string(self.{name}Limit)).compareTo(quantity(string(self.{name}))) >= 0",
             f"{name}Limit must be at least {name}",

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from matte_core.contracts.k8s.common import NAME_RULE, Conditions, KubeContract, Name, Resource, SemVer, list_map
 from matte_core.contracts.k8s.rollout import RolloutSpec, RolloutStatus
-from matte_core.contracts.k8s.rules import Rule, kept
+from matte_core.contracts.k8s.rules import CELRule, immutable
 
 
 class Family(StrEnum):
@@ -24,19 +24,21 @@ class Family(StrEnum):
 
 
 #: families that load weights from ``source``
-WITH_WEIGHTS = frozenset({Family.UNET, Family.TRANSFORMERS, Family.BIREFNET, Family.SAM2})
+FAMILIES_WITH_WEIGHTS = frozenset({Family.UNET, Family.TRANSFORMERS, Family.BIREFNET, Family.SAM2})
 #: the schemes that ``source`` takes; :mod:`matte_core.domain.source` reads the rest
-SOURCE = r"^(file:///|(s3|gs|hf|mlflow|oci|pvc)://)[^\s]*$"
-DIGEST = r"^sha256:[0-9a-f]{64}$"
+SOURCE_PATTERN = r"^(file:///|(s3|gs|hf|mlflow|oci|pvc)://)[^\s]*$"
+DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
 #: fields (as on the wire) that may change without a new ``version``, as in a ReplicaSet
-SCALED = frozenset({"replicas"})
+MUTABLE_FIELDS = frozenset({"replicas"})
 
 
 class ReplicaResources(KubeContract):
     """What Ray reserves for one replica."""
 
-    cel: ClassVar[tuple[Rule, ...]] = (
-        Rule("self.gpus < 1.0 || self.gpus == double(int(self.gpus))", "gpus must be whole, or a part of one below 1"),
+    cel: ClassVar[tuple[CELRule, ...]] = (
+        CELRule(
+            "self.gpus < 1.0 || self.gpus == double(int(self.gpus))", "gpus must be whole, or a part of one below 1"
+        ),
     )
 
     cpus: float = Field(0.5, ge=0, le=256, description="CPU cores")
@@ -59,8 +61,8 @@ class Batching(KubeContract):
 class GradioBackend(KubeContract):
     """Another Gradio app that serves this model."""
 
-    cel: ClassVar[tuple[Rule, ...]] = (
-        Rule(
+    cel: ClassVar[tuple[CELRule, ...]] = (
+        CELRule(
             "isURL(self.url) && !self.url.contains('@')",
             "url must be http(s)://host[:port][/path], without user or password",
             field_path=".url",
@@ -85,36 +87,36 @@ class Remote(KubeContract):
 class VersionParameters(KubeContract):
     """What makes a version what it is; a change of any of these, ``replicas`` excepted, needs a new ``version``."""
 
-    cel: ClassVar[tuple[Rule, ...]] = (
-        Rule(
+    cel: ClassVar[tuple[CELRule, ...]] = (
+        CELRule(
             "has(self.family) != has(self.remote)",
             "exactly one of family (a model that runs in the Pool) and remote (another app) must be set",
         ),
-        Rule(
+        CELRule(
             f"!has(self.family) || self.family != '{Family.GRADIO}'",
             "another Gradio app is named by remote.gradio.url, not by a family",
             field_path=".family",
         ),
-        Rule(
-            f"!has(self.family) || !(self.family in {sorted(map(str, WITH_WEIGHTS))}) || has(self.source)",
+        CELRule(
+            f"!has(self.family) || !(self.family in {sorted(map(str, FAMILIES_WITH_WEIGHTS))}) || has(self.source)",
             "this family needs source, the folder with its weights, such as file:///models/portrait",
             message_expression="'family ' + self.family + ' needs source, the folder with its weights, such as"
             " file:///models/portrait'",
         ),
-        Rule("!has(self.remote) || !has(self.source)", "a remote model has no source", field_path=".source"),
+        CELRule("!has(self.remote) || !has(self.source)", "a remote model has no source", field_path=".source"),
     )
 
     pool: Name = Field("default", description="Pool that runs it")
     family: Family | None = Field(None, description="how the model is run; none for a remote one")
     source: str | None = Field(
         None,
-        pattern=SOURCE,
+        pattern=SOURCE_PATTERN,
         max_length=2048,
         description="folder with the weights: file:///models/NAME, pvc://CLAIM/FOLDER, s3://BUCKET/FOLDER,"
         " gs://BUCKET/FOLDER, hf://ORG/REPO@REVISION, oci://REGISTRY/REPOSITORY:TAG, mlflow:///models/NAME/VERSION",
     )
     digest: str | None = Field(
-        None, pattern=DIGEST, description="what the folder must hold; none: what it holds when it is first seen"
+        None, pattern=DIGEST_PATTERN, description="what the folder must hold; none: what it holds when it is first seen"
     )
     public_keys: tuple[Annotated[str, Field(max_length=4096)], ...] = Field(
         (), max_length=8, description="PEM; one of them must have signed the folder; none: no signature is asked for"
@@ -136,22 +138,22 @@ class VersionParameters(KubeContract):
     batching: Batching = Batching()
 
     @model_validator(mode="after")
-    def _one_backend(self) -> VersionParameters:
+    def _exactly_one_backend(self) -> VersionParameters:
         if (self.family is None) == (self.remote is None):
             raise ValueError("exactly one of family and remote must be set")
         if self.family is Family.GRADIO:
             raise ValueError("another Gradio app is named by remote.gradio.url, not by a family")
-        if self.family in WITH_WEIGHTS and self.source is None:
+        if self.family in FAMILIES_WITH_WEIGHTS and self.source is None:
             raise ValueError(f"family {self.family} needs source")
         if self.remote and self.source:
             raise ValueError("a remote model has no source")
         return self
 
 
-def frozen_fields() -> tuple[str, ...]:
+def immutable_fields() -> tuple[str, ...]:
     """The fields, as on the wire, that belong to a version for good."""
     names = (field.alias or name for name, field in VersionParameters.model_fields.items())
-    return tuple(name for name in names if name not in SCALED)
+    return tuple(name for name in names if name not in MUTABLE_FIELDS)
 
 
 class TrafficTarget(KubeContract):
@@ -164,9 +166,9 @@ class TrafficTarget(KubeContract):
 class TrafficRule(KubeContract):
     """Jobs that one version answers whatever the weights: all that is named must hold."""
 
-    cel: ClassVar[tuple[Rule, ...]] = (
-        Rule("has(self.header) || (has(self.tenants) && size(self.tenants) > 0)", "a rule needs tenants or header"),
-        Rule("!has(self.values) || size(self.values) == 0 || has(self.header)", "values are those of a header"),
+    cel: ClassVar[tuple[CELRule, ...]] = (
+        CELRule("has(self.header) || (has(self.tenants) && size(self.tenants) > 0)", "a rule needs tenants or header"),
+        CELRule("!has(self.values) || size(self.values) == 0 || has(self.header)", "values are those of a header"),
     )
 
     version: SemVer = Field(description="a version that exists; while it has no route, the rule is passed over")
@@ -181,7 +183,7 @@ class TrafficRule(KubeContract):
     )
 
     @model_validator(mode="after")
-    def _some(self) -> TrafficRule:
+    def _validate(self) -> TrafficRule:
         if not self.header and not self.tenants:
             raise ValueError("a rule needs tenants or header")
         if self.values and not self.header:
@@ -201,24 +203,24 @@ class ModelSpec(VersionParameters):
     ``traffic`` says else.
     """
 
-    cel: ClassVar[tuple[Rule, ...]] = (
-        Rule(
+    cel: ClassVar[tuple[CELRule, ...]] = (
+        CELRule(
             "!has(self.traffic) || size(self.traffic) == 0 || self.traffic.map(t, t.weight).sum() == 100",
             "the weights must sum to 100",
             field_path=".traffic",
         ),
-        Rule(
+        CELRule(
             "!has(self.mirror) || (has(self.traffic) && self.traffic.exists(t, t.version == self.mirror.version))",
             "mirror.version must be one of traffic, with weight 0 at least; a rollout mirrors by itself",
             field_path=".mirror",
         ),
-        Rule(
+        CELRule(
             "!has(self.rollout) || !has(self.traffic) || size(self.traffic) == 0",
             "traffic and rollout exclude each other: explicit shares, or a new version that takes over by itself",
             field_path=".rollout",
         ),
-        *kept(
-            frozen_fields(),
+        *immutable(
+            immutable_fields(),
             "cannot change within a version: give spec.version a new value together with it",
             unless="self.version != oldSelf.version",
         ),
@@ -246,7 +248,7 @@ class ModelSpec(VersionParameters):
     )
 
     @model_validator(mode="after")
-    def _whole(self) -> ModelSpec:
+    def _validate_traffic(self) -> ModelSpec:
         if self.traffic and self.rollout:
             raise ValueError("traffic and rollout exclude each other")
         if self.mirror and self.mirror.version not in {target.version for target in self.traffic}:
@@ -282,7 +284,7 @@ class ModelStatus(KubeContract):
 class Model(Resource):
     """A segmentation model: which family runs it, from which weights, in which Pool, and its versions' traffic."""
 
-    cel: ClassVar[tuple[Rule, ...]] = (NAME_RULE,)
+    cel: ClassVar[tuple[CELRule, ...]] = (NAME_RULE,)
 
     kind: Literal["Model"]
     spec: ModelSpec
@@ -292,8 +294,8 @@ class Model(Resource):
 class ModelVersionSpec(VersionParameters):
     """Made by the operator from a Model. Immutable, ``replicas`` excepted."""
 
-    cel: ClassVar[tuple[Rule, ...]] = kept(
-        ("model", "version", *frozen_fields()),
+    cel: ClassVar[tuple[CELRule, ...]] = immutable(
+        ("model", "version", *immutable_fields()),
         "of a ModelVersion cannot change: give spec.version of its Model a new value instead",
     )
 
@@ -315,8 +317,8 @@ class ModelVersionStatus(KubeContract):
 class ModelVersion(Resource):
     """One version of a Model. The operator makes it; it never changes. Edit the Model instead."""
 
-    cel: ClassVar[tuple[Rule, ...]] = (
-        Rule(
+    cel: ClassVar[tuple[CELRule, ...]] = (
+        CELRule(
             "size(self.metadata.name) <= 63 && !self.metadata.name.contains('.')",
             "metadata.name must be of at most 63 characters, without dots",
         ),

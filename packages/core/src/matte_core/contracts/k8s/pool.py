@@ -11,13 +11,12 @@ from matte_core.contracts.k8s.common import (
     ComputeResources,
     Conditions,
     KubeContract,
-    Name,
     NodeSelector,
     Quantity,
     Resource,
     Toleration,
 )
-from matte_core.contracts.k8s.rules import Rule
+from matte_core.contracts.k8s.rules import CELRule
 
 
 class WeightsVolume(KubeContract):
@@ -53,8 +52,8 @@ class HeadSpec(KubeContract):
 class WorkerSpec(KubeContract):
     """The pods that models run in."""
 
-    cel: ClassVar[tuple[Rule, ...]] = (
-        Rule(
+    cel: ClassVar[tuple[CELRule, ...]] = (
+        CELRule(
             "self.maxReplicas >= self.minReplicas",
             "maxReplicas must be at least minReplicas",
             field_path=".maxReplicas",
@@ -75,7 +74,7 @@ class WorkerSpec(KubeContract):
     runtime_class_name: str | None = Field(None, max_length=253, description="RuntimeClass, where GPUs need one")
 
     @model_validator(mode="after")
-    def _bounds(self) -> WorkerSpec:
+    def _validate(self) -> WorkerSpec:
         if self.max_replicas < self.min_replicas:
             raise ValueError("maxReplicas must be at least minReplicas")
         return self
@@ -110,14 +109,8 @@ class PoolStatus(KubeContract):
 class Pool(Resource):
     """A Ray cluster of one kind of GPU (or of CPUs) that Models run in."""
 
-    cel: ClassVar[tuple[Rule, ...]] = (NAME_RULE,)
+    cel: ClassVar[tuple[CELRule, ...]] = (NAME_RULE,)
 
     kind: Literal["Pool"]
     spec: PoolSpec
     status: PoolStatus | None = None
-
-
-class PoolRef(KubeContract):
-    """Which Pool a model runs in."""
-
-    name: Name = "default"

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from matte_core.contracts.evidence import Agreement
 from matte_core.contracts.k8s.common import KubeContract, SemVer, Time, list_map
-from matte_core.contracts.k8s.rules import Rule
+from matte_core.contracts.k8s.rules import CELRule
 
 #: checks that a status remembers
 HISTORY_MAX = 20
@@ -59,7 +59,7 @@ class AgreementCheck(KubeContract):
 class QueryCheck(KubeContract):
     """A Prometheus query of one's own. No answer, or one that is not a number, is inconclusive."""
 
-    cel: ClassVar[tuple[Rule, ...]] = (Rule("has(self.min) || has(self.max)", "min or max must be set"),)
+    cel: ClassVar[tuple[CELRule, ...]] = (CELRule("has(self.min) || has(self.max)", "min or max must be set"),)
 
     name: str = Field(pattern=_NAME, max_length=40, description="of the metric, in the checks")
     query: str = Field(min_length=1, max_length=2048, description="PromQL that gives one number")
@@ -67,7 +67,7 @@ class QueryCheck(KubeContract):
     max: float | None = Field(None, description="fails above")
 
     @model_validator(mode="after")
-    def _bounded(self) -> QueryCheck:
+    def _validate(self) -> QueryCheck:
         if self.min is None and self.max is None:
             raise ValueError(f"query {self.name}: min or max must be set")
         return self
@@ -106,7 +106,7 @@ class RolloutAnalysis(KubeContract):
     )
 
     @model_validator(mode="after")
-    def _names(self) -> RolloutAnalysis:
+    def _unique_names(self) -> RolloutAnalysis:
         own = [query.name for query in self.queries] + [hook.name for hook in self.webhooks]
         names = ["errors", "latency", "masks", "agreement", *own]
         if len(set(names)) != len(names):
@@ -158,6 +158,11 @@ class RolloutRequest(KubeContract):
     version: SemVer = Field(description="the version it is about; it does nothing to others")
     id: str = Field("1", pattern=r"^[A-Za-z0-9._:-]+$", max_length=63, description="a new one asks again")
 
+    @property
+    def token(self) -> str:
+        """What a status records as ``handled_request`` once the request was acted on."""
+        return f"{self.action} {self.version} {self.id}"
+
 
 def _steps(*weights: int) -> tuple[RolloutStep, ...]:
     return tuple(RolloutStep(weight=weight) for weight in weights)
@@ -166,8 +171,8 @@ def _steps(*weights: int) -> tuple[RolloutStep, ...]:
 class RolloutSpec(KubeContract):
     """How a new version takes over. Changing ``version`` starts it, setting it back is the rollback."""
 
-    cel: ClassVar[tuple[Rule, ...]] = (
-        Rule(
+    cel: ClassVar[tuple[CELRule, ...]] = (
+        CELRule(
             "!has(self.steps) || self.steps.map(s, s.weight).isSorted()",
             "the steps' weights must grow",
             field_path=".steps",
@@ -186,7 +191,7 @@ class RolloutSpec(KubeContract):
     request: RolloutRequest | None = Field(None, description="promote, abort or retry")
 
     @model_validator(mode="after")
-    def _growing(self) -> RolloutSpec:
+    def _increasing_weights(self) -> RolloutSpec:
         weights = [step.weight for step in self.steps]
         if weights != sorted(set(weights)):
             raise ValueError("the steps' weights must grow")

@@ -10,7 +10,7 @@ KEYWORD = "x-kubernetes-validations"
 
 
 @dataclass(frozen=True)
-class Rule:
+class CELRule:
     """One of ``x-kubernetes-validations``. A rule that names ``oldSelf`` holds for updates only."""
 
     rule: str
@@ -31,7 +31,7 @@ class Rule:
         return {key: value for key, value in entry.items() if value is not None}
 
 
-def kept(fields: Iterable[str], message: str, unless: str = "") -> tuple[Rule, ...]:
+def immutable(fields: Iterable[str], message: str, unless: str = "") -> tuple[CELRule, ...]:
     """One rule per field (as on the wire) that refuses its change.
 
     Args:
@@ -40,7 +40,7 @@ def kept(fields: Iterable[str], message: str, unless: str = "") -> tuple[Rule, .
         unless: CEL expression under which a change is allowed, empty: never.
     """
     return tuple(
-        Rule(
+        CELRule(
             (f"{unless} || " if unless else "")
             # self.?field == oldSelf.?field would say it, but hides its size from the estimate of what the rule costs
             + f"(has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field}))",
