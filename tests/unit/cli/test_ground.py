@@ -9,7 +9,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from matte_cli.ground import Claim, TakenError, check_ports, end_leftovers, is_loopback, port_free
+from matte_cli.ground import Claim, TakenError, check_ports, end_leftovers, port_free
+from matte_core.domain.addresses import is_loopback
 
 
 def test_a_folder_has_one_holder(tmp_path: Path) -> None:

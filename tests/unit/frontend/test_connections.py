@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from matte_frontend.addresses import Networks, client_key, is_loopback, split_host
+from matte_core.domain.addresses import is_loopback
+from matte_frontend.addresses import Networks, client_key, split_host
 from matte_frontend.connections import Arrival, Bounds, Ledger, Phase
 
 BOUNDS = Bounds(

@@ -17,10 +17,11 @@ from typing import Annotated
 import httpx
 import psutil
 import typer
+from matte_core.domain.addresses import is_loopback
 from matte_jobs.embedded import NoRedisServerError, find_server
 from rich.markup import escape
 
-from matte_cli.ground import Claim, is_loopback, port_free
+from matte_cli.ground import Claim, port_free
 from matte_cli.processes import in_session
 from matte_cli.readiness import Readiness, ask
 from matte_cli.settings import CliSettings

@@ -17,6 +17,7 @@ from typing import Annotated
 
 import httpx
 import typer
+from matte_core.domain.addresses import is_loopback
 from matte_core.errors import Problem
 from matte_jobs.embedded import EmbeddedRedis
 from matte_jobs.instances import end_instance
@@ -25,7 +26,7 @@ from matte_jobs.store import JobStore
 from rich.console import Console
 from rich.markup import escape
 
-from matte_cli.ground import Claim, TakenError, check_ports, end_leftovers, is_loopback
+from matte_cli.ground import Claim, TakenError, check_ports, end_leftovers
 from matte_cli.readiness import Readiness, ask
 from matte_cli.settings import CliSettings, child_environment
 from matte_cli.supervisor import Child, Supervisor, launch

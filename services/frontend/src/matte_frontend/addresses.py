@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+from matte_core.domain.addresses import parse_address
 
 
 class Networks:
@@ -26,15 +26,6 @@ class Networks:
     def _look_up(self, address: str) -> bool:
         found = parse_address(address)
         return found is not None and any(found in network for network in self._networks)
-
-
-def parse_address(text: str) -> Address | None:
-    """An IP address without port, brackets or zone; IPv4 inside IPv6 as IPv4; None for anything else."""
-    try:
-        found = ipaddress.ip_address(text.strip("[]").partition("%")[0])
-    except ValueError:
-        return None
-    return getattr(found, "ipv4_mapped", None) or found
 
 
 def client_key(address: str) -> str:
@@ -57,9 +48,3 @@ def wildcards(name: str) -> Iterator[str]:
     """The patterns that have a host name: ``*.b.c`` and ``*.c`` for ``a.b.c``; a port stays where it is."""
     labels = name.split(".")
     return (f"*.{'.'.join(labels[n:])}" for n in range(1, min(len(labels), 10)))
-
-
-def is_loopback(name: str) -> bool:
-    """Whether a host name or an address is this machine's loopback."""
-    address = parse_address(name)
-    return address.is_loopback if address else name == "localhost" or name.endswith(".localhost")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from matte_core.domain.addresses import is_loopback, parse_address
 from matte_core.errors import Problem
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from matte_frontend.addresses import is_loopback, parse_address, split_host, wildcards
+from matte_frontend.addresses import split_host, wildcards
 from matte_frontend.problems import respond
 
 #: probes of kubelets and load balancers name whatever they were told to

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from urllib.parse import urlsplit
 
+from matte_core.domain.addresses import is_loopback
 from matte_core.errors import Problem
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from matte_frontend.addresses import is_loopback, split_host, wildcards
+from matte_frontend.addresses import split_host, wildcards
 from matte_frontend.problems import respond
 
 Headers = list[tuple[bytes, bytes]]

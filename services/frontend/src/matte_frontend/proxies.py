@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from matte_core.domain.addresses import parse_address
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from matte_frontend.addresses import Networks, parse_address
+from matte_frontend.addresses import Networks
 
 Headers = list[tuple[bytes, bytes]]
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from matte_core.contracts.limits import Limits
+from matte_core.domain.addresses import is_loopback
 from matte_jobs.settings import StoreSettings
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode
 
-from matte_frontend.addresses import Networks, is_loopback
+from matte_frontend.addresses import Networks
 from matte_frontend.origins import canonical
 
 
