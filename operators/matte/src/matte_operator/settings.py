@@ -19,30 +19,33 @@ class OperatorSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="MATTE_", extra="ignore", frozen=True)
 
-    namespace: str = Field(description="the only one that is watched: the release's")
+    namespace: str = Field(description="Namespace to watch: the release's own")
     release: str = "matte"
     inference_image: str = "ghcr.io/matte-dev/inference:0.1.0"
     inference_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     image_pull_secrets: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_list)] = ()
     redis_secret: str = Field("matte-redis", description="Secret with the keys url, address and password")
     redis_url: SecretStr = Field(
-        SecretStr(""), description="redis://, rediss:// or unix:// address; '': rollouts have no evidence, and wait"
+        SecretStr(""),
+        description="Address of the job store: redis://, rediss:// or unix://; '': rollouts have no data and wait",
     )
-    redis_prefix: str = Field("matte:", description="every key begins with it")
-    prometheus_url: str = Field("", description="answers the queries of rollouts; '': they are inconclusive")
-    inference_env: dict[str, str] = Field({}, description="JSON: further environment of the Ray pods")
-    models_secret: str = Field("", description="Secret whose keys are environment variables of the workers")
-    service_account: str = Field("", description="the workers' identity; '': the namespace's default one")
+    redis_prefix: str = Field("matte:", description="Prefix of all keys in Redis")
+    prometheus_url: str = Field(
+        "", description="Prometheus server for the queries of rollouts; '': the queries are inconclusive"
+    )
+    inference_env: dict[str, str] = Field({}, description="Additional environment variables of the Ray pods, as JSON")
+    models_secret: str = Field("", description="Secret whose keys become environment variables of the workers")
+    service_account: str = Field("", description="ServiceAccount of the workers; '': the default one of the namespace")
     cache_size: str = Field(
-        "20Gi", pattern=r"^[0-9]+(\.[0-9]+)?[MGT]i?$", description="of the volume that a worker keeps models on"
+        "20Gi", pattern=r"^[0-9]+(\.[0-9]+)?[MGT]i?$", description="Size of the cache volume of a worker"
     )
-    cache_claim: str = Field("", description="PersistentVolumeClaim of it")
-    cache_host_path: str = Field("", description="folder of the nodes, where it is one")
+    cache_claim: str = Field("", description="PersistentVolumeClaim to use as the cache volume")
+    cache_host_path: str = Field("", description="Folder of the node to use as the cache volume")
     health_port: int = Field(8080, ge=1, le=65535)
     metrics_port: int = Field(9090, ge=1, le=65535)
-    listen: str = Field("0.0.0.0", description="address of both ports")  # noqa: S104 - probes and Prometheus ask
-    identity: str = Field("", description="who holds the lease; '': host name and a random part")
-    cleanup_seconds: float = Field(540.0, gt=0, description="cleanup waits this long")
+    listen: str = Field("0.0.0.0", description="Address that both ports listen on")  # noqa: S104 - probes and Prometheus ask
+    identity: str = Field("", description="Identity of the lease holder; '': host name and a random suffix")
+    cleanup_seconds: float = Field(540.0, gt=0, description="Seconds that `cleanup` waits for all objects to be gone")
 
     def of_release(self) -> Release:
         """What every Pool of the release shares."""

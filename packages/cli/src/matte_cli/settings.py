@@ -16,15 +16,19 @@ class CliSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="MATTE_", extra="ignore")
 
-    url: str = Field("http://127.0.0.1:7860", description="the server that matte cut, jobs and models talk to")
-    host: str = Field("127.0.0.1", description="address that a frontend listens on")
-    port: int = Field(7860, ge=1, le=65535, description="port of a frontend; matte serve counts up from it")
-    data_dir: Path = Field(Path(".matte"), description="where matte serve keeps jobs and logs")
-    config: Path | None = Field(None, description="file that says which models inference loads, and their traffic")
-    redis_url: str | None = Field(None, description="matte serve uses this Redis in place of one of its own")
+    url: str = Field("http://127.0.0.1:7860", description="Server that `matte cut`, `jobs` and `models` talk to")
+    host: str = Field("127.0.0.1", description="Address to listen on")
+    port: int = Field(7860, ge=1, le=65535, description="Port of the first frontend; further ones count up from it")
+    data_dir: Path = Field(Path(".matte"), description="Folder where `matte serve` keeps jobs and logs")
+    config: Path | None = Field(
+        None, description="YAML file with models, versions and traffic weights; unset: the built-in models"
+    )
+    redis_url: str | None = Field(None, description="Redis that `matte serve` uses instead of starting its own")
     durability: Durability = Field("second", description=StoreSettings.model_fields["durability"].description)
-    pool: str = Field("default", description="whose router and replicas these are")
-    stop_seconds: float = Field(30.0, gt=0, description="matte serve ends a part that takes longer to stop")
+    pool: str = Field("default", description="Name of the Pool that the router and the replicas belong to")
+    stop_seconds: float = Field(
+        30.0, gt=0, description="Seconds that `matte serve` waits for a process to stop before killing it"
+    )
 
 
 def child_environment(extra: Mapping[str, str], defaults: Mapping[str, str]) -> dict[str, str]:

@@ -20,36 +20,48 @@ class RegistrySettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="MATTE_", extra="ignore", populate_by_name=True)
 
-    cache_dir: Path = Field(Path(".matte/cache"), description="folder of model versions, shared by a node's pods")
-    cache_max_bytes: int = Field(50 * _GB, ge=1, description="bytes of model versions kept on a node")
-    cache_partial_seconds: float = Field(86400.0, gt=0, description="a download given up is kept so long for resuming")
-    source_max_files: int = Field(200, ge=1, description="files of one model version")
-    source_max_bytes: int = Field(20 * _GB, ge=1, description="bytes of one model version")
-    download_parallel: int = Field(8, ge=1, le=64, description="parts of model files fetched at once")
-    download_block_bytes: int = Field(8 << 20, ge=1024, le=1 << 30, description="a part of a model file")
-    download_attempts: int = Field(5, ge=1, le=20, description="tries of each part of a model file")
-    download_timeout_seconds: float = Field(60.0, gt=0, description="silence after which a source counts as away")
-    claims: dict[str, Path] = Field({}, description="where the claims of pvc:// are mounted: JSON, claim to folder")
+    cache_dir: Path = Field(
+        Path(".matte/cache"), description="Cache folder for model versions, shared by the pods of a node"
+    )
+    cache_max_bytes: int = Field(50 * _GB, ge=1, description="Maximum size of the cache in bytes")
+    cache_partial_seconds: float = Field(
+        86400.0, gt=0, description="Seconds to keep an incomplete download so that it can be resumed"
+    )
+    source_max_files: int = Field(200, ge=1, description="Maximum number of files in a model version")
+    source_max_bytes: int = Field(20 * _GB, ge=1, description="Maximum size of a model version in bytes")
+    download_parallel: int = Field(8, ge=1, le=64, description="Parts of model files to download in parallel")
+    download_block_bytes: int = Field(8 << 20, ge=1024, le=1 << 30, description="Size of one part in bytes")
+    download_attempts: int = Field(5, ge=1, le=20, description="Attempts per part")
+    download_timeout_seconds: float = Field(
+        60.0, gt=0, description="Seconds without data after which a source counts as unavailable"
+    )
+    claims: dict[str, Path] = Field(
+        {}, description="Mount points of the PersistentVolumeClaims named by pvc:// sources, as JSON: {claim: folder}"
+    )
     plain_http_hosts: tuple[str, ...] = Field(
-        (), description="hosts of oci:// and mlflow:// without TLS: JSON list; loopback needs none"
+        (), description="Hosts of oci:// and mlflow:// sources to reach without TLS, as a JSON list; loopback always is"
     )
     bucket_plain_http: bool = Field(
         default=False,
         validation_alias=AliasChoices("MATTE_BUCKET_PLAIN_HTTP", "AWS_ALLOW_HTTP"),
-        description="AWS_ENDPOINT may be an http:// address",
+        description="Allow an http:// address in AWS_ENDPOINT",
     )
-    hub_url: str = Field("https://huggingface.co", pattern=r"^https?://\S+$", description="the hub of hf://")
+    hub_url: str = Field(
+        "https://huggingface.co", pattern=r"^https?://\S+$", description="Hugging Face Hub for hf:// sources"
+    )
     hub_token: SecretStr | None = Field(
-        None, validation_alias=AliasChoices("MATTE_HUB_TOKEN", "HF_TOKEN"), description="token of the hub"
+        None,
+        validation_alias=AliasChoices("MATTE_HUB_TOKEN", "HF_TOKEN"),
+        description="Access token for the Hugging Face Hub",
     )
     mlflow_url: str | None = Field(
         None,
         validation_alias=AliasChoices("MATTE_MLFLOW_URL", "MLFLOW_TRACKING_URI"),
-        description="server of mlflow:///models/…",
+        description="MLflow server for mlflow:///models/… sources",
     )
-    oci_config: Path | None = Field(None, description="Docker's config.json with credentials of registries")
-    oci_username: str | None = Field(None, description="user of the OCI registry, where no config.json names one")
-    oci_password: SecretStr | None = Field(None, description="its password or token")
+    oci_config: Path | None = Field(None, description="Docker config.json with registry credentials")
+    oci_username: str | None = Field(None, description="User name for OCI registries that config.json does not list")
+    oci_password: SecretStr | None = Field(None, description="Password or token for that user")
 
     def is_plain(self, host: str) -> bool:
         """Whether ``host`` (with or without port) is spoken to without TLS."""

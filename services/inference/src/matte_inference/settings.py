@@ -13,36 +13,43 @@ from pydantic import Field
 class InferenceSettings(StoreSettings):
     """The store's settings and inference's own. Durations are seconds."""
 
-    config: Path | None = Field(None, description="YAML file with models and versions; none: the built-in ones")
+    config: Path | None = Field(
+        None, description="YAML file with models, versions and traffic weights; unset: the built-in models"
+    )
     model_version: str = Field(
-        "", description="what is loaded at start, such as grabcut@2.0.0,unet@2.0.0; '': everything in the config"
+        "", description="Versions to load at start, such as grabcut@2.0.0,unet@2.0.0; '' loads everything in the config"
     )
-    pool: PoolName = Field("default", description="whose router and replicas these are")
+    pool: PoolName = Field("default", description="Name of the Pool that the router and the replicas belong to")
     ray_storage: str = Field(
-        "", pattern=r"^[a-z0-9-]*$", description="Ray cluster whose state in this Redis is kept; '': none is there"
+        "",
+        pattern=r"^[a-z0-9-]*$",
+        description="Name of the Ray cluster whose state is kept in this Redis; '' for none",
     )
-    lease_seconds: float = Field(15.0, gt=0, description="a router that is silent this long loses its jobs")
+    lease_seconds: float = Field(
+        15.0, gt=0, description="Seconds without renewal after which a router's leases expire and its jobs are requeued"
+    )
     max_run_seconds: float = Field(
-        600.0, gt=0, description="a replica that holds a job this long has lost it: the job is tried again"
+        600.0, gt=0, description="Maximum seconds a job may run on a replica before it is retried"
     )
-    announce_seconds: float = Field(5.0, gt=0, description="how often a replica says that it lives")
+    announce_seconds: float = Field(5.0, gt=0, description="Seconds between heartbeats of a replica")
     ray_metrics_port: int = Field(
-        0, ge=0, le=65535, description="port of Ray's metrics where Ray is started here; 0: one that Ray chooses"
+        0, ge=0, le=65535, description="Port of Ray's metrics, if this process starts Ray; 0 lets Ray choose"
     )
     instance: str = Field(
         "",
         pattern=r"^[a-z0-9]*$",
-        description="names what one matte serve runs, for its next start to know what died; '': not of one",
+        description="Identifier of the `matte serve` that started this process, so that its next start can recover the "
+        "jobs; '' for none",
     )
     replica_max_memory_bytes: int = Field(
         0,
         ge=0,
-        description="a replica above it finishes what it runs and is replaced; 0: a share of this machine where Ray is"
-        " started here, else none (a pod has its limit)",
+        description="Memory in bytes above which a replica finishes its jobs and is replaced. 0: a share of this "
+        "machine's memory if Ray is started here, else no limit (the pod has its own)",
     )
-    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
-    max_pixels: int = Field(50_000_000, description="width × height of a picture")
-    max_bytes: int = Field(30_000_000, description="bytes of a picture")
+    log_level: str = Field("INFO", description="Log level: DEBUG, INFO, WARNING or ERROR")
+    max_pixels: int = Field(50_000_000, description="Maximum pixels of a picture (width × height)")
+    max_bytes: int = Field(30_000_000, description="Maximum size of a picture in bytes")
 
 
 def keep_to_ourselves() -> None:
