@@ -18,7 +18,7 @@ import psutil
 import pytest
 from jobs import picture
 from matte_cli.doctor import listeners_check, listening, modes
-from matte_cli.ground import Claim
+from matte_cli.instance_lock import InstanceLock
 from matte_cli.processes import in_session
 from stack import free_port
 
@@ -72,7 +72,7 @@ class Serving:
             return False
 
     def processes(self) -> list[psutil.Process]:
-        return [process for pid in Claim.running(self.data).values() for process in in_session(pid)]
+        return [process for pid in InstanceLock.running_children(self.data).values() for process in in_session(pid)]
 
     def find(self, word: str) -> psutil.Process:
         for process in self.processes():
@@ -138,7 +138,7 @@ def httpx_status(url: str) -> int | None:
 
 def test_nothing_listens_beyond_this_machine_and_files_are_private(serving: Serving) -> None:
     assert serving.is_ready()
-    found = list(listening(Claim.running(serving.data)))
+    found = list(listening(InstanceLock.running_children(serving.data)))
     assert len(found) > 5
     check = listeners_check(found)
     assert check.ok, check.found
@@ -151,7 +151,7 @@ def test_nothing_listens_beyond_this_machine_and_files_are_private(serving: Serv
 
 
 def test_no_process_of_ray_loads_what_it_does_not_use(serving: Serving) -> None:
-    ours = list(in_session(Claim.running(serving.data)["inference"]))
+    ours = list(in_session(InstanceLock.running_children(serving.data)["inference"]))
     assert len(ours) > 5
     assert [p.name() for p in ours if "/pandas/" in Path(f"/proc/{p.pid}/maps").read_text()] == []
 

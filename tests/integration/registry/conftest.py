@@ -17,15 +17,15 @@ from integration.registry.standins import HubServer, MlflowServer, OciServer
 from matte_registry.settings import RegistrySettings
 from safetensors.numpy import save
 
-SHEET = "family: unet\nversion: 1.0.0\nlicense: Apache-2.0\n"
+METADATA = "family: unet\nversion: 1.0.0\nlicense: Apache-2.0\n"
 
 
-def files_of(seed: int = 0, count: int = 200_000, sheet: str = SHEET) -> dict[str, bytes]:
+def files_of(seed: int = 0, count: int = 200_000, metadata: str = METADATA) -> dict[str, bytes]:
     """A version's files by path: random weights of ``count`` values, 4 bytes each."""
     values = np.random.default_rng(seed)
     tensors = {"a": values.random((count // 100, 100), np.float32), "b": values.random(100, np.float32)}
     return {
-        "matte.yaml": sheet.encode(),
+        "matte.yaml": metadata.encode(),
         "config.json": b'{"x": 1}',
         "sub/extra.safetensors": save({"c": np.ones(3, np.float32)}),
         "model.safetensors": save(tensors),

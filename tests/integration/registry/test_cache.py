@@ -15,7 +15,7 @@ from integration.registry.standins import HubServer
 from integration.registry.test_download import WEIGHTS, starts
 from matte_core.contracts.registry import Reason
 from matte_registry.errors import RegistryError
-from matte_registry.registry import Demands, Registry
+from matte_registry.registry import Registry, VerificationPolicy
 from matte_registry.settings import RegistrySettings
 
 
@@ -42,7 +42,9 @@ def test_what_was_used_longest_ago_goes_first(hub: HubServer, settings: Registry
         ready.release()
         digests.append(ready.digest)
         if number == 1:
-            registry.ensure(sources[0], Demands(digests[0])).release()  # used again: the other one is older now
+            registry.ensure(
+                sources[0], VerificationPolicy(digests[0])
+            ).release()  # used again: the other one is older now
         assert bytes_of(bound.cache_dir) <= bound.cache_max_bytes
     assert registry.cache.digests() == sorted([digests[2], digests[3]])
 
@@ -88,11 +90,11 @@ def test_a_damaged_version_is_fetched_again(hub: HubServer, settings: RegistrySe
     with path.open("r+b") as file:
         file.seek(-1, os.SEEK_END)
         file.write(b"\x99")
-    again = registry.ensure(source, Demands(ready.digest))
+    again = registry.ensure(source, VerificationPolicy(ready.digest))
     assert (again.folder / WEIGHTS).read_bytes() == files_of()[WEIGHTS]
     again.release()
     (again.folder / WEIGHTS).unlink()
-    assert (registry.ensure(source, Demands(ready.digest)).folder / WEIGHTS).exists()
+    assert (registry.ensure(source, VerificationPolicy(ready.digest)).folder / WEIGHTS).exists()
 
 
 def test_what_killed_processes_left_is_swept(hub: HubServer, settings: RegistrySettings) -> None:
@@ -113,7 +115,7 @@ def test_what_killed_processes_left_is_swept(hub: HubServer, settings: RegistryS
 CHURN = """
 import random, sys
 from pathlib import Path
-from matte_registry.registry import Demands, Registry
+from matte_registry.registry import VerificationPolicy, Registry
 from matte_registry.errors import RegistryError
 from matte_registry.settings import RegistrySettings
 url, cache, seed, bound, *sources = sys.argv[1:]
@@ -122,7 +124,7 @@ registry, draw = Registry(settings), random.Random(int(seed))
 for _ in range(8):
     source, digest = draw.choice(sources).split("=")
     try:
-        ready = registry.ensure(source, Demands(digest))
+        ready = registry.ensure(source, VerificationPolicy(digest))
     except RegistryError as error:
         assert error.reason == "CacheFull", error
         continue
@@ -147,7 +149,7 @@ def test_many_processes_come_and_go_and_are_killed(hub: HubServer, settings: Reg
     final = Registry(settings.model_copy(update={"cache_dir": cache, "cache_max_bytes": size * 5 // 2}))
     assert bytes_of(cache) <= size * 7 // 2  # the bound, and what the killed one may have left: the next one sweeps it
     for digest in final.cache.digests():
-        use = final.cache.use(digest)
+        use = final.cache.acquire(digest)
         assert use is not None
         assert final.check_folder(use.folder).digest == digest
         use.release()
@@ -156,14 +158,17 @@ def test_many_processes_come_and_go_and_are_killed(hub: HubServer, settings: Reg
 def test_signatures_are_checked_before_and_after(settings: RegistrySettings, folder: Path, s3: str) -> None:
     registry, key, other = Registry(settings), Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
     source = registry.push(folder, f"{s3}/signed", key).source
-    trusted = Demands(keys=[other.public_key(), key.public_key()])
+    trusted = VerificationPolicy(keys=[other.public_key(), key.public_key()])
     ready = registry.ensure(source, trusted)
-    registry.ensure(source, Demands(ready.digest, keys=[key.public_key()])).release()
+    registry.ensure(source, VerificationPolicy(ready.digest, keys=[key.public_key()])).release()
     plain = registry.push(folder, f"{s3}/plain").source
-    for demands in (Demands(keys=[other.public_key()]), Demands(ready.digest, keys=[other.public_key()])):
+    for policy in (
+        VerificationPolicy(keys=[other.public_key()]),
+        VerificationPolicy(ready.digest, keys=[other.public_key()]),
+    ):
         for place in (source, plain):
             with pytest.raises(RegistryError, match=r"no known key|not signed") as caught:
-                registry.ensure(place, demands)
+                registry.ensure(place, policy)
             assert caught.value.reason is Reason.SIGNATURE_INVALID
 
 
@@ -173,6 +178,6 @@ def test_a_folder_is_checked_where_it_lies(settings: RegistrySettings, folder: P
     assert ready.folder == folder
     (folder / "config.json").write_text("{ }")
     with pytest.raises(RegistryError, match="pinned is"):
-        registry.ensure(f"file://{folder}", Demands(ready.digest))
+        registry.ensure(f"file://{folder}", VerificationPolicy(ready.digest))
     with pytest.raises(RegistryError, match="not mounted"):
         registry.ensure("pvc://elsewhere/x")

@@ -18,8 +18,8 @@ from matte_core.contracts.registry import Reason
 from matte_inference.router.checks import Checks, Patience
 from matte_jobs.evidence import EvidenceStore
 from matte_jobs.store import JobStore
-from matte_registry.demands import ANYTHING, Demands
 from matte_registry.errors import RegistryError
+from matte_registry.policy import ACCEPT_ANY, VerificationPolicy
 from matte_registry.progress import OnProgress, Progress
 from matte_registry.registry import Ready, Registry
 from matte_registry.settings import RegistrySettings
@@ -80,7 +80,7 @@ async def judge(evidence: EvidenceStore, source: Any, order: CheckOrder) -> Chec
 
 
 def folder_with_license(tmp_path: Path, license: str) -> Path:
-    return write(tmp_path / license, files_of(count=1000, sheet=f"family: unet\nlicense: {license}\n"))
+    return write(tmp_path / license, files_of(count=1000, metadata=f"family: unet\nlicense: {license}\n"))
 
 
 # --- verdicts -----------------------------------------------------------------------------------------------------
@@ -159,10 +159,10 @@ class Told:
     def __init__(self, registry: Registry, before: Callable[[OnProgress], None]) -> None:
         self.registry, self.before, self.calls = registry, before, 0
 
-    def ensure(self, text: str, demands: Demands = ANYTHING, on_progress: OnProgress = print) -> Ready:
+    def ensure(self, text: str, policy: VerificationPolicy = ACCEPT_ANY, on_progress: OnProgress = print) -> Ready:
         self.calls += 1
         self.before(on_progress)
-        return self.registry.ensure(text, demands, on_progress)
+        return self.registry.ensure(text, policy, on_progress)
 
 
 async def test_two_routers_do_it_and_one_verdict_stands(

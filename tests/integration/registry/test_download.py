@@ -15,7 +15,7 @@ from matte_core.contracts.registry import Reason
 from matte_registry.errors import RegistryError
 from matte_registry.folder import hashed
 from matte_registry.progress import Progress
-from matte_registry.registry import Demands, Registry
+from matte_registry.registry import Registry, VerificationPolicy
 from matte_registry.settings import RegistrySettings
 
 WEIGHTS = "model.safetensors"
@@ -23,11 +23,11 @@ WEIGHTS = "model.safetensors"
 ENSURE = """
 import sys, time
 from pathlib import Path
-from matte_registry.registry import Demands, Registry
+from matte_registry.registry import VerificationPolicy, Registry
 from matte_registry.settings import RegistrySettings
 url, cache, source, digest, hold = sys.argv[1:]
 settings = RegistrySettings(hub_url=url, cache_dir=Path(cache), download_block_bytes=64 << 10, download_parallel=4)
-ready = Registry(settings).ensure(source, Demands(digest or None))
+ready = Registry(settings).ensure(source, VerificationPolicy(digest or None))
 print(ready.digest, flush=True)
 time.sleep(float(hold))
 """
@@ -115,22 +115,22 @@ def test_a_file_that_is_not_what_was_pinned_is_thrown_away(
     changed[-2] ^= 1
     hub.claimed = good  # it says what it had
     hub.commits[oid] = good | {path: bytes(changed)}
-    for demands in (Demands(resolved.digest), Demands(digest)):
+    for policy in (VerificationPolicy(resolved.digest), VerificationPolicy(digest)):
         with pytest.raises(RegistryError) as caught:
-            registry.ensure("hf://o/m@main", demands)
+            registry.ensure("hf://o/m@main", policy)
         assert caught.value.reason is Reason.DIGEST_MISMATCH
     assert registry.cache.digests() == []
     with pytest.raises(RegistryError, match=r"SHA-256|pinned"):
-        registry.verify("hf://o/m@main", Demands(digest))
+        registry.verify("hf://o/m@main", VerificationPolicy(digest))
     hub.commits[oid] = good
-    assert registry.ensure("hf://o/m@main", Demands(digest)).digest == digest
+    assert registry.ensure("hf://o/m@main", VerificationPolicy(digest)).digest == digest
 
 
 def test_a_pinned_version_starts_while_the_source_is_away(hub: HubServer, settings: RegistrySettings) -> None:
     hub.commit(files_of())
     first = Registry(settings).ensure("hf://o/m@main")
     away = settings.model_copy(update={"hub_url": "http://127.0.0.1:9"})
-    again = Registry(away).ensure("hf://o/m@main", Demands(first.digest))
+    again = Registry(away).ensure("hf://o/m@main", VerificationPolicy(first.digest))
     assert again.folder == first.folder
 
 

@@ -9,9 +9,9 @@ import pytest
 from integration.registry.conftest import files_of, write
 from integration.registry.standins import HubServer, MlflowServer, OciServer, sha
 from matte_core.contracts.registry import Reason
-from matte_registry.demands import Demands
 from matte_registry.errors import RegistryError
 from matte_registry.folder import hashed
+from matte_registry.policy import VerificationPolicy
 from matte_registry.registry import Registry
 from matte_registry.settings import RegistrySettings
 
@@ -47,10 +47,10 @@ def test_a_version_goes_round(place: tuple[str, RegistrySettings], folder: Path)
     assert pushed.digest == hashed(folder).digest
     resolved = registry.resolve(pushed.source)
     assert resolved.digest == pushed.digest
-    assert resolved.sheet is not None
-    assert resolved.sheet.license == "Apache-2.0"
-    assert registry.verify(pushed.source, Demands(pushed.digest)).digest == pushed.digest
-    ready = registry.ensure(pushed.source, Demands(pushed.digest, licenses=["Apache-2.0"]))
+    assert resolved.metadata is not None
+    assert resolved.metadata.license == "Apache-2.0"
+    assert registry.verify(pushed.source, VerificationPolicy(pushed.digest)).digest == pushed.digest
+    ready = registry.ensure(pushed.source, VerificationPolicy(pushed.digest, licenses=["Apache-2.0"]))
     for path in files_of():
         assert (ready.folder / path).read_bytes() == (folder / path).read_bytes()
     ready.release()
@@ -61,7 +61,7 @@ def test_another_digest_is_refused(place: tuple[str, RegistrySettings], folder: 
     registry = Registry(settings)
     source = registry.push(folder, target).source
     with pytest.raises(RegistryError, match="pinned is") as caught:
-        registry.ensure(source, Demands("sha256:" + "0" * 64))
+        registry.ensure(source, VerificationPolicy("sha256:" + "0" * 64))
     assert caught.value.reason is Reason.DIGEST_MISMATCH
     assert registry.cache.digests() == []
 
@@ -103,7 +103,7 @@ def test_a_bucket_behind_mlflow_is_read_itself(
     digest = registry.push(folder, f"{s3}/x").digest
     number = mlflow.publish({}, f"{s3}/x")
     source = f"mlflow://{mlflow.url.removeprefix('http://')}/models/cut/{number}"
-    assert registry.ensure(source, Demands(digest)).digest == digest
+    assert registry.ensure(source, VerificationPolicy(digest)).digest == digest
     assert not mlflow.served
 
 
@@ -154,9 +154,11 @@ def test_versions_are_bounded(bound: str, value: int, hub: HubServer, settings: 
 
 
 def test_the_license_is_judged_before_the_weights_are_fetched(hub: HubServer, settings: RegistrySettings) -> None:
-    hub.commit(files_of(sheet="family: unet\nlicense: CC-BY-NC-4.0\n"))
+    hub.commit(files_of(metadata="family: unet\nlicense: CC-BY-NC-4.0\n"))
     with pytest.raises(RegistryError, match=r"CC-BY-NC-4.0 is not allowed here; allowed are MIT") as caught:
-        Registry(settings.model_copy(update={"hub_url": hub.url})).ensure("hf://o/m@main", Demands(licenses=["MIT"]))
+        Registry(settings.model_copy(update={"hub_url": hub.url})).ensure(
+            "hf://o/m@main", VerificationPolicy(licenses=["MIT"])
+        )
     assert caught.value.reason is Reason.LICENSE_REFUSED
     assert set(hub.served) == {"matte.yaml"}
 
@@ -183,7 +185,7 @@ def test_a_server_that_is_away_is_said(settings: RegistrySettings) -> None:
     for source in ("hf://o/m@main", "oci://127.0.0.1:9/team/m:1"):
         with pytest.raises(RegistryError, match="cannot be reached") as caught:
             Registry(quick).resolve(source)
-        assert caught.value.passing
+        assert caught.value.transient
 
 
 def test_a_version_is_pushed_once(s3: str, folder: Path, settings: RegistrySettings, tmp_path: Path) -> None:
@@ -199,10 +201,10 @@ def test_a_version_is_pushed_once(s3: str, folder: Path, settings: RegistrySetti
     [
         ({"model.pt": b"x"}, Reason.FILE_REFUSED),
         ({"run.py": b"x"}, Reason.FILE_REFUSED),
-        ({"matte.yaml": b"family: unet"}, Reason.SHEET_INVALID),
+        ({"matte.yaml": b"family: unet"}, Reason.METADATA_INVALID),
         (
             {"matte.yaml": b"family: u\nlicense: MIT\nweights: {model.safetensors: sha256:" + b"0" * 64 + b"}"},
-            Reason.SHEET_INVALID,
+            Reason.METADATA_INVALID,
         ),
     ],
 )

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matte_cli.console import server
 from matte_cli.cut import media_type, parameters_of, read_picture
 from matte_cli.main import app
 from matte_cli.outputs import write
-from matte_cli.talk import server
 from matte_core.contracts.options import Options
 from matte_core.errors import Problem
 from typer.testing import CliRunner

@@ -1,4 +1,4 @@
-"""Addresses, licenses and sheets."""
+"""Addresses, licenses and metadata."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matte_core.domain.license import refusal
 from matte_core.domain.source import Kind, parse_source
 from matte_inference.families.unet import MODELS
 from matte_registry.errors import RegistryError
-from matte_registry.folder import parse_sheet, read_sheet
+from matte_registry.folder import parse_metadata, read_metadata
 
 DIGEST = "sha256:" + "a" * 64
 COMMIT = "b" * 40
@@ -112,9 +112,9 @@ def test_without_a_list_everything_is_allowed() -> None:
 
 @pytest.mark.parametrize("folder", sorted(MODELS.iterdir()), ids=lambda p: p.name)
 def test_the_bundled_sheets_fit_the_contract(folder) -> None:  # type: ignore[no-untyped-def]
-    sheet = read_sheet(folder)
-    assert sheet is not None
-    assert sheet.family == "unet"
+    metadata = read_metadata(folder)
+    assert metadata is not None
+    assert metadata.family == "unet"
 
 
 @pytest.mark.parametrize(
@@ -132,5 +132,5 @@ def test_the_bundled_sheets_fit_the_contract(folder) -> None:  # type: ignore[no
 )
 def test_a_wrong_sheet_is_told_by_field(text: str, word: str) -> None:
     with pytest.raises(RegistryError, match=word) as caught:
-        parse_sheet(text.encode(), "s3://b/matte.yaml")
-    assert caught.value.reason is Reason.SHEET_INVALID
+        parse_metadata(text.encode(), "s3://b/matte.yaml")
+    assert caught.value.reason is Reason.METADATA_INVALID

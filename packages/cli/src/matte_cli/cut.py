@@ -21,9 +21,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from matte_cli.client import Api, UnreachableError, failure_of
+from matte_cli.console import complain, screen, server, with_api
+from matte_cli.messages import as_options, describe, explain, share
 from matte_cli.outputs import STDIO, Item, OutputError, choose_format, collect, plan, refuse_terminal, unwritten, write
-from matte_cli.talk import complain, screen, server, with_api
-from matte_cli.words import as_options, describe, explain, share
 
 #: what becomes of a picture, and the share of the work that is done (None: as before)
 Tell = Callable[[str, float | None], None]

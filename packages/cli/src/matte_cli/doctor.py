@@ -21,11 +21,11 @@ from matte_core.domain.addresses import is_loopback
 from matte_jobs.embedded import NoRedisServerError, find_server
 from rich.markup import escape
 
-from matte_cli.ground import Claim, port_free
+from matte_cli.console import Json, Url, print_json, screen, server
+from matte_cli.instance_lock import InstanceLock, port_free
 from matte_cli.processes import in_session
 from matte_cli.readiness import Readiness, ask
 from matte_cli.settings import CliSettings
-from matte_cli.talk import Json, Url, print_json, screen, server
 
 GB = 1e9
 #: a local Ray with two replicas takes about 2 GB
@@ -170,7 +170,7 @@ def checks(settings: CliSettings, url: str) -> Iterator[Check]:
     yield disk_check(shutil.disk_usage(folder).free, folder)
     yield torch_check()
     yield files_check(modes(settings.data_dir))
-    if children := Claim.running(settings.data_dir):
+    if children := InstanceLock.running_children(settings.data_dir):
         yield listeners_check(listening(children))
     ready = asyncio.run(_ask(url))
     answers = ready.waiting_for != "the frontend to answer"

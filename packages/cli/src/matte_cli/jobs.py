@@ -14,9 +14,9 @@ from pydantic import TypeAdapter
 from rich.table import Table
 
 from matte_cli.client import Api
+from matte_cli.console import Json, Url, complain, print_json, screen, with_api
+from matte_cli.messages import explain, seconds, waiting
 from matte_cli.outputs import STDIO, OutputError, is_stream, refuse_terminal, write
-from matte_cli.talk import Json, Url, complain, print_json, screen, with_api
-from matte_cli.words import explain, seconds, waiting
 
 app = typer.Typer(
     help="List jobs, look at them, fetch results, cancel, delete, requeue the dead.", invoke_without_command=True

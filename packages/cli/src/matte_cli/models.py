@@ -7,8 +7,8 @@ from matte_core.contracts.catalog import Catalog, ModelView, VersionView
 from rich.table import Table
 
 from matte_cli.client import Api
+from matte_cli.console import Json, Url, print_json, screen, with_api
 from matte_cli.registry import commands
-from matte_cli.talk import Json, Url, print_json, screen, with_api
 
 app = typer.Typer(help="What a server has; or push, pull, list, verify and compare versions where they lie.")
 app.add_typer(commands.app)

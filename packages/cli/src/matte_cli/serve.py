@@ -26,11 +26,11 @@ from matte_jobs.store import JobStore
 from rich.console import Console
 from rich.markup import escape
 
-from matte_cli.ground import Claim, TakenError, check_ports, end_leftovers
+from matte_cli.console import complain, screen
+from matte_cli.instance_lock import InstanceLock, InUseError, check_ports, end_leftovers
 from matte_cli.readiness import Readiness, ask
 from matte_cli.settings import CliSettings, child_environment
 from matte_cli.supervisor import Child, Supervisor, launch
-from matte_cli.talk import complain, screen
 
 FRONTENDS, INFERENCE, STORE = 0, 1, 2  # the order of stopping
 POLL_SECONDS = 0.25  # while starting only
@@ -141,7 +141,7 @@ async def wait_ready(url: str, console: Console, *, trust_env: bool = False) -> 
     return found
 
 
-async def run(plan: Plan, claim: Claim, console: Console) -> int:
+async def run(plan: Plan, lock: InstanceLock, console: Console) -> int:
     """Runs until a signal or a lasting failure. Returns the exit code."""
 
     def say(text: str) -> None:
@@ -149,7 +149,7 @@ async def run(plan: Plan, claim: Claim, console: Console) -> int:
 
     def note() -> None:
         alive = {c.name: c.process.pid for c in supervisor.children if c.process is not None}
-        claim.write(pid=os.getpid(), url=plan.urls[0], children=alive)
+        lock.write(pid=os.getpid(), url=plan.urls[0], children=alive)
 
     supervisor = Supervisor(say, note)
     asked = _on_signals(supervisor, console)
@@ -263,17 +263,17 @@ def command(
     )
     try:
         raise typer.Exit(_serve(plan, console))
-    except TakenError as error:
+    except InUseError as error:
         complain(str(error))
         raise typer.Exit(1) from None
 
 
 def _serve(plan: Plan, console: Console) -> int:
     os.umask(0o077)  # pictures pass through every file that is made from here on
-    claim = Claim.take(plan.data)
+    lock = InstanceLock.acquire(plan.data)
     try:
-        end_leftovers(claim.before(), lambda text: console.print(f"[yellow]![/] {text}"))
+        end_leftovers(lock.previous_children(), lambda text: console.print(f"[yellow]![/] {text}"))
         check_ports(plan.host, plan.ports)
-        return asyncio.run(run(plan, claim, console))
+        return asyncio.run(run(plan, lock, console))
     finally:
-        claim.release()
+        lock.release()

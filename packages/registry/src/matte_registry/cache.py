@@ -33,7 +33,7 @@ _ROOM = "room"
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
+class CacheLease:
     """A version that is not evicted until it is released, or the process ends."""
 
     folder: Path
@@ -62,7 +62,7 @@ class Cache:
         for folder in (self._versions, self._files, root / "partial", root / "staging", root / "locks"):
             folder.mkdir(parents=True, exist_ok=True)
 
-    def use(self, digest: str) -> Use | None:
+    def acquire(self, digest: str) -> CacheLease | None:
         """The version, kept from eviction; None where it is not here."""
         lock = Lock.take(self._lock(_hex(digest)), shared=True)
         assert lock is not None
@@ -71,7 +71,7 @@ class Cache:
             lock.release()
             return None
         os.utime(lock.path, (self._now(), self._now()))
-        return Use(folder, lock)
+        return CacheLease(folder, lock)
 
     @contextmanager
     def writing(self, key: str) -> Iterator[Path]:

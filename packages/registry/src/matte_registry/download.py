@@ -141,7 +141,7 @@ def _fetch(store: Store, part: Part, number: int, options: Options, tally: Tally
         try:
             _copy(store, part, number, tally, stop)
         except RegistryError as error:
-            if not error.passing or attempt == options.attempts:
+            if not error.transient or attempt == options.attempts:
                 raise
             options.sleep(min(_LONGEST_WAIT, 0.25 * 2.0**attempt))
         else:

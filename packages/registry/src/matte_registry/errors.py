@@ -22,7 +22,7 @@ class RegistryError(Exception):
         return type(self), (self.reason, str(self))
 
     @property
-    def passing(self) -> bool:
+    def transient(self) -> bool:
         """Whether trying again may help, with nothing changed."""
         return self.reason in {Reason.SOURCE_UNAVAILABLE, Reason.CACHE_FULL}
 

@@ -1,4 +1,4 @@
-"""A version's folder on this machine: its files, its hashes, its sheet."""
+"""A version's folder on this machine: its files, its hashes, its metadata."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from matte_core.contracts.registry import Listing, Reason, RemoteFile, Sheet
-from matte_core.domain.manifest import SHEET, canonical, is_covered, is_pickle, manifest_digest, why_left_out
+from matte_core.contracts.registry import Listing, ModelMetadata, Reason, RemoteFile
+from matte_core.domain.manifest import METADATA, canonical, is_covered, is_pickle, manifest_digest, why_left_out
 from pydantic import ValidationError
 
 from matte_registry.errors import RegistryError
 
 _PIECE = 1 << 20
-_SHEET_MAX = 1 << 18
+_METADATA_MAX_BYTES = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,33 +160,33 @@ def hashed(folder: Path, listing: Listing | None = None) -> Hashed:
     return Hashed({file.path: file_hash(folder / file.path) for file in files if is_covered(file.path)})
 
 
-def read_sheet(folder: Path) -> Sheet | None:
+def read_metadata(folder: Path) -> ModelMetadata | None:
     """The folder's ``matte.yaml``, or None where there is none.
 
     Raises:
         RegistryError: it is not what the contract says.
     """
-    path = folder / SHEET
+    path = folder / METADATA
     if not path.is_file():
         return None
     with path.open("rb") as file:
-        return parse_sheet(file.read(_SHEET_MAX + 1), str(path))
+        return parse_metadata(file.read(_METADATA_MAX_BYTES + 1), str(path))
 
 
-def parse_sheet(data: bytes, where: str) -> Sheet:
+def parse_metadata(data: bytes, where: str) -> ModelMetadata:
     """``matte.yaml`` as a contract.
 
     Raises:
         RegistryError: one line that names every wrong field.
     """
-    if len(data) > _SHEET_MAX:
-        raise RegistryError(Reason.SHEET_INVALID, f"{where} has more than {_SHEET_MAX} bytes")
+    if len(data) > _METADATA_MAX_BYTES:
+        raise RegistryError(Reason.METADATA_INVALID, f"{where} has more than {_METADATA_MAX_BYTES} bytes")
     try:
-        return Sheet.model_validate(yaml.safe_load(data))
+        return ModelMetadata.model_validate(yaml.safe_load(data))
     except ValidationError as error:
         wrong = "; ".join(
             f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in error.errors(include_url=False)
         )
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         wrong = f"not YAML: {' '.join(str(error).split())}"
-    raise RegistryError(Reason.SHEET_INVALID, f"{where}: {wrong}. Mend it and publish the version again")
+    raise RegistryError(Reason.METADATA_INVALID, f"{where}: {wrong}. Mend it and publish the version again")

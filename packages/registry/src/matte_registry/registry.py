@@ -12,15 +12,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from matte_core.contracts.registry import Listing, Reason, Sheet, StoredVersion
+from matte_core.contracts.registry import Listing, ModelMetadata, Reason, StoredVersion
 from matte_core.domain.manifest import MANIFEST, SIGNATURE
 from matte_core.domain.source import Kind, Source
 
-from matte_registry.cache import Cache, Use
-from matte_registry.demands import ANYTHING, Demands
+from matte_registry.cache import Cache, CacheLease
 from matte_registry.download import Options, download
 from matte_registry.errors import RegistryError
-from matte_registry.folder import Bounds, Hashed, bounded, hashed, read_sheet, scan
+from matte_registry.folder import Bounds, Hashed, bounded, hashed, read_metadata, scan
+from matte_registry.policy import ACCEPT_ANY, VerificationPolicy
 from matte_registry.progress import OnProgress, Tally, ignore
 from matte_registry.remote import Remote
 from matte_registry.settings import RegistrySettings
@@ -32,18 +32,18 @@ from matte_registry.sources.local import folder_of
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A version that is here and was checked. ``use`` keeps it in the cache; None where it is not in one."""
+    """A version that is here and was checked. ``lease`` keeps it in the cache; None where it is not in one."""
 
     folder: Path
     digest: str
-    sheet: Sheet | None
+    metadata: ModelMetadata | None
     source: str
-    use: Use | None = field(default=None, repr=False)
+    lease: CacheLease | None = field(default=None, repr=False)
 
     def release(self) -> None:
         """It is loaded, or not needed any more: it may be evicted."""
-        if self.use is not None:
-            self.use.release()
+        if self.lease is not None:
+            self.lease.release()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Resolved:
     source: str
     digest: str
     listing: Listing
-    sheet: Sheet | None
+    metadata: ModelMetadata | None
 
 
 class Registry:
@@ -69,7 +69,7 @@ class Registry:
         s = self._settings
         return Cache(s.cache_dir, s.cache_max_bytes, partial_seconds=s.cache_partial_seconds)
 
-    def resolve(self, text: str, demands: Demands = ANYTHING, on_progress: OnProgress = ignore) -> Resolved:
+    def resolve(self, text: str, policy: VerificationPolicy = ACCEPT_ANY, on_progress: OnProgress = ignore) -> Resolved:
         """The digest of what a source holds now, with nothing kept: files whose hash nobody knows are read through.
 
         What a source says of its files' hashes is taken on trust here; :meth:`ensure` checks it.
@@ -77,9 +77,9 @@ class Registry:
         Raises:
             RegistryError: the source or what it holds is refused.
         """
-        return self._read(text, demands, on_progress, trust=True)
+        return self._read(text, policy, on_progress, trust=True)
 
-    def ensure(self, text: str, demands: Demands = ANYTHING, on_progress: OnProgress = ignore) -> Ready:
+    def ensure(self, text: str, policy: VerificationPolicy = ACCEPT_ANY, on_progress: OnProgress = ignore) -> Ready:
         """The version's folder on this machine, checked: from the cache, or else downloaded into it.
 
         A folder (``file://``, ``pvc://``) is checked where it lies. A pinned version that is in the cache is had
@@ -90,38 +90,40 @@ class Registry:
         """
         source = parsed(text)
         if source.kind in {Kind.FILE, Kind.PVC}:
-            return self.check_folder(folder_of(source, self._settings), demands)
+            return self.check_folder(folder_of(source, self._settings), policy)
         cache = self.cache
-        if demands.digest and (ready := self._cached(cache, source, demands.digest, demands)):
+        if policy.digest and (ready := self._cached(cache, source, policy.digest, policy)):
             return ready
         remote = self._remote(source)
-        remote.check(demands)
-        digest = demands.digest or remote.predicted()
-        if digest and not demands.digest and (ready := self._cached(cache, source, digest, demands)):
+        remote.check(policy)
+        digest = policy.digest or remote.predicted()
+        if digest and not policy.digest and (ready := self._cached(cache, source, digest, policy)):
             return ready
         with cache.writing(_key(digest, remote.listing)) as partial:
-            if digest and (ready := self._cached(cache, source, digest, demands)):
+            if digest and (ready := self._cached(cache, source, digest, policy)):
                 return ready  # another process was faster
-            return self._fetch(cache, remote, partial, demands, on_progress)
+            return self._fetch(cache, remote, partial, policy, on_progress)
 
-    def verify(self, text: str, demands: Demands = ANYTHING, on_progress: OnProgress = ignore) -> Resolved:
+    def verify(self, text: str, policy: VerificationPolicy = ACCEPT_ANY, on_progress: OnProgress = ignore) -> Resolved:
         """As :meth:`resolve`, but every covered file is read: nothing that the source says of its hashes is trusted.
 
         Raises:
             RegistryError: it is not what is demanded, or not what the source says.
         """
-        return self._read(text, demands, on_progress, trust=False)
+        return self._read(text, policy, on_progress, trust=False)
 
-    def _read(self, text: str, demands: Demands, on_progress: OnProgress, *, trust: bool) -> Resolved:
+    def _read(self, text: str, policy: VerificationPolicy, on_progress: OnProgress, *, trust: bool) -> Resolved:
         remote = self._remote(parsed(text))
-        remote.check(demands)
+        remote.check(policy)
         found = Hashed(remote.hashes(on_progress, trust=trust))
-        demands.check_digest(found.digest, remote.listing.source)
-        if demands.keys:
-            verify(found.manifest, remote.signature(), demands.keys, remote.listing.source)
-        return Resolved(remote.listing.source, found.digest, remote.listing, remote.sheet())
+        policy.check_digest(found.digest, remote.listing.source)
+        if policy.keys:
+            verify(found.manifest, remote.signature(), policy.keys, remote.listing.source)
+        return Resolved(remote.listing.source, found.digest, remote.listing, remote.metadata())
 
-    def pull(self, text: str, target: Path, demands: Demands = ANYTHING, on_progress: OnProgress = ignore) -> Ready:
+    def pull(
+        self, text: str, target: Path, policy: VerificationPolicy = ACCEPT_ANY, on_progress: OnProgress = ignore
+    ) -> Ready:
         """Downloads a version into a folder of one's own; an earlier try that was cut off is gone on with.
 
         Raises:
@@ -130,17 +132,17 @@ class Registry:
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise RegistryError(Reason.SOURCE_INVALID, f"{target} is not an empty folder: name another one")
         remote = self._remote(parsed(text))
-        remote.check(demands)
+        remote.check(policy)
         partial = target.with_name(f".{target.name}.partial")
         download(remote.store, remote.listing.files, partial, self._options, on_progress)
-        ready = self.check_folder(partial / "files", demands, remote.listing.source)
+        ready = self.check_folder(partial / "files", policy, remote.listing.source)
         if target.exists():
             target.rmdir()
         (partial / "files").rename(target)
         shutil.rmtree(partial, ignore_errors=True)
-        return Ready(target, ready.digest, ready.sheet, ready.source)
+        return Ready(target, ready.digest, ready.metadata, ready.source)
 
-    def check_folder(self, folder: Path, demands: Demands = ANYTHING, source: str | None = None) -> Ready:
+    def check_folder(self, folder: Path, policy: VerificationPolicy = ACCEPT_ANY, source: str | None = None) -> Ready:
         """A folder on this machine, read and checked.
 
         Raises:
@@ -149,29 +151,29 @@ class Registry:
         listing = bounded(scan(folder, self._bounds.files * 10), self._bounds)
         found = hashed(folder, listing)
         where = source or f"file://{folder}"
-        demands.check_digest(found.digest, where)
-        if demands.keys:
+        policy.check_digest(found.digest, where)
+        if policy.keys:
             path = folder / SIGNATURE
-            verify(found.manifest, path.read_bytes() if path.is_file() else None, demands.keys, where)
-        sheet = read_sheet(folder)
-        demands.check_license(sheet, where)
-        return Ready(folder, found.digest, sheet, where)
+            verify(found.manifest, path.read_bytes() if path.is_file() else None, policy.keys, where)
+        metadata = read_metadata(folder)
+        policy.check_license(metadata, where)
+        return Ready(folder, found.digest, metadata, where)
 
     def push(self, folder: Path, text: str, key: PrivateKey | None = None, on_progress: OnProgress = ignore) -> Ready:
         """Publishes a folder, with its manifest and, where a key is given, its signature.
 
         Raises:
-            RegistryError: the folder has no sheet, no weights or a pickle; or the source does not take it.
+            RegistryError: the folder has no metadata, no weights or a pickle; or the source does not take it.
         """
         listing = bounded(scan(folder), self._bounds)
         _refuse_incomplete(folder, listing)
-        sheet, found = read_sheet(folder), hashed(folder, listing)
-        _refuse_false_weights(sheet, found)
+        metadata, found = read_metadata(folder), hashed(folder, listing)
+        _refuse_false_weights(metadata, found)
         store = open_store(parsed(text), self._settings)
         with tempfile.TemporaryDirectory(prefix="matte-push-") as name:
             uploads = _uploads(folder, listing, found, key, Path(name))
             pinned = store.push(uploads, Tally(sum(upload.file.size for upload in uploads), on_progress))
-        return Ready(folder, found.digest, sheet, pinned)
+        return Ready(folder, found.digest, metadata, pinned)
 
     def versions(self, text: str) -> Iterator[StoredVersion]:
         """The versions below a folder, or under a name.
@@ -198,36 +200,38 @@ class Registry:
         store = open_store(source, self._settings)
         return Remote(store, bounded(store.resolve(), self._bounds))
 
-    def _cached(self, cache: Cache, source: Source, digest: str, demands: Demands) -> Ready | None:
+    def _cached(self, cache: Cache, source: Source, digest: str, policy: VerificationPolicy) -> Ready | None:
         """The version from the cache, read again; a damaged one is thrown away, and not had."""
-        use = cache.use(digest)
-        if use is None:
+        lease = cache.acquire(digest)
+        if lease is None:
             return None
         try:
-            found = hashed(use.folder)
+            found = hashed(lease.folder)
             if found.digest != digest:
                 cache.discard(digest)
-                use.release()
+                lease.release()
                 return None
-            self._check_signature(use.folder, found.manifest, source, demands)
-            sheet = read_sheet(use.folder)
-            demands.check_license(sheet, str(source))
+            self._check_signature(lease.folder, found.manifest, source, policy)
+            metadata = read_metadata(lease.folder)
+            policy.check_license(metadata, str(source))
         except BaseException:
-            use.release()
+            lease.release()
             raise
-        return Ready(use.folder, digest, sheet, str(source), use)
+        return Ready(lease.folder, digest, metadata, str(source), lease)
 
-    def _check_signature(self, folder: Path, manifest: str, source: Source, demands: Demands) -> None:
+    def _check_signature(self, folder: Path, manifest: str, source: Source, policy: VerificationPolicy) -> None:
         """By the signature that came along; where that does not do, by the one that is at the source now."""
-        if not demands.keys:
+        if not policy.keys:
             return
         path = folder / SIGNATURE
         try:
-            verify(manifest, path.read_bytes() if path.is_file() else None, demands.keys, str(source))
+            verify(manifest, path.read_bytes() if path.is_file() else None, policy.keys, str(source))
         except RegistryError:
-            verify(manifest, self._remote(source).signature(), demands.keys, str(source))
+            verify(manifest, self._remote(source).signature(), policy.keys, str(source))
 
-    def _fetch(self, cache: Cache, remote: Remote, partial: Path, demands: Demands, on_progress: OnProgress) -> Ready:
+    def _fetch(
+        self, cache: Cache, remote: Remote, partial: Path, policy: VerificationPolicy, on_progress: OnProgress
+    ) -> Ready:
         cache.make_room(remote.listing.size, partial)
         known = remote.known()
         files = [file.model_copy(update={"sha256": known.get(file.path, file.sha256)}) for file in remote.listing.files]
@@ -237,17 +241,17 @@ class Registry:
         wanted = [file for file in files if file.path not in here]
         hashes = download(remote.store, wanted, partial, self._options, on_progress) | here
         try:
-            ready = self.check_folder(partial / "files", demands, remote.listing.source)
+            ready = self.check_folder(partial / "files", policy, remote.listing.source)
         except RegistryError:
             shutil.rmtree(partial, ignore_errors=True)  # what is not what it should be is no start for another try
             raise
         cache.publish(ready.digest, partial, hashes)
-        use = cache.use(ready.digest)
-        if use is None:
+        lease = cache.acquire(ready.digest)
+        if lease is None:
             raise RegistryError(
                 Reason.CACHE_FULL, f"{remote.listing.source} was evicted at once: the cache is too small"
             )
-        return Ready(use.folder, ready.digest, ready.sheet, ready.source, use)
+        return Ready(lease.folder, ready.digest, ready.metadata, ready.source, lease)
 
 
 def _key(digest: str | None, listing: Listing) -> str:
@@ -257,9 +261,9 @@ def _key(digest: str | None, listing: Listing) -> str:
 
 
 def _refuse_incomplete(folder: Path, listing: Listing) -> None:
-    if read_sheet(folder) is None:
+    if read_metadata(folder) is None:
         raise RegistryError(
-            Reason.SHEET_INVALID,
+            Reason.METADATA_INVALID,
             f"{folder} has no matte.yaml: write one, at least with the lines 'family: NAME' and 'license: SPDX'",
         )
     refused = {path: why for path, why in listing.left_out.items() if why != "hidden"}
@@ -267,11 +271,12 @@ def _refuse_incomplete(folder: Path, listing: Listing) -> None:
         raise RegistryError(Reason.FILE_REFUSED, f"{folder / path} is {why}. Take it out of the folder")
 
 
-def _refuse_false_weights(sheet: Sheet | None, found: Hashed) -> None:
-    for path, digest in (sheet.weights if sheet else {}).items():
+def _refuse_false_weights(metadata: ModelMetadata | None, found: Hashed) -> None:
+    for path, digest in (metadata.weights if metadata else {}).items():
         if digest != f"sha256:{found.hashes.get(path)}":
             raise RegistryError(
-                Reason.SHEET_INVALID, f"matte.yaml names {path} with {digest}, the file has another digest: correct it"
+                Reason.METADATA_INVALID,
+                f"matte.yaml names {path} with {digest}, the file has another digest: correct it",
             )
 
 
@@ -286,4 +291,4 @@ def _uploads(folder: Path, listing: Listing, found: Hashed, key: PrivateKey | No
     return kept + [Upload.of(made, name) for name in (SIGNATURE, MANIFEST) if (made / name).exists()]
 
 
-__all__ = ["ANYTHING", "Demands", "Ready", "Registry", "Resolved"]
+__all__ = ["ACCEPT_ANY", "Ready", "Registry", "Resolved", "VerificationPolicy"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 
-from matte_core.contracts.registry import Listing, Reason, RemoteFile, Sheet
+from matte_core.contracts.registry import Listing, ModelMetadata, Reason, RemoteFile
 from matte_core.domain.manifest import (
     MANIFEST,
-    SHEET,
+    METADATA,
     SIGNATURE,
     canonical,
     is_covered,
@@ -15,10 +15,10 @@ from matte_core.domain.manifest import (
     predicted_digest,
 )
 
-from matte_registry.demands import Demands
 from matte_registry.download import read_small
 from matte_registry.errors import RegistryError
-from matte_registry.folder import parse_sheet
+from matte_registry.folder import parse_metadata
+from matte_registry.policy import VerificationPolicy
 from matte_registry.progress import OnProgress, Tally, ignore
 from matte_registry.signature import verify
 from matte_registry.sources.base import Store
@@ -38,10 +38,10 @@ class Remote:
         file = self.listing.file(path)
         return None if file is None else read_small(self.store, file, _SMALL)
 
-    def sheet(self) -> Sheet | None:
+    def metadata(self) -> ModelMetadata | None:
         """Its ``matte.yaml``."""
-        data = self.small(SHEET)
-        return None if data is None else parse_sheet(data, f"{self.listing.source}/{SHEET}")
+        data = self.small(METADATA)
+        return None if data is None else parse_metadata(data, f"{self.listing.source}/{METADATA}")
 
     def signature(self) -> bytes | None:
         """Its ``matte.sig``."""
@@ -116,16 +116,16 @@ class Remote:
             raise RegistryError(Reason.SOURCE_UNAVAILABLE, f"{file.path}: the connection ended early. Try again")
         return sha.hexdigest()
 
-    def check(self, demands: Demands) -> None:
+    def check(self, policy: VerificationPolicy) -> None:
         """Refuses early what would be refused after the download anyway.
 
         Raises:
             RegistryError: the license; and, where the hashes are known, the digest and the signature.
         """
-        demands.check_license(self.sheet(), self.listing.source)
+        policy.check_license(self.metadata(), self.listing.source)
         digest = self.predicted()
         if digest is None:
             return
-        demands.check_digest(digest, self.listing.source)
-        if demands.keys:
-            verify(canonical(self.known()), self.signature(), demands.keys, self.listing.source)
+        policy.check_digest(digest, self.listing.source)
+        if policy.keys:
+            verify(canonical(self.known()), self.signature(), policy.keys, self.listing.source)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from matte_cli.talk import Json
+from matte_cli.console import Json
 
 Source = Annotated[
     str,
@@ -62,7 +62,7 @@ def pull(
     from matte_cli.registry import common, transfer
 
     with common.told():
-        transfer.pull(source, folder, common.demands(digest, key, allow_license, license_))
+        transfer.pull(source, folder, common.policy(digest, key, allow_license, license_))
 
 
 @app.command("list")
@@ -92,7 +92,7 @@ def verify(
     from matte_cli.registry import common, look
 
     with common.told():
-        look.verify(source, common.demands(digest, key, allow_license, license_), as_json=as_json)
+        look.verify(source, common.policy(digest, key, allow_license, license_), as_json=as_json)
 
 
 @app.command()

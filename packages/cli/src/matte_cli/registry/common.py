@@ -1,4 +1,4 @@
-"""What the commands of the registry share: demands, errors in words, progress."""
+"""What the commands of the registry share: policy, errors in words, progress."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import typer
-from matte_registry.demands import Demands
 from matte_registry.errors import RegistryError
+from matte_registry.policy import VerificationPolicy
 from matte_registry.progress import OnProgress, Progress
 from matte_registry.signature import PrivateKey, private_key, public_key
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as Bar
 
-from matte_cli.talk import complain, screen
+from matte_cli.console import complain, screen
 
 
 def address(text: str) -> str:
@@ -22,9 +22,11 @@ def address(text: str) -> str:
     return text if "://" in text else f"file://{Path(text).expanduser().absolute()}"
 
 
-def demands(digest: str | None, keys: list[Path] | None, licenses: list[str] | None, license: str | None) -> Demands:
+def policy(
+    digest: str | None, keys: list[Path] | None, licenses: list[str] | None, license: str | None
+) -> VerificationPolicy:
     """What the options ask of a version."""
-    return Demands(
+    return VerificationPolicy(
         digest, tuple(public_key(path.read_bytes()) for path in keys or ()), frozenset(licenses or ()), license
     )
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 from dataclasses import asdict
 
-from matte_registry.demands import Demands
 from matte_registry.diff import Diff, compare
+from matte_registry.policy import VerificationPolicy
 from matte_registry.registry import Registry
 from rich.markup import escape
 from rich.table import Table
 
+from matte_cli.console import print_json, screen
 from matte_cli.registry.common import address, progress, size, told
-from matte_cli.talk import print_json, screen
 
 _SHOWN = 40
 
@@ -32,19 +32,19 @@ def list_versions(source: str, limit: int, *, as_json: bool) -> None:
     screen().print(grid if found else "no versions there")
 
 
-def verify(source: str, demands: Demands, *, as_json: bool) -> None:
+def verify(source: str, policy: VerificationPolicy, *, as_json: bool) -> None:
     """What was checked, and what was not asked for."""
     with progress("reading") as on_progress:
-        found = Registry().verify(address(source), demands, on_progress)
-    license = found.sheet.license if found.sheet else demands.license
+        found = Registry().verify(address(source), policy, on_progress)
+    license = found.metadata.license if found.metadata else policy.license
     if as_json:
-        print_json({"source": found.source, "digest": found.digest, "license": license, "signed": bool(demands.keys)})
+        print_json({"source": found.source, "digest": found.digest, "license": license, "signed": bool(policy.keys)})
         return
     lines = {
         "source": found.source,
-        "digest": f"{found.digest} ({'as demanded' if demands.digest else 'none was demanded: --digest'})",
-        "signature": "good" if demands.keys else "not checked (--key)",
-        "license": f"{license or 'not stated'} ({'allowed' if demands.licenses else 'not checked: --allow-license'})",
+        "digest": f"{found.digest} ({'as demanded' if policy.digest else 'none was demanded: --digest'})",
+        "signature": "good" if policy.keys else "not checked (--key)",
+        "license": f"{license or 'not stated'} ({'allowed' if policy.licenses else 'not checked: --allow-license'})",
     }
     for name, text in lines.items():
         screen().print(f"[green]✓[/] {name}: {escape(text)}")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from matte_registry.demands import Demands
+from matte_registry.policy import VerificationPolicy
 from matte_registry.registry import Registry
 
+from matte_cli.console import print_json, screen
 from matte_cli.registry.common import address, progress, signing_key, told
-from matte_cli.talk import print_json, screen
 
 
 def push(folder: Path, target: str, sign_key: Path | None, passphrase: str | None, *, as_json: bool) -> None:
@@ -21,8 +21,8 @@ def push(folder: Path, target: str, sign_key: Path | None, passphrase: str | Non
     screen().print(f"source: {ready.source}\ndigest: {ready.digest}", markup=False)
 
 
-def pull(source: str, folder: Path, demands: Demands) -> None:
+def pull(source: str, folder: Path, policy: VerificationPolicy) -> None:
     """Downloads a version into a folder."""
     with progress("pulling") as on_progress:
-        ready = Registry().pull(address(source), folder, demands, on_progress)
+        ready = Registry().pull(address(source), folder, policy, on_progress)
     screen().print(f"source: {ready.source}\ndigest: {ready.digest}\nfolder: {ready.folder}", markup=False)

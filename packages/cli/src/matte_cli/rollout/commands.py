@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from matte_cli.rollout import asks, view
+from matte_cli.console import Url, complain, print_json, screen
+from matte_cli.rollout import actions, view
 from matte_cli.rollout.state import Rollout, RolloutError
 from matte_cli.rollout.watch import Watch
-from matte_cli.talk import Url, complain, print_json, screen
 
 if TYPE_CHECKING:
     from matte_cli.rollout.cluster import Cluster
@@ -161,9 +161,9 @@ def report(
     reports.fetch(model, version, url, out)
 
 
-def _ask(action: asks.Action, model: str, namespace: str | None, context: str | None, *, dry: bool) -> None:
+def _ask(action: actions.Action, model: str, namespace: str | None, context: str | None, *, dry: bool) -> None:
     with _cluster(namespace, context) as cluster:
-        found = asks.ask(action, Rollout.of(cluster.model(model)), secrets.token_hex(4))
+        found = actions.ask(action, Rollout.of(cluster.model(model)), secrets.token_hex(4))
         cluster.patch(model, found.patch, dry=dry)
         if dry:
             screen().print(f"[yellow]![/] nothing was changed. Without --dry-run: {escape(found.says)}")

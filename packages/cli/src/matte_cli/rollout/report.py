@@ -9,8 +9,8 @@ from urllib.parse import quote
 import typer
 
 from matte_cli.client import Api
+from matte_cli.console import complain, screen, with_api
 from matte_cli.outputs import STDIO
-from matte_cli.talk import complain, screen, with_api
 
 
 def fetch(model: str, version: str, url: str | None, out: Path) -> None:

@@ -20,8 +20,8 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from matte_cli.messages import seconds
 from matte_cli.rollout.state import Rollout
-from matte_cli.words import seconds
 
 BAR = 32
 _COLORS = {

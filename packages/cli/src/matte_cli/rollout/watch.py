@@ -11,9 +11,9 @@ from matte_core.contracts.k8s.rollout import Phase
 from rich.console import Console, Group
 from rich.live import Live
 
+from matte_cli.messages import seconds
 from matte_cli.rollout import view
 from matte_cli.rollout.state import Rollout, RolloutError
-from matte_cli.words import seconds
 
 #: between two looks
 POLL_SECONDS = 2.0

@@ -10,10 +10,10 @@ import typer
 from matte_core.errors import Problem
 
 from matte_cli.client import UnreachableError
-from matte_cli.talk import Url, complain, server
+from matte_cli.console import Url, complain, server
+from matte_cli.messages import explain
 from matte_cli.traffic import schedule
-from matte_cli.traffic.run import Wish, run
-from matte_cli.words import explain
+from matte_cli.traffic.run import DriveOptions, run
 
 T = TypeVar("T")
 
@@ -100,13 +100,13 @@ def drive(  # noqa: PLR0913 - one parameter per option
     A picture is sent again only where the server says Retry-After (429, 503). What each version got is compared
     with the weights that the server showed, where they were constant.
     """
-    wish = Wish(
+    options = DriveOptions(
         url=server(url), model=model, pictures=tuple(pictures or ()),
         plan=schedule.Plan(rate, requests, duration), concurrency=concurrency or (4 if rate is None else 64),
         users=key_from, key_header=key_header, timeout=timeout, settle=settle, json=report,
     )  # fmt: skip
     try:
-        passed = run(wish)
+        passed = run(options)
     except (Problem, UnreachableError, OSError) as error:
         complain(explain(error) if isinstance(error, Problem) else str(error))
         raise typer.Exit(1) from None

@@ -21,8 +21,8 @@ from rich.console import Console
 from rich.live import Live
 
 from matte_cli.client import Api
+from matte_cli.console import print_json, screen
 from matte_cli.outputs import STDIO
-from matte_cli.talk import print_json, screen
 from matte_cli.traffic import view
 from matte_cli.traffic.driver import Drive, Order
 from matte_cli.traffic.log import Log
@@ -38,7 +38,7 @@ FRAME_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class DriveOptions:
     """What the command was asked for."""
 
     url: str
@@ -53,7 +53,7 @@ class Wish:
     json: Path | None
 
 
-def run(wish: Wish) -> bool:
+def run(options: DriveOptions) -> bool:
     """The whole run; returns whether it passed.
 
     Raises:
@@ -61,11 +61,11 @@ def run(wish: Wish) -> bool:
         UnreachableError: nobody answers there.
         OSError: a picture cannot be read, or the report not be written.
     """
-    console = screen(stderr=wish.json == STDIO)
-    found = asyncio.run(_run(wish, console))
+    console = screen(stderr=options.json == STDIO)
+    found = asyncio.run(_run(options, console))
     for part in view.closing(found):
         console.print(part)
-    _write(found, wish.json)
+    _write(found, options.json)
     return found.passed
 
 
@@ -76,8 +76,8 @@ def _write(found: Report, target: Path | None) -> None:
         target.write_text(json.dumps(dataclasses.asdict(found), indent=2) + "\n")
 
 
-async def _run(wish: Wish, console: Console) -> Report:
-    order = await _order(wish)
+async def _run(options: DriveOptions, console: Console) -> Report:
+    order = await _order(options)
     log, began, started_at = Log(), time.monotonic(), datetime.now(UTC)
 
     def clock() -> float:
@@ -85,33 +85,34 @@ async def _run(wish: Wish, console: Console) -> Report:
 
     # the questions for the weights never wait for a picture's connection
     pool = httpx.Limits(max_connections=order.concurrency + 4, max_keepalive_connections=order.concurrency + 4)
-    timeout = httpx.Timeout(wish.timeout, connect=min(5.0, wish.timeout))
-    async with httpx.AsyncClient(base_url=wish.url.rstrip("/"), timeout=timeout, limits=pool) as http:
+    timeout = httpx.Timeout(options.timeout, connect=min(5.0, options.timeout))
+    async with httpx.AsyncClient(base_url=options.url.rstrip("/"), timeout=timeout, limits=pool) as http:
         drive = Drive(http, order, log, clock)
         with _interrupts(drive, work := asyncio.ensure_future(drive.run()), console):
             await _show(work, console, log, clock)
     asked = Asked(
-        url=wish.url, model=order.model, started_at=started_at.isoformat(timespec="seconds"), rate=order.plan.rate,
+        url=options.url, model=order.model, started_at=started_at.isoformat(timespec="seconds"), rate=order.plan.rate,
         planned=order.plan.total, concurrency=order.concurrency, users=order.users, key_header=order.key_header,
         settle=order.settle,
     )  # fmt: skip
     return report(asked, log, clock(), interrupted=drive.stopping)
 
 
-async def _order(wish: Wish) -> Order:
-    async with Api.at(wish.url) as api:
+async def _order(options: DriveOptions) -> Order:
+    async with Api.at(options.url) as api:
         limits = await api.limits()
         catalog = Catalog.model_validate_json((await api.get("/models")).content)
-        model = wish.model or catalog.default_model
+        model = options.model or catalog.default_model
         if model is None or catalog.model(model) is None:
             names = ", ".join(found.name for found in catalog.models) or "none"
             raise Problem("model_not_found", f"There is no model {model!r}; there are: {names}.")
-        header = wish.key_header
-        if wish.users and header is None:
+        header = options.key_header
+        if options.users and header is None:
             header = key_header((await api.get("/openapi.json")).json())
     return Order(
-        model=model, pictures=load(list(wish.pictures), limits.max_bytes), plan=wish.plan,
-        concurrency=wish.concurrency, users=wish.users, key_header=header if wish.users else None, settle=wish.settle,
+        model=model, pictures=load(list(options.pictures), limits.max_bytes), plan=options.plan,
+        concurrency=options.concurrency, users=options.users, key_header=header if options.users else None,
+        settle=options.settle,
     )  # fmt: skip
 
 

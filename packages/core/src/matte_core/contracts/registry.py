@@ -27,7 +27,7 @@ class Reason(StrEnum):
     FILE_REFUSED = "FileRefused"
     TOO_LARGE = "TooLarge"
     NO_WEIGHTS = "NoWeights"
-    SHEET_INVALID = "SheetInvalid"
+    METADATA_INVALID = "MetadataInvalid"
     DIGEST_MISMATCH = "DigestMismatch"
     SIGNATURE_INVALID = "SignatureInvalid"
     LICENSE_REFUSED = "LicenseRefused"
@@ -59,7 +59,7 @@ class Card(Contract):
     metrics: dict[str, float] = Field({}, max_length=64, description="name with data set and unit, such as iou/p3m")
 
 
-class Sheet(Contract):
+class ModelMetadata(Contract):
     """``matte.yaml``: what a version's folder says of itself."""
 
     family: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="how the model is run")

@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 
-SHEET = "matte.yaml"
+METADATA = "matte.yaml"
 MANIFEST = "matte.manifest"
 SIGNATURE = "matte.sig"
 #: suffixes of what may decide an answer: covered by the digest

@@ -8,16 +8,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from matte_core.contracts.registry import Listing, Reason, RemoteFile, StoredVersion
-from matte_core.domain.manifest import MANIFEST, SHEET, manifest_digest
+from matte_core.domain.manifest import MANIFEST, METADATA, manifest_digest
 from matte_core.domain.source import Kind, Source
 
 from matte_registry.errors import RegistryError
-from matte_registry.folder import parse_sheet, scan
+from matte_registry.folder import parse_metadata, scan
 from matte_registry.progress import Tally
 from matte_registry.settings import RegistrySettings
 from matte_registry.sources.base import PIECE, Upload
 
-_MAX_SHEETS = 1000
+_MAX_VERSIONS = 1000
 
 
 def folder_of(source: Source, settings: RegistrySettings) -> Path:
@@ -84,14 +84,14 @@ class LocalFolder:
         return str(self._source)
 
     def versions(self) -> Iterator[StoredVersion]:
-        """The folders below that have a sheet."""
-        found = (path for path in sorted(self._folder.rglob(SHEET)) if ".." not in path.parts)
-        for _, path in zip(range(_MAX_SHEETS), found, strict=False):
+        """The folders below that have a ``matte.yaml``."""
+        found = (path for path in sorted(self._folder.rglob(METADATA)) if ".." not in path.parts)
+        for _, path in zip(range(_MAX_VERSIONS), found, strict=False):
             manifest = path.with_name(MANIFEST)
             files = [file for file in path.parent.rglob("*") if file.is_file()]
             yield StoredVersion(
                 source=f"{self._source}/{path.parent.relative_to(self._folder).as_posix()}".removesuffix("/."),
                 digest=manifest_digest(manifest.read_text()) if manifest.is_file() else None,
                 size=sum(file.stat().st_size for file in files),
-                label=parse_sheet(path.read_bytes(), str(path)).version or path.parent.name,
+                label=parse_metadata(path.read_bytes(), str(path)).version or path.parent.name,
             )

@@ -9,7 +9,7 @@ from typing import Any
 
 import obstore
 from matte_core.contracts.registry import Listing, Reason, RemoteFile, StoredVersion
-from matte_core.domain.manifest import MANIFEST, SHEET, manifest_digest
+from matte_core.domain.manifest import MANIFEST, METADATA, manifest_digest
 from matte_core.domain.source import Kind, Source
 from obstore import exceptions
 from obstore.store import GCSStore, S3Store
@@ -88,7 +88,7 @@ class Objects:
         return str(self._source)
 
     def versions(self) -> Iterator[StoredVersion]:
-        """The folders below that have a sheet."""
+        """The folders below that have a ``matte.yaml``."""
         sizes: dict[str, int] = {}
         known: dict[str, set[str]] = {}
         with self._errors():
@@ -98,7 +98,7 @@ class Objects:
                 below, _, name = entry["path"].rpartition("/")
                 sizes[below] = sizes.get(below, 0) + entry["size"]
                 known.setdefault(below, set()).add(name)
-            for below in sorted(path for path, names in known.items() if SHEET in names):
+            for below in sorted(path for path, names in known.items() if METADATA in names):
                 yield self._stored(below, sizes[below], manifest=MANIFEST in known[below])
 
     def _stored(self, below: str, size: int, *, manifest: bool) -> StoredVersion:

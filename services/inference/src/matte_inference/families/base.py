@@ -17,9 +17,9 @@ from matte_core.contracts.base import Contract
 from matte_core.contracts.catalog import VersionConfig
 from matte_core.contracts.registry import Reason
 from matte_core.errors import Problem
-from matte_registry.demands import Demands
 from matte_registry.errors import RegistryError
 from matte_registry.folder import check_present
+from matte_registry.policy import VerificationPolicy
 from matte_registry.registry import Ready, Registry
 from pydantic import ValidationError
 
@@ -170,13 +170,13 @@ def refuse_absent(config: VersionConfig) -> None:
 
 
 def _ready(config: VersionConfig, default: Path | None) -> Ready:
-    demands = Demands(digest=_pinned(config))
+    policy = VerificationPolicy(digest=_pinned(config))
     folder = _local(config.source) if config.source else default
     registry = Registry()
     if folder is not None:
-        return registry.check_folder(folder, demands)
+        return registry.check_folder(folder, policy)
     assert config.source is not None
-    return registry.ensure(config.source, demands)
+    return registry.ensure(config.source, policy)
 
 
 def _local(source: str) -> Path | None:

@@ -20,8 +20,8 @@ from matte_core.contracts.registry import Reason
 from matte_core.domain.license import refusal
 from matte_core.errors import Problem
 from matte_jobs.evidence import EvidenceStore
-from matte_registry.demands import Demands
 from matte_registry.errors import RegistryError
+from matte_registry.policy import VerificationPolicy
 from matte_registry.progress import OnProgress, Progress
 from matte_registry.registry import Ready
 from matte_registry.signature import public_key
@@ -39,7 +39,7 @@ IDLE_SECONDS = 2.0
 class Source(Protocol):
     """Where versions come from: the registry."""
 
-    def ensure(self, text: str, demands: Demands, on_progress: OnProgress) -> Ready:
+    def ensure(self, text: str, policy: VerificationPolicy, on_progress: OnProgress) -> Ready:
         """The version's folder on this machine, checked."""
         ...
 
@@ -184,7 +184,7 @@ class Checks:
             try:
                 digest, license = await self._checked(check)
             except RegistryError as error:
-                if not error.passing or self._clock() - begun >= self._patience.all:
+                if not error.transient or self._clock() - begun >= self._patience.all:
                     return self._failed(check, error.reason, str(error))
                 check.message = f"{error.reason}: {error}"
                 await asyncio.sleep(self._patience.wait(attempt))
@@ -210,11 +210,11 @@ class Checks:
                 raise RegistryError(Reason.LICENSE_REFUSED, why)
             return None, order.license
         keys = tuple(public_key(pem.encode()) for pem in order.public_keys)
-        demands = Demands(order.digest, keys, order.allowed_licenses, order.license)
+        policy = VerificationPolicy(order.digest, keys, order.allowed_licenses, order.license)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._had, order.source, demands, check)
+        return await loop.run_in_executor(self._threads, self._had, order.source, policy, check)
 
-    def _had(self, source: str, demands: Demands, check: _Check) -> tuple[str, str | None]:
-        ready = self._source.ensure(source, demands, check.follow)
+    def _had(self, source: str, policy: VerificationPolicy, check: _Check) -> tuple[str, str | None]:
+        ready = self._source.ensure(source, policy, check.follow)
         ready.release()  # here, in the thread: nobody may be waiting for it any more
-        return ready.digest, ready.sheet.license if ready.sheet else demands.license
+        return ready.digest, ready.metadata.license if ready.metadata else policy.license

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from matte_core.contracts.registry import Reason, Sheet
+from matte_core.contracts.registry import ModelMetadata, Reason
 from matte_core.domain.license import refusal
 
 from matte_registry.errors import RegistryError
@@ -16,14 +16,14 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
-class Demands:
+class VerificationPolicy:
     """What a version must fulfil.
 
     Args:
         digest: the pinned one; None: any.
         keys: one of these must have signed it; none: no signature is asked for.
         licenses: those allowed; none: every one.
-        license: what the Model says, where the version's sheet says nothing.
+        license: what the Model says, where the version's metadata says nothing.
 
     Raises:
         RegistryError: ``digest`` is none.
@@ -51,15 +51,15 @@ class Demands:
                 " publish it as a new version",
             )
 
-    def check_license(self, sheet: Sheet | None, where: str) -> None:
+    def check_license(self, metadata: ModelMetadata | None, where: str) -> None:
         """Refuses a license that is not allowed.
 
         Raises:
             RegistryError: LICENSE_REFUSED.
         """
-        why = refusal(sheet.license if sheet else self.license, self.licenses)
+        why = refusal(metadata.license if metadata else self.license, self.licenses)
         if why is not None:
             raise RegistryError(Reason.LICENSE_REFUSED, f"{where}: {why}")
 
 
-ANYTHING = Demands()
+ACCEPT_ANY = VerificationPolicy()

@@ -6,8 +6,8 @@ import pytest
 from matte_cli.client import failure_of
 from matte_cli.cut import Board
 from matte_cli.jobs import lines
+from matte_cli.messages import FIXES, describe, explain, seconds, share
 from matte_cli.outputs import Item
-from matte_cli.words import FIXES, describe, explain, seconds, share
 from matte_core.contracts.job import Event, JobState, JobView
 from matte_core.errors import CODES, Problem
 from rich.progress import Progress

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from matte_cli.rollout.asks import Action, ask
+from matte_cli.rollout.actions import Action, ask
 from matte_cli.rollout.state import Rollout, RolloutError
 from matte_core.contracts.k8s.model import Model
 from matte_core.contracts.k8s.rollout import Phase, RolloutSpec

@@ -23,23 +23,23 @@ _OURS = ("matte_inference", "matte_frontend", "redis-server", "valkey-server", "
 _STORE = ("redis-server", "valkey-server", "redis.sock")
 
 
-class TakenError(RuntimeError):
+class InUseError(RuntimeError):
     """A folder or a port is in use; the message says what to do."""
 
 
 @dataclass(slots=True)
-class Claim:
+class InstanceLock:
     """The exclusive use of a data folder, as long as this process lives; its file tells others who has it."""
 
     path: Path
     file: IO[str]
 
     @classmethod
-    def take(cls, folder: Path) -> Claim:
+    def acquire(cls, folder: Path) -> InstanceLock:
         """Claims the folder.
 
         Raises:
-            TakenError: another ``matte serve`` has it, or another user.
+            InUseError: another ``matte serve`` has it, or another user.
         """
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         close_to_others(folder)
@@ -50,14 +50,14 @@ class Claim:
         except OSError as error:
             about = _read(file)
             file.close()
-            raise TakenError(
+            raise InUseError(
                 f"matte serve already runs on {folder} (process {about.get('pid', '?')}, {about.get('url', '')}). "
                 f"Stop it (kill {about.get('pid', 'PID')}), or use another --data-dir and --port."
             ) from error
         return cls(path, file)
 
     @staticmethod
-    def running(folder: Path) -> dict[str, int]:
+    def running_children(folder: Path) -> dict[str, int]:
         """The processes of whoever holds the folder now, by name."""
         try:
             with (folder / "serve.json").open(encoding="utf-8") as file:
@@ -65,7 +65,7 @@ class Claim:
         except OSError:
             return {}
 
-    def before(self) -> list[int]:
+    def previous_children(self) -> list[int]:
         """The processes that the last holder of the folder had started."""
         return [int(pid) for pid in _read(self.file).get("children", {}).values()]
 
@@ -106,12 +106,12 @@ def check_ports(host: str, ports: Iterable[int]) -> None:
     """Refuses ports that are in use.
 
     Raises:
-        TakenError: names the port and a free one.
+        InUseError: names the port and a free one.
     """
     wanted = list(ports)
     taken = [port for port in wanted if not port_free(host, port)]
     if taken:
-        raise TakenError(
+        raise InUseError(
             f"port {taken[0]} on {host} is taken by another program. "
             f"Use another: --port {_free_run(host, wanted[-1] + 1, len(wanted))}"
         )
@@ -126,12 +126,12 @@ def close_to_others(folder: Path) -> None:
     """Makes a folder with pictures in it, and the files of Redis and the logs there, readable for its owner alone.
 
     Raises:
-        TakenError: it belongs to another user.
+        InUseError: it belongs to another user.
     """
     for path in (folder, *folder.glob("*"), *folder.glob("redis/*"), *folder.glob("logs/*")):
         about = path.lstat()
         if about.st_uid != os.getuid():
-            raise TakenError(f"{path} belongs to another user (id {about.st_uid}). Use another --data-dir.")
+            raise InUseError(f"{path} belongs to another user (id {about.st_uid}). Use another --data-dir.")
         if stat.S_IMODE(about.st_mode) & 0o077 and not stat.S_ISLNK(about.st_mode):
             path.chmod(stat.S_IMODE(about.st_mode) & 0o700)
 

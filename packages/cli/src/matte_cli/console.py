@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from matte_cli.client import Api, UnreachableError
+from matte_cli.messages import explain
 from matte_cli.settings import CliSettings
-from matte_cli.words import explain
 
 T = TypeVar("T")
 Url = Annotated[str | None, typer.Option("--url", help="The server.", show_default="http://127.0.0.1:7860")]

@@ -9,27 +9,27 @@ from pathlib import Path
 
 import psutil
 import pytest
-from matte_cli.ground import Claim, TakenError, check_ports, end_leftovers, port_free
+from matte_cli.instance_lock import InstanceLock, InUseError, check_ports, end_leftovers, port_free
 from matte_core.domain.addresses import is_loopback
 
 
 def test_a_folder_has_one_holder(tmp_path: Path) -> None:
-    claim = Claim.take(tmp_path / "data")
-    claim.write(pid=123, url="http://127.0.0.1:9", children={"frontend": 5})
-    with pytest.raises(TakenError, match=r"process 123.*--data-dir"):
-        Claim.take(tmp_path / "data")
-    claim.release()
-    again = Claim.take(tmp_path / "data")
-    assert again.before() == []
+    lock = InstanceLock.acquire(tmp_path / "data")
+    lock.write(pid=123, url="http://127.0.0.1:9", children={"frontend": 5})
+    with pytest.raises(InUseError, match=r"process 123.*--data-dir"):
+        InstanceLock.acquire(tmp_path / "data")
+    lock.release()
+    again = InstanceLock.acquire(tmp_path / "data")
+    assert again.previous_children() == []
     again.release()
 
 
 def test_what_a_killed_holder_left_is_known(tmp_path: Path) -> None:
-    claim = Claim.take(tmp_path)
-    claim.write(children={"frontend": 5, "Redis": 6})
-    claim.file.close()  # as a kill does
-    again = Claim.take(tmp_path)
-    assert again.before() == [5, 6]
+    lock = InstanceLock.acquire(tmp_path)
+    lock.write(children={"frontend": 5, "Redis": 6})
+    lock.file.close()  # as a kill does
+    again = InstanceLock.acquire(tmp_path)
+    assert again.previous_children() == [5, 6]
     again.release()
 
 
@@ -38,15 +38,15 @@ def test_a_folder_that_others_could_read_is_closed(tmp_path: Path) -> None:
     aof = tmp_path / "redis" / "appendonly.aof"
     aof.touch(0o644)
     tmp_path.chmod(0o755)
-    Claim.take(tmp_path).release()
+    InstanceLock.acquire(tmp_path).release()
     assert [path.stat().st_mode & 0o777 for path in (tmp_path, aof.parent, aof)] == [0o700, 0o700, 0o600]
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder away")
 def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
     os.chown(tmp_path, 12345, 12345)
-    with pytest.raises(TakenError, match="another user"):
-        Claim.take(tmp_path)
+    with pytest.raises(InUseError, match="another user"):
+        InstanceLock.acquire(tmp_path)
 
 
 def test_a_taken_port_is_named_with_a_free_one() -> None:
@@ -55,7 +55,7 @@ def test_a_taken_port_is_named_with_a_free_one() -> None:
         holder.listen()
         port = holder.getsockname()[1]
         assert not port_free("127.0.0.1", port)
-        with pytest.raises(TakenError, match=rf"port {port} .*--port \d+"):
+        with pytest.raises(InUseError, match=rf"port {port} .*--port \d+"):
             check_ports("127.0.0.1", [port])
     assert port_free("127.0.0.1", port)
 
