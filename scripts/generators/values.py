@@ -37,7 +37,7 @@ def _section(section: BaseModel, depth: int) -> Iterator[str]:
             yield ""
         if not field.description:
             raise ValueError(f"{type(section).__name__}.{name} has no description")
-        for line in textwrap.wrap(field.description, _WIDTH - len(pad) - 2):
+        for line in textwrap.wrap(field.description, _WIDTH - len(pad) - 2, break_on_hyphens=False):
             yield f"{pad}# {line}"
         key, value = field.alias or name, getattr(section, name)
         if isinstance(value, Section):

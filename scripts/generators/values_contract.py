@@ -1,4 +1,4 @@
-"""The values of the chart ``charts/matte``. ``values.yaml`` and ``values.schema.json`` are written from here."""
+"""The values of the chart ``charts/matte``, from which values.yaml and values.schema.json are generated."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from matte_core.contracts.k8s.model import Family, ModelSpec
 from matte_core.contracts.k8s.pool import PoolSpec
 from pydantic import ConfigDict, Field
 
-#: name of an object in Kubernetes; '' where there is none
+#: name of a Kubernetes object, or ''
 ObjectName = Annotated[str, Field(pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$", max_length=253)]
-#: an image with its registry and tag or digest; '' for the one of the release
+#: image with registry and tag or digest, or ''
 ImageName = Annotated[str, Field(pattern=r"^([^\s:@]+(:[0-9]+/[^\s:@]+)?([:@][^\s]+)?)?$", max_length=512)]
 EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Cidr = Annotated[str, Field(pattern=r"^[0-9a-fA-F.:]+/[0-9]{1,3}$")]
 #: an address or a CIDR
 Network = Annotated[str, Field(pattern=r"^[0-9a-fA-F.:]+(/[0-9]{1,3})?$")]
-#: what requests may name as their host
+#: host name, or a pattern such as *.example.org
 HostName = Annotated[str, Field(pattern=r"^(\*|(\*\.)?[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?)$", max_length=253)]
-#: of a page, as browsers write it
+#: value of an Origin header, or a pattern
 Origin = Annotated[str, Field(pattern=r"^(\*|null|https?://(\*\.)?[^\s,/@*]+)$", max_length=512)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Labels = dict[str, str]
-#: passed on as it is; the API server knows its shape
+#: passed through unchecked; the API server validates it
 Raw = dict[str, Any]
 
 
 def _needs(selector: str, value: str, path: list[str], rule: dict[str, Any]) -> dict[str, Any]:
-    """JSON schema: where ``selector`` is ``value``, the field at ``path`` obeys ``rule``."""
+    """JSON schema that applies ``rule`` to the field at ``path`` if ``selector`` is ``value``."""
     then: dict[str, Any] = rule
     for name in reversed(path):
         then = {"properties": {name: then}, "required": [name]}
@@ -36,7 +36,7 @@ def _needs(selector: str, value: str, path: list[str], rule: dict[str, Any]) -> 
 
 
 class Section(KubeContract):
-    """A part of the values; each of its fields says what it is."""
+    """A mapping of the values; every field has a description, which becomes the comment in values.yaml."""
 
 
 class Resources(KubeContract):
@@ -47,30 +47,44 @@ class Resources(KubeContract):
 
 
 class Images(Section):
-    """Where the images come from."""
-
     registry: str = Field(
-        "ghcr.io/matte-dev", min_length=1, description="frontend, inference and operator are below it"
+        "ghcr.io/matte-dev",
+        min_length=1,
+        description="Registry and repository prefix of the frontend, inference and operator images",
     )
-    tag: str = Field("", pattern=r"^[A-Za-z0-9_.-]{0,128}$", description="tag of all three; '': the chart's appVersion")
-    pull_policy: Literal["IfNotPresent", "Always", "Never"] = Field("IfNotPresent", description="of all containers")
-    pull_secrets: tuple[ObjectName, ...] = Field((), description="names of registry Secrets in the namespace")
-    frontend: ImageName = Field("", description="another image for the frontend, with its tag or digest")
-    inference: ImageName = Field("", description="another image for Ray's pods, such as the one with CUDA")
-    operator: ImageName = Field("", description="another image for the operator")
-    redis: ImageName = Field("docker.io/library/redis:7.2-bookworm", description="Redis or Valkey 7 or newer")
+    tag: str = Field(
+        "", pattern=r"^[A-Za-z0-9_.-]{0,128}$", description="Tag of these three images; '': the appVersion of the chart"
+    )
+    pull_policy: Literal["IfNotPresent", "Always", "Never"] = Field(
+        "IfNotPresent", description="Image pull policy of all containers"
+    )
+    pull_secrets: tuple[ObjectName, ...] = Field((), description="Names of image pull Secrets in the namespace")
+    frontend: ImageName = Field(
+        "", description="Full name of the frontend image, with tag or digest; '': derived from registry and tag"
+    )
+    inference: ImageName = Field(
+        "",
+        description="Full name of the inference image (all Ray pods), with tag or digest; '': derived from registry "
+        "and tag",
+    )
+    operator: ImageName = Field(
+        "", description="Full name of the operator image, with tag or digest; '': derived from registry and tag"
+    )
+    redis: ImageName = Field(
+        "docker.io/library/redis:7.2-bookworm", description="Image of Redis 7 (or Valkey 7) or later"
+    )
 
 
 class Ingress(Section):
-    """For ``expose.type: ingress``."""
-
-    class_name: ObjectName = Field("", description="IngressClass; '': the cluster's default one")
-    tls_secret: ObjectName = Field("", description="Secret with the certificate of the host; '': no TLS here")
-    annotations: Labels = Field({}, description="added to those that the chart sets; the same key wins")
+    class_name: ObjectName = Field("", description="IngressClass; '': the default class of the cluster")
+    tls_secret: ObjectName = Field(
+        "", description="Secret with the TLS certificate for the host; '': no TLS at the Ingress"
+    )
+    annotations: Labels = Field({}, description="Additional annotations; they override annotations set by the chart")
 
 
 class ParentRef(KubeContract):
-    """gateway.networking.k8s.io/v1 ParentReference: a listener that exists."""
+    """gateway.networking.k8s.io/v1 ParentReference: an existing listener."""
 
     name: Annotated[ObjectName, Field(min_length=1)]
     namespace: ObjectName | None = None
@@ -79,320 +93,332 @@ class ParentRef(KubeContract):
 
 
 class GatewayApi(Section):
-    """For ``expose.type: gateway``."""
-
-    parent_refs: tuple[ParentRef, ...] = Field((), description="the Gateways to attach to: [{name, namespace}]")
-    envoy_gateway: bool = Field(
-        default=False, description="the Gateway is Envoy Gateway's: set its BackendTrafficPolicy too"
+    parent_refs: tuple[ParentRef, ...] = Field(
+        (), description="Gateways that the HTTPRoute attaches to: [{name, namespace}]"
     )
+    envoy_gateway: bool = Field(default=False, description="Also create a BackendTrafficPolicy, for Envoy Gateway")
 
 
 class Expose(Section):
-    """How end users reach the frontends."""
-
     model_config = ConfigDict(
         json_schema_extra={"allOf": [_needs("type", "gateway", ["gateway", "parentRefs"], {"minItems": 1})]}
     )
 
     type: Literal["none", "ingress", "gateway"] = Field(
-        "none", description="none: only the Service; ingress: an Ingress; gateway: a Gateway API HTTPRoute"
+        "none", description="none: only the Service; ingress: an Ingress; gateway: an HTTPRoute (Gateway API)"
     )
     host: str = Field(
-        "", pattern=r"^(\*\.)?([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$", description="host name of the URL; '': every host"
+        "",
+        pattern=r"^(\*\.)?([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$",
+        description="Host name of the URL; '': all host names",
     )
     allowed_hosts: tuple[HostName, ...] = Field(
         (),
-        description="further host names that requests may name, *.example.org for all below one, * for any. Always: "
-        "host, the Service's names, IP addresses and localhost; any, if type is not none and host is ''",
+        description="Additional host names that requests may use: *.example.org matches all subdomains, * matches any "
+        "name. Always allowed: expose.host, the DNS names of the Service, IP addresses and localhost. If "
+        "expose.type is set and expose.host is '', any name is allowed",
     )
     allowed_origins: tuple[Origin, ...] = Field(
         (),
-        description="origins of other sites whose pages may call this one: https://app.example.org, "
-        "https://*.example.org, * for any without credentials",
+        description="Origins of other sites whose pages may call the frontends: https://app.example.org, "
+        "https://*.example.org; * allows any, without credentials",
     )
     trusted_proxies: tuple[Network, ...] = Field(
         ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"),
-        description="addresses whose Forwarded and X-Forwarded-… headers are believed, and whose connections are not "
-        "counted per address: the ingress controller's. The default is where pods usually are; narrow it to yours",
+        description="Addresses and CIDRs of proxies (the ingress controller) whose Forwarded and X-Forwarded-* headers "
+        "are trusted and whose connections are not limited per address. The default covers the private "
+        "ranges that pods usually have; narrow it to yours",
     )
-    ingress: Ingress = Field(Ingress(), description="for type ingress")
-    gateway: GatewayApi = Field(GatewayApi(), description="for type gateway")
+    ingress: Ingress = Field(Ingress(), description="Settings for type ingress")
+    gateway: GatewayApi = Field(GatewayApi(), description="Settings for type gateway")
 
 
 class Limits(Section):
-    """What is accepted. Body sizes of the ingress follow."""
-
     max_bytes: int = Field(
-        30_000_000, ge=1, le=1_000_000_000, description="bytes of one picture, and of all pictures of one request"
+        30_000_000,
+        ge=1,
+        le=1_000_000_000,
+        description="Maximum size in bytes of a picture, and of all pictures of a request together",
     )
-    max_pixels: int = Field(50_000_000, ge=1, description="width × height of one picture")
+    max_pixels: int = Field(50_000_000, ge=1, description="Maximum pixels of a picture (width × height)")
     max_wait_seconds: int = Field(
-        600, ge=1, le=86400, description="a synchronous call waits at most this long; not above streamTimeout"
+        600,
+        ge=1,
+        le=86400,
+        description="Maximum seconds that a synchronous call waits for its result; not more than streamTimeout",
     )
 
 
 class Scheduling(Section):
-    """Where pods may run."""
-
-    node_selector: Labels = Field({}, description="labels that nodes must have")
-    tolerations: tuple[Toleration, ...] = Field((), description="taints of nodes to bear")
-    affinity: Raw = Field({}, description="core/v1 Affinity")
+    node_selector: Labels = Field({}, description="Node labels that the pods require")
+    tolerations: tuple[Toleration, ...] = Field((), description="Tolerations for the pods")
+    affinity: Raw = Field({}, description="Affinity of the pods (core/v1 Affinity)")
     priority_class_name: ObjectName = Field("", description="PriorityClass of the pods")
-    pod_annotations: Labels = Field({}, description="annotations of the pods")
+    pod_annotations: Labels = Field({}, description="Annotations of the pods")
 
 
 class Keda(Section):
-    """Scaling by the number of queued jobs, read from Prometheus."""
-
-    prometheus: str = Field("", description="address of Prometheus, such as http://prometheus.monitoring:9090")
-    queued_jobs_per_replica: int = Field(500, ge=1, description="one frontend per so many queued jobs")
+    prometheus: str = Field("", description="URL of Prometheus, such as http://prometheus.monitoring:9090")
+    queued_jobs_per_replica: int = Field(500, ge=1, description="Target number of queued jobs per frontend")
 
 
 class Autoscaling(Section):
-    """How many frontends there are."""
-
     model_config = ConfigDict(
         json_schema_extra={"allOf": [_needs("type", "keda", ["keda", "prometheus"], {"minLength": 8})]}
     )
 
     type: Literal["none", "cpu", "keda"] = Field(
-        "none", description="none: frontend.replicas; cpu: an HPA; keda: a KEDA ScaledObject on queue depth"
+        "none",
+        description="none: frontend.replicas; cpu: a HorizontalPodAutoscaler; keda: a KEDA ScaledObject",
     )
-    min_replicas: int = Field(2, ge=1, le=1000, description="frontends at least")
-    max_replicas: int = Field(10, ge=1, le=1000, description="frontends at most")
-    cpu_utilization: int = Field(70, ge=1, le=1000, description="for cpu: per cent of the request, on average")
-    keda: Keda = Field(Keda(), description="for keda")
+    min_replicas: int = Field(2, ge=1, le=1000, description="Minimum number of frontends")
+    max_replicas: int = Field(10, ge=1, le=1000, description="Maximum number of frontends")
+    cpu_utilization: int = Field(
+        70, ge=1, le=1000, description="Target CPU utilization in percent of the request, for type cpu"
+    )
+    keda: Keda = Field(Keda(), description="Settings for type keda")
 
 
 class Frontend(Scheduling):
-    """The pods that speak HTTP."""
-
-    replicas: int = Field(2, ge=0, le=1000, description="pods, while autoscaling.type is none")
+    replicas: int = Field(2, ge=0, le=1000, description="Number of pods while autoscaling.type is none")
     resources: Resources = Field(
-        Resources(requests={"cpu": "500m", "memory": "512Mi"}, limits={"memory": "1Gi"}), description="of each pod"
+        Resources(requests={"cpu": "500m", "memory": "512Mi"}, limits={"memory": "1Gi"}),
+        description="Resource requests and limits of a pod",
     )
     drain_seconds: int = Field(
-        15, ge=0, le=600, description="a pod that ends takes requests this long, until every balancer has noticed"
+        15,
+        ge=0,
+        le=600,
+        description="Seconds a terminating pod keeps serving, so load balancers can stop sending to it",
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="what is logged")
-    autoscaling: Autoscaling = Field(Autoscaling(), description="how many frontends there are")
-    disruption_budget: bool = Field(default=True, description="drains of nodes take one frontend at a time")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Log level")
+    autoscaling: Autoscaling = Field(Autoscaling(), description="Autoscaling of the frontends")
+    disruption_budget: bool = Field(
+        default=True, description="Create a PodDisruptionBudget, so that node drains evict one frontend at a time"
+    )
 
 
 class Operator(Scheduling):
-    """The program that turns Pools and Models into Ray clusters."""
-
     resources: Resources = Field(
-        Resources(requests={"cpu": "100m", "memory": "192Mi"}, limits={"memory": "384Mi"}), description="of its pod"
+        Resources(requests={"cpu": "100m", "memory": "192Mi"}, limits={"memory": "384Mi"}),
+        description="Resource requests and limits of the pod",
     )
     prometheus_url: str = Field(
         "",
         pattern=r"^(https?://[^\s@]+)?$",
-        description="answers the queries that rollouts are judged by, such as http://prometheus.monitoring:9090",
+        description="URL of the Prometheus server that rollout queries are sent to, such as "
+        "http://prometheus.monitoring:9090",
     )
 
 
 class Pool(Section):
-    """The Pool ``default``."""
-
-    enabled: bool = Field(default=True, description="make the Pool; no: you apply Pools of your own")
-    spec: PoolSpec = Field(PoolSpec(), description="spec of the Pool: kubectl explain pool.spec")
+    enabled: bool = Field(default=True, description="Create the Pool; set to false if you create Pools yourself")
+    spec: PoolSpec = Field(PoolSpec(), description="Spec of the Pool; see kubectl explain pool.spec")
 
 
 class Cache(Section):
-    """Where Ray's workers keep model versions. At most one of claim and hostPath; none: a volume of each worker's."""
-
     size: str = Field(
         "20Gi",
         pattern=r"^[0-9]+(\.[0-9]+)?[MGT]i?$",
-        description="of the volume; versions that were used longest ago make room",
+        description="Size of the cache volume; the least recently used versions are evicted",
     )
     claim: ObjectName = Field(
-        "", description="PersistentVolumeClaim instead, of a file system with locks; shared by workers if ReadWriteMany"
+        "",
+        description="PersistentVolumeClaim to use as the cache; its file system must support locks. A ReadWriteMany "
+        "claim is shared by all workers",
     )
     host_path: str = Field(
         "",
         pattern=r"^(/[A-Za-z0-9._/-]+)?$",
-        description="folder of the nodes instead, shared by a node's workers: it must be there, writable for user "
-        "10001, in a namespace whose Pod Security allows it (privileged)",
+        description="Folder of the node to use as the cache, shared by the workers of the node. It must exist and be "
+        "writable for user 10001, and Pod Security must allow hostPath volumes (level privileged)",
     )
 
 
 class Registry(Section):
-    """Where models come from: s3://, gs://, hf://, oci://, mlflow://, pvc:// and file://."""
-
     secret: ObjectName = Field(
         "",
-        description="Secret whose keys become the environment of Ray's workers: AWS_ACCESS_KEY_ID, "
+        description="Secret whose keys become environment variables of the Ray workers: AWS_ACCESS_KEY_ID, "
         "AWS_SECRET_ACCESS_KEY, AWS_REGION, HF_TOKEN, MLFLOW_TRACKING_TOKEN, …",
     )
-    cache: Cache = Field(Cache(), description="where workers keep models")
+    cache: Cache = Field(
+        Cache(),
+        description="Cache of model versions on the Ray workers. Set at most one of claim and hostPath; by default "
+        "each worker has an emptyDir volume",
+    )
 
 
 class ExternalRedis(Section):
-    """A Redis or Valkey that is there already: no instance is installed. Set one of the two."""
-
     url: str = Field(
         "",
         pattern=r"^(rediss?://[^\s]+)?$",
-        description="redis://:password@host:6379/0, or rediss://… with TLS; for Ray the default user",
+        description="URL: redis://:password@host:6379/0, or rediss://… for TLS. Ray connects as the default user",
     )
     existing_secret: ObjectName = Field(
-        "", description="Secret with the keys url, address (host:port; rediss://host:port with TLS) and password"
+        "", description="Secret with the keys url, address (host:port, or rediss://host:port for TLS) and password"
     )
 
 
 class Persistence(Section):
-    """Where the jobs of the included Redis lie."""
-
-    enabled: bool = Field(default=True, description="keep jobs on a volume; no: they end with the pod")
-    size: Quantity = Field("8Gi", description="of the volume")
-    storage_class: ObjectName | None = Field(
-        None, description="StorageClass; null: the cluster's default; '': volumes made by hand"
+    enabled: bool = Field(
+        default=True, description="Keep jobs on a PersistentVolume; if false, they are lost with the pod"
     )
-    when_deleted: Literal["Retain", "Delete"] = Field("Retain", description="the volume claim after helm uninstall")
+    size: Quantity = Field("8Gi", description="Size of the volume")
+    storage_class: ObjectName | None = Field(
+        None, description="StorageClass; null: the default class of the cluster; '': volumes provisioned by hand"
+    )
+    when_deleted: Literal["Retain", "Delete"] = Field(
+        "Retain", description="Whether the PersistentVolumeClaim is kept after helm uninstall"
+    )
 
 
 class Redis(Scheduling):
-    """The job store: one small persistent instance, or an external one."""
-
-    external: ExternalRedis = Field(ExternalRedis(), description="a server that is there already, for production")
+    external: ExternalRedis = Field(
+        ExternalRedis(),
+        description="Existing Redis or Valkey to use instead (recommended for production). Set url or existingSecret",
+    )
     existing_secret: ObjectName = Field(
         "",
-        description="Secret with the keys url, address and password for the included instance; '': the chart makes "
-        "one and keeps its password (needs helm install; helm template piped to kubectl makes a new one each time)",
+        description="Secret with the keys url, address and password for the included instance; '': the chart creates "
+        "one and keeps its password across upgrades (with helm install; helm template generates a new password "
+        "each time)",
     )
     resources: Resources = Field(
         Resources(requests={"cpu": "100m", "memory": "1Gi"}, limits={"memory": "1Gi"}),
-        description="of the included instance; jobs may fill three quarters of the memory limit",
+        description="Resource requests and limits of the included instance; jobs can use three quarters of the memory "
+        "limit",
     )
-    persistence: Persistence = Field(Persistence(), description="where the jobs lie")
+    persistence: Persistence = Field(Persistence(), description="Persistence of the included instance")
     durability: Literal["fsync", "second"] = Field(
         "second",
-        description="what a power failure may take: second: the last second or so; fsync: nothing, and slower. "
-        "An external server has its own appendfsync",
+        description="What a power failure can lose. second: about the last second of writes; fsync: nothing, at lower "
+        "throughput. For an external server, its own appendfsync applies",
     )
 
 
 class Egress(Section):
-    """Addresses that pods may call."""
-
-    cidr: Cidr = Field("0.0.0.0/0", description="addresses")
-    ports: tuple[Port, ...] = Field((), description="TCP ports")
+    cidr: Cidr = Field("0.0.0.0/0", description="Destination addresses")
+    ports: tuple[Port, ...] = Field((), description="Destination TCP ports")
 
 
 class NetworkPolicy(Section):
-    """Who may talk to whom. Everything that is not named is refused."""
-
-    enabled: bool = Field(default=True, description="make NetworkPolicies")
+    enabled: bool = Field(default=True, description="Create NetworkPolicies. Traffic that they do not allow is denied")
     clients: tuple[Raw, ...] = Field(
-        (), description="NetworkPolicyPeers that may call the frontends, such as the ingress controller's; []: everyone"
+        (), description="NetworkPolicyPeers that may call the frontends, such as the ingress controller; []: everyone"
     )
     metrics_clients: tuple[Raw, ...] = Field(
         (),
-        description="NetworkPolicyPeers that may read metrics; []: everyone if monitoring.podMonitor, else nobody",
+        description="NetworkPolicyPeers that may read metrics; []: everyone if monitoring.podMonitor is enabled, "
+        "otherwise nobody",
     )
     kuberay_labels: Labels = Field(
-        {"app.kubernetes.io/component": "kuberay-operator"}, description="labels of KubeRay's operator pods"
+        {"app.kubernetes.io/component": "kuberay-operator"}, description="Labels of the KubeRay operator pods"
     )
-    kuberay_namespace: ObjectName = Field("", description="their namespace; '': any")
-    sources: Egress = Field(Egress(ports=(443,)), description="where models come from: buckets, hubs, registries")
-    api_server: Egress = Field(Egress(ports=(443, 6443)), description="the Kubernetes API")
-    external_redis: Egress = Field(Egress(ports=(6379,)), description="the external Redis")
-    telemetry_ports: tuple[Port, ...] = Field((4317, 4318), description="ports of the OpenTelemetry collector")
+    kuberay_namespace: ObjectName = Field("", description="Namespace of the KubeRay operator; '': any")
+    sources: Egress = Field(Egress(ports=(443,)), description="Model sources: buckets, hubs, registries")
+    api_server: Egress = Field(Egress(ports=(443, 6443)), description="Kubernetes API server")
+    external_redis: Egress = Field(Egress(ports=(6379,)), description="External Redis")
+    telemetry_ports: tuple[Port, ...] = Field((4317, 4318), description="Ports of the OpenTelemetry collector")
     frontend_egress: tuple[Raw, ...] = Field(
-        (), description="NetworkPolicyEgressRules of frontends, such as an object store's"
+        (), description="Additional NetworkPolicyEgressRules of the frontends, such as for an object store"
     )
     operator_egress: tuple[Raw, ...] = Field(
-        (), description="NetworkPolicyEgressRules of the operator: Prometheus, and webhooks that judge rollouts"
+        (),
+        description="Additional NetworkPolicyEgressRules of the operator, such as for Prometheus and rollout webhooks",
     )
     inference_egress: tuple[Raw, ...] = Field(
-        (), description="NetworkPolicyEgressRules of Ray's pods: object store, and the backends of remote models"
+        (),
+        description="Additional NetworkPolicyEgressRules of the Ray pods, such as for remote models",
     )
 
 
 class PodMonitor(Section):
-    """monitoring.coreos.com/v1 PodMonitor."""
-
-    enabled: bool = Field(default=False, description="let the Prometheus operator read every pod's metrics")
-    interval: str = Field("30s", pattern=r"^[0-9]+(s|m)$", description="how often")
-    labels: Labels = Field({}, description="labels that your Prometheus selects by")
+    enabled: bool = Field(default=False, description="Create a PodMonitor for the metrics of all pods")
+    interval: str = Field("30s", pattern=r"^[0-9]+(s|m)$", description="Scrape interval")
+    labels: Labels = Field({}, description="Additional labels, for the podMonitorSelector of your Prometheus")
 
 
 class Rules(Section):
-    """monitoring.coreos.com/v1 PrometheusRule."""
-
-    enabled: bool = Field(default=False, description="install the alert rules")
-    labels: Labels = Field({}, description="labels that your Prometheus selects by")
+    enabled: bool = Field(default=False, description="Create a PrometheusRule with the alerts")
+    labels: Labels = Field({}, description="Additional labels, for the ruleSelector of your Prometheus")
 
 
 class Dashboards(Section):
-    """ConfigMaps that Grafana's sidecar finds."""
-
-    enabled: bool = Field(default=False, description="install the Grafana dashboards")
-    labels: Labels = Field({"grafana_dashboard": "1"}, description="labels that Grafana's sidecar selects by")
+    enabled: bool = Field(default=False, description="Create ConfigMaps with the Grafana dashboards")
+    labels: Labels = Field({"grafana_dashboard": "1"}, description="Labels that the Grafana sidecar selects")
 
 
 class Monitoring(Section):
-    """Metrics, dashboards and alerts; all need something that is installed beside."""
-
-    pod_monitor: PodMonitor = Field(PodMonitor(), description="metrics by the Prometheus operator")
-    rules: Rules = Field(Rules(), description="alert rules")
-    dashboards: Dashboards = Field(Dashboards(), description="Grafana dashboards")
+    pod_monitor: PodMonitor = Field(PodMonitor(), description="Metrics, for the Prometheus operator")
+    rules: Rules = Field(Rules(), description="Alerts, for the Prometheus operator")
+    dashboards: Dashboards = Field(Dashboards(), description="Dashboards, for the Grafana sidecar")
 
 
 class Traces(Section):
-    """OpenTelemetry."""
-
     endpoint: str = Field(
-        "", pattern=r"^(https?://[^\s]+)?$", description="OTLP address, such as http://collector.otel:4318; '': none"
+        "",
+        pattern=r"^(https?://[^\s]+)?$",
+        description="OTLP endpoint, such as http://collector.otel:4318; '': no traces",
     )
-    ratio: float = Field(1.0, ge=0, le=1, description="share of requests without a trace of their own that get one")
+    ratio: float = Field(
+        1.0, ge=0, le=1, description="Share of requests to trace, from 0 to 1, if the caller did not decide"
+    )
 
 
 class ServiceAccounts(Section):
-    """Identities of the pods."""
-
-    annotations: Labels = Field({}, description="of the frontend's ServiceAccount, such as a cloud role")
+    annotations: Labels = Field(
+        {}, description="Annotations of the frontend's ServiceAccount, such as a cloud IAM role"
+    )
     inference: ObjectName = Field(
         "",
-        description="ServiceAccount that is there, for Ray's workers: one with a cloud role that may read models",
+        description="Existing ServiceAccount for the Ray workers, such as one with a cloud IAM role that may read the "
+        "models",
     )
 
 
 class ChartValues(KubeContract):
-    """Everything that can be set at ``helm install``. A name that nobody knows is refused."""
+    """The values of the chart matte. Unknown names are refused."""
 
-    name_override: ObjectName = Field("", description="instead of the chart's name in object names")
+    name_override: ObjectName = Field("", description="Replaces the chart name in the names of objects")
     fullname_override: Annotated[ObjectName, Field(max_length=40)] = Field(
-        "", description="begin of all object names; matte-crds lets an operator in whose name ends with matte-operator"
+        "",
+        description="Prefix for the names of all objects. The policy of matte-crds admits only an operator whose name "
+        "ends with matte-operator",
     )
-    common_labels: Labels = Field({}, description="labels of every object")
-    common_annotations: Labels = Field({}, description="annotations of every object")
-    images: Images = Field(Images(), description="where the images come from")
+    common_labels: Labels = Field({}, description="Labels of all objects")
+    common_annotations: Labels = Field({}, description="Annotations of all objects")
+    images: Images = Field(Images(), description="Container images")
     stream_timeout: int = Field(
         3600,
         ge=30,
         le=86400,
-        description="seconds that one answer or event stream may take: sets the ingress, the route, the load balancer, "
-        "and how long a frontend that ends lets its streams finish",
+        description="Maximum seconds of a response or event stream. Sets the timeouts of the Ingress, HTTPRoute and "
+        "load balancer, and how long a terminating frontend waits for its streams",
     )
-    expose: Expose = Field(Expose(), description="how end users reach the frontends")
-    limits: Limits = Field(Limits(), description="what is accepted; the ingress' body size follows")
+    expose: Expose = Field(Expose(), description="How end users reach the frontends")
+    limits: Limits = Field(
+        Limits(), description="Limits of requests; the body size of the Ingress is derived from them"
+    )
     env: dict[EnvName, str] = Field(
-        {}, description="further environment of frontends and Ray's pods: MATTE_BLOB_URL, MATTE_RESULT_TTL_SECONDS …"
+        {},
+        description="Additional environment variables of the frontends and the Ray pods: MATTE_BLOB_URL, "
+        "MATTE_RESULT_TTL_SECONDS, …",
     )
-    frontend: Frontend = Field(Frontend(), description="the pods that speak HTTP")
-    operator: Operator = Field(Operator(), description="the program that turns Pools and Models into Ray clusters")
-    pool: Pool = Field(Pool(), description="the Pool named default")
+    frontend: Frontend = Field(Frontend(), description="Frontend: the pods that serve HTTP")
+    operator: Operator = Field(Operator(), description="Operator: turns Pools and Models into Ray clusters")
+    pool: Pool = Field(Pool(), description="Pool named default")
     models: dict[Name, ModelSpec] = Field(
         {"grabcut": ModelSpec(family=Family.GRABCUT, version="2.0.0", default=True)},
-        description="Models by name: kubectl explain model.spec; NAME: null removes one that is set here",
+        description="Models by name; see kubectl explain model.spec. NAME: null removes a default one",
     )
-    registry: Registry = Field(Registry(), description="where models come from")
-    redis: Redis = Field(Redis(), description="the job store")
-    network_policy: NetworkPolicy = Field(NetworkPolicy(), description="who may talk to whom")
-    monitoring: Monitoring = Field(Monitoring(), description="metrics, dashboards and alerts")
-    traces: Traces = Field(Traces(), description="OpenTelemetry")
-    service_accounts: ServiceAccounts = Field(ServiceAccounts(), description="identities of the pods")
-    global_: Raw = Field({}, alias="global", description="from a parent chart; not read")
+    registry: Registry = Field(
+        Registry(), description="Access to model sources (s3://, gs://, hf://, oci://, mlflow://, pvc:// and file://)"
+    )
+    redis: Redis = Field(Redis(), description="Job store: one small persistent Redis, or an external one")
+    network_policy: NetworkPolicy = Field(NetworkPolicy(), description="NetworkPolicies")
+    monitoring: Monitoring = Field(
+        Monitoring(), description="Metrics, alerts and dashboards. Each needs its operator or sidecar to be installed"
+    )
+    traces: Traces = Field(Traces(), description="OpenTelemetry traces")
+    service_accounts: ServiceAccounts = Field(ServiceAccounts(), description="ServiceAccounts")
+    global_: Raw = Field({}, alias="global", description="Values of a parent chart; ignored")

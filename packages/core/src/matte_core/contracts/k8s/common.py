@@ -116,16 +116,18 @@ class ConditionStatus(StrEnum):
 
 
 class Condition(KubeContract):
-    """What is true of the object, as metav1.Condition."""
+    """A condition, as metav1.Condition."""
 
-    type: str = Field(max_length=316, description="what it is about, in CamelCase")
+    type: str = Field(max_length=316, description="Type of the condition, in CamelCase")
     status: ConditionStatus
     reason: str = Field(
-        pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$", max_length=1024, description="why, in CamelCase"
+        pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$",
+        max_length=1024,
+        description="Machine-readable reason for the last transition, in CamelCase",
     )
-    message: str = Field("", max_length=32768, description="why, in words")
-    observed_generation: int = Field(0, ge=0, description="generation of the spec that it is about")
-    last_transition_time: Time = Field(description="when status changed")
+    message: str = Field("", max_length=32768, description="Human-readable details of the last transition")
+    observed_generation: int = Field(0, ge=0, description="metadata.generation that the condition was set for")
+    last_transition_time: Time = Field(description="Time when status last changed")
 
 
 Conditions = Annotated[tuple[Condition, ...], Field(max_length=16, json_schema_extra=list_map("type"))]
@@ -137,19 +139,23 @@ def format_time(now: datetime) -> str:
 
 
 class Toleration(KubeContract):
-    """core/v1 Toleration."""
+    """A toleration, as core/v1 Toleration."""
 
     key: str | None = Field(
-        None, max_length=317, description="the taint's key; none, with operator Exists: every taint"
+        None, max_length=317, description="Key of the taint; unset, with operator Exists: all taints"
     )
-    operator: Literal["Exists", "Equal"] | None = Field(None, description="none: Equal")
-    value: str | None = Field(None, max_length=63, description="the taint's value, with operator Equal")
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(None, description="none: all effects")
-    toleration_seconds: int | None = Field(None, description="with effect NoExecute: for so long only")
+    operator: Literal["Exists", "Equal"] | None = Field(None, description="Exists or Equal; unset: Equal")
+    value: str | None = Field(None, max_length=63, description="Value of the taint, for operator Equal")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        None, description="Effect of the taint; unset: all effects"
+    )
+    toleration_seconds: int | None = Field(
+        None, description="Seconds to tolerate the taint, for effect NoExecute; unset: forever"
+    )
 
 
 class ComputeResources(KubeContract):
-    """What a pod asks for (requests) and may take (limits)."""
+    """Resource requests and limits of a pod."""
 
     cel: ClassVar[tuple[CELRule, ...]] = tuple(
         CELRule(
@@ -161,7 +167,7 @@ class ComputeResources(KubeContract):
         for name in ("cpu", "memory")
     )
 
-    cpu: Quantity = Field("1", description="CPU cores requested")
-    memory: Quantity = Field("2Gi", description="memory requested")
-    cpu_limit: Quantity | None = Field(None, description="CPU cores it may take; none: as many as cpu")
-    memory_limit: Quantity | None = Field(None, description="memory it may take; none: as much as memory")
+    cpu: Quantity = Field("1", description="CPU request")
+    memory: Quantity = Field("2Gi", description="Memory request")
+    cpu_limit: Quantity | None = Field(None, description="CPU limit; unset: equal to cpu")
+    memory_limit: Quantity | None = Field(None, description="Memory limit; unset: equal to memory")

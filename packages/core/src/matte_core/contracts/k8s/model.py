@@ -33,7 +33,7 @@ MUTABLE_FIELDS = frozenset({"replicas"})
 
 
 class ReplicaResources(KubeContract):
-    """What Ray reserves for one replica."""
+    """Resources that Ray reserves for one replica."""
 
     cel: ClassVar[tuple[CELRule, ...]] = (
         CELRule(
@@ -41,8 +41,10 @@ class ReplicaResources(KubeContract):
         ),
     )
 
-    cpus: float = Field(0.5, ge=0, le=256, description="CPU cores")
-    gpus: float = Field(0, ge=0, le=16, description="whole ones, or a part of one below 1")
+    cpus: float = Field(0.5, ge=0, le=256, description="CPU cores that Ray reserves per replica")
+    gpus: float = Field(
+        0, ge=0, le=16, description="GPUs that Ray reserves per replica: a whole number, or a fraction below 1"
+    )
 
     @model_validator(mode="after")
     def _whole_gpus(self) -> ReplicaResources:
@@ -52,14 +54,14 @@ class ReplicaResources(KubeContract):
 
 
 class Batching(KubeContract):
-    """Pictures that go through the network together."""
+    """How pictures are batched for the forward pass."""
 
-    max_size: int = Field(8, ge=1, le=256, description="pictures at most")
-    wait_seconds: float = Field(0, ge=0, le=5, description="how long a picture waits for others")
+    max_size: int = Field(8, ge=1, le=256, description="Maximum pictures per batch")
+    wait_seconds: float = Field(0, ge=0, le=5, description="Seconds to wait for a batch to fill")
 
 
 class GradioBackend(KubeContract):
-    """Another Gradio app that serves this model."""
+    """Another Gradio app that serves the model."""
 
     cel: ClassVar[tuple[CELRule, ...]] = (
         CELRule(
@@ -69,23 +71,25 @@ class GradioBackend(KubeContract):
         ),
     )
 
-    url: str = Field(pattern=r"^https?://[^\s@]+$", max_length=2048, description="its root address, without password")
+    url: str = Field(
+        pattern=r"^https?://[^\s@]+$", max_length=2048, description="Root URL of the app, without user or password"
+    )
     api_name: str = Field(
         "/remove_background",
         pattern=r"^/[A-Za-z0-9_/-]+$",
         max_length=253,
-        description="endpoint: picture in, picture out",
+        description="Endpoint that takes a picture and returns one",
     )
 
 
 class Remote(KubeContract):
-    """A backend that is not ours."""
+    """A backend outside the Pool."""
 
-    gradio: GradioBackend = Field(description="another Gradio app")
+    gradio: GradioBackend = Field(description="Another Gradio app")
 
 
 class VersionParameters(KubeContract):
-    """What makes a version what it is; a change of any of these, ``replicas`` excepted, needs a new ``version``."""
+    """Parameters of a version. A change of any of them except ``replicas`` requires a new ``version``."""
 
     cel: ClassVar[tuple[CELRule, ...]] = (
         CELRule(
@@ -106,34 +110,39 @@ class VersionParameters(KubeContract):
         CELRule("!has(self.remote) || !has(self.source)", "a remote model has no source", field_path=".source"),
     )
 
-    pool: Name = Field("default", description="Pool that runs it")
-    family: Family | None = Field(None, description="how the model is run; none for a remote one")
+    pool: Name = Field("default", description="Pool that runs the model")
+    family: Family | None = Field(None, description="Model family that runs the weights; unset for a remote model")
     source: str | None = Field(
         None,
         pattern=SOURCE_PATTERN,
         max_length=2048,
-        description="folder with the weights: file:///models/NAME, pvc://CLAIM/FOLDER, s3://BUCKET/FOLDER,"
-        " gs://BUCKET/FOLDER, hf://ORG/REPO@REVISION, oci://REGISTRY/REPOSITORY:TAG, mlflow:///models/NAME/VERSION",
+        description="Folder with the weights: file:///models/NAME, pvc://CLAIM/FOLDER, s3://BUCKET/FOLDER, "
+        "gs://BUCKET/FOLDER, hf://ORG/REPO@REVISION, oci://REGISTRY/REPOSITORY:TAG, "
+        "mlflow:///models/NAME/VERSION",
     )
     digest: str | None = Field(
-        None, pattern=DIGEST_PATTERN, description="what the folder must hold; none: what it holds when it is first seen"
+        None,
+        pattern=DIGEST_PATTERN,
+        description="Required digest of the folder; unset: the digest it has when it is first seen",
     )
     public_keys: tuple[Annotated[str, Field(max_length=4096)], ...] = Field(
-        (), max_length=8, description="PEM; one of them must have signed the folder; none: no signature is asked for"
+        (),
+        max_length=8,
+        description="Public keys in PEM, one of which must have signed the folder; empty: no signature is required",
     )
     remote: Remote | None = Field(
-        None, description="another Gradio app that serves the model, instead of family and source"
+        None, description="Another Gradio app that serves the model, instead of family and source"
     )
     parameters: dict[str, Any] = Field(
         {},
-        description="the family's own",
+        description="Parameters of the family",
         max_length=64,
         json_schema_extra={"x-kubernetes-preserve-unknown-fields": True},
     )
-    license: str | None = Field(None, max_length=128, description="SPDX identifier")
-    replicas: int = Field(1, ge=1, le=1000, description="processes that run it at once")
-    slots: int = Field(2, ge=1, le=64, description="jobs that a replica holds at once")
-    threads: int = Field(1, ge=1, le=256, description="CPU threads of one forward")
+    license: str | None = Field(None, max_length=128, description="SPDX identifier of the license")
+    replicas: int = Field(1, ge=1, le=1000, description="Number of replicas")
+    slots: int = Field(2, ge=1, le=64, description="Maximum jobs that a replica holds at a time")
+    threads: int = Field(1, ge=1, le=256, description="CPU threads per forward pass")
     resources: ReplicaResources = ReplicaResources()
     batching: Batching = Batching()
 
@@ -157,29 +166,31 @@ def immutable_fields() -> tuple[str, ...]:
 
 
 class TrafficTarget(KubeContract):
-    """A version's share."""
+    """Traffic share of a version."""
 
-    version: SemVer = Field(description="a version that exists")
-    weight: int = Field(ge=0, le=100, description="per cent")
+    version: SemVer = Field(description="Existing version")
+    weight: int = Field(ge=0, le=100, description="Share of the traffic in percent")
 
 
 class TrafficRule(KubeContract):
-    """Jobs that one version answers whatever the weights: all that is named must hold."""
+    """A rule that sends matching jobs to one version. All of its criteria must match."""
 
     cel: ClassVar[tuple[CELRule, ...]] = (
         CELRule("has(self.header) || (has(self.tenants) && size(self.tenants) > 0)", "a rule needs tenants or header"),
         CELRule("!has(self.values) || size(self.values) == 0 || has(self.header)", "values are those of a header"),
     )
 
-    version: SemVer = Field(description="a version that exists; while it has no route, the rule is passed over")
-    tenants: tuple[Annotated[str, Field(max_length=128)], ...] = Field(
-        (), max_length=64, description="one of these; none: any"
+    version: SemVer = Field(
+        description="Existing version that answers; the rule is skipped while that version has no route"
     )
-    header: str | None = Field(None, pattern=r"^[A-Za-z0-9-]{1,64}$", description="name of a request header")
+    tenants: tuple[Annotated[str, Field(max_length=128)], ...] = Field(
+        (), max_length=64, description="Tenants that the rule applies to; empty: all"
+    )
+    header: str | None = Field(None, pattern=r"^[A-Za-z0-9-]{1,64}$", description="Name of a request header")
     values: tuple[Annotated[str, Field(max_length=256)], ...] = Field(
         (),
         max_length=64,
-        description="one of these, exactly, alone or in a list with commas; none: the header is there",
+        description="Values that match exactly, alone or in a comma-separated list; empty: the header is present",
     )
 
     @model_validator(mode="after")
@@ -192,15 +203,18 @@ class TrafficRule(KubeContract):
 
 
 class TrafficMirror(KubeContract):
-    """Jobs that a version computes beside the one that answers: its masks are compared, nobody sees them."""
+    """A version that also computes some of the jobs. Its masks are compared, and its answers are discarded."""
 
-    version: SemVer = Field(description="one of traffic, with weight 0 or more")
-    percent: int = Field(ge=1, le=100, description="of the jobs of the other version with the most traffic")
+    version: SemVer = Field(description="A version listed in traffic; its weight may be 0")
+    percent: int = Field(
+        ge=1, le=100, description="Percentage of jobs to mirror, from the other version with the most traffic"
+    )
 
 
 class ModelSpec(VersionParameters):
-    """What people ask for. A new ``version`` replaces the old one by ``rollout``, or at once when it is ready, unless
-    ``traffic`` says else.
+    """Desired state of a Model.
+
+    A new ``version`` takes over by ``rollout``, or as soon as it is ready, unless ``traffic`` sets explicit shares.
     """
 
     cel: ClassVar[tuple[CELRule, ...]] = (
@@ -226,26 +240,27 @@ class ModelSpec(VersionParameters):
         ),
     )
 
-    version: SemVer = Field(description="a new value starts a new ModelVersion; an earlier one is the way back")
-    default: bool = Field(default=False, description="serve the paths that name no model")
+    version: SemVer = Field(
+        description="Version to serve. A new value creates a ModelVersion; an earlier value rolls back"
+    )
+    default: bool = Field(default=False, description="Serve the paths that name no model")
     traffic: tuple[TrafficTarget, ...] = Field(
         (),
         max_length=16,
-        description="explicit shares, of versions that exist; none: all to the newest ready one",
+        description="Explicit traffic split between existing versions; empty: all traffic goes to the newest ready "
+        "version",
         json_schema_extra=list_map("version"),
     )
     mirror: TrafficMirror | None = Field(
-        None, description="with traffic: a version that computes some jobs too, for comparison"
+        None, description="With traffic: a version that also computes some of the jobs, for comparison"
     )
     rules: tuple[TrafficRule, ...] = Field(
         (),
         max_length=32,
-        description="jobs that one version answers whatever the shares; the first that holds wins",
+        description="Rules that send jobs to one version regardless of the split; the first match wins",
         json_schema_extra={"x-kubernetes-list-type": "atomic"},
     )
-    rollout: RolloutSpec | None = Field(
-        None, description="how a new version takes over; none: at once, when it is ready"
-    )
+    rollout: RolloutSpec | None = Field(None, description="How a new version takes over; unset: as soon as it is ready")
 
     @model_validator(mode="after")
     def _validate_traffic(self) -> ModelSpec:
@@ -263,26 +278,26 @@ class ModelSpec(VersionParameters):
 
 
 class ServedTraffic(KubeContract):
-    """The share that a version has now."""
+    """Current traffic share of a version."""
 
     version: str
-    weight: int = Field(description="per cent")
-    ready: bool = Field(description="whether it answers")
+    weight: int = Field(description="Share of the traffic in percent")
+    ready: bool = Field(description="Whether the version can answer")
 
 
 class ModelStatus(KubeContract):
-    """What became of it. Condition: ``Ready`` (a version answers), ``Progressing`` (another one is on its way)."""
+    """Observed state of a Model. Conditions: ``Ready`` (a version answers), ``Progressing``, ``Stalled``."""
 
-    observed_generation: int = Field(0, description="generation of the spec that this status is about")
+    observed_generation: int = Field(0, description="metadata.generation that this status describes")
     conditions: Conditions = ()
-    ready_version: str | None = Field(None, description="newest version that answers")
-    replicas: int = Field(0, description="replicas of the spec's version that run")
+    ready_version: str | None = Field(None, description="Newest version that can answer")
+    replicas: int = Field(0, description="Running replicas of spec.version")
     traffic: tuple[ServedTraffic, ...] = Field((), json_schema_extra=list_map("version"))
-    rollout: RolloutStatus | None = Field(None, description="how far the rollout is")
+    rollout: RolloutStatus | None = Field(None, description="Progress of the rollout")
 
 
 class Model(Resource):
-    """A segmentation model: which family runs it, from which weights, in which Pool, and its versions' traffic."""
+    """A segmentation model: its family, weights, Pool and versions."""
 
     cel: ClassVar[tuple[CELRule, ...]] = (NAME_RULE,)
 
@@ -292,30 +307,30 @@ class Model(Resource):
 
 
 class ModelVersionSpec(VersionParameters):
-    """Made by the operator from a Model. Immutable, ``replicas`` excepted."""
+    """Desired state of a ModelVersion, written by the operator. Immutable except for ``replicas``."""
 
     cel: ClassVar[tuple[CELRule, ...]] = immutable(
         ("model", "version", *immutable_fields()),
         "of a ModelVersion cannot change: give spec.version of its Model a new value instead",
     )
 
-    model: Name = Field(description="Model that it belongs to")
-    version: SemVer = Field(description="version of that Model")
+    model: Name = Field(description="Model that the version belongs to")
+    version: SemVer = Field(description="Version of the Model")
 
 
 class ModelVersionStatus(KubeContract):
-    """What became of it. Conditions: ``Verified``, ``Ready``, ``Serving``."""
+    """Observed state of a ModelVersion. Conditions: ``Verified``, ``Ready``, ``Serving``."""
 
-    observed_generation: int = Field(0, description="generation of the spec that this status is about")
+    observed_generation: int = Field(0, description="metadata.generation that this status describes")
     conditions: Conditions = ()
-    application: str | None = Field(None, description="name of the Serve application")
-    digest: str | None = Field(None, description="of the folder, as it was checked; every replica checks it again")
-    license: str | None = Field(None, description="as the folder says it, or else the Model")
-    rollout: RolloutStatus | None = Field(None, description="the story of its rollout")
+    application: str | None = Field(None, description="Name of the Serve application")
+    digest: str | None = Field(None, description="Verified digest of the folder; every replica verifies it again")
+    license: str | None = Field(None, description="License stated by the folder, or else by the Model")
+    rollout: RolloutStatus | None = Field(None, description="Record of the rollout of this version")
 
 
 class ModelVersion(Resource):
-    """One version of a Model. The operator makes it; it never changes. Edit the Model instead."""
+    """One version of a Model. It is created by the operator and immutable: edit the Model instead."""
 
     cel: ClassVar[tuple[CELRule, ...]] = (
         CELRule(

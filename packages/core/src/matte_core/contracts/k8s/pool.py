@@ -20,37 +20,39 @@ from matte_core.contracts.k8s.rules import CELRule
 
 
 class WeightsVolume(KubeContract):
-    """A volume with model folders, mounted read-only in every worker. Models name it by ``file:///models/…``."""
+    """A volume with model folders, mounted read-only in every worker pod and addressed as ``file:///models/…``."""
 
-    claim_name: str | None = Field(None, max_length=253, description="PersistentVolumeClaim in the Pool's namespace")
+    claim_name: str | None = Field(
+        None, max_length=253, description="PersistentVolumeClaim in the namespace of the Pool"
+    )
     mount_path: str = Field(
-        "/models", pattern=r"^/[A-Za-z0-9._/-]+$", max_length=253, description="where workers see it"
+        "/models", pattern=r"^/[A-Za-z0-9._/-]+$", max_length=253, description="Mount path in the worker pods"
     )
 
 
 class HeadResources(ComputeResources):
-    """What the head asks for (requests) and may take (limits)."""
+    """Resource requests and limits of the head pod."""
 
-    cpu: Quantity = Field("500m", description="CPU cores requested")
+    cpu: Quantity = Field("500m", description="CPU request")
 
 
 class WorkerResources(ComputeResources):
-    """What a worker asks for (requests) and may take (limits)."""
+    """Resource requests and limits of a worker pod."""
 
-    cpu: Quantity = Field("2", description="CPU cores requested")
-    memory: Quantity = Field("6Gi", description="memory requested")
+    cpu: Quantity = Field("2", description="CPU request")
+    memory: Quantity = Field("6Gi", description="Memory request")
 
 
 class HeadSpec(KubeContract):
-    """Ray's head: it schedules, and carries no picture."""
+    """The Ray head. It schedules; no picture passes through it."""
 
     resources: HeadResources = HeadResources()
-    node_selector: NodeSelector = Field({}, description="labels of the node that it runs on")
-    tolerations: tuple[Toleration, ...] = Field((), max_length=32, description="taints that it puts up with")
+    node_selector: NodeSelector = Field({}, description="Node labels that the head pod requires")
+    tolerations: tuple[Toleration, ...] = Field((), max_length=32, description="Tolerations of the head pod")
 
 
 class WorkerSpec(KubeContract):
-    """The pods that models run in."""
+    """The Ray worker pods that run the models."""
 
     cel: ClassVar[tuple[CELRule, ...]] = (
         CELRule(
@@ -60,18 +62,27 @@ class WorkerSpec(KubeContract):
         ),
     )
 
-    min_replicas: int = Field(1, ge=0, le=1000, description="worker pods that always run")
-    max_replicas: int = Field(1, ge=1, le=1000, description="worker pods at most; Ray adds them as models need them")
-    idle_timeout_seconds: int = Field(300, ge=10, le=86400, description="a worker without work ends after this long")
-    gpus: int = Field(0, ge=0, le=16, description="GPUs per worker")
+    min_replicas: int = Field(1, ge=0, le=1000, description="Minimum number of worker pods")
+    max_replicas: int = Field(
+        1, ge=1, le=1000, description="Maximum number of worker pods; Ray adds pods as the models need them"
+    )
+    idle_timeout_seconds: int = Field(
+        300, ge=10, le=86400, description="Seconds after which an idle worker pod is removed"
+    )
+    gpus: int = Field(0, ge=0, le=16, description="GPUs per worker pod")
     gpu_resource: str = Field(
-        "nvidia.com/gpu", pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$", max_length=253, description="what a GPU is called"
+        "nvidia.com/gpu",
+        pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$",
+        max_length=253,
+        description="Name of the GPU resource",
     )
     resources: WorkerResources = WorkerResources()
-    shared_memory: str = Field("1Gi", pattern=r"^[0-9]+(Mi|Gi)$", description="size of /dev/shm")
-    node_selector: NodeSelector = Field({}, description="labels of the nodes that they run on")
-    tolerations: tuple[Toleration, ...] = Field((), max_length=32, description="taints that they put up with")
-    runtime_class_name: str | None = Field(None, max_length=253, description="RuntimeClass, where GPUs need one")
+    shared_memory: str = Field("1Gi", pattern=r"^[0-9]+(Mi|Gi)$", description="Size of /dev/shm")
+    node_selector: NodeSelector = Field({}, description="Node labels that the worker pods require")
+    tolerations: tuple[Toleration, ...] = Field((), max_length=32, description="Tolerations of the worker pods")
+    runtime_class_name: str | None = Field(
+        None, max_length=253, description="RuntimeClass of the worker pods, if the GPUs need one"
+    )
 
     @model_validator(mode="after")
     def _validate(self) -> WorkerSpec:
@@ -81,33 +92,33 @@ class WorkerSpec(KubeContract):
 
 
 class PoolSpec(KubeContract):
-    """What a platform team asks for."""
+    """Desired state of a Pool."""
 
-    image: str | None = Field(None, max_length=512, description="inference image; none: the one of the release")
+    image: str | None = Field(None, max_length=512, description="Inference image; unset: the image of the release")
     head: HeadSpec = HeadSpec()
     workers: WorkerSpec = WorkerSpec()
     weights: WeightsVolume = WeightsVolume()
     allowed_licenses: tuple[Annotated[str, Field(max_length=128)], ...] = Field(
         (),
         max_length=64,
-        description="SPDX identifiers of the licenses that its models may have; none: every one",
+        description="SPDX identifiers of the licenses that models in this Pool may have; empty: any license",
         json_schema_extra={"x-kubernetes-list-type": "set"},
     )
 
 
 class PoolStatus(KubeContract):
-    """What became of it. Conditions: ``Ready``, ``CapacityAvailable``."""
+    """Observed state of a Pool. Conditions: ``Ready``, ``CapacityAvailable``."""
 
-    observed_generation: int = Field(0, description="generation of the spec that this status is about")
+    observed_generation: int = Field(0, description="metadata.generation that this status describes")
     conditions: Conditions = ()
-    ray_service: str | None = Field(None, description="name of the RayService")
-    workers: int = Field(0, description="workers that run and are ready")
-    desired_workers: int = Field(0, description="workers that Ray wants now")
-    models: int = Field(0, description="model versions that this Pool serves")
+    ray_service: str | None = Field(None, description="Name of the RayService")
+    workers: int = Field(0, description="Ready worker pods")
+    desired_workers: int = Field(0, description="Worker pods that Ray currently wants")
+    models: int = Field(0, description="Model versions served by this Pool")
 
 
 class Pool(Resource):
-    """A Ray cluster of one kind of GPU (or of CPUs) that Models run in."""
+    """A Ray cluster with one kind of GPU (or with CPUs only) that runs Models."""
 
     cel: ClassVar[tuple[CELRule, ...]] = (NAME_RULE,)
 

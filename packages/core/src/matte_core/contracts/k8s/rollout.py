@@ -18,34 +18,46 @@ _NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 
 
 class RolloutStep(KubeContract):
-    """A share of the traffic, and how long it must go well."""
+    """A share of the traffic, and how long the new version must hold it."""
 
-    weight: int = Field(ge=1, le=99, description="per cent for the new version; 100 is the promotion after the steps")
-    duration_seconds: int = Field(300, ge=0, le=604800, description="the step lasts so long at least")
-    min_samples: int = Field(100, ge=0, le=1_000_000, description="and until the new version gave so many answers")
+    weight: int = Field(
+        ge=1,
+        le=99,
+        description="Share of the traffic in percent for the new version; promotion to 100 follows the last step",
+    )
+    duration_seconds: int = Field(300, ge=0, le=604800, description="Minimum duration of the step in seconds")
+    min_samples: int = Field(
+        100, ge=0, le=1_000_000, description="Minimum answers from the new version before the step can end"
+    )
 
 
 class RateCheck(KubeContract):
-    """A share of the answers that must not grow: judged against stable at the same time."""
+    """A rate that must not exceed that of stable over the same period."""
 
-    max_increase: float = Field(0.01, ge=0, le=1, description="what it may grow by: 0.01 is one answer in a hundred")
+    max_increase: float = Field(
+        0.01, ge=0, le=1, description="Maximum increase over stable; 0.01 is one answer in a hundred"
+    )
 
 
 class LatencyCheck(KubeContract):
-    """95th percentile of the seconds per job, against stable at the same time."""
+    """95th percentile of the seconds per job, compared with stable over the same period."""
 
-    max_ratio: float = Field(1.5, ge=1, le=100, description="how many times slower it may be")
-    slack_seconds: float = Field(0.05, ge=0, le=60, description="and so much beyond that, whatever the ratio")
+    max_ratio: float = Field(1.5, ge=1, le=100, description="Maximum ratio to the latency of stable")
+    slack_seconds: float = Field(0.05, ge=0, le=60, description="Seconds allowed on top of the ratio")
 
 
 class AgreementCheck(KubeContract):
-    """The new version's masks beside those of stable, on mirrored jobs and golden images."""
+    """Agreement between the masks of the new version and of stable, on mirrored jobs and golden images."""
 
-    mirror_percent: int = Field(5, ge=0, le=100, description="of stable's jobs, computed by the new version as well")
-    min_iou: float = Field(0.8, ge=0, le=1, description="intersection over union below which two masks disagree")
-    min_boundary: float = Field(0.7, ge=0, le=1, description="boundary F below which two masks disagree")
-    max_alpha_difference: float = Field(0.08, ge=0, le=1, description="mean difference of alpha above which they do")
-    max_disagreement: float = Field(0.05, ge=0, le=1, description="share of the pairs that may disagree")
+    mirror_percent: int = Field(
+        5, ge=0, le=100, description="Percentage of stable's jobs that the new version also computes"
+    )
+    min_iou: float = Field(0.8, ge=0, le=1, description="Intersection over union below which two masks disagree")
+    min_boundary: float = Field(0.7, ge=0, le=1, description="Boundary F-score below which two masks disagree")
+    max_alpha_difference: float = Field(
+        0.08, ge=0, le=1, description="Mean absolute alpha difference above which two masks disagree"
+    )
+    max_disagreement: float = Field(0.05, ge=0, le=1, description="Maximum share of pairs that may disagree")
 
     def rejects(self, agreement: Agreement) -> bool:
         """Whether two masks are too different; a NaN always is."""
@@ -57,14 +69,14 @@ class AgreementCheck(KubeContract):
 
 
 class QueryCheck(KubeContract):
-    """A Prometheus query of one's own. No answer, or one that is not a number, is inconclusive."""
+    """A Prometheus query. A missing or non-numeric result is inconclusive."""
 
     cel: ClassVar[tuple[CELRule, ...]] = (CELRule("has(self.min) || has(self.max)", "min or max must be set"),)
 
-    name: str = Field(pattern=_NAME, max_length=40, description="of the metric, in the checks")
-    query: str = Field(min_length=1, max_length=2048, description="PromQL that gives one number")
-    min: float | None = Field(None, description="fails below")
-    max: float | None = Field(None, description="fails above")
+    name: str = Field(pattern=_NAME, max_length=40, description="Name of the metric in the checks")
+    query: str = Field(min_length=1, max_length=2048, description="PromQL expression that yields one number")
+    min: float | None = Field(None, description="Minimum passing value")
+    max: float | None = Field(None, description="Maximum passing value")
 
     @model_validator(mode="after")
     def _validate(self) -> QueryCheck:
@@ -74,35 +86,47 @@ class QueryCheck(KubeContract):
 
 
 class WebhookCheck(KubeContract):
-    """A judge of one's own: POST, answered by {"verdict": "pass" | "fail" | "inconclusive", "message": …}."""
+    """A webhook that returns {"verdict": "pass" | "fail" | "inconclusive", "message": …} to a POST."""
 
-    name: str = Field(pattern=_NAME, max_length=40, description="of the metric, in the checks")
-    url: str = Field(pattern=r"^https?://[^\s@]+$", max_length=2048, description="without password")
-    timeout_seconds: int = Field(10, ge=1, le=60, description="no answer in time is inconclusive")
+    name: str = Field(pattern=_NAME, max_length=40, description="Name of the metric in the checks")
+    url: str = Field(
+        pattern=r"^https?://[^\s@]+$", max_length=2048, description="URL to POST to, without user or password"
+    )
+    timeout_seconds: int = Field(
+        10, ge=1, le=60, description="Timeout in seconds, after which the check is inconclusive"
+    )
 
 
 class RolloutAnalysis(KubeContract):
-    """What a step is judged by."""
+    """Analysis of the new version during a step."""
 
-    interval_seconds: int = Field(15, ge=5, le=3600, description="between two checks")
-    min_samples: int = Field(30, ge=1, le=100_000, description="of each version, before any verdict about them")
-    confidence: float = Field(0.95, ge=0.8, le=0.9999, description="of a verdict; without it the check is inconclusive")
-    failure_limit: int = Field(1, ge=1, le=100, description="so many failed checks in all roll the version back")
+    interval_seconds: int = Field(15, ge=5, le=3600, description="Seconds between two checks")
+    min_samples: int = Field(30, ge=1, le=100_000, description="Minimum samples of each version before a verdict")
+    confidence: float = Field(
+        0.95, ge=0.8, le=0.9999, description="Confidence level of a verdict; below it, the check is inconclusive"
+    )
+    failure_limit: int = Field(
+        1, ge=1, le=100, description="Failed checks in total after which the version is rolled back"
+    )
     inconclusive_limit: int = Field(
-        8, ge=1, le=1000, description="so many inconclusive checks in a row, once a step's duration is over, pause it"
+        8,
+        ge=1,
+        le=1000,
+        description="Consecutive inconclusive checks, once the duration of the step is over, after which the rollout "
+        "pauses",
     )
     error_rate: RateCheck = RateCheck()
     latency: LatencyCheck = LatencyCheck()
-    bad_masks: RateCheck = Field(RateCheck(max_increase=0.02), description="share of empty or full masks")
+    bad_masks: RateCheck = Field(RateCheck(max_increase=0.02), description="Share of empty or full masks")
     agreement: AgreementCheck = AgreementCheck()
     queries: tuple[QueryCheck, ...] = Field(
-        (), max_length=16, description="Prometheus queries of one's own", json_schema_extra=list_map("name")
+        (), max_length=16, description="Prometheus queries", json_schema_extra=list_map("name")
     )
     webhooks: tuple[WebhookCheck, ...] = Field(
-        (), max_length=16, description="judges of one's own", json_schema_extra=list_map("name")
+        (), max_length=16, description="Webhooks that return a verdict", json_schema_extra=list_map("name")
     )
     skip: tuple[Literal["errors", "latency", "masks", "agreement"], ...] = Field(
-        (), max_length=4, description="metrics that are not judged"
+        (), max_length=4, description="Built-in metrics to ignore"
     )
 
     @model_validator(mode="after")
@@ -117,46 +141,58 @@ class RolloutAnalysis(KubeContract):
 
 
 class GoldenImages(KubeContract):
-    """Photographs, built in, that a version answers before it gets any traffic."""
+    """Built-in photographs that a version must answer before it receives traffic."""
 
-    max_disagreements: int = Field(0, ge=0, le=1000, description="pictures whose mask may differ from stable's")
+    max_disagreements: int = Field(0, ge=0, le=1000, description="Maximum images whose mask may differ from stable's")
 
 
 class RolloutLimits(KubeContract):
-    """How much a rollout may take; a phase that lasts longer ends it."""
+    """Limits of a rollout. A phase that exceeds its limit ends the rollout."""
 
     surge: int = Field(
         1,
         ge=1,
         le=1000,
-        description="replicas beyond the full size, of both together; above 100, one in a hundred more",
+        description="Maximum replicas above the full size, both versions together; above 100 replicas at least 1%",
     )
-    verify_seconds: int = Field(3600, ge=10, le=86400, description="to download and check the weights")
-    start_seconds: int = Field(900, ge=10, le=86400, description="until the first replica answers")
-    warm_seconds: int = Field(600, ge=10, le=86400, description="until a replica is warm")
-    golden_seconds: int = Field(600, ge=10, le=86400, description="to answer the golden images as stable does")
+    verify_seconds: int = Field(3600, ge=10, le=86400, description="Maximum seconds to download and verify the weights")
+    start_seconds: int = Field(900, ge=10, le=86400, description="Maximum seconds until the first replica answers")
+    warm_seconds: int = Field(600, ge=10, le=86400, description="Maximum seconds until a replica is warm")
+    golden_seconds: int = Field(600, ge=10, le=86400, description="Maximum seconds to pass the golden images")
     shift_seconds: int = Field(
-        900, ge=10, le=86400, description="without progress towards a step's weight; then it pauses"
+        900,
+        ge=10,
+        le=86400,
+        description="Maximum seconds without progress towards the weight of a step; then the rollout pauses",
     )
-    confirm_seconds: int = Field(60, ge=0, le=86400, description="all traffic on the new version, stable still there")
-    promote_seconds: int = Field(1800, ge=10, le=86400, description="without progress towards all traffic")
+    confirm_seconds: int = Field(
+        60, ge=0, le=86400, description="Seconds to keep stable running after all traffic moved to the new version"
+    )
+    promote_seconds: int = Field(
+        1800, ge=10, le=86400, description="Maximum seconds without progress towards all traffic"
+    )
     rollback_seconds: int = Field(
         1800,
         ge=10,
         le=86400,
-        description="without progress towards stable; then it counts as failed, and goes on trying",
+        description="Maximum seconds without progress towards stable; then it counts as failed, and is retried",
     )
 
 
 class RolloutRequest(KubeContract):
-    """Something asked for once; a new ``id`` asks again."""
+    """A one-time action on the rollout."""
 
     action: Literal["promote", "abort", "retry"] = Field(
-        description="promote: skip what is left of the steps; abort: roll back; retry: a rolled-back version again,"
-        " or a paused step again"
+        description="promote: skip the remaining steps; abort: roll back; retry: retry a rolled-back version or a "
+        "paused step"
     )
-    version: SemVer = Field(description="the version it is about; it does nothing to others")
-    id: str = Field("1", pattern=r"^[A-Za-z0-9._:-]+$", max_length=63, description="a new one asks again")
+    version: SemVer = Field(description="Version that the request is for; ignored for other versions")
+    id: str = Field(
+        "1",
+        pattern=r"^[A-Za-z0-9._:-]+$",
+        max_length=63,
+        description="Identifier of the request; a new value repeats the action",
+    )
 
     @property
     def token(self) -> str:
@@ -169,7 +205,7 @@ def _steps(*weights: int) -> tuple[RolloutStep, ...]:
 
 
 class RolloutSpec(KubeContract):
-    """How a new version takes over. Changing ``version`` starts it, setting it back is the rollback."""
+    """How a new version takes over. Changing ``version`` starts a rollout; setting it back rolls back."""
 
     cel: ClassVar[tuple[CELRule, ...]] = (
         CELRule(
@@ -180,15 +216,18 @@ class RolloutSpec(KubeContract):
     )
 
     steps: tuple[RolloutStep, ...] = Field(
-        _steps(5, 25, 50), max_length=20, description="none: promote at once", json_schema_extra=list_map("weight")
+        _steps(5, 25, 50),
+        max_length=20,
+        description="Traffic steps; empty: promote at once",
+        json_schema_extra=list_map("weight"),
     )
     analysis: RolloutAnalysis = RolloutAnalysis()
     golden: GoldenImages = GoldenImages()
     limits: RolloutLimits = RolloutLimits()
     paused: bool = Field(
-        default=False, description="hold the weights; a version that fails is rolled back all the same"
+        default=False, description="Hold the weights. A version that fails is rolled back nevertheless"
     )
-    request: RolloutRequest | None = Field(None, description="promote, abort or retry")
+    request: RolloutRequest | None = Field(None, description="One-time action: promote, abort or retry")
 
     @model_validator(mode="after")
     def _increasing_weights(self) -> RolloutSpec:
@@ -199,7 +238,7 @@ class RolloutSpec(KubeContract):
 
 
 class Phase(StrEnum):
-    """How far a rollout is."""
+    """Phase of a rollout."""
 
     PENDING = "Pending"
     VERIFYING = "Verifying"
@@ -216,7 +255,7 @@ class Phase(StrEnum):
 
 
 class Cause(StrEnum):
-    """Why a rollout paused, or went back."""
+    """Reason why a rollout paused or rolled back."""
 
     NONE = "None"
     PAUSED = "PausedBySpec"
@@ -235,7 +274,7 @@ class Cause(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What a check says."""
+    """Outcome of a check."""
 
     PASS = "pass"  # noqa: S105 -- a verdict
     FAIL = "fail"
@@ -243,18 +282,18 @@ class Verdict(StrEnum):
 
 
 class MetricVerdict(KubeContract):
-    """One metric's verdict, with its numbers."""
+    """Verdict on one metric."""
 
     metric: str = Field(max_length=64)
     verdict: Verdict
-    value: float | None = Field(None, description="of the new version")
-    stable: float | None = Field(None, description="of stable, where it is compared")
-    samples: int = Field(0, ge=0, description="of the new version")
+    value: float | None = Field(None, description="Value for the new version")
+    stable: float | None = Field(None, description="Value for stable, if compared")
+    samples: int = Field(0, ge=0, description="Samples of the new version")
     message: str = Field("", max_length=TEXT_MAX)
 
 
 class Check(KubeContract):
-    """All metrics at one time."""
+    """Verdicts on all metrics at one point in time."""
 
     time: Time
     phase: Phase
@@ -264,31 +303,37 @@ class Check(KubeContract):
 
 
 class RolloutStatus(KubeContract):
-    """How far it is: the operator's only memory of a rollout."""
+    """Observed state of a rollout, and the operator's only record of it."""
 
     phase: Phase = Phase.PENDING
     cause: Cause = Cause.NONE
     message: str = Field("", max_length=TEXT_MAX)
-    stable: str | None = Field(None, description="version that serves, or served before")
-    stable_replicas: int = Field(0, ge=0, description="its full size")
-    canary: str | None = Field(None, description="version that is on its way, or was rolled back")
-    canary_replicas: int = Field(0, ge=0, description="its full size")
-    previous: str | None = Field(None, description="stable before the last success: the way back to it has no steps")
-    observed_spec_hash: str = Field("", max_length=64, description="of the spec that this attempt is about")
-    attempt: int = Field(0, ge=0, description="counts the starts of rollouts")
+    stable: str | None = Field(None, description="Version that serves or served before")
+    stable_replicas: int = Field(0, ge=0, description="Full size of stable in replicas")
+    canary: str | None = Field(None, description="Version that is being rolled out, or was rolled back")
+    canary_replicas: int = Field(0, ge=0, description="Full size of the new version in replicas")
+    previous: str | None = Field(
+        None, description="Stable version before the last success; returning to it needs no steps"
+    )
+    observed_spec_hash: str = Field("", max_length=64, description="Hash of the spec that this attempt is for")
+    attempt: int = Field(0, ge=0, description="Number of rollouts started so far")
     handled_request: str = Field("", max_length=200)
-    forced: bool = Field(default=False, description="promoted by request: the analysis is over")
-    weight: int = Field(0, ge=0, le=100, description="per cent that the new version has by decision")
-    reached: int = Field(0, ge=0, le=100, description="the furthest that weight has come in the phase's direction")
-    progressed_at: Time | None = Field(None, description="when it came so far")
-    exposed: bool = Field(default=False, description="the new version has had traffic")
-    step: int = Field(0, ge=0, description="index into the steps")
+    forced: bool = Field(default=False, description="Promoted by request, without further analysis")
+    weight: int = Field(0, ge=0, le=100, description="Intended share of the new version in percent")
+    reached: int = Field(
+        0, ge=0, le=100, description="Furthest share in percent that traffic has reached in the direction of this phase"
+    )
+    progressed_at: Time | None = Field(None, description="Time of the last progress of reached")
+    exposed: bool = Field(default=False, description="Whether the new version has received traffic")
+    step: int = Field(0, ge=0, description="Index of the current step")
     phase_started_at: Time | None = None
-    step_started_at: Time | None = Field(None, description="when the step's weight was reached: samples count since")
-    settled_at: Time | None = Field(None, description="when all traffic was on the new version")
+    step_started_at: Time | None = Field(
+        None, description="Time when the weight of the step was reached; samples are counted from then on"
+    )
+    settled_at: Time | None = Field(None, description="Time when all traffic was on the new version")
     checked_at: Time | None = None
     failures: int = Field(0, ge=0)
-    inconclusives: int = Field(0, ge=0, description="in a row")
+    inconclusives: int = Field(0, ge=0, description="Consecutive inconclusive checks")
     checks: tuple[Check, ...] = Field(
         (), max_length=HISTORY_MAX, json_schema_extra={"x-kubernetes-list-type": "atomic"}
     )
