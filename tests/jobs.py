@@ -39,9 +39,7 @@ def result_ref(store: JobStore, job_id: str, content: bytes = b"cut") -> BlobRef
 
 async def finish(store: JobStore, job_id: str, *, now: float, version: str = "1.0.0", content: bytes = b"cut") -> bool:
     ref = result_ref(store, job_id, content)
-    result = Result(
-        model=MODEL, version=version, digest="sha256:0", arm=version, width=1, height=1, files={"result": ref}
-    )
+    result = Result(model=MODEL, version=version, digest="sha256:0", width=1, height=1, files={"result": ref})
     return await store.finish(job_id, result, {ref.key: content}, now=now)
 
 

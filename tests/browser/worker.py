@@ -38,7 +38,7 @@ def alpha_of(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def encoded(picture: NDArray[np.uint8], alpha: NDArray[np.uint8], options: Options) -> tuple[bytes, str, int, int]:
     """Result bytes, content type, width and height."""
-    out = alpha if options.wants == "mask" else np.dstack([picture, alpha])
+    out = alpha if options.effective_output == "mask" else np.dstack([picture, alpha])
     if options.crop:
         rows, columns = np.nonzero(alpha > 127)
         out = out[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
@@ -89,7 +89,7 @@ async def cut(store: JobStore, lease: Lease, pace: float) -> None:
     ref = store.blobs.ref(spec.id, "result", len(body), kind)
     took = time.monotonic() - began
     result = Result(
-        model=MODEL, version=VERSION, digest=DIGEST, arm=VERSION, width=width, height=height, files={"result": ref},
+        model=MODEL, version=VERSION, digest=DIGEST, width=width, height=height, files={"result": ref},
         timings=Timings(total=took),
     )  # fmt: skip
     await store.finish(spec.id, result, {ref.key: body}, now=time.time())

@@ -7,13 +7,13 @@ import time
 
 from matte_core.contracts.evidence import (
     Agreement,
-    Answer,
-    Applied,
+    AnswerSample,
+    AppliedWeights,
     CheckOrder,
     CheckReport,
     CheckState,
-    Pair,
-    Shown,
+    MaskComparison,
+    MirroredPair,
     StartReport,
 )
 from matte_jobs.evidence import SHOWN_MAX, EvidenceStore
@@ -44,10 +44,10 @@ async def test_an_order_is_reported_on_and_a_new_attempt_forgets(store: JobStore
 
 async def test_a_window_has_what_came_since(store: JobStore) -> None:
     evidence, begun = EvidenceStore(store), time.time()
-    await evidence.answered("m", "1.0.0", Answer(at=begun, seconds=0.1))
+    await evidence.answered("m", "1.0.0", AnswerSample(at=begun, seconds=0.1))
     await asyncio.sleep(0.02)
     middle = time.time()
-    await evidence.answered("m", "1.0.0", Answer(at=middle, seconds=0.2, error=True))
+    await evidence.answered("m", "1.0.0", AnswerSample(at=middle, seconds=0.2, error=True))
     assert [answer.seconds for answer in await evidence.answers("m", "1.0.0", begun - 1)] == [0.1, 0.2]
     assert [answer.error for answer in await evidence.answers("m", "1.0.0", middle - 0.005)] == [True]
     assert await evidence.answers("m", "2.0.0", 0) == []
@@ -57,10 +57,10 @@ async def test_masks_are_compared_and_a_few_shown(store: JobStore) -> None:
     evidence = EvidenceStore(store)
     await evidence.put_mask("j1", b"mask")
     assert await evidence.mask("j1") == b"mask"
-    await evidence.compared("m", "2.0.0", Pair(at=1.0, job="j1", agreement=SAME))
+    await evidence.compared("m", "2.0.0", MirroredPair(at=1.0, job="j1", agreement=SAME))
     assert [pair.job for pair in await evidence.pairs("m", "2.0.0", 0)] == ["j1"]
     for number in range(SHOWN_MAX + 3):
-        one = Shown(
+        one = MaskComparison(
             at=1.0, name=f"j{number}", stable="1.0.0", agreement=SAME,
             picture="", stable_mask="", canary_mask="", difference="",
         )  # fmt: skip
@@ -72,7 +72,7 @@ async def test_masks_are_compared_and_a_few_shown(store: JobStore) -> None:
 
 async def test_routers_say_what_they_use_until_they_fall_silent(store: JobStore) -> None:
     evidence = EvidenceStore(store)
-    await evidence.apply("p", "a", Applied(expires_at=10.0, weights={"m": {"1.0.0": 90, "2.0.0": 10}}))
-    await evidence.apply("p", "b", Applied(expires_at=20.0, weights={"m": {"1.0.0": 100}}))
+    await evidence.apply("p", "a", AppliedWeights(expires_at=10.0, weights={"m": {"1.0.0": 90, "2.0.0": 10}}))
+    await evidence.apply("p", "b", AppliedWeights(expires_at=20.0, weights={"m": {"1.0.0": 100}}))
     assert len(await evidence.applied("p", 5.0)) == 2
     assert [one.weights["m"] for one in await evidence.applied("p", 15.0)] == [{"1.0.0": 100}]

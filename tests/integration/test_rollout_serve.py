@@ -18,7 +18,7 @@ import cv2
 import httpx
 import psutil
 import pytest
-from matte_core.contracts.evidence import Answer, Applied, Pair, Shown, StartReport
+from matte_core.contracts.evidence import AnswerSample, AppliedWeights, MaskComparison, MirroredPair, StartReport
 from matte_inference.families.unet import MODELS
 from matte_jobs.evidence import EvidenceStore
 from matte_jobs.settings import StoreSettings
@@ -79,16 +79,16 @@ class World:
     def starts(self, version: str) -> list[StartReport]:
         return self.ask(lambda evidence: evidence.starts(MODEL, version))
 
-    def answers(self, version: str, since: float) -> list[Answer]:
+    def answers(self, version: str, since: float) -> list[AnswerSample]:
         return self.ask(lambda evidence: evidence.answers(MODEL, version, since))
 
-    def pairs(self, version: str, since: float) -> list[Pair]:
+    def pairs(self, version: str, since: float) -> list[MirroredPair]:
         return self.ask(lambda evidence: evidence.pairs(MODEL, version, since))
 
-    def shown(self, version: str) -> list[Shown]:
+    def shown(self, version: str) -> list[MaskComparison]:
         return self.ask(lambda evidence: evidence.shown(MODEL, version))
 
-    def applied(self) -> list[Applied]:
+    def applied(self) -> list[AppliedWeights]:
         return self.ask(lambda evidence: evidence.applied("main", time.time()))
 
     def eventually(self, check: Callable[[], Any], seconds: float = 60.0) -> None:

@@ -25,8 +25,7 @@ from jobs import MODEL, PICTURE, admit, finish, make_spec, result_ref
 from matte_core.contracts.job import TERMINAL
 from matte_core.contracts.job import JobState as S
 from matte_core.contracts.owner import Owner
-from matte_core.domain.order import FairClock, order_key
-from matte_core.domain.states import may_move
+from matte_core.domain.order import FairClock, sort_key
 from matte_core.errors import Problem
 from matte_jobs.embedded import EmbeddedRedis
 from matte_jobs.settings import StoreSettings
@@ -40,6 +39,12 @@ LEASE_SECONDS = 10
 LOST = Problem("attempts_exhausted", "lost")
 versions = st.sampled_from(VERSIONS)
 picks = st.integers(0, 10**6)
+#: from → to
+TRANSITIONS: dict[S, set[S]] = {
+    S.QUEUED: {S.RUNNING, S.CANCELED, S.EXPIRED},
+    S.RUNNING: {S.QUEUED, S.SUCCEEDED, S.FAILED, S.DEAD, S.CANCELED},
+    S.DEAD: {S.QUEUED},
+}
 
 
 @dataclass
@@ -58,7 +63,7 @@ class Job:
     leases: list[Lease] = field(default_factory=list)
 
     def move(self, to: S) -> None:
-        assert may_move(self.state, to), (self.state, to)
+        assert to in TRANSITIONS.get(self.state, set()), (self.state, to)
         self.state = to
 
 
@@ -109,7 +114,7 @@ class JobLife(RuleBasedStateMachine):
         }  # fmt: skip
         cost = make_spec(self.store, job_id, megapixels=megapixels).cost
         tag = self.clock.admit(priority, tenant, cost, share)
-        key = order_key(priority, tag, next(self.seq), job_id)
+        key = sort_key(priority, tag, next(self.seq), job_id)
         self.jobs[job_id] = Job(tenant, tag, key, priority, pin, self.now + ttl, subqueue=pin)
         admitted = self.do(
             admit(self.store, job_id, now=self.now, megapixels=megapixels, expires_at=self.now + ttl, **fields)
@@ -301,7 +306,7 @@ class JobLife(RuleBasedStateMachine):
         job = self.jobs[job_id]
         self.do(self.store.requeue_dead(job_id, now=self.now, expires_at=self.now + 1000))
         job.move(S.QUEUED)
-        job.key = order_key(job.priority, job.tag, next(self.seq), job_id)
+        job.key = sort_key(job.priority, job.tag, next(self.seq), job_id)
         job.attempts, job.subqueue, job.expires, job.fell = 0, job.pin, self.now + 1000, False
 
     @rule(version=versions)

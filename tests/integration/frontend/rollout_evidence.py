@@ -6,7 +6,7 @@ import functools
 
 import numpy as np
 from matte_core.contracts.catalog import VersionConfig
-from matte_core.contracts.evidence import Answer, GoldenResult, Pair, Shown, StartReport
+from matte_core.contracts.evidence import AnswerSample, GoldenResult, MaskComparison, MirroredPair, StartReport
 from matte_inference.analysis.masks import agreement
 from matte_inference.analysis.shown import shown
 from matte_inference.families.base import Segmenter
@@ -28,7 +28,7 @@ def _mask(segmenter: Segmenter, rgb: Bytes) -> Bytes:
 
 
 @functools.cache
-def differences() -> tuple[Shown, ...]:
+def differences() -> tuple[MaskComparison, ...]:
     """GrabCut is stable; a threshold of the brightness is what somebody wants to roll out."""
     stable = load(VersionConfig(model="grabcut", version=STABLE, family="grabcut"))
     found = []
@@ -54,11 +54,13 @@ async def write(settings: StoreSettings, model: str) -> None:
         await evidence.started(model, CANARY, start)
         for number in range(200):
             at = BEGAN + number
-            answer = Answer(at=at, seconds=0.08 + number / 4000, error=number % 50 == 7, bad_mask=number % 40 == 3)
+            answer = AnswerSample(
+                at=at, seconds=0.08 + number / 4000, error=number % 50 == 7, bad_mask=number % 40 == 3
+            )
             await evidence.answered(model, CANARY, answer)
-            await evidence.answered(model, STABLE, Answer(at=at, seconds=0.05 + number / 8000))
+            await evidence.answered(model, STABLE, AnswerSample(at=at, seconds=0.05 + number / 8000))
         for each in differences():
-            await evidence.compared(model, CANARY, Pair(at=each.at, job=JOB, agreement=each.agreement))
+            await evidence.compared(model, CANARY, MirroredPair(at=each.at, job=JOB, agreement=each.agreement))
             await evidence.show(model, CANARY, each)
     finally:
         await store.close()

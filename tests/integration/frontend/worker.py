@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from matte_core.contracts.catalog import Arm, Replica, Route, RouteTable, Rule
 from matte_core.contracts.job import Result, Timings
-from matte_core.domain.routing import choose
+from matte_core.domain.routing import choose_arm
 from matte_core.errors import Problem
 from matte_jobs.catalog import CatalogStore
 from matte_jobs.settings import StoreSettings
@@ -112,7 +112,7 @@ class Worker:
         spec, began = lease.spec, time.time()
         route = TABLE.route(spec.model)
         assert route is not None
-        version = lease.version or choose(route, spec.route_key, random.random()).version
+        version = lease.version or choose_arm(route, spec.route_key, random.random()).version
         await self.store.start(lease.id, lease.token, version, began)
         if spec.model == "broken":
             problem = Problem("out_of_memory", "The test's model is always out of memory.")
@@ -124,7 +124,7 @@ class Worker:
             name: self.store.blobs.ref(lease.id, name, len(data), kind) for name, (data, kind) in files.items()
         }  # fmt: skip
         result = Result(
-            model=spec.model, version=version, digest="sha256:0", arm=version, width=spec.picture.width,
+            model=spec.model, version=version, digest="sha256:0", width=spec.picture.width,
             height=spec.picture.height, files=refs, timings=Timings(forward=total, total=total),
         )  # fmt: skip
         data = {refs[name].key: content for name, (content, _) in files.items()}
@@ -140,7 +140,7 @@ class Worker:
         if spec.model == "slow":
             await self.dawdle(lease, cutout)
         kind = "webp" if spec.options.format == "webp" else "png"
-        wants = spec.options.wants
+        wants = spec.options.effective_output
         first = mask if wants == "mask" else cutout
         files = {"result": (encoded(first, kind), f"image/{kind}")}
         if wants == "both":

@@ -13,12 +13,12 @@ import pytest
 from matte_core.contracts.catalog import Replica
 from matte_core.contracts.evidence import (
     Agreement,
-    Answer,
-    Applied,
+    AnswerSample,
+    AppliedWeights,
     CheckOrder,
     CheckReport,
     CheckState,
-    Pair,
+    MirroredPair,
     StartReport,
 )
 from matte_core.contracts.k8s.common import format_time
@@ -91,9 +91,11 @@ def test_what_is_reported_of_a_model(reports: Reports, store_settings: StoreSett
             await evidence.started("m", "2.0.0", start)
         for router, weight, expires_in in (("r1", 5, 60), ("r2", 10, 60), ("dead", 90, -1)):
             weights = {"m": {"1.0.0": 100 - weight, "2.0.0": weight}}
-            await evidence.apply("default", router, Applied(expires_at=time.time() + expires_in, weights=weights))
+            await evidence.apply(
+                "default", router, AppliedWeights(expires_at=time.time() + expires_in, weights=weights)
+            )
         await evidence.report("default", "m", "2.0.0", PASSED)
-        await evidence.answered("m", "2.0.0", Answer(at=BEGUN, seconds=0.5))
+        await evidence.answered("m", "2.0.0", AnswerSample(at=BEGUN, seconds=0.5))
 
     do(store_settings, report)
     found = reports.read(asking(QUESTION), time.time())["m"]
@@ -106,9 +108,9 @@ def test_what_is_reported_of_a_model(reports: Reports, store_settings: StoreSett
 
 def test_a_check_that_is_due_reads_what_was_measured(reports: Reports, store_settings: StoreSettings) -> None:
     async def report(evidence: EvidenceStore, _: CatalogStore) -> None:
-        await evidence.answered("m", "1.0.0", Answer(at=BEGUN, seconds=0.25))
-        await evidence.answered("m", "2.0.0", Answer(at=BEGUN, seconds=0.5, error=True))
-        await evidence.compared("m", "2.0.0", Pair(at=BEGUN, job="j", agreement=SAME))
+        await evidence.answered("m", "1.0.0", AnswerSample(at=BEGUN, seconds=0.25))
+        await evidence.answered("m", "2.0.0", AnswerSample(at=BEGUN, seconds=0.5, error=True))
+        await evidence.compared("m", "2.0.0", MirroredPair(at=BEGUN, job="j", agreement=SAME))
 
     do(store_settings, report)
     since = format_time(NOW)

@@ -12,7 +12,7 @@ import pytest
 from integration.operator.conftest import Stage, end, samples, wait
 from integration.operator.test_operator import SMALL, WORKERS
 from kubernetes import client
-from matte_core.contracts.evidence import Applied, CheckOrder, CheckReport, CheckState
+from matte_core.contracts.evidence import AppliedWeights, CheckOrder, CheckReport, CheckState
 from matte_jobs.embedded import EmbeddedRedis
 from matte_jobs.evidence import EvidenceStore
 from matte_jobs.settings import StoreSettings
@@ -40,7 +40,7 @@ class Router:
 
     def live(self) -> None:
         """It uses no table yet, and says so for an hour."""
-        applied = Applied(expires_at=time.time() + 3600, weights={})
+        applied = AppliedWeights(expires_at=time.time() + 3600, weights={})
         self._do(lambda store: EvidenceStore(store).apply("default", "router", applied))
 
     def commands(self) -> int:

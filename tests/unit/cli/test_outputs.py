@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from matte_cli.cut import said_of
 from matte_cli.outputs import STDIO, Item, OutputError, Source, choose_format, collect, is_result, plan
-from matte_core.contracts.job import JobState, JobView, Result
+from matte_core.contracts.job import JobState, JobView, ResultView
 
 
 def targets(
@@ -73,7 +73,7 @@ def test_what_was_cut_is_told_as_people_say_it() -> None:
     view = JobView(id="j", state=JobState.SUCCEEDED, model="m", created_at=0)
     assert said_of(Item(STDIO, STDIO), view) == "standard input → standard output"
     assert said_of(Item(Path("a.jpg"), Path("a-cutout.png"), both=True), view) == "a.jpg → a-cutout.png and a-mask.png"
-    blank = Result(model="m", version="1", digest="", arm="1", width=1, height=1, subject_found=False, files={})
+    blank = ResultView(model="m", version="1", digest="", arm="1", width=1, height=1, subject_found=False, files={})
     said = said_of(Item(Path("a.jpg"), Path("b.png")), view.model_copy(update={"result": blank}))
     assert said == "a.jpg → b.png (no subject was found: it is empty)"
 

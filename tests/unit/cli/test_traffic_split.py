@@ -15,7 +15,7 @@ from matte_cli.traffic.report import Asked, Report, must_move, report
 from matte_cli.traffic.run import key_header
 from matte_cli.traffic.windows import Answer, Sample, Weights, windows, within
 from matte_core.contracts.catalog import Arm, Route
-from matte_core.domain.routing import choose
+from matte_core.domain.routing import choose_arm
 from rich.console import Console
 
 EVEN: Weights = {"1.0.0": 50, "2.0.0": 50}
@@ -123,7 +123,7 @@ class TestReport:
         route = Route(model="m", arms=tuple(Arm(version=v, weight=w) for v, w in weights.items()))
         names = [f"drive-{i % users}" if users else None for i in range(number)]
         return [
-            answer(i * 20 / number, choose(route, name, draw.random()).version, user=name)
+            answer(i * 20 / number, choose_arm(route, name, draw.random()).version, user=name)
             for i, name in enumerate(names, 1)
         ]
 

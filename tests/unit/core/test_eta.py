@@ -9,7 +9,7 @@ from collections import deque
 from statistics import median, quantiles
 
 import pytest
-from matte_core.domain.eta import Cost, Queue, fit, mixed, retry_after, seconds_left, seconds_waiting
+from matte_core.domain.eta import Cost, Queue, fit, retry_after, seconds_left, seconds_waiting, weighted_mean
 
 #: samples that are kept of about one size
 KEPT = 12
@@ -87,8 +87,8 @@ def test_etas_of_a_mixed_load_are_near_the_truth(slots: int, load: float, cost: 
 
 def test_without_a_job_nothing_is_known() -> None:
     assert fit([]) is None
-    assert mixed([]) is None
-    assert mixed([(Cost(1, 1), 0.0)]) is None
+    assert weighted_mean([]) is None
+    assert weighted_mean([(Cost(1, 1), 0.0)]) is None
 
 
 def test_a_few_jobs_of_one_size_say_little_of_others_and_nothing_absurd() -> None:
@@ -132,12 +132,12 @@ def test_small_pictures_may_be_cheaper() -> None:
     )
     unknown = fit([(m, 1 + 0.05 * m) for m in (0.1, 1.0, 9.0, 36.0) for _ in range(4)])
     assert unknown is not None
-    assert unknown.most == math.inf, "no small one says so"
+    assert unknown.max_per_megapixel == math.inf, "no small one says so"
 
 
 def test_costs_of_versions_mix_by_their_traffic() -> None:
-    assert mixed([(Cost(1, 0), 90), (Cost(0, 1), 10)]) == Cost(0.9, 0.1)
-    assert mixed([(Cost(1, 0, 10), 1), (Cost(1, 0, 20), 1)]) == Cost(1, 0, 15)
+    assert weighted_mean([(Cost(1, 0), 90), (Cost(0, 1), 10)]) == Cost(0.9, 0.1)
+    assert weighted_mean([(Cost(1, 0, 10), 1), (Cost(1, 0, 20), 1)]) == Cost(1, 0, 15)
 
 
 def test_a_queue_waits_for_what_runs_and_what_is_ahead() -> None:

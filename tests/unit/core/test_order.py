@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from matte_core.domain.order import FairClock, order_key
-from matte_core.domain.versions import fitting
+from matte_core.domain.order import FairClock, sort_key
+from matte_core.domain.versions import matching_versions
 
 
 def queue(jobs: list[tuple[int, str, float, float]]) -> list[int]:
     clock = FairClock()
     entries = [
-        (order_key(priority, clock.admit(priority, tenant, cost, share), i, f"j{i}"), i)
+        (sort_key(priority, clock.admit(priority, tenant, cost, share), i, f"j{i}"), i)
         for i, (priority, tenant, cost, share) in enumerate(jobs)
     ]
     return [i for _, i in sorted(entries)]
@@ -54,8 +54,8 @@ def test_a_new_busy_period_owes_nothing() -> None:
 
 def test_versions_as_people_write_them() -> None:
     have = ["1.0.0", "1.2.0", "1.10.1", "2.0.0-rc.1"]
-    assert fitting("1", have) == fitting("v1", have) == ["1.10.1", "1.2.0", "1.0.0"]
-    assert fitting("1.2", have) == ["1.2.0"]
-    assert fitting("2.0.0-rc.1", have) == ["2.0.0-rc.1"]
+    assert matching_versions("1", have) == matching_versions("v1", have) == ["1.10.1", "1.2.0", "1.0.0"]
+    assert matching_versions("1.2", have) == ["1.2.0"]
+    assert matching_versions("2.0.0-rc.1", have) == ["2.0.0-rc.1"]
     for unknown in ("2", "3", "1.2.1", "latest", "", "1."):
-        assert fitting(unknown, have) == []
+        assert matching_versions(unknown, have) == []

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matte_core.contracts.catalog import Arm, Route, RouteTable, Rule
-from matte_core.domain.routing import choose, pinned, sole_arm
+from matte_core.domain.routing import choose_arm, pinned_version, sole_version
 from pydantic import ValidationError
 
 
@@ -23,24 +23,24 @@ keys = [f"user{i}" for i in range(10_000)]
 
 @given(weight, st.floats(0, 1, exclude_max=True), st.one_of(st.none(), st.text()))
 def test_an_arm_without_weight_gets_nothing(share: int, draw: float, key: str | None) -> None:
-    arm = choose(route(v1=share, v2=100 - share), key, draw)
+    arm = choose_arm(route(v1=share, v2=100 - share), key, draw)
     assert arm.weight > 0
 
 
 def test_only_an_arm_with_everything_is_the_sole_one() -> None:
-    assert sole_arm(route(v1=0, v2=100)) == "2.0.0"
-    assert sole_arm(route(v1=1, v2=99)) is None
+    assert sole_version(route(v1=0, v2=100)) == "2.0.0"
+    assert sole_version(route(v1=1, v2=99)) is None
 
 
 def test_draws_give_the_asked_split() -> None:
     rng = random.Random(7)
-    seen = Counter(choose(route(v1=95, v2=5), None, rng.random()).version for _ in range(10_000))
+    seen = Counter(choose_arm(route(v1=95, v2=5), None, rng.random()).version for _ in range(10_000))
     assert abs(seen["2.0.0"] - 500) < 2.58 * (10_000 * 0.05 * 0.95) ** 0.5  # the 99 % interval
 
 
 @pytest.mark.parametrize("share", [5, 25, 50, 90])
 def test_keys_give_the_asked_split(share: int) -> None:
-    seen = Counter(choose(route(v1=100 - share, v2=share), key, 0.0).version for key in keys)
+    seen = Counter(choose_arm(route(v1=100 - share, v2=share), key, 0.0).version for key in keys)
     p = share / 100
     assert abs(seen["2.0.0"] - 10_000 * p) < 2.58 * (10_000 * p * (1 - p)) ** 0.5
 
@@ -48,12 +48,12 @@ def test_keys_give_the_asked_split(share: int) -> None:
 def test_a_user_on_the_new_version_stays_while_its_weight_grows() -> None:
     table = [route(v1=100 - share, v2=share) for share in (0, 5, 20, 50, 100)]
     for key in keys[:2000]:
-        path = [choose(step, key, 0.0).version for step in table]
+        path = [choose_arm(step, key, 0.0).version for step in table]
         assert path == sorted(path), key
 
 
 def test_the_draw_does_not_move_a_sticky_user() -> None:
-    assert len({choose(route(v1=50, v2=50), "anna", draw / 10).version for draw in range(10)}) == 1
+    assert len({choose_arm(route(v1=50, v2=50), "anna", draw / 10).version for draw in range(10)}) == 1
 
 
 @pytest.mark.parametrize("weights", [{"v1": 50, "v2": 49}, {"v1": 101}, {"v1": -1, "v2": 101}, {}])
@@ -92,7 +92,7 @@ def ruled(*rules: Rule, **weights: int) -> Route:
     ],
 )
 def test_the_first_rule_that_holds_pins(tenant: str, headers: dict[str, str], version: str | None) -> None:
-    assert pinned(ruled(BETA, STAFF, v1=100, v2=0), None, tenant, headers) == version
+    assert pinned_version(ruled(BETA, STAFF, v1=100, v2=0), None, tenant, headers) == version
 
 
 @pytest.mark.parametrize(
@@ -101,30 +101,30 @@ def test_the_first_rule_that_holds_pins(tenant: str, headers: dict[str, str], ve
 )
 def test_a_role_is_one_of_those_that_a_header_lists(groups: str, version: str | None) -> None:
     role = Rule(version="2.0.0", header="X-Auth-Request-Groups", values=("testers",))
-    assert pinned(ruled(role, v1=100, v2=0), None, "anna", {"x-auth-request-groups": groups}) == version
+    assert pinned_version(ruled(role, v1=100, v2=0), None, "anna", {"x-auth-request-groups": groups}) == version
 
 
 def test_everything_that_a_rule_names_must_hold() -> None:
     both = Rule(version="2.0.0", tenants=("staff",), header="x-beta")
     table = ruled(both, v1=100, v2=0)
-    assert pinned(table, None, "staff", {"x-beta": ""}) == "2.0.0", "no values: that it is there is enough"
-    assert pinned(table, None, "staff", {}) is None
-    assert pinned(table, None, "anna", {"x-beta": "yes"}) is None
+    assert pinned_version(table, None, "staff", {"x-beta": ""}) == "2.0.0", "no values: that it is there is enough"
+    assert pinned_version(table, None, "staff", {}) is None
+    assert pinned_version(table, None, "anna", {"x-beta": "yes"}) is None
 
 
 def test_a_rule_whose_version_has_no_arm_is_passed_over() -> None:
     gone = Rule(version="3.0.0", header="x-beta")
-    assert pinned(ruled(gone, BETA, v1=100, v2=0), None, "anna", {"x-beta": "1"}) == "2.0.0"
-    assert pinned(ruled(gone, v1=100), None, "anna", {"x-beta": "1"}) is None
+    assert pinned_version(ruled(gone, BETA, v1=100, v2=0), None, "anna", {"x-beta": "1"}) == "2.0.0"
+    assert pinned_version(ruled(gone, v1=100), None, "anna", {"x-beta": "1"}) is None
 
 
 def test_a_version_that_is_asked_for_wins_over_rules() -> None:
     table = ruled(BETA, v1=100, v2=0)
-    assert pinned(table, "1.0.0", "anna", {"x-beta": "1"}) == "1.0.0"
-    assert pinned(table, "1", "anna", {"x-beta": "1"}) == "1.0.0", "a rule for another major is passed over"
-    assert pinned(table, "2", "anna", {}) == "2.0.0", "without a share it answers those who ask for it"
+    assert pinned_version(table, "1.0.0", "anna", {"x-beta": "1"}) == "1.0.0"
+    assert pinned_version(table, "1", "anna", {"x-beta": "1"}) == "1.0.0", "a rule for another major is passed over"
+    assert pinned_version(table, "2", "anna", {}) == "2.0.0", "without a share it answers those who ask for it"
     with pytest.raises(LookupError):
-        pinned(table, "4", "anna", {"x-beta": "1"})
+        pinned_version(table, "4", "anna", {"x-beta": "1"})
 
 
 def minor(**weights: int) -> Route:
@@ -133,14 +133,14 @@ def minor(**weights: int) -> Route:
 
 def test_a_major_does_not_pin_everybody_to_a_version_on_its_way() -> None:
     """``/v1/predict`` is what most clients call: a new 1.1.0 gets of it what it gets of the rest."""
-    assert pinned(minor(v0=100, v1=0), "1", "anna", {}) == "1.0.0"
-    assert pinned(minor(v0=95, v1=5), "1", "anna", {}) is None
-    assert pinned(minor(v0=0, v1=100), "1", "anna", {}) == "1.1.0"
+    assert pinned_version(minor(v0=100, v1=0), "1", "anna", {}) == "1.0.0"
+    assert pinned_version(minor(v0=95, v1=5), "1", "anna", {}) is None
+    assert pinned_version(minor(v0=0, v1=100), "1", "anna", {}) == "1.1.0"
     shares = {"1.0.0": 60, "1.1.0": 10, "2.0.0": 30}
     beside = Route(model="m", arms=tuple(Arm(version=version, weight=share) for version, share in shares.items()))
-    assert pinned(beside, "1", "anna", {}) == "1.0.0", "2.0.0 must not answer, so the largest that fits does"
+    assert pinned_version(beside, "1", "anna", {}) == "1.0.0", "2.0.0 must not answer, so the largest that fits does"
     canary = minor(v0=100, v1=0).model_copy(update={"rules": (Rule(version="1.1.0", header="x-beta"),)})
-    assert pinned(canary, "1", "anna", {"x-beta": "1"}) == "1.1.0"
+    assert pinned_version(canary, "1", "anna", {"x-beta": "1"}) == "1.1.0"
 
 
 some_rules = st.lists(
@@ -160,10 +160,12 @@ def test_rules_only_ever_pin_to_an_arm(
     rules: tuple[Rule, ...], share: int, tenant: str, headers: dict[str, str]
 ) -> None:
     table = route(v1=100 - share, v2=share).model_copy(update={"rules": rules})
-    assert pinned(table, None, tenant, headers) in {None, "1.0.0", "2.0.0"}
-    assert pinned(table, "2.0.0", tenant, headers) == "2.0.0"
-    assert pinned(table.model_copy(update={"rules": ()}), None, tenant, headers) is None
-    assert pinned(table, None, tenant, headers) == pinned(table, None, tenant, dict(reversed(headers.items())))
+    assert pinned_version(table, None, tenant, headers) in {None, "1.0.0", "2.0.0"}
+    assert pinned_version(table, "2.0.0", tenant, headers) == "2.0.0"
+    assert pinned_version(table.model_copy(update={"rules": ()}), None, tenant, headers) is None
+    assert pinned_version(table, None, tenant, headers) == pinned_version(
+        table, None, tenant, dict(reversed(headers.items()))
+    )
 
 
 @given(weight, some_rules, some_headers, st.sampled_from(["1", "2", "1.0", "v2"]))
@@ -171,4 +173,4 @@ def test_a_major_is_kept_whatever_the_rules(
     share: int, rules: tuple[Rule, ...], headers: dict[str, str], asked: str
 ) -> None:
     table = route(v1=100 - share, v2=share).model_copy(update={"rules": rules})
-    assert pinned(table, asked, "anna", headers) == f"{asked.strip('v')[0]}.0.0"
+    assert pinned_version(table, asked, "anna", headers) == f"{asked.strip('v')[0]}.0.0"

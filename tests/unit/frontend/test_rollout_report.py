@@ -7,7 +7,14 @@ import re
 
 import pytest
 from matte_core.contracts.catalog import Arm, Route
-from matte_core.contracts.evidence import Agreement, Answer, GoldenResult, Pair, Shown, StartReport
+from matte_core.contracts.evidence import (
+    Agreement,
+    AnswerSample,
+    GoldenResult,
+    MaskComparison,
+    MirroredPair,
+    StartReport,
+)
 from matte_frontend.openapi_examples import PICTURE_B64
 from matte_frontend.rollouts.page import CSP, data_url, page
 from matte_frontend.rollouts.summary import Answers, Evidence, RolloutReport, compared_with, label, summary
@@ -17,26 +24,28 @@ APART = Agreement(iou=0.5, boundary=0.25, alpha_difference=0.125)
 SAME = Agreement(iou=1, boundary=1, alpha_difference=0)
 
 
-def shown(name: str = JOB, **more: str) -> Shown:
+def shown(name: str = JOB, **more: str) -> MaskComparison:
     pictures = dict.fromkeys(("picture", "stable_mask", "canary_mask", "difference"), PICTURE_B64)
-    return Shown.model_validate({"at": 5.0, "name": name, "stable": "1.0.0", "agreement": APART} | pictures | more)
+    return MaskComparison.model_validate(
+        {"at": 5.0, "name": name, "stable": "1.0.0", "agreement": APART} | pictures | more
+    )
 
 
-def evidence(*pictures: Shown) -> Evidence:
+def evidence(*pictures: MaskComparison) -> Evidence:
     golden = (
         GoldenResult(name="cat", agreements={"1.0.0": SAME, "0.9.0": APART}),
         GoldenResult(name="cup", bad_mask="empty mask"),
     )
     return Evidence(
         starts=[StartReport(replica="r1", at=1.0, digest="sha256:0", golden=golden)],
-        answers=[Answer(at=i, seconds=i / 100, error=i == 100, bad_mask=i in (7, 8)) for i in range(1, 101)],
-        stable_answers=[Answer(at=2.0, seconds=1.5)],
-        pairs=[Pair(at=3.0, job=JOB, agreement=APART), Pair(at=4.0, job=JOB, agreement=SAME)],
+        answers=[AnswerSample(at=i, seconds=i / 100, error=i == 100, bad_mask=i in (7, 8)) for i in range(1, 101)],
+        stable_answers=[AnswerSample(at=2.0, seconds=1.5)],
+        pairs=[MirroredPair(at=3.0, job=JOB, agreement=APART), MirroredPair(at=4.0, job=JOB, agreement=SAME)],
         shown=pictures,
     )
 
 
-def report(*pictures: Shown) -> RolloutReport:
+def report(*pictures: MaskComparison) -> RolloutReport:
     return summary("portrait", "2.0.0", "1.0.0", evidence(*pictures))
 
 

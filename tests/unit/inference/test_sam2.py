@@ -86,9 +86,9 @@ def alpha(segmenter: Sam2Segmenter, hints: str) -> Any:
 def test_hints_as_callers_write_them() -> None:
     options = Options(hints=" 0.5,.25;!1,0   0.1,0.2,0.8,0.9 ")
     assert options.hints == "0.5,.25 !1,0 0.1,0.2,0.8,0.9"
-    assert options.places == (Hint((0.5, 0.25)), Hint((1.0, 0.0), subject=False), Hint((0.1, 0.2, 0.8, 0.9)))
+    assert options.parsed_hints == (Hint((0.5, 0.25)), Hint((1.0, 0.0), subject=False), Hint((0.1, 0.2, 0.8, 0.9)))
     assert Options.model_validate_json(options.model_dump_json()) == options
-    assert Options().places == ()
+    assert Options().parsed_hints == ()
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_other_hints_are_refused(wrong: str) -> None:
 
 
 def test_hints_are_bounded() -> None:
-    assert len(Options(hints="0,0 " * MAX_HINTS).places) == MAX_HINTS
+    assert len(Options(hints="0,0 " * MAX_HINTS).parsed_hints) == MAX_HINTS
     with pytest.raises(ValidationError, match="1 to 64 hints"):
         Options(hints="0,0 " * (MAX_HINTS + 1))
 
@@ -172,11 +172,11 @@ def test_pictures_of_a_batch_keep_their_own_hints(folder: Path) -> None:
 def test_a_jobs_hints_reach_the_model(folder: Path) -> None:
     segmenter = version(folder, refine="guided")
     data = cv2.imencode(".png", RGB)[1].tobytes()
-    opened = open_picture(segmenter, [data], Limits(), Options(hints="!0.1,0.1 0.9,0.8").places)
+    opened = open_picture(segmenter, [data], Limits(), Options(hints="!0.1,0.1 0.9,0.8").parsed_hints)
     assert opened.prepared.prompts == (((0.9, 0.8, 1), (0.1, 0.1, 0)),)
     rendered = render(segmenter, opened, segmenter.forward([opened.prepared])[0], Options(output="mask"))
     assert (rendered.width, rendered.height) == (96, 96)
-    without = open_picture(segmenter, [data], Limits(), Options(hints="!0.1,0.1").places)
+    without = open_picture(segmenter, [data], Limits(), Options(hints="!0.1,0.1").parsed_hints)
     assert without.prepared.prompts[0][0][2] == 2  # the box that was guessed
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from matte_core.contracts.evidence import (
     Agreement,
-    Answer,
-    Applied,
+    AnswerSample,
+    AppliedWeights,
     CheckReport,
     CheckState,
     GoldenResult,
-    Pair,
+    MirroredPair,
     StartReport,
 )
 from matte_core.contracts.k8s.model import ModelSpec
@@ -76,16 +76,16 @@ class Rollout(Life):
         self.seen_weights.append(weights)
         at, since = self.now.timestamp(), status.step_started_at or ""
         start = StartReport(replica="a", at=at, digest=DIGEST, golden=(self.golden,))
-        good = [Answer(at=at, seconds=0.1 + 0.0001 * (i % 50)) for i in range(300)]
-        bad = [Answer(at=at, seconds=0.1, error=True)] * round(300 * self.failing)
+        good = [AnswerSample(at=at, seconds=0.1 + 0.0001 * (i % 50)) for i in range(300)]
+        bad = [AnswerSample(at=at, seconds=0.1, error=True)] * round(300 * self.failing)
         self.evidence = ModelEvidence(
-            applied=(Applied(expires_at=at + 5, weights={"portrait": weights}),),
+            applied=(AppliedWeights(expires_at=at + 5, weights={"portrait": weights}),),
             checks=dict(self.checks),
             starts=dict.fromkeys(live, (start,)),
             replicas=live,
             since=since,
             answers={status.stable or "": tuple(good), status.canary or "-": tuple(good + bad)} if since else {},
-            pairs=(Pair(at=at, job="j", agreement=self.agreement),) * 100 if since else (),
+            pairs=(MirroredPair(at=at, job="j", agreement=self.agreement),) * 100 if since else (),
         )
 
     def until(self, *phases: Phase, passes: int = 200) -> Rollout:
@@ -273,7 +273,10 @@ def test_a_license_that_the_pool_does_not_allow_keeps_a_version_out() -> None:
 
 
 def test_the_weight_is_the_highest_of_every_router_and_unknown_without_one() -> None:
-    routers = [Applied(expires_at=1, weights={"m": {"2.0.0": 5}}), Applied(expires_at=1, weights={"m": {"1.0.0": 100}})]
+    routers = [
+        AppliedWeights(expires_at=1, weights={"m": {"2.0.0": 5}}),
+        AppliedWeights(expires_at=1, weights={"m": {"1.0.0": 100}}),
+    ]
     assert weight_of("m", "2.0.0", routers) == 5
     assert weight_of("m", "2.0.0", []) is None
 
@@ -284,7 +287,7 @@ def test_of_very_many_seconds_a_spread_is_taken() -> None:
     life.until(Phase.STEPPING)
     while not (status := life.status.rollout) or not status.step_started_at:
         life.pass_()
-    many = tuple(Answer(at=time.time(), seconds=float(i)) for i in range(5 * SECONDS_MAX))
+    many = tuple(AnswerSample(at=time.time(), seconds=float(i)) for i in range(5 * SECONDS_MAX))
     found = measured(status, ModelEvidence(since=status.step_started_at, answers={"2.0.0": many}))
     assert found is not None
     assert len(found.canary.seconds) <= SECONDS_MAX

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from matte_core.contracts.evidence import (
     Agreement,
-    Answer,
-    Applied,
+    AnswerSample,
+    AppliedWeights,
     CheckOrder,
     CheckReport,
     CheckState,
     GoldenResult,
-    Pair,
+    MirroredPair,
     StartReport,
 )
 from matte_core.contracts.k8s.common import format_time
@@ -135,13 +135,13 @@ class Namespace:
         )
         weights = {"portrait": self.weights()} if self.applications else {}
         return ModelEvidence(
-            applied=(Applied(expires_at=at + 5, weights=weights),),
+            applied=(AppliedWeights(expires_at=at + 5, weights=weights),),
             checks=self.checks,
             starts=dict.fromkeys(live, (start,)),
             replicas=live,
             since=since,
-            answers=dict.fromkeys(live, tuple(Answer(at=at, seconds=0.1 + i / 1e4) for i in range(400))),
-            pairs=(Pair(at=at, job="j", agreement=SAME),) * 100,
+            answers=dict.fromkeys(live, tuple(AnswerSample(at=at, seconds=0.1 + i / 1e4) for i in range(400))),
+            pairs=(MirroredPair(at=at, job="j", agreement=SAME),) * 100,
         )
 
 

@@ -11,12 +11,12 @@ from matte_core.contracts.catalog import VersionConfig
 from matte_core.domain.manifest import (
     canonical,
     check_path,
+    exclusion_reason,
     folder_digest,
     is_covered,
-    manifest_digest,
     parse_manifest,
     predicted_digest,
-    why_left_out,
+    text_digest,
 )
 from matte_inference.families.registry import load
 from matte_inference.families.unet import MODELS
@@ -54,7 +54,7 @@ def test_the_manifest_is_one_that_sha256sum_checks(tmp_path: Path) -> None:
 def test_a_manifest_reads_back_as_it_was_written(hashes: dict[str, str]) -> None:
     text = canonical(hashes)
     assert parse_manifest(text) == {path: sha for path, sha in hashes.items() if is_covered(path)}
-    assert manifest_digest(text) == folder_digest(dict(reversed(hashes.items())))
+    assert text_digest(text) == folder_digest(dict(reversed(hashes.items())))
 
 
 @given(st.dictionaries(NAMES.filter(is_covered), SHA, min_size=1), st.data())
@@ -96,7 +96,7 @@ def test_paths_that_lead_elsewhere_are_refused(path: str) -> None:
     "path", ["model.safetensors", "a/b/config.json", "matte.yaml", "labels.txt", "README.md", "LICENSE"]
 )
 def test_what_belongs_to_a_version_is_taken(path: str) -> None:
-    assert why_left_out(path) is None
+    assert exclusion_reason(path) is None
 
 
 @pytest.mark.parametrize(
@@ -111,12 +111,12 @@ def test_what_belongs_to_a_version_is_taken(path: str) -> None:
     ],
 )
 def test_everything_else_is_left_out_with_a_reason(path: str, why: str) -> None:
-    assert why in (why_left_out(path) or "")
+    assert why in (exclusion_reason(path) or "")
 
 
 def test_a_deciding_file_with_an_odd_name_is_refused() -> None:
     with pytest.raises(ValueError, match="rename"):
-        why_left_out("my model.safetensors")
+        exclusion_reason("my model.safetensors")
 
 
 def test_a_digest_is_predicted_only_from_hashes_that_are_all_known() -> None:

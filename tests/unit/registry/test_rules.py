@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matte_core.contracts.registry import Reason
-from matte_core.domain.license import refusal
-from matte_core.domain.source import Kind, parse_source
+from matte_core.domain.license import license_refusal
+from matte_core.domain.source import Scheme, parse_source
 from matte_inference.families.unet import MODELS
 from matte_registry.errors import RegistryError
 from matte_registry.folder import parse_metadata, read_metadata
@@ -19,24 +19,24 @@ COMMIT = "b" * 40
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("s3://bucket/a/b-1.0", (Kind.S3, "bucket", "a/b-1.0", None)),
-        ("gs://bucket/a", (Kind.GS, "bucket", "a", None)),
-        ("hf://org/repo@main", (Kind.HF, "", "org/repo", "main")),
-        ("hf://org/repo@refs/pr/1", (Kind.HF, "", "org/repo", "refs/pr/1")),
-        ("hf://org/repo", (Kind.HF, "", "org/repo", None)),
-        ("mlflow://host:5000/models/cut/3", (Kind.MLFLOW, "host:5000", "cut", "3")),
-        ("mlflow:///models/cut/3", (Kind.MLFLOW, "", "cut", "3")),
-        ("oci://127.0.0.1:5000/team/cut:1.0", (Kind.OCI, "127.0.0.1:5000", "team/cut", "1.0")),
-        (f"oci://ghcr.io/team/cut@{DIGEST}", (Kind.OCI, "ghcr.io", "team/cut", DIGEST)),
-        (f"oci://ghcr.io/team/cut:1.0@{DIGEST}", (Kind.OCI, "ghcr.io", "team/cut", DIGEST)),
-        ("file:///models/cut", (Kind.FILE, "", "/models/cut", None)),
-        ("/models/cut/", (Kind.FILE, "", "/models/cut", None)),
-        ("pvc://weights/cut/2", (Kind.PVC, "weights", "cut/2", None)),
+        ("s3://bucket/a/b-1.0", (Scheme.S3, "bucket", "a/b-1.0", None)),
+        ("gs://bucket/a", (Scheme.GS, "bucket", "a", None)),
+        ("hf://org/repo@main", (Scheme.HF, "", "org/repo", "main")),
+        ("hf://org/repo@refs/pr/1", (Scheme.HF, "", "org/repo", "refs/pr/1")),
+        ("hf://org/repo", (Scheme.HF, "", "org/repo", None)),
+        ("mlflow://host:5000/models/cut/3", (Scheme.MLFLOW, "host:5000", "cut", "3")),
+        ("mlflow:///models/cut/3", (Scheme.MLFLOW, "", "cut", "3")),
+        ("oci://127.0.0.1:5000/team/cut:1.0", (Scheme.OCI, "127.0.0.1:5000", "team/cut", "1.0")),
+        (f"oci://ghcr.io/team/cut@{DIGEST}", (Scheme.OCI, "ghcr.io", "team/cut", DIGEST)),
+        (f"oci://ghcr.io/team/cut:1.0@{DIGEST}", (Scheme.OCI, "ghcr.io", "team/cut", DIGEST)),
+        ("file:///models/cut", (Scheme.FILE, "", "/models/cut", None)),
+        ("/models/cut/", (Scheme.FILE, "", "/models/cut", None)),
+        ("pvc://weights/cut/2", (Scheme.PVC, "weights", "cut/2", None)),
     ],
 )
 def test_an_address_has_parts_and_reads_back(text: str, parts: tuple[object, ...]) -> None:
     source = parse_source(text)
-    assert (source.kind, source.host, source.path, source.version) == parts
+    assert (source.scheme, source.host, source.path, source.version) == parts
     assert parse_source(str(source)) == source
 
 
@@ -55,7 +55,7 @@ def test_other_addresses_are_refused_with_the_shapes(text: str) -> None:
 
 @given(st.text(max_size=60))
 def test_no_address_leads_upwards(text: str) -> None:
-    for scheme in Kind:
+    for scheme in Scheme:
         try:
             source = parse_source(f"{scheme}://{text}")
         except ValueError:
@@ -81,7 +81,7 @@ ALLOWED = ["MIT", "Apache-2.0", "GPL-2.0-only WITH Classpath-exception-2.0"]
     ],
 )
 def test_licenses_that_are_allowed(license: str) -> None:
-    assert refusal(license, ALLOWED) is None
+    assert license_refusal(license, ALLOWED) is None
 
 
 @pytest.mark.parametrize(
@@ -100,14 +100,14 @@ def test_licenses_that_are_allowed(license: str) -> None:
     ],
 )
 def test_licenses_that_are_refused_say_what_is_allowed(license: str | None, word: str) -> None:
-    why = refusal(license, ALLOWED)
+    why = license_refusal(license, ALLOWED)
     assert why is not None
     assert word in why
     assert "Apache-2.0" in why
 
 
 def test_without_a_list_everything_is_allowed() -> None:
-    assert refusal(None, []) is None
+    assert license_refusal(None, []) is None
 
 
 @pytest.mark.parametrize("folder", sorted(MODELS.iterdir()), ids=lambda p: p.name)

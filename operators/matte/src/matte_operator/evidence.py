@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from matte_core.contracts.catalog import Replica
-from matte_core.contracts.evidence import Applied, CheckOrder
+from matte_core.contracts.evidence import AppliedWeights, CheckOrder
 from matte_core.errors import Problem
 from matte_jobs.catalog import CatalogStore
 from matte_jobs.evidence import EvidenceStore
@@ -123,7 +123,7 @@ class _Shared:
     """What all models of a pass share."""
 
     replicas: tuple[Replica, ...]
-    applied: Mapping[str, tuple[Applied, ...]]
+    applied: Mapping[str, tuple[AppliedWeights, ...]]
 
 
 async def _within(work: Coroutine[Any, Any, T], seconds: float) -> T:

@@ -17,7 +17,6 @@ from matte_core.errors import Problem
 #: attempts of one step without any progress between them
 ATTEMPTS = 8
 LONGEST_WAIT_SECONDS = 15.0
-RETRIED_STATUS = frozenset({429, 502, 503, 504})
 Sleep = Callable[[float], Awaitable[None]]
 
 
@@ -141,7 +140,7 @@ class Api:
             except httpx.TransportError as error:
                 cause = error
             except Problem as problem:
-                if problem.status not in RETRIED_STATUS:
+                if not problem.retryable:
                     raise
                 cause = problem
             await self._wait_or_raise(number, cause)
@@ -177,7 +176,7 @@ class Api:
             except UnreachableError as error:
                 await self._wait_or_raise(number, error)
             except Problem as problem:
-                if problem.status not in RETRIED_STATUS or problem.code == "attempts_exhausted":
+                if not problem.retryable:
                     raise
                 await self._wait_or_raise(number, problem, problem.retry_after)
 

@@ -8,17 +8,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 TYPE_PREFIX = "https://matte.dev/problems/"
 
 
+class Fault(StrEnum):
+    """Whose fault a problem is."""
+
+    CALLER = "caller"
+    VERSION = "version"  # of the model: another version may succeed
+    STORE = "store"  # the job store's: it says nothing about the job or the version
+    PLATFORM = "platform"
+
+
 @dataclass(frozen=True, slots=True)
 class Code:
-    """A stable problem code: its HTTP status and its human title."""
+    """What a problem code stands for.
+
+    Attributes:
+        status: HTTP status.
+        title: for people.
+        fault: whose fault the problem is.
+        retryable: the same request may succeed later.
+    """
 
     status: int
     title: str
+    fault: Fault = Fault.CALLER
+    retryable: bool = False
 
 
 CODES: Mapping[str, Code] = {
@@ -55,19 +74,19 @@ CODES: Mapping[str, Code] = {
     "job_expired": Code(410, "The job waited too long and expired"),
     "result_expired": Code(410, "The result was kept for its time and is gone"),
     # the platform
-    "too_many_connections": Code(429, "The client has too many connections"),
-    "connections_exhausted": Code(503, "The frontend has no connection left"),
-    "queue_full": Code(429, "The queue is full"),
-    "out_of_memory": Code(503, "The model ran out of memory on this picture"),
-    "attempts_exhausted": Code(503, "The job failed on every attempt"),
-    "model_not_ready": Code(503, "The model is not ready yet"),
-    "storage_unavailable": Code(503, "The job store cannot be reached"),
-    "storage_full": Code(503, "The job store is full"),
-    "shutting_down": Code(503, "This frontend is shutting down"),
-    "backend_failed": Code(502, "The app that serves the model gave no usable answer"),
-    "backend_unavailable": Code(503, "The app that serves the model cannot be reached"),
-    "wait_exceeded": Code(504, "The job is still running"),
-    "internal_error": Code(500, "Something went wrong in Matte"),
+    "too_many_connections": Code(429, "The client has too many connections", Fault.PLATFORM, retryable=True),
+    "connections_exhausted": Code(503, "The frontend has no connection left", Fault.PLATFORM, retryable=True),
+    "queue_full": Code(429, "The queue is full", Fault.PLATFORM, retryable=True),
+    "out_of_memory": Code(503, "The model ran out of memory on this picture", Fault.VERSION, retryable=True),
+    "attempts_exhausted": Code(503, "The job failed on every attempt", Fault.PLATFORM),
+    "model_not_ready": Code(503, "The model is not ready yet", Fault.PLATFORM, retryable=True),
+    "storage_unavailable": Code(503, "The job store cannot be reached", Fault.STORE, retryable=True),
+    "storage_full": Code(503, "The job store is full", Fault.STORE, retryable=True),
+    "shutting_down": Code(503, "This frontend is shutting down", Fault.PLATFORM, retryable=True),
+    "backend_failed": Code(502, "The app that serves the model gave no usable answer", Fault.VERSION, retryable=True),
+    "backend_unavailable": Code(503, "The app that serves the model cannot be reached", Fault.VERSION, retryable=True),
+    "wait_exceeded": Code(504, "The job is still running", Fault.PLATFORM),
+    "internal_error": Code(500, "Something went wrong in Matte", Fault.VERSION),
 }
 
 
@@ -92,8 +111,15 @@ class Problem(Exception):  # noqa: N818 - the field's word (RFC 9457)
 
     @property
     def status(self) -> int:
-        """The HTTP status of the code."""
         return CODES[self.code].status
+
+    @property
+    def fault(self) -> Fault:
+        return CODES[self.code].fault
+
+    @property
+    def retryable(self) -> bool:
+        return CODES[self.code].retryable
 
     @property
     def text(self) -> str:

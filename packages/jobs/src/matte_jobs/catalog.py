@@ -218,5 +218,7 @@ def _version(arm: Arm, live: Sequence[Replica], cost: Cost | None) -> VersionVie
         device=first.device if first else None,
         seconds_per_picture=round(cost.fixed, 4) if cost else None,
         seconds_per_megapixel=round(cost.per_megapixel, 4) if cost else None,
-        most_seconds_per_megapixel=round(cost.most, 4) if cost and math.isfinite(cost.most) else None,
+        most_seconds_per_megapixel=(
+            round(cost.max_per_megapixel, 4) if cost and math.isfinite(cost.max_per_megapixel) else None
+        ),
     )

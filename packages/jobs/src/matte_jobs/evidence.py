@@ -10,7 +10,15 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from matte_core.contracts.base import Contract
-from matte_core.contracts.evidence import Answer, Applied, CheckOrder, CheckReport, Pair, Shown, StartReport
+from matte_core.contracts.evidence import (
+    AnswerSample,
+    AppliedWeights,
+    CheckOrder,
+    CheckReport,
+    MaskComparison,
+    MirroredPair,
+    StartReport,
+)
 
 from matte_jobs.connect import translated
 from matte_jobs.store import JobStore
@@ -113,29 +121,29 @@ class EvidenceStore:
 
     # measurements: replica → operator ---------------------------------------------------------------------------
 
-    async def answered(self, model: str, version: str, answer: Answer) -> None:
+    async def answered(self, model: str, version: str, answer: AnswerSample) -> None:
         """Counts an unpinned answer, or the version's failure."""
         await self._add("answers", _field(model, version), answer, ANSWERS_MAX)
 
-    async def answers(self, model: str, version: str, since: float) -> list[Answer]:
+    async def answers(self, model: str, version: str, since: float) -> list[AnswerSample]:
         """The answers since then, oldest first; of very many only the newest."""
-        return await self._since("answers", _field(model, version), Answer, since)
+        return await self._since("answers", _field(model, version), AnswerSample, since)
 
-    async def compared(self, model: str, version: str, pair: Pair) -> None:
+    async def compared(self, model: str, version: str, pair: MirroredPair) -> None:
         """Keeps how far a mirrored job's masks agree."""
         await self._add("pairs", _field(model, version), pair, PAIRS_MAX)
 
-    async def pairs(self, model: str, version: str, since: float) -> list[Pair]:
+    async def pairs(self, model: str, version: str, since: float) -> list[MirroredPair]:
         """The pairs since then, oldest first."""
-        return await self._since("pairs", _field(model, version), Pair, since)
+        return await self._since("pairs", _field(model, version), MirroredPair, since)
 
-    async def show(self, model: str, version: str, shown: Shown) -> None:
+    async def show(self, model: str, version: str, shown: MaskComparison) -> None:
         """Keeps pictures of masks that differ; the newest few."""
         await self._add("shown", _field(model, version), shown, SHOWN_MAX, exact=True)
 
-    async def shown(self, model: str, version: str) -> list[Shown]:
+    async def shown(self, model: str, version: str) -> list[MaskComparison]:
         """Pictures of masks that differ, oldest first."""
-        return await self._since("shown", _field(model, version), Shown, 0)
+        return await self._since("shown", _field(model, version), MaskComparison, 0)
 
     async def put_mask(self, job: str, mask: bytes) -> None:
         """A mirrored job's mask by stable, encoded, for the new version to compare its own with."""
@@ -150,7 +158,7 @@ class EvidenceStore:
 
     # traffic: router → operator ---------------------------------------------------------------------------------
 
-    async def apply(self, pool: str, router: str, applied: Applied) -> None:
+    async def apply(self, pool: str, router: str, applied: AppliedWeights) -> None:
         """What a router uses now."""
         with translated():
             await self._raw.hset(self._key("applied", pool), router, applied.model_dump_json())
@@ -160,9 +168,9 @@ class EvidenceStore:
         with translated():
             await self._raw.hdel(self._key("applied", pool), router)
 
-    async def applied(self, pool: str, now: float) -> list[Applied]:
+    async def applied(self, pool: str, now: float) -> list[AppliedWeights]:
         """What the Pool's living routers use; those that fell silent are forgotten."""
-        found = await self._hash("applied", pool, Applied)
+        found = await self._hash("applied", pool, AppliedWeights)
         for router in [router for router, applied in found.items() if applied.expires_at <= now]:
             await self.withdraw(pool, router)
         return [applied for applied in found.values() if applied.expires_at > now]

@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 from matte_core.contracts.job import BlobRef, Event, JobSpec, JobView, Result
 from matte_core.contracts.owner import Owner
-from matte_core.domain.eta import SMALLEST
-from matte_core.domain.order import charge
+from matte_core.domain.eta import MIN_MEGAPIXELS
+from matte_core.domain.order import tag_increment
 from matte_core.errors import Problem
 from redis.asyncio import Redis
 
@@ -118,7 +118,8 @@ class JobStore:
         with translated():
             kind, *rest = await self._run(
                 "admit", now, spec.id, spec.model_dump_json(), spec.model, spec.version or "", spec.tenant,
-                spec.priority, charge(spec.cost, spec.share), f"{max(SMALLEST, spec.picture.megapixels):.6f}",
+                spec.priority, tag_increment(spec.cost, spec.share),
+                f"{max(MIN_MEGAPIXELS, spec.picture.megapixels):.6f}",
                 spec.expires_at, spec.max_attempts, spec.origin, _idempotency(spec), spec.fingerprint,
                 self.settings.idempotency_ttl_seconds, self.settings.max_queue_length,
                 json.dumps([ref.handle for ref in refs]), spec.owner.scope, blobs=inline,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from matte_core.contracts.job import JobState, JobView, Result
+from matte_core.contracts.job import JobState, JobView, Result, ResultView
 from matte_core.domain.eta import Cost, Queue, retry_after, seconds_left, seconds_waiting
 
 #: a full queue is asked again after so many seconds where nothing has been measured
@@ -52,6 +52,7 @@ def job_view(job_id: str, found: Sequence[Any], now: float, capacity: CapacityOf
         eta = round(waiting + able.cost.seconds(megapixels), 3)
     elif able.cost is not None and state is JobState.RUNNING:
         eta = round(seconds_left(able.cost, megapixels, now - (now if started is None else started)), 3)
+    result = Result.model_validate_json(fields["result"]) if "result" in fields else None
     return JobView(
         id=job_id,
         state=state,
@@ -64,7 +65,7 @@ def job_view(job_id: str, found: Sequence[Any], now: float, capacity: CapacityOf
         created_at=float(fields["created"]),
         started_at=started,
         finished_at=_number(fields, "finished"),
-        result=Result.model_validate_json(fields["result"]) if "result" in fields else None,
+        result=None if result is None else ResultView(**dict(result), arm=result.version),
         error=json.loads(fields["error"]) if "error" in fields else None,
     )
 

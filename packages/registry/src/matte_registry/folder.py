@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 from matte_core.contracts.registry import Listing, ModelMetadata, Reason, RemoteFile
-from matte_core.domain.manifest import METADATA, canonical, is_covered, is_pickle, manifest_digest, why_left_out
+from matte_core.domain.manifest import METADATA_FILE, canonical, exclusion_reason, is_covered, is_pickle, text_digest
 from pydantic import ValidationError
 
 from matte_registry.errors import RegistryError
@@ -32,7 +32,7 @@ class Hashed:
     @property
     def digest(self) -> str:
         """``sha256:…``."""
-        return manifest_digest(self.manifest)
+        return text_digest(self.manifest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def bounded(listing: Listing, bounds: Bounds) -> Listing:
 
 
 def _no_weights(listing: Listing) -> str:
-    pickles = [path for path in listing.left_out if is_pickle(path)]
+    pickles = [path for path in listing.excluded if is_pickle(path)]
     if pickles:
         return (
             f"{listing.source} has its weights only as {pickles[0]}, a format that can run code when it is loaded:"
@@ -86,19 +86,19 @@ def sort_out(source: str, found: Iterator[RemoteFile], limit: int) -> Listing:
         RegistryError: a path is dangerous, or there are too many files.
     """
     taken: list[RemoteFile] = []
-    left_out: dict[str, str] = {}
+    excluded: dict[str, str] = {}
     for number, file in enumerate(found):
         if number >= limit:
             raise RegistryError(Reason.TOO_LARGE, f"{source} has more than {limit} files: is it a version's folder?")
         try:
-            why = why_left_out(file.path)
+            why = exclusion_reason(file.path)
         except ValueError as error:
             raise RegistryError(Reason.FILE_REFUSED, f"{source}: {error}") from None
         if why is None:
             taken.append(file)
         else:
-            left_out[file.path] = why
-    return Listing(source=source, files=tuple(sorted(taken, key=lambda f: f.path)), left_out=left_out)
+            excluded[file.path] = why
+    return Listing(source=source, files=tuple(sorted(taken, key=lambda f: f.path)), excluded=excluded)
 
 
 def check_present(folder: Path) -> None:
@@ -166,7 +166,7 @@ def read_metadata(folder: Path) -> ModelMetadata | None:
     Raises:
         RegistryError: it is not what the contract says.
     """
-    path = folder / METADATA
+    path = folder / METADATA_FILE
     if not path.is_file():
         return None
     with path.open("rb") as file:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from matte_core.contracts.registry import ModelMetadata, Reason
-from matte_core.domain.license import refusal
+from matte_core.domain.license import license_refusal
 
 from matte_registry.errors import RegistryError
 from matte_registry.signature import PublicKey
@@ -57,7 +57,7 @@ class VerificationPolicy:
         Raises:
             RegistryError: LICENSE_REFUSED.
         """
-        why = refusal(metadata.license if metadata else self.license, self.licenses)
+        why = license_refusal(metadata.license if metadata else self.license, self.licenses)
         if why is not None:
             raise RegistryError(Reason.LICENSE_REFUSED, f"{where}: {why}")
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from matte_core.contracts.registry import Listing, ModelMetadata, Reason, StoredVersion
-from matte_core.domain.manifest import MANIFEST, SIGNATURE
-from matte_core.domain.source import Kind, Source
+from matte_core.domain.manifest import MANIFEST_FILE, SIGNATURE_FILE
+from matte_core.domain.source import Scheme, Source
 
 from matte_registry.cache import Cache, CacheLease
 from matte_registry.download import Options, download
@@ -89,7 +89,7 @@ class Registry:
             RegistryError: it cannot be had, or it is not what is demanded. Nothing of it may be loaded.
         """
         source = parsed(text)
-        if source.kind in {Kind.FILE, Kind.PVC}:
+        if source.scheme in {Scheme.FILE, Scheme.PVC}:
             return self.check_folder(folder_of(source, self._settings), policy)
         cache = self.cache
         if policy.digest and (ready := self._cached(cache, source, policy.digest, policy)):
@@ -153,7 +153,7 @@ class Registry:
         where = source or f"file://{folder}"
         policy.check_digest(found.digest, where)
         if policy.keys:
-            path = folder / SIGNATURE
+            path = folder / SIGNATURE_FILE
             verify(found.manifest, path.read_bytes() if path.is_file() else None, policy.keys, where)
         metadata = read_metadata(folder)
         policy.check_license(metadata, where)
@@ -223,7 +223,7 @@ class Registry:
         """By the signature that came along; where that does not do, by the one that is at the source now."""
         if not policy.keys:
             return
-        path = folder / SIGNATURE
+        path = folder / SIGNATURE_FILE
         try:
             verify(manifest, path.read_bytes() if path.is_file() else None, policy.keys, str(source))
         except RegistryError:
@@ -266,7 +266,7 @@ def _refuse_incomplete(folder: Path, listing: Listing) -> None:
             Reason.METADATA_INVALID,
             f"{folder} has no matte.yaml: write one, at least with the lines 'family: NAME' and 'license: SPDX'",
         )
-    refused = {path: why for path, why in listing.left_out.items() if why != "hidden"}
+    refused = {path: why for path, why in listing.excluded.items() if why != "hidden"}
     for path, why in refused.items():
         raise RegistryError(Reason.FILE_REFUSED, f"{folder / path} is {why}. Take it out of the folder")
 
@@ -282,13 +282,17 @@ def _refuse_false_weights(metadata: ModelMetadata | None, found: Hashed) -> None
 
 def _uploads(folder: Path, listing: Listing, found: Hashed, key: PrivateKey | None, made: Path) -> list[Upload]:
     """What is published: the folder's files, and last its signature and its manifest, which are made here."""
-    kept = [Upload.of(folder, file.path) for file in listing.files if file.path not in {MANIFEST, SIGNATURE}]
+    kept = [Upload.of(folder, file.path) for file in listing.files if file.path not in {MANIFEST_FILE, SIGNATURE_FILE}]
     if key is not None:
-        (made / SIGNATURE).write_bytes(sign(found.manifest, key))
-    elif listing.file(SIGNATURE) and listing.file(MANIFEST) and (folder / MANIFEST).read_text() == found.manifest:
-        shutil.copyfile(folder / SIGNATURE, made / SIGNATURE)  # nothing changed since: it still holds
-    (made / MANIFEST).write_text(found.manifest)
-    return kept + [Upload.of(made, name) for name in (SIGNATURE, MANIFEST) if (made / name).exists()]
+        (made / SIGNATURE_FILE).write_bytes(sign(found.manifest, key))
+    elif (
+        listing.file(SIGNATURE_FILE)
+        and listing.file(MANIFEST_FILE)
+        and (folder / MANIFEST_FILE).read_text() == found.manifest
+    ):
+        shutil.copyfile(folder / SIGNATURE_FILE, made / SIGNATURE_FILE)  # nothing changed: the signature still holds
+    (made / MANIFEST_FILE).write_text(found.manifest)
+    return kept + [Upload.of(made, name) for name in (SIGNATURE_FILE, MANIFEST_FILE) if (made / name).exists()]
 
 
 __all__ = ["ACCEPT_ANY", "Ready", "Registry", "Resolved", "VerificationPolicy"]

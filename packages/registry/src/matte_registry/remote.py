@@ -6,9 +6,9 @@ import hashlib
 
 from matte_core.contracts.registry import Listing, ModelMetadata, Reason, RemoteFile
 from matte_core.domain.manifest import (
-    MANIFEST,
-    METADATA,
-    SIGNATURE,
+    MANIFEST_FILE,
+    METADATA_FILE,
+    SIGNATURE_FILE,
     canonical,
     is_covered,
     parse_manifest,
@@ -40,12 +40,12 @@ class Remote:
 
     def metadata(self) -> ModelMetadata | None:
         """Its ``matte.yaml``."""
-        data = self.small(METADATA)
-        return None if data is None else parse_metadata(data, f"{self.listing.source}/{METADATA}")
+        data = self.small(METADATA_FILE)
+        return None if data is None else parse_metadata(data, f"{self.listing.source}/{METADATA_FILE}")
 
     def signature(self) -> bytes | None:
         """Its ``matte.sig``."""
-        return self.small(SIGNATURE)
+        return self.small(SIGNATURE_FILE)
 
     def known(self) -> dict[str, str]:
         """The hashes that the source says its files have, by path: its own, and those of its ``matte.manifest``.
@@ -62,20 +62,20 @@ class Remote:
                 name = next(iter(wrong or stated.keys() ^ covered))
                 raise RegistryError(
                     Reason.DIGEST_MISMATCH,
-                    f"{self.listing.source}: its {MANIFEST} does not fit its file {name}. Publish it anew with"
+                    f"{self.listing.source}: its {MANIFEST_FILE} does not fit its file {name}. Publish it anew with"
                     " matte models push, or take the manifest out",
                 )
             self._known = own | stated
         return self._known
 
     def _stated(self) -> dict[str, str]:
-        data = self.small(MANIFEST)
+        data = self.small(MANIFEST_FILE)
         if data is None:
             return {}
         try:
             return parse_manifest(data.decode())
         except ValueError as error:
-            raise RegistryError(Reason.DIGEST_MISMATCH, f"{self.listing.source}/{MANIFEST}: {error}") from None
+            raise RegistryError(Reason.DIGEST_MISMATCH, f"{self.listing.source}/{MANIFEST_FILE}: {error}") from None
 
     def predicted(self) -> str | None:
         """The digest, where every hash is known; a claim of the source until the files were read."""

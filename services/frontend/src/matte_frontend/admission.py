@@ -11,7 +11,7 @@ from matte_core.contracts.catalog import Route
 from matte_core.contracts.job import JobSpec, Picture
 from matte_core.contracts.limits import Limits
 from matte_core.contracts.options import Options
-from matte_core.domain.routing import pinned
+from matte_core.domain.routing import pinned_version
 from matte_core.errors import Problem
 from matte_core.pictures.probe import probe
 from pydantic import ValidationError
@@ -80,7 +80,7 @@ def version_for(route: Route, named: str | None, caller: Caller) -> str | None:
         Problem: version_not_found.
     """
     try:
-        return pinned(route, named, caller.owner.tenant, _joined(caller.headers) if route.rules else {})
+        return pinned_version(route, named, caller.owner.tenant, _joined(caller.headers) if route.rules else {})
     except LookupError:
         available = [arm.version for arm in route.arms]
         raise Problem(

@@ -131,7 +131,7 @@ def extension(content_type: str) -> str:
 
 def _json_body(job_id: str, result: Result, data: dict[str, bytes]) -> bytes:
     document: dict[str, Any] = {
-        "id": job_id, "model": result.model, "version": result.version, "digest": result.digest, "arm": result.arm,
+        "id": job_id, "model": result.model, "version": result.version, "digest": result.digest, "arm": result.version,
         "width": result.width, "height": result.height,
         "subject_found": result.subject_found, "timings": result.timings.model_dump(),
     }  # fmt: skip

@@ -13,7 +13,7 @@ from matte_core.contracts.catalog import Catalog, ModelView, Route
 from matte_core.contracts.job import Event, JobSpec, JobView
 from matte_core.contracts.limits import Limits
 from matte_core.contracts.owner import ANONYMOUS, Owner
-from matte_core.domain.eta import Cost, mixed
+from matte_core.domain.eta import Cost, weighted_mean
 from matte_core.errors import Problem
 from matte_jobs.catalog import CatalogStore
 from matte_jobs.events import EventBroker
@@ -191,7 +191,7 @@ def capacity(catalog: Catalog, model: str, version: str | None) -> Capacity:
         for v in arms
         if v.seconds_per_picture is not None and v.seconds_per_megapixel is not None
     ]
-    return Capacity(frozenset(v.version for v in arms), sum(v.slots for v in arms), mixed(costs))
+    return Capacity(frozenset(v.version for v in arms), sum(v.slots for v in arms), weighted_mean(costs))
 
 
 def _described(spec: JobSpec) -> dict[str, str | float]:

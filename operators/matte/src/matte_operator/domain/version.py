@@ -8,7 +8,7 @@ from matte_core.contracts.catalog import app_name
 from matte_core.contracts.evidence import CheckReport, CheckState
 from matte_core.contracts.k8s.common import ConditionStatus
 from matte_core.contracts.k8s.model import ModelVersionSpec, ModelVersionStatus
-from matte_core.domain.license import refusal
+from matte_core.domain.license import license_refusal
 
 from matte_operator.domain.causes import cause, explains
 from matte_operator.domain.conditions import Finding, is_true
@@ -76,7 +76,7 @@ def _checked(report: CheckReport | None) -> Finding:
 
 def _licensed(seen: VersionSeen) -> Finding:
     """Without a folder there is only what the Model says."""
-    if why := refusal(seen.spec.license, seen.allowed_licenses):
+    if why := license_refusal(seen.spec.license, seen.allowed_licenses):
         return Finding.no(VERIFIED, "LicenseRefused", f"Pool {seen.spec.pool}: {why}")
     return Finding.yes(VERIFIED, "NothingToVerify", "it has no weights")
 

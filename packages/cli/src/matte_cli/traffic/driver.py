@@ -19,7 +19,6 @@ from matte_cli.traffic.windows import Answer, Sample
 
 #: between two questions for the weights
 SAMPLE_SECONDS = 0.5
-RETRIED_STATUS = frozenset({429, 503})
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +121,7 @@ class Drive:
                 return
 
     def _delay(self, problem: Problem, attempt: int) -> float | None:
-        if problem.retry_after is None or problem.status not in RETRIED_STATUS:
+        if problem.retry_after is None or not problem.retryable:
             return None
         return self._order.retry.delay(attempt, problem.retry_after)
 

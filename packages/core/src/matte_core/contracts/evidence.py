@@ -74,7 +74,7 @@ class StartReport(Contract):
     golden: tuple[GoldenResult, ...]
 
 
-class Answer(Contract):
+class AnswerSample(Contract):
     """One unpinned answer of a version, or an attempt that the version's fault ended."""
 
     at: float
@@ -83,7 +83,7 @@ class Answer(Contract):
     seconds: float = Field(description="in the version's hands")
 
 
-class Pair(Contract):
+class MirroredPair(Contract):
     """A mirrored job: the new version's mask beside stable's."""
 
     at: float
@@ -91,7 +91,7 @@ class Pair(Contract):
     agreement: Agreement
 
 
-class Shown(Contract):
+class MaskComparison(Contract):
     """A mirrored job or golden image whose masks differ, for people: encoded pictures in base64."""
 
     at: float
@@ -104,7 +104,7 @@ class Shown(Contract):
     difference: str = Field(description="PNG")
 
 
-class Applied(Contract):
+class AppliedWeights(Contract):
     """What a router uses now: per cent by version, by model."""
 
     expires_at: float = Field(description="silent until then: gone")

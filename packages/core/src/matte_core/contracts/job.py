@@ -13,7 +13,7 @@ from matte_core.contracts.owner import ANONYMOUS, Owner
 
 
 class JobState(StrEnum):
-    """Where a job is; the legal moves are in ``matte_core.domain.states``."""
+    """Where a job is."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -108,12 +108,17 @@ class Result(Contract):
     model: str
     version: str
     digest: str
-    arm: str
     width: int
     height: int
     subject_found: bool = Field(default=True, description="false: the model saw nothing to cut out; alpha is empty")
     files: dict[str, BlobRef]
     timings: Timings = Timings()
+
+
+class ResultView(Result):
+    """A result as its owner sees it."""
+
+    arm: str = Field(description="the same as version")
 
 
 EventType = Literal["queued", "position", "started", "progress", "preview", "retrying", "finished"]
@@ -142,6 +147,6 @@ class JobView(Contract):
     created_at: float
     started_at: float | None = None
     finished_at: float | None = None
-    result: Result | None = None
+    result: ResultView | None = None
     error: dict[str, Any] | None = Field(None, description="an RFC 9457 document")
     links: dict[str, str] = {}

@@ -141,11 +141,11 @@ class Options(Contract):
         return self
 
     @property
-    def places(self) -> tuple[Hint, ...]:
+    def parsed_hints(self) -> tuple[Hint, ...]:
         """``hints``, read."""
         return parse_hints(self.hints) if self.hints else ()
 
     @property
-    def wants(self) -> Output:
+    def effective_output(self) -> Output:
         """``output``, with remove.bg's ``channels=alpha`` taken in."""
         return "mask" if self.channels == "alpha" else self.output

@@ -22,7 +22,7 @@ class Owner:
         """Hexadecimal digits that stand for the owner where its name must not; '' for the anonymous one."""
         return "" if self == ANONYMOUS else self.digest()
 
-    def named(self, name: str) -> str:
+    def scoped(self, name: str) -> str:
         """A name of the owner's; no other owner has it as long as names have no colon."""
         return f"{self.scope}:{name}" if self.scope else name
 

@@ -95,7 +95,7 @@ class Listing(Contract):
 
     source: str = Field(description="pinned where the source can pin: a commit, a manifest's digest")
     files: tuple[RemoteFile, ...]
-    left_out: dict[str, str] = Field({}, description="files that are not taken, with the reason")
+    excluded: dict[str, str] = Field({}, description="files that are not taken, with the reason")
 
     @property
     def size(self) -> int:

@@ -16,7 +16,7 @@ _SPAN = 4.0
 #: a job that runs longer than expected still takes this share of what was expected
 _LEAST_LEFT = 0.1
 #: pictures below this many megapixels cost what it does
-SMALLEST = 0.01
+MIN_MEGAPIXELS = 0.01
 #: samples that a size needs before it says that small pictures are cheaper than the line
 _SAMPLES = 3
 #: bounds of ``Retry-After``, seconds
@@ -30,17 +30,18 @@ class Cost:
     Attributes:
         fixed: for a picture of any size.
         per_megapixel: more for each megapixel.
-        most: for each megapixel, in all: a picture that is smaller than what a model works on is cheaper than the
-            other two say.
+        max_per_megapixel: upper bound on the total for each megapixel: a picture smaller than the network's input is
+            cheaper than the other two say.
     """
 
     fixed: float
     per_megapixel: float
-    most: float = math.inf
+    max_per_megapixel: float = math.inf
 
     def seconds(self, megapixels: float) -> float:
         """Of a picture of that size."""
-        return min(self.fixed + self.per_megapixel * megapixels, self.most * max(SMALLEST, megapixels))
+        linear = self.fixed + self.per_megapixel * megapixels
+        return min(linear, self.max_per_megapixel * max(MIN_MEGAPIXELS, megapixels))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def fit(samples: Iterable[tuple[float, float]]) -> Cost | None:
     """
     bins: dict[int, list[tuple[float, float]]] = {}
     for sample in samples:
-        megapixels, seconds = max(SMALLEST, sample[0]), max(1e-3, sample[1])
+        megapixels, seconds = max(MIN_MEGAPIXELS, sample[0]), max(1e-3, sample[1])
         bins.setdefault(math.floor(math.log2(megapixels)), []).append((megapixels, seconds))
     sizes = [
         _Size(median(m for m, _ in held), median(s for _, s in held), len(held)) for _, held in sorted(bins.items())
@@ -73,7 +74,7 @@ def fit(samples: Iterable[tuple[float, float]]) -> Cost | None:
         fixed = _weighted_median([(s.seconds / (1 + s.megapixels / _TYPICAL), s.samples) for s in sizes])
         return Cost(fixed, fixed / _TYPICAL)
     small = [size.seconds / size.megapixels for size in sizes[:2] if size.samples >= _SAMPLES]
-    costs = (replace(line, most=most) for line in _lines(sizes) for most in (math.inf, *small))
+    costs = (replace(line, max_per_megapixel=cap) for line in _lines(sizes) for cap in (math.inf, *small))
     return min(costs, key=lambda cost: _error(cost, sizes))
 
 
@@ -97,17 +98,17 @@ def _weighted_median(values: Sequence[tuple[float, int]]) -> float:
     return median(value for value, weight in values for _ in range(weight))
 
 
-def mixed(costs: Iterable[tuple[Cost, float]]) -> Cost | None:
+def weighted_mean(costs: Iterable[tuple[Cost, float]]) -> Cost | None:
     """The mean of costs by their weights; None where nothing weighs."""
     held = [(cost, weight) for cost, weight in costs if weight > 0]
     total = sum(weight for _, weight in held)
     if not total:
         return None
-    fixed, per_megapixel, most = (
+    fixed, per_megapixel, max_per_megapixel = (
         sum(part * weight for part, (_, weight) in zip(parts, held, strict=True)) / total
-        for parts in zip(*((cost.fixed, cost.per_megapixel, cost.most) for cost, _ in held), strict=True)
+        for parts in zip(*((cost.fixed, cost.per_megapixel, cost.max_per_megapixel) for cost, _ in held), strict=True)
     )
-    return Cost(fixed, per_megapixel, most)
+    return Cost(fixed, per_megapixel, max_per_megapixel)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ _TOKEN = re.compile(r"[()]|[A-Za-z0-9.:+-]+")
 _UNKNOWN = frozenset({"", "other", "unknown", "noassertion", "none"})
 
 
-def refusal(license: str | None, allowed: Collection[str]) -> str | None:
+def license_refusal(license: str | None, allowed: Collection[str]) -> str | None:
     """Why a version with this license is refused, or None where it is taken. An empty list takes everything.
 
     ``OR`` takes what one side allows, ``AND`` needs both; ``GPL-2.0-only WITH Classpath-exception-2.0`` must be on the

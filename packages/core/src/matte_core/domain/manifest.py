@@ -1,8 +1,8 @@
 """What belongs to a version's folder, and its digest: pure rules over paths and hashes.
 
 The digest is the SHA-256 of the canonical manifest: a line ``<sha256>  <relative path>`` for each covered file, sorted
-by path. The manifest may lie in the folder itself (:data:`MANIFEST`), together with a signature of its bytes
-(:data:`SIGNATURE`); ``sha256sum -c`` and ``cosign verify-blob`` read them.
+by path. The manifest may lie in the folder itself (:data:`MANIFEST_FILE`), together with a signature of its bytes
+(:data:`SIGNATURE_FILE`); ``sha256sum -c`` and ``cosign verify-blob`` read them.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 
-METADATA = "matte.yaml"
-MANIFEST = "matte.manifest"
-SIGNATURE = "matte.sig"
+METADATA_FILE = "matte.yaml"
+MANIFEST_FILE = "matte.manifest"
+SIGNATURE_FILE = "matte.sig"
 #: suffixes of what may decide an answer: covered by the digest
 COVERED = (".safetensors", ".json", ".yaml", ".txt")
 #: for people and for the check itself: taken along, not covered
 DOCUMENTS = frozenset({"README.md", "MODEL_CARD.md", "LICENSE", "LICENSE.md", "LICENSE.txt", "NOTICE"})
-_BESIDE = DOCUMENTS | {MANIFEST, SIGNATURE}
+_BESIDE = DOCUMENTS | {MANIFEST_FILE, SIGNATURE_FILE}
 #: formats that can run code when they are loaded
 PICKLES = (".bin", ".ckpt", ".joblib", ".npy", ".npz", ".pickle", ".pkl", ".pt", ".pth")
 _DEPTH, _LENGTH = 5, 255
@@ -41,7 +41,7 @@ def check_path(path: str) -> None:
         raise ValueError(f"{path!r} has control characters")
 
 
-def why_left_out(path: str) -> str | None:
+def exclusion_reason(path: str) -> str | None:
     """Why a file is not taken from a source, or None where it is.
 
     Raises:
@@ -76,18 +76,13 @@ def canonical(hashes: Mapping[str, str]) -> str:
 
 
 def text_digest(text: str) -> str:
-    """``sha256:…`` of a text, such as what names the code of a family without weights."""
+    """``sha256:…`` of a text: of a canonical manifest, or of what names the code of a family without weights."""
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
-
-
-def manifest_digest(manifest: str) -> str:
-    """``sha256:…`` of a canonical manifest."""
-    return text_digest(manifest)
 
 
 def folder_digest(hashes: Mapping[str, str]) -> str:
     """The digest of a folder, from the SHA-256 of its files by path."""
-    return manifest_digest(canonical(hashes))
+    return text_digest(canonical(hashes))
 
 
 def parse_manifest(text: str) -> dict[str, str]:

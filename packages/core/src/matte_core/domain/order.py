@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 TAG_SCALE = 1000
 
 
-def order_key(priority: int, tag: int, seq: int, job_id: str) -> str:
+def sort_key(priority: int, tag: int, seq: int, job_id: str) -> str:
     """The member of the queue's sorted set; its lexicographic order is the queue's order."""
     return f"{priority:01d}{tag:015d}{seq:015d}|{job_id}"
 
 
-def charge(cost: float, share: float) -> int:
+def tag_increment(cost: float, share: float) -> int:
     """How far a job moves its tenant's finish tag."""
     return max(1, int(cost * TAG_SCALE / share + 0.5))
 
@@ -34,7 +34,7 @@ class FairClock:
     def admit(self, priority: int, tenant: str, cost: float, share: float) -> int:
         """The tag of a new job."""
         tag = max(self.virtual.get(priority, 0), self.finish.get((priority, tenant), 0))
-        self.finish[(priority, tenant)] = tag + charge(cost, share)
+        self.finish[(priority, tenant)] = tag + tag_increment(cost, share)
         return tag
 
     def serve(self, priority: int, tag: int) -> None:

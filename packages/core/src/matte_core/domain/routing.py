@@ -7,10 +7,10 @@ import math
 from collections.abc import Mapping, Sequence
 
 from matte_core.contracts.catalog import Arm, Route, Rule
-from matte_core.domain.versions import fitting
+from matte_core.domain.versions import matching_versions
 
 
-def choose(route: Route, key: str | None, draw: float) -> Arm:
+def choose_arm(route: Route, key: str | None, draw: float) -> Arm:
     """The arm for a job.
 
     Args:
@@ -30,12 +30,12 @@ def choose(route: Route, key: str | None, draw: float) -> Arm:
     return open_arms[-1]
 
 
-def sole_arm(route: Route) -> str | None:
+def sole_version(route: Route) -> str | None:
     """The version that gets everything, or None where there is a choice."""
     return next((arm.version for arm in route.arms if arm.weight == 100), None)
 
 
-def pinned(route: Route, asked: str | None, tenant: str, headers: Mapping[str, str]) -> str | None:
+def pinned_version(route: Route, asked: str | None, tenant: str, headers: Mapping[str, str]) -> str | None:
     """The version that alone may answer a job, or None: one of those with a share may.
 
     An exact version that is asked for has the first word, the route's rules the next. A major or a minor one that is
@@ -54,7 +54,7 @@ def pinned(route: Route, asked: str | None, tenant: str, headers: Mapping[str, s
     versions = [arm.version for arm in route.arms]
     if asked in versions:
         return asked
-    among = versions if asked is None else fitting(asked, versions)
+    among = versions if asked is None else matching_versions(asked, versions)
     if not among:
         raise LookupError(asked)
     for rule in route.rules:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
-class Kind(StrEnum):
+class Scheme(StrEnum):
     """Schemes."""
 
     S3 = "s3"
@@ -20,28 +20,28 @@ class Kind(StrEnum):
 
 
 #: what people write, for messages
-SHAPES = {
-    Kind.S3: "s3://BUCKET/FOLDER",
-    Kind.GS: "gs://BUCKET/FOLDER",
-    Kind.HF: "hf://ORG/REPO@REVISION",
-    Kind.MLFLOW: "mlflow://[HOST]/models/NAME/VERSION",
-    Kind.OCI: "oci://REGISTRY/REPOSITORY:TAG or …@sha256:DIGEST",
-    Kind.FILE: "file:///FOLDER",
-    Kind.PVC: "pvc://CLAIM/FOLDER",
+URL_FORMS = {
+    Scheme.S3: "s3://BUCKET/FOLDER",
+    Scheme.GS: "gs://BUCKET/FOLDER",
+    Scheme.HF: "hf://ORG/REPO@REVISION",
+    Scheme.MLFLOW: "mlflow://[HOST]/models/NAME/VERSION",
+    Scheme.OCI: "oci://REGISTRY/REPOSITORY:TAG or …@sha256:DIGEST",
+    Scheme.FILE: "file:///FOLDER",
+    Scheme.PVC: "pvc://CLAIM/FOLDER",
 }
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _PATH = rf"{_NAME}(?:/{_NAME})*"
 _PATTERNS = {
-    Kind.S3: re.compile(rf"(?P<host>{_NAME})/?(?P<path>(?:{_PATH})?)/?(?P<version>)"),
-    Kind.GS: re.compile(rf"(?P<host>{_NAME})/?(?P<path>(?:{_PATH})?)/?(?P<version>)"),
-    Kind.HF: re.compile(rf"(?P<host>)(?P<path>{_NAME}/{_NAME})(?:@(?P<version>{_PATH}))?"),
-    Kind.MLFLOW: re.compile(rf"(?P<host>(?:{_NAME}(?::\d+)?)?)/models/(?P<path>[^/\s@?#%]+)(?:/(?P<version>\d+))?"),
-    Kind.OCI: re.compile(
+    Scheme.S3: re.compile(rf"(?P<host>{_NAME})/?(?P<path>(?:{_PATH})?)/?(?P<version>)"),
+    Scheme.GS: re.compile(rf"(?P<host>{_NAME})/?(?P<path>(?:{_PATH})?)/?(?P<version>)"),
+    Scheme.HF: re.compile(rf"(?P<host>)(?P<path>{_NAME}/{_NAME})(?:@(?P<version>{_PATH}))?"),
+    Scheme.MLFLOW: re.compile(rf"(?P<host>(?:{_NAME}(?::\d+)?)?)/models/(?P<path>[^/\s@?#%]+)(?:/(?P<version>\d+))?"),
+    Scheme.OCI: re.compile(
         rf"(?P<host>{_NAME}(?::\d+)?)/(?P<path>[a-z0-9][a-z0-9._/-]*)"
         r"(?::(?P<tag>\w[\w.-]{0,127}))?(?:@(?P<version>sha256:[0-9a-f]{64}))?"
     ),
-    Kind.FILE: re.compile(r"(?P<host>)(?P<path>/[^\s?#]*)(?P<version>)"),
-    Kind.PVC: re.compile(rf"(?P<host>[a-z0-9][a-z0-9.-]*)/?(?P<path>(?:{_PATH})?)/?(?P<version>)"),
+    Scheme.FILE: re.compile(r"(?P<host>)(?P<path>/[^\s?#]*)(?P<version>)"),
+    Scheme.PVC: re.compile(rf"(?P<host>[a-z0-9][a-z0-9.-]*)/?(?P<path>(?:{_PATH})?)/?(?P<version>)"),
 }
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -54,7 +54,7 @@ class Source:
     ``version`` the revision, number, tag or digest, where the address has one.
     """
 
-    kind: Kind
+    scheme: Scheme
     host: str
     path: str
     version: str | None = None
@@ -62,12 +62,12 @@ class Source:
     @property
     def pinned(self) -> bool:
         """Whether the address itself always names the same content."""
-        match self.kind:
-            case Kind.HF:
+        match self.scheme:
+            case Scheme.HF:
                 return bool(self.version and _COMMIT.fullmatch(self.version))
-            case Kind.OCI:
+            case Scheme.OCI:
                 return bool(self.version and self.version.startswith("sha256:"))
-            case Kind.MLFLOW:
+            case Scheme.MLFLOW:
                 return self.version is not None
             case _:
                 return False
@@ -77,18 +77,18 @@ class Source:
         return replace(self, version=version)
 
     def __str__(self) -> str:
-        match self.kind:
-            case Kind.HF:
+        match self.scheme:
+            case Scheme.HF:
                 return f"hf://{self.path}" + (f"@{self.version}" if self.version else "")
-            case Kind.MLFLOW:
+            case Scheme.MLFLOW:
                 return f"mlflow://{self.host}/models/{self.path}" + (f"/{self.version}" if self.version else "")
-            case Kind.OCI:
+            case Scheme.OCI:
                 mark = "" if not self.version else ("@" if self.version.startswith("sha256:") else ":")
                 return f"oci://{self.host}/{self.path}{mark}{self.version or ''}"
-            case Kind.FILE:
+            case Scheme.FILE:
                 return f"file://{self.path}"
             case _:
-                return f"{self.kind}://{self.host}/{self.path}".rstrip("/")
+                return f"{self.scheme}://{self.host}/{self.path}".rstrip("/")
 
 
 def parse_source(text: str) -> Source:
@@ -97,13 +97,13 @@ def parse_source(text: str) -> Source:
     Raises:
         ValueError: says which shapes there are.
     """
-    scheme, mark, rest = ("file", "://", text) if text.startswith("/") else text.partition("://")
-    if not mark or scheme not in {str(kind) for kind in Kind}:
-        raise ValueError(f"source {text!r} is none of {'; '.join(SHAPES.values())}")
-    kind = Kind(scheme)
-    found = _PATTERNS[kind].fullmatch(rest)
-    if found is None or ".." in rest.split("/"):
-        raise ValueError(f"source {text!r} is not of the shape {SHAPES[kind]}")
-    parts = found.groupdict()
-    path = parts["path"] if kind is Kind.FILE and parts["path"] == "/" else parts["path"].rstrip("/")
-    return Source(kind, parts["host"], path, parts["version"] or parts.get("tag") or None)
+    name, mark, rest = ("file", "://", text) if text.startswith("/") else text.partition("://")
+    if not mark or name not in set(Scheme):
+        raise ValueError(f"source {text!r} is none of {'; '.join(URL_FORMS.values())}")
+    scheme = Scheme(name)
+    match = _PATTERNS[scheme].fullmatch(rest)
+    if match is None or ".." in rest.split("/"):
+        raise ValueError(f"source {text!r} is not of the shape {URL_FORMS[scheme]}")
+    parts = match.groupdict()
+    path = parts["path"] if scheme is Scheme.FILE and parts["path"] == "/" else parts["path"].rstrip("/")
+    return Source(scheme, parts["host"], path, parts["version"] or parts.get("tag") or None)

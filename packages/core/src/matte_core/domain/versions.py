@@ -10,7 +10,7 @@ import semver
 _PREFIX = re.compile(r"v?([0-9]{1,19})(?:\.([0-9]{1,19}))?")
 
 
-def fitting(asked: str, available: Iterable[str]) -> list[str]:
+def matching_versions(asked: str, available: Iterable[str]) -> list[str]:
     """The available versions that ``asked`` names, the highest first.
 
     ``asked`` is an exact SemVer version, or a major (``1``, ``v1``) or minor (``1.2``) one; pre-releases are found

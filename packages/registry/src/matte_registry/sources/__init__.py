@@ -6,21 +6,21 @@ import importlib
 from collections.abc import Mapping
 
 from matte_core.contracts.registry import Reason
-from matte_core.domain.source import Kind, Source, parse_source
+from matte_core.domain.source import Scheme, Source, parse_source
 
 from matte_registry.errors import RegistryError
 from matte_registry.settings import RegistrySettings
 from matte_registry.sources.base import Store
 
 #: module, class, and the extra of the package that brings its client
-_KINDS: Mapping[Kind, tuple[str, str, str | None]] = {
-    Kind.FILE: ("local", "LocalFolder", None),
-    Kind.PVC: ("local", "LocalFolder", None),
-    Kind.S3: ("objects", "Objects", None),
-    Kind.GS: ("objects", "Objects", None),
-    Kind.HF: ("hub", "Hub", None),
-    Kind.OCI: ("oci", "Oci", None),
-    Kind.MLFLOW: ("mlflow", "Mlflow", "mlflow"),
+_KINDS: Mapping[Scheme, tuple[str, str, str | None]] = {
+    Scheme.FILE: ("local", "LocalFolder", None),
+    Scheme.PVC: ("local", "LocalFolder", None),
+    Scheme.S3: ("objects", "Objects", None),
+    Scheme.GS: ("objects", "Objects", None),
+    Scheme.HF: ("hub", "Hub", None),
+    Scheme.OCI: ("oci", "Oci", None),
+    Scheme.MLFLOW: ("mlflow", "Mlflow", "mlflow"),
 }
 
 
@@ -42,7 +42,7 @@ def open_store(source: Source, settings: RegistrySettings) -> Store:
     Raises:
         RegistryError: its client is not installed, or the settings lack something it needs.
     """
-    module, name, extra = _KINDS[source.kind]
+    module, name, extra = _KINDS[source.scheme]
     try:
         kind = getattr(importlib.import_module(f"matte_registry.sources.{module}"), name)
     except ModuleNotFoundError as error:
@@ -50,7 +50,7 @@ def open_store(source: Source, settings: RegistrySettings) -> Store:
             raise
         package = f"matte-registry[{extra}]" if extra else "matte-registry"
         raise RegistryError(
-            Reason.CLIENT_MISSING, f"{source.kind}:// needs {error.name}, which is not installed: install {package}"
+            Reason.CLIENT_MISSING, f"{source.scheme}:// needs {error.name}, which is not installed: install {package}"
         ) from None
     store: Store = kind(source, settings)
     return store

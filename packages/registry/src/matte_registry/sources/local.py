@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from matte_core.contracts.registry import Listing, Reason, RemoteFile, StoredVersion
-from matte_core.domain.manifest import MANIFEST, METADATA, manifest_digest
-from matte_core.domain.source import Kind, Source
+from matte_core.domain.manifest import MANIFEST_FILE, METADATA_FILE, text_digest
+from matte_core.domain.source import Scheme, Source
 
 from matte_registry.errors import RegistryError
 from matte_registry.folder import parse_metadata, scan
@@ -26,7 +26,7 @@ def folder_of(source: Source, settings: RegistrySettings) -> Path:
     Raises:
         RegistryError: the claim is not mounted here.
     """
-    if source.kind is Kind.FILE:
+    if source.scheme is Scheme.FILE:
         return Path(source.path)
     root = settings.claims.get(source.host)
     if root is None:
@@ -85,13 +85,13 @@ class LocalFolder:
 
     def versions(self) -> Iterator[StoredVersion]:
         """The folders below that have a ``matte.yaml``."""
-        found = (path for path in sorted(self._folder.rglob(METADATA)) if ".." not in path.parts)
+        found = (path for path in sorted(self._folder.rglob(METADATA_FILE)) if ".." not in path.parts)
         for _, path in zip(range(_MAX_VERSIONS), found, strict=False):
-            manifest = path.with_name(MANIFEST)
+            manifest = path.with_name(MANIFEST_FILE)
             files = [file for file in path.parent.rglob("*") if file.is_file()]
             yield StoredVersion(
                 source=f"{self._source}/{path.parent.relative_to(self._folder).as_posix()}".removesuffix("/."),
-                digest=manifest_digest(manifest.read_text()) if manifest.is_file() else None,
+                digest=text_digest(manifest.read_text()) if manifest.is_file() else None,
                 size=sum(file.stat().st_size for file in files),
                 label=parse_metadata(path.read_bytes(), str(path)).version or path.parent.name,
             )

@@ -9,8 +9,8 @@ from typing import Any
 
 import obstore
 from matte_core.contracts.registry import Listing, Reason, RemoteFile, StoredVersion
-from matte_core.domain.manifest import MANIFEST, METADATA, manifest_digest
-from matte_core.domain.source import Kind, Source
+from matte_core.domain.manifest import MANIFEST_FILE, METADATA_FILE, text_digest
+from matte_core.domain.source import Scheme, Source
 from obstore import exceptions
 from obstore.store import GCSStore, S3Store
 
@@ -22,8 +22,8 @@ from matte_registry.sources.base import PIECE, Upload
 
 _MAX_LISTED = 100_000
 _FIX = {
-    Kind.S3: "Give the pod a role or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY that may list and read the bucket",
-    Kind.GS: "Give the pod an account (workload identity, or GOOGLE_SERVICE_ACCOUNT_KEY) that may read the bucket",
+    Scheme.S3: "Give the pod a role or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY that may list and read the bucket",
+    Scheme.GS: "Give the pod an account (workload identity, or GOOGLE_SERVICE_ACCOUNT_KEY) that may read the bucket",
 }
 
 
@@ -33,10 +33,10 @@ class Objects:
     ranged = True
 
     def __init__(self, source: Source, settings: RegistrySettings) -> None:
-        self._source, self._fix = source, _FIX[source.kind]
+        self._source, self._fix = source, _FIX[source.scheme]
         self._limit = settings.source_max_files * 10
         timeout = timedelta(seconds=settings.download_timeout_seconds)
-        kind: Any = S3Store if source.kind is Kind.S3 else GCSStore
+        kind: Any = S3Store if source.scheme is Scheme.S3 else GCSStore
         with self._errors():  # credentials are read here
             self._store = kind(
                 source.host,
@@ -53,7 +53,7 @@ class Objects:
         """As in :class:`Store`."""
         with self._errors():
             listing = sort_out(str(self._source), self._entries(), self._limit)
-        if not listing.files and not listing.left_out:
+        if not listing.files and not listing.excluded:
             raise RegistryError(
                 Reason.SOURCE_NOT_FOUND, f"{self._source}: there is nothing. Correct source, or push the version there"
             )
@@ -98,15 +98,15 @@ class Objects:
                 below, _, name = entry["path"].rpartition("/")
                 sizes[below] = sizes.get(below, 0) + entry["size"]
                 known.setdefault(below, set()).add(name)
-            for below in sorted(path for path, names in known.items() if METADATA in names):
-                yield self._stored(below, sizes[below], manifest=MANIFEST in known[below])
+            for below in sorted(path for path, names in known.items() if METADATA_FILE in names):
+                yield self._stored(below, sizes[below], manifest=MANIFEST_FILE in known[below])
 
     def _stored(self, below: str, size: int, *, manifest: bool) -> StoredVersion:
         prefix = f"{below}/" if below else ""
-        text = bytes(obstore.get(self._store, f"{prefix}{MANIFEST}").bytes()).decode() if manifest else None
+        text = bytes(obstore.get(self._store, f"{prefix}{MANIFEST_FILE}").bytes()).decode() if manifest else None
         return StoredVersion(
             source=f"{str(self._source).rstrip('/')}/{below}".rstrip("/"),
-            digest=manifest_digest(text) if text else None,
+            digest=text_digest(text) if text else None,
             size=size,
             label=below.rpartition("/")[2] or None,
         )

@@ -73,7 +73,7 @@ def _kind(data: bytes) -> str:
 
 
 def _key(frontend: Frontend, owner: Owner, upload_id: str) -> str:
-    return f"{frontend.store.prefix}upload:{owner.named(upload_id)}"
+    return f"{frontend.store.prefix}upload:{owner.scoped(upload_id)}"
 
 
 async def progress(request: Request) -> Response:

@@ -158,7 +158,7 @@ def _session(request: Request, value: object) -> str:
     """The session's name among everybody's: two owners may use the same one."""
     if not isinstance(value, str) or not _ID.fullmatch(value):
         raise Problem("malformed_request", "session_hash is missing or odd.")
-    return owner_of(request).named(value)
+    return owner_of(request).scoped(value)
 
 
 def _data(body: dict[str, Any]) -> Sequence[object]:

@@ -70,7 +70,7 @@ def _negotiated(request: Request, asked: Asked) -> tuple[Asked, str]:
     media type to answer. Known before there is a job: nobody works for an answer that is not acceptable.
     """
     options = asked.options
-    if options.wants == "both":
+    if options.effective_output == "both":
         return asked, wanted(request, (ZIP, JSON, BYTES))
     kinds = ("image/png", "image/webp") if options.format == "auto" else (f"image/{options.format}",)
     kind = wanted(request, (*kinds, JSON, BYTES))

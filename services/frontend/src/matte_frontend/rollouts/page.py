@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from matte_core.contracts.evidence import Agreement, Shown
+from matte_core.contracts.evidence import Agreement, MaskComparison
 
 from matte_frontend.rollouts.summary import RolloutReport, label
 
@@ -30,7 +30,7 @@ class Row:
     images: tuple[tuple[str, str], ...]
 
     @classmethod
-    def of(cls, shown: Shown, version: str) -> Row:
+    def of(cls, shown: MaskComparison, version: str) -> Row:
         """A picture as the page shows it."""
         images = (
             ("picture", shown.picture),
@@ -42,7 +42,7 @@ class Row:
         return cls(label(shown.name), shown.at, shown.stable, shown.agreement, addressed)
 
 
-def page(report: RolloutReport, shown: Sequence[Shown]) -> str:
+def page(report: RolloutReport, shown: Sequence[MaskComparison]) -> str:
     """The whole file; the newest picture comes first."""
     rows = [Row.of(entry, report.version) for entry in reversed(shown)]
     return _template.render(report=report, rows=rows, golden=golden(report), policy=_POLICY)

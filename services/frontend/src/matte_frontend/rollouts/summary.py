@@ -10,7 +10,7 @@ from statistics import fmean
 
 from matte_core.contracts.base import Contract
 from matte_core.contracts.catalog import Route
-from matte_core.contracts.evidence import Agreement, Answer, Pair, Shown, StartReport
+from matte_core.contracts.evidence import Agreement, AnswerSample, MaskComparison, MirroredPair, StartReport
 from pydantic import Field
 
 #: a job's id opens its picture to whoever knows it, so none is shown whole
@@ -22,10 +22,10 @@ class Evidence:
     """What was kept of a version, and of stable since the version's first answer."""
 
     starts: Sequence[StartReport] = ()
-    answers: Sequence[Answer] = ()
-    stable_answers: Sequence[Answer] = ()
-    pairs: Sequence[Pair] = ()
-    shown: Sequence[Shown] = ()
+    answers: Sequence[AnswerSample] = ()
+    stable_answers: Sequence[AnswerSample] = ()
+    pairs: Sequence[MirroredPair] = ()
+    shown: Sequence[MaskComparison] = ()
 
     @property
     def empty(self) -> bool:
@@ -43,7 +43,7 @@ class Answers(Contract):
     p95_seconds: float | None
 
     @classmethod
-    def of(cls, answers: Sequence[Answer]) -> Answers:
+    def of(cls, answers: Sequence[AnswerSample]) -> Answers:
         """Counted."""
         good = sorted(answer.seconds for answer in answers if not answer.error)
         return cls(
@@ -88,7 +88,7 @@ def summary(model: str, version: str, stable: str | None, evidence: Evidence) ->
     )  # fmt: skip
 
 
-def compared_with(version: str, route: Route, shown: Iterable[Shown]) -> str | None:
+def compared_with(version: str, route: Route, shown: Iterable[MaskComparison]) -> str | None:
     """What the version was last seen beside, else the largest other arm; None where it is alone."""
     seen = [entry.stable for entry in shown]
     others = sorted((arm for arm in route.arms if arm.version != version), key=lambda arm: arm.weight)

@@ -6,7 +6,7 @@ import base64
 
 import cv2
 import numpy as np
-from matte_core.contracts.evidence import Agreement, Shown
+from matte_core.contracts.evidence import Agreement, MaskComparison
 from matte_core.contracts.k8s.rollout import AgreementCheck
 
 from matte_inference.analysis.masks import shrunk
@@ -34,7 +34,7 @@ def differ(found: Agreement) -> bool:
     return _CHECK.rejects(found)
 
 
-def shown(name: str, stable: str, found: Agreement, pictures: tuple[Bytes, Bytes, Bytes], at: float) -> Shown:
+def shown(name: str, stable: str, found: Agreement, pictures: tuple[Bytes, Bytes, Bytes], at: float) -> MaskComparison:
     """Two masks side by side.
 
     Args:
@@ -46,7 +46,7 @@ def shown(name: str, stable: str, found: Agreement, pictures: tuple[Bytes, Bytes
     """
     rgb, theirs, ours = (shrunk(array, SIDE) for array in pictures)
     jpeg = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
-    return Shown(
+    return MaskComparison(
         at=at, name=name, stable=stable, agreement=found, picture=_text(jpeg), stable_mask=_text(packed(theirs)),
         canary_mask=_text(packed(ours)), difference=_text(packed(cv2.absdiff(ours, theirs))),
     )  # fmt: skip

@@ -35,13 +35,13 @@ def compose(pixels: Pixels, alpha: Bytes, options: Options, background: Pixels |
     """
     rgb, alpha = _arranged(pixels, alpha, options)
     files: dict[str, Bytes] = {}
-    if options.wants == "mask":
+    if options.effective_output == "mask":
         return {"result": alpha}
     if options.decontaminate:
         rgb = estimate_foreground(rgb, alpha)
     bare = options.bg_color is None and background is None
     files["result"] = _cut(rgb, alpha) if bare else _laid(rgb, alpha, options.bg_color, background)
-    if options.wants == "both":
+    if options.effective_output == "both":
         files["mask"] = alpha
     return files
 

@@ -10,7 +10,7 @@ from importlib.resources import files
 
 import semver
 from matte_core.contracts.catalog import VersionConfig
-from matte_core.contracts.evidence import Agreement, GoldenResult, Shown, StartReport
+from matte_core.contracts.evidence import Agreement, GoldenResult, MaskComparison, StartReport
 from matte_core.contracts.limits import Limits
 from matte_core.errors import Problem
 from matte_jobs.evidence import EvidenceStore
@@ -153,8 +153,8 @@ class Golden:
 
     def _compared(
         self, others: Mapping[str, Mapping[str, Bytes]], now: float
-    ) -> tuple[tuple[GoldenResult, ...], list[Shown]]:
-        differing: list[Shown] = []
+    ) -> tuple[tuple[GoldenResult, ...], list[MaskComparison]]:
+        differing: list[MaskComparison] = []
         results = []
         for name, data in self._pictures.items():
             mask = self._masks.get(name)
@@ -167,7 +167,9 @@ class Golden:
             differing += [self._shown(name, data, v, found[v], beside[v], now) for v in found if differ(found[v])]
         return tuple(results), differing
 
-    def _shown(self, name: str, data: bytes, version: str, found: Agreement, theirs: Bytes, now: float) -> Shown:
+    def _shown(
+        self, name: str, data: bytes, version: str, found: Agreement, theirs: Bytes, now: float
+    ) -> MaskComparison:
         return shown(name, version, found, (decode(data, self._limits).rgb, theirs, self._masks[name]), now)
 
 

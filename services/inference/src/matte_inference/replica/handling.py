@@ -17,9 +17,3 @@ class Handling(NamedTuple):
     fallback: str = ""
     watched: bool = False
     mirrored: bool = False
-
-
-#: problems that are the version's fault, not the picture's or the store's
-BLAMED = frozenset({"internal_error", "out_of_memory", "backend_failed", "backend_unavailable"})
-#: says something of the store, neither of the job nor of the version
-AWAY = frozenset({"storage_unavailable", "storage_full"})

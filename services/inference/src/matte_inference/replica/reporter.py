@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from matte_core.contracts.catalog import VersionConfig
-from matte_core.contracts.evidence import Agreement, Answer, Pair, Shown
+from matte_core.contracts.evidence import Agreement, AnswerSample, MaskComparison, MirroredPair
 from matte_core.errors import Problem
 from matte_jobs.evidence import EvidenceStore
 from matte_telemetry import names
@@ -50,11 +50,11 @@ class Reporter:
 
     def answered(self, seconds: float, whole: Bytes) -> None:
         """An unpinned answer; ``whole`` is its alpha."""
-        self._begin(self._answer(Answer(at=self._clock(), seconds=seconds), whole))
+        self._begin(self._answer(AnswerSample(at=self._clock(), seconds=seconds), whole))
 
     def failed(self, seconds: float) -> None:
         """An unpinned attempt that failed by this version's fault."""
-        self._begin(self._answer(Answer(at=self._clock(), error=True, seconds=seconds), None))
+        self._begin(self._answer(AnswerSample(at=self._clock(), error=True, seconds=seconds), None))
 
     def share(self, job: str, whole: Bytes) -> None:
         """The mask of a job that another version computes as well."""
@@ -90,7 +90,7 @@ class Reporter:
         except Exception:
             log.exception("evidence of %s@%s is lost", *self._labels)
 
-    async def _answer(self, answer: Answer, whole: Bytes | None) -> None:
+    async def _answer(self, answer: AnswerSample, whole: Bytes | None) -> None:
         if whole is not None and coverage(sampled(whole)):
             answer = answer.model_copy(update={"bad_mask": True})
         await self._evidence.answered(*self._labels, answer)
@@ -112,11 +112,13 @@ class Reporter:
             self._count(Mirrored.ALONE)
             return
         found: Agreement = await self._threaded(agreement, mask, theirs)
-        await self._evidence.compared(*self._labels, Pair(at=self._clock(), job=job, agreement=found))
+        await self._evidence.compared(*self._labels, MirroredPair(at=self._clock(), job=job, agreement=found))
         self._count(Mirrored.COMPARED)
         if differ(found) and self._clock() - self._shown_at >= SHOW_SECONDS:
             self._shown_at = self._clock()
-            one: Shown = await self._threaded(shown, job, stable, found, (picture, theirs, mask), self._shown_at)
+            one: MaskComparison = await self._threaded(
+                shown, job, stable, found, (picture, theirs, mask), self._shown_at
+            )
             await self._evidence.show(*self._labels, one)
 
     async def _mask(self, job: str) -> bytes | None:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from matte_core.contracts.catalog import VersionConfig
 from matte_core.contracts.job import BlobRef, JobSpec, Result
 from matte_core.contracts.limits import Limits
-from matte_core.errors import Problem
+from matte_core.errors import Fault, Problem
 from matte_jobs.evidence import EvidenceStore
 from matte_jobs.store import JobStore
 from matte_telemetry import logs, names
@@ -21,7 +21,7 @@ from matte_telemetry.names import RELEASED, Mirrored, Outcome
 from matte_inference.families.base import Alpha, Segmenter
 from matte_inference.pixels.types import Bytes
 from matte_inference.replica.course import Course, Forwarded, Item, on_thread
-from matte_inference.replica.handling import AWAY, BLAMED, Handling
+from matte_inference.replica.handling import Handling
 from matte_inference.replica.progress import ProgressTeller
 from matte_inference.replica.reporter import Reporter
 from matte_inference.replica.stages import Opened, Rendered, open_picture, render_whole, render_with_mask, small
@@ -85,7 +85,7 @@ class ReplicaService:
             course.over(self._meter, Outcome.LATE, "canceled")
             raise
         except Problem as problem:
-            if problem.code in AWAY:
+            if problem.fault is Fault.STORE:
                 course.over(self._meter, None, problem.code)
                 raise  # the router gives the job back
             course.over(self._meter, await self._failed(spec, token, problem, handling, course), problem.code)
@@ -105,7 +105,7 @@ class ReplicaService:
             self._reporter.share(spec.id, whole)
 
     async def _failed(self, spec: JobSpec, token: str, problem: Problem, handling: Handling, course: Course) -> Outcome:
-        if problem.code in BLAMED and await self._blamed(spec, token, problem, handling, course):
+        if problem.fault is Fault.VERSION and await self._blamed(spec, token, problem, handling, course):
             return Outcome.FELL_BACK
         if problem.code == "backend_unavailable":  # it waits for the backend, or for a version that needs none
             return await self._give_back(spec, token, problem)
@@ -130,7 +130,7 @@ class ReplicaService:
         logs.traceparent.set("")
         try:
             blobs = await self._fetch(spec)
-            opened = await self._threaded(open_picture, self._segmenter, blobs, self._limits, spec.options.places)
+            opened = await self._threaded(open_picture, self._segmenter, blobs, self._limits, spec.options.parsed_hints)
             outcome = (await self._forward(Item(opened.prepared, None))).outcome
             if isinstance(outcome, Problem):
                 raise outcome
@@ -157,7 +157,9 @@ class ReplicaService:
         """Every stage; the alpha at the picture's size, or None where the result came too late."""
         blobs = await self._fetch(spec)
         course.next()
-        opened = await self._staged(course, open_picture, self._segmenter, blobs, self._limits, spec.options.places)
+        opened = await self._staged(
+            course, open_picture, self._segmenter, blobs, self._limits, spec.options.parsed_hints
+        )
         course.next()
         forwarded = await self._forward(Item(opened.prepared, course.traceparent))
         course.next(forwarded)
@@ -193,7 +195,6 @@ class ReplicaService:
             model=self._config.model,
             version=self._config.version,
             digest=self._segmenter.digest,
-            arm=self._config.version,
             width=rendered.width,
             height=rendered.height,
             subject_found=rendered.subject_found,

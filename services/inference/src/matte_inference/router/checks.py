@@ -17,7 +17,7 @@ from typing import Protocol
 
 from matte_core.contracts.evidence import CheckOrder, CheckReport, CheckState
 from matte_core.contracts.registry import Reason
-from matte_core.domain.license import refusal
+from matte_core.domain.license import license_refusal
 from matte_core.errors import Problem
 from matte_jobs.evidence import EvidenceStore
 from matte_registry.errors import RegistryError
@@ -206,7 +206,7 @@ class Checks:
         """
         order = check.order
         if order.source is None:
-            if why := refusal(order.license, order.allowed_licenses):
+            if why := license_refusal(order.license, order.allowed_licenses):
                 raise RegistryError(Reason.LICENSE_REFUSED, why)
             return None, order.license
         keys = tuple(public_key(pem.encode()) for pem in order.public_keys)

@@ -9,9 +9,9 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from matte_core.contracts.evidence import Answer
+from matte_core.contracts.evidence import AnswerSample
 from matte_core.contracts.job import JobSpec
-from matte_core.errors import Problem
+from matte_core.errors import Fault, Problem
 from matte_jobs.evidence import EvidenceStore
 from matte_jobs.store import JobStore, Lease
 from matte_telemetry import attributes, logs, names
@@ -19,7 +19,7 @@ from matte_telemetry.instruments import Instruments
 from matte_telemetry.names import RELEASED, Mirrored, Outcome
 from matte_telemetry.tracing import Span, SpanKind
 
-from matte_inference.replica.handling import AWAY, Handling
+from matte_inference.replica.handling import Handling
 
 log = logging.getLogger("matte.router")
 
@@ -118,10 +118,10 @@ class HandOver:
         model, version, job_id, token = held.model, held.version, held.lease.id, held.lease.token
         log.warning("job %s on %s@%s was lost: %s", job_id, model, version, error or type(error).__name__)
         problem = Problem("attempts_exhausted", f"Version {version} of {model} was lost while it ran the job.")
-        blamed = not (isinstance(error, Problem) and error.code in AWAY)
+        blamed = not (isinstance(error, Problem) and error.fault is Fault.STORE)
         if blamed and held.handling.watched:
             with contextlib.suppress(Problem):
-                answer = Answer(at=self._clock(), error=True, seconds=self._clock() - held.begun)
+                answer = AnswerSample(at=self._clock(), error=True, seconds=self._clock() - held.begun)
                 await self._evidence.answered(model, version, answer)
         to = held.handling.fallback if blamed else ""
         if to and await self._store.fall_back(job_id, token, to, problem, self._clock()):

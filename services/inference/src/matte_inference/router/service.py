@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from matte_core.contracts.catalog import Replica, Route, RouteTable
-from matte_core.contracts.evidence import Applied
-from matte_core.domain.routing import choose, sole_arm
+from matte_core.contracts.evidence import AppliedWeights
+from matte_core.domain.routing import choose_arm, sole_version
 from matte_core.errors import Problem
 from matte_jobs.catalog import CatalogStore
 from matte_jobs.evidence import EvidenceStore
@@ -146,7 +146,7 @@ class RouterService:
     async def _say_applied(self, table: RouteTable) -> None:
         """For whoever moves weights: this is in use."""
         weights = {route.model: {arm.version: arm.weight for arm in route.arms} for route in table.routes}
-        applied = Applied(expires_at=self._clock() + self._lease_seconds, weights=weights)
+        applied = AppliedWeights(expires_at=self._clock() + self._lease_seconds, weights=weights)
         await self._evidence.apply(self._pool, self._name, applied)
 
     async def _relieve(self, route: Route) -> None:
@@ -238,7 +238,7 @@ class RouterService:
             n=sum(free.values()),
             unassigned=any(arm.weight and arm.version in free for arm in route.arms),
             versions=free,
-            only_version=sole_arm(route),
+            only_version=sole_version(route),
         )
         placed: list[tuple[Lease, str]] = []
         try:
@@ -261,7 +261,7 @@ class RouterService:
 
     def _chosen(self, route: Route, key: str | None) -> str:
         """By weight; nobody waits for a version without a replica where another one can answer."""
-        version, stable = choose(route, key, self._draw()).version, self._plans[route.model].stable
+        version, stable = choose_arm(route, key, self._draw()).version, self._plans[route.model].stable
         if stable and (route.model, version) not in self._live and (route.model, stable) in self._live:
             return stable
         return version

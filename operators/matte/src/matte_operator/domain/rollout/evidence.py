@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from matte_core.contracts.evidence import Answer, Applied, CheckReport, CheckState, Pair, StartReport
+from matte_core.contracts.evidence import (
+    AnswerSample,
+    AppliedWeights,
+    CheckReport,
+    CheckState,
+    MirroredPair,
+    StartReport,
+)
 from matte_core.contracts.k8s.rollout import RolloutStatus
 
 from matte_operator.domain.rollout.observe import (
@@ -38,17 +45,17 @@ class ModelEvidence:
         external: answers of queries and webhooks, by name.
     """
 
-    applied: tuple[Applied, ...] = ()
+    applied: tuple[AppliedWeights, ...] = ()
     checks: Mapping[str, CheckReport] = field(default_factory=dict)
     starts: Mapping[str, tuple[StartReport, ...]] = field(default_factory=dict)
     replicas: Mapping[str, int] = field(default_factory=dict)
     since: str = ""
-    answers: Mapping[str, tuple[Answer, ...]] = field(default_factory=dict)
-    pairs: tuple[Pair, ...] = ()
+    answers: Mapping[str, tuple[AnswerSample, ...]] = field(default_factory=dict)
+    pairs: tuple[MirroredPair, ...] = ()
     external: Mapping[str, ExternalSeen] = field(default_factory=dict)
 
 
-def weight_of(model: str, version: str, applied: Iterable[Applied]) -> int | None:
+def weight_of(model: str, version: str, applied: Iterable[AppliedWeights]) -> int | None:
     """The highest per cent that a router gives a version; None where no router can be asked."""
     weights = [router.weights.get(model, {}).get(version, 0) for router in applied]
     return max(weights, default=None)
@@ -107,7 +114,7 @@ def _golden(starts: Sequence[StartReport], stable: str) -> GoldenSeen:
     return GoldenSeen(len(results), tuple(answers), stable)
 
 
-def _answers(found: Sequence[Answer]) -> Answers:
+def _answers(found: Sequence[AnswerSample]) -> Answers:
     sound = [answer.seconds for answer in found if not answer.error]
     step = max(1, -(-len(sound) // SECONDS_MAX))
     return Answers(
