@@ -26,7 +26,10 @@ from matte_inference.replica.service import ReplicaService
 from matte_jobs.evidence import EvidenceStore
 from matte_jobs.settings import StoreSettings
 from matte_jobs.store import JobStore
+from matte_telemetry import names
 from matte_telemetry.instruments import Instruments
+from matte_telemetry.prometheus import PrometheusMeter
+from opentelemetry.trace import NoOpTracer
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
@@ -76,7 +79,13 @@ def through(segmenter: Segmenter) -> Callable[[Item], Awaitable[Forwarded]]:
 
 def replica(store: JobStore, segmenter: Segmenter, config: VersionConfig = CONFIG) -> ReplicaService:
     return ReplicaService(
-        store, config, segmenter, through(segmenter), clock=time.time, limits=Limits(), instruments=Instruments()
+        store,
+        config,
+        segmenter,
+        through(segmenter),
+        clock=time.time,
+        limits=Limits(),
+        instruments=Instruments(PrometheusMeter(names.INFERENCE), NoOpTracer()),
     )
 
 

@@ -22,7 +22,10 @@ from matte_jobs.catalog import CatalogStore
 from matte_jobs.evidence import EvidenceStore
 from matte_jobs.settings import StoreSettings
 from matte_jobs.store import JobStore, Lease
+from matte_telemetry import names
 from matte_telemetry.instruments import Instruments
+from matte_telemetry.prometheus import PrometheusMeter
+from opentelemetry.trace import NoOpTracer
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
@@ -94,7 +97,8 @@ async def routing(settings: StoreSettings, *, lease_seconds: float = 15.0, name:
     world = World(store, router=None)  # type: ignore[arg-type]
     world.router = RouterService(
         JobStore.open(settings), Versions(world.run, world.mirror), name=name, pool="p", clock=time.time,
-        draw=random.Random(7).random, lease_seconds=lease_seconds, instruments=Instruments(),
+        draw=random.Random(7).random, lease_seconds=lease_seconds,
+        instruments=Instruments(PrometheusMeter(names.INFERENCE), NoOpTracer()),
     )  # fmt: skip
     await world.router.start()
     try:

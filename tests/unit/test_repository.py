@@ -90,6 +90,19 @@ def test_every_requirement_is_locked() -> None:
         assert names - members <= locked.keys(), project["name"]
 
 
+@pytest.mark.parametrize("member", MEMBERS, ids=lambda member: member.name)
+def test_every_member_declares_the_members_it_imports(member: Path) -> None:
+    project = tomllib.loads((member / "pyproject.toml").read_text())["project"]
+    extras = [r for extra in project.get("optional-dependencies", {}).values() for r in extra]
+    imported = {
+        match[1].replace("_", "-")
+        for path in (member / "src").rglob("*.py")
+        for match in re.finditer(r"^ *(?:from|import) (matte_\w+)", path.read_text(), re.MULTILINE)
+    }
+    declared = {name.partition("[")[0] for name in project["dependencies"] if name.startswith("matte-")}
+    assert imported - {project["name"]} - set(extras) == declared - set(extras)
+
+
 def test_locks_are_cuts_of_one_resolution() -> None:
     everything, run, torch = (requirements(f"{name}.txt") for name in ("all", "run", "torch"))
     assert run.items() <= torch.items()

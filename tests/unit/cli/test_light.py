@@ -13,7 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 
 #: not pydantic: typer itself takes it where it is
-HEAVY = {"cv2", "gradio", "httpx", "kubernetes", "matte_jobs", "numpy", "ray", "rich", "torch"}
+HEAVY = {"cv2", "gradio", "httpx", "kubernetes", "matte_jobs", "numpy", "opentelemetry", "ray", "rich", "torch"}
 #: runs the command in this process, then names what it had imported
 RUN = """
 import json, runpy, sys

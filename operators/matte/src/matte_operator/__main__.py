@@ -69,14 +69,14 @@ def _operate(settings: OperatorSettings, cluster: Cluster, meter: PrometheusMete
         reports=Reports(aside, settings.redis_url.get_secret_value(), settings.redis_prefix),
         judges=Judges(aside, settings.prometheus_url),
     )
-    tracer = tracing.set_up("matte-operator", version=version("matte-operator"), instance=identity)
+    tracer, shut_down_tracing = tracing.set_up("matte-operator", version=version("matte-operator"), instance=identity)
     server = MetricsServer.start(meter.registry, host=settings.listen, port=settings.metrics_port)
     try:
         asyncio.run(_serve(settings, Operator(lease, reconciler, meter, tracer)))
     finally:
         aside.close()
         server.close()
-        tracer.close()
+        shut_down_tracing()
     return 0
 
 

@@ -10,7 +10,7 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic import DynamicClient
 from kubernetes.dynamic.exceptions import DynamicApiError, NotFoundError
 from kubernetes.dynamic.resource import Resource
-from matte_telemetry.meter import Meter
+from matte_telemetry.instruments import Meter
 from matte_telemetry.names import API_REQUESTS
 
 from matte_operator.kinds import FIELD_MANAGER, Body, Kind, name_of

@@ -13,7 +13,8 @@ from typing import Any
 import kopf
 from matte_telemetry.names import LEADER, RECONCILE_SECONDS, RECONCILES
 from matte_telemetry.prometheus import PrometheusMeter
-from matte_telemetry.tracing import Tracer
+from matte_telemetry.tracing import end_span, start_span
+from opentelemetry.trace import Tracer
 from urllib3.exceptions import HTTPError
 
 from matte_operator.cluster import ApiError, explained
@@ -142,12 +143,12 @@ class Operator:
 
     async def _pass(self, *, fresh: bool) -> float | None:
         began, result = self._clock(), "failed"
-        span = self._tracer.start("reconcile", at=time.time())
+        span = start_span(self._tracer, "reconcile", at=time.time())
         try:
             due = await asyncio.shield(asyncio.to_thread(self._reconciler.run, fresh=fresh))
             result = "ok"
         finally:
-            span.end(time.time(), error="" if result == "ok" else result)
+            end_span(span, time.time(), error="" if result == "ok" else result)
             self._meter.add(RECONCILES, "all", result)
             self._meter.observe(RECONCILE_SECONDS, self._clock() - began, "all")
         return due

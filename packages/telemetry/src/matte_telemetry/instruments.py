@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Protocol
 
-from matte_telemetry.meter import Meter, NoMeter
-from matte_telemetry.tracing import NoTracer, Tracer
+from opentelemetry.trace import Tracer
+
+from matte_telemetry.names import Metric
+
+
+class Meter(Protocol):
+    """Records metrics: in a Prometheus registry, or by way of Ray. Labels are given in the order of
+    :attr:`Metric.labels`; no call waits, or raises for a value that was measured.
+    """
+
+    def add(self, metric: Metric, *labels: str, by: float = 1.0) -> None:
+        """Increments a counter by ``by`` (≥ 0)."""
+        ...
+
+    def set(self, metric: Metric, *labels: str, to: float) -> None:
+        """Sets a gauge."""
+        ...
+
+    def observe(self, metric: Metric, value: float, *labels: str) -> None:
+        """Adds a value to a histogram."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Instruments:
-    """A meter and a tracer; by default they do nothing."""
+    """A meter and a tracer."""
 
-    meter: Meter = field(default_factory=NoMeter)
-    tracer: Tracer = field(default_factory=NoTracer)
+    meter: Meter
+    tracer: Tracer

@@ -26,7 +26,7 @@ _STATUSES = ("True", "False", "Unknown")
 
 
 class PrometheusMeter:
-    """A :class:`~matte_telemetry.meter.Meter` on a registry of its own. Every metric is there from the start."""
+    """A :class:`~matte_telemetry.instruments.Meter` on a registry of its own. Every metric is there from the start."""
 
     def __init__(self, metrics: Iterable[Metric]) -> None:
         self.registry = CollectorRegistry()

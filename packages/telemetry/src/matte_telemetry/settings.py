@@ -1,4 +1,4 @@
-"""What decides whether traces are made: OpenTelemetry's own variables. The SDK reads all others itself."""
+"""What decides whether spans are recorded: OpenTelemetry's own variables. The SDK reads all others itself."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ class TracingSettings(BaseSettings):
     exporter_otlp_traces_endpoint: str = ""
 
     @property
-    def on(self) -> bool:
-        """Whether somebody wants traces."""
+    def enabled(self) -> bool:
         endpoint = self.exporter_otlp_traces_endpoint or self.exporter_otlp_endpoint
         return bool(endpoint) and self.sdk_disabled.lower() != "true" and self.traces_exporter != "none"

@@ -1,143 +1,112 @@
 """Traces that follow a job through every process.
 
-A context is a W3C ``traceparent`` and is passed on by hand: a job's spans are made in several processes and long apart,
-so nothing would be gained by a context that follows a thread. Without ``OTEL_EXPORTER_OTLP_ENDPOINT`` no SDK is
-imported, nothing is made, and a span only carries its parent's context on.
+Spans are OpenTelemetry's. A span's parent is passed by hand, as a W3C ``traceparent``: a job's spans are made in
+several processes and long apart, so no context follows a thread or a task. Times are Unix seconds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from enum import Enum
-from typing import Protocol
+import re
+from collections.abc import Callable, Mapping, Sequence
 
+from opentelemetry.context import Context
+from opentelemetry.trace import (
+    INVALID_SPAN_CONTEXT,
+    Link,
+    NonRecordingSpan,
+    NoOpTracer,
+    Span,
+    SpanContext,
+    SpanKind,
+    StatusCode,
+    TraceFlags,
+    Tracer,
+    set_span_in_context,
+)
+
+from matte_telemetry.attributes import ERROR_TYPE
 from matte_telemetry.settings import TracingSettings
 
-Attributes = Mapping[str, str | int | float | bool]
+_TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
 
 
-class SpanKind(Enum):
-    """OpenTelemetry's kinds; the values are those of its API."""
+def set_up(service_name: str, *, version: str, instance: str) -> tuple[Tracer, Callable[[], None]]:
+    """The tracer of a program, as the standard ``OTEL_…`` variables say, and what shuts it down.
 
-    INTERNAL = 0
-    SERVER = 1
-    CLIENT = 2
-    PRODUCER = 3
-    CONSUMER = 4
-
-
-class Span(Protocol):
-    """Something that takes time. One that is never ended is never told. Times are Unix seconds."""
-
-    @property
-    def traceparent(self) -> str | None:
-        """The context of what happens in it; None only where there are no traces and no parent."""
-        ...
-
-    @property
-    def recording(self) -> bool:
-        """Whether details would be kept: ask before they are put together."""
-        ...
-
-    def rename(self, name: str) -> None:
-        """A better name."""
-        ...
-
-    def set(self, attributes: Attributes) -> None:
-        """Details."""
-        ...
-
-    def event(self, name: str, at: float, attributes: Attributes | None = None) -> None:
-        """Something that happened in it."""
-        ...
-
-    def end(self, at: float, *, error: str = "") -> None:
-        """It is over; ``error`` says by what kind of failure."""
-        ...
-
-
-class Tracer(Protocol):
-    """Makes spans. Nothing here raises or waits, except :meth:`close`."""
-
-    def start(
-        self,
-        name: str,
-        *,
-        at: float,
-        parent: str | None = None,
-        kind: SpanKind = SpanKind.INTERNAL,
-        attributes: Attributes | None = None,
-        links: Sequence[str] = (),
-    ) -> Span:
-        """A span.
-
-        Args:
-            name: few different ones: no ids.
-            at: when it began, Unix seconds.
-            parent: a traceparent; None, or a broken one, begins a new trace.
-            kind: its place between processes.
-            attributes: details.
-            links: traceparents of other spans that have to do with it.
-        """
-        ...
-
-    def close(self) -> None:
-        """Sends what is left, for a few seconds at most."""
-        ...
-
-
-class NoSpan:
-    """Carries its parent's context on."""
-
-    __slots__ = ("traceparent",)
-    recording = False
-
-    def __init__(self, traceparent: str | None) -> None:
-        self.traceparent = traceparent
-
-    def rename(self, name: str) -> None:
-        """Nothing."""
-
-    def set(self, attributes: Attributes) -> None:
-        """Nothing."""
-
-    def event(self, name: str, at: float, attributes: Attributes | None = None) -> None:
-        """Nothing."""
-
-    def end(self, at: float, *, error: str = "") -> None:
-        """Nothing."""
-
-
-class NoTracer:
-    """Makes nothing."""
-
-    def start(  # noqa: PLR6301, RUF100
-        self,
-        name: str,  # noqa: ARG002
-        *,
-        at: float,  # noqa: ARG002
-        parent: str | None = None,
-        kind: SpanKind = SpanKind.INTERNAL,  # noqa: ARG002
-        attributes: Attributes | None = None,  # noqa: ARG002
-        links: Sequence[str] = (),  # noqa: ARG002
-    ) -> Span:
-        """A span that carries ``parent`` on."""
-        return NoSpan(parent)
-
-    def close(self) -> None:
-        """Nothing."""
-
-
-def set_up(service_name: str, *, version: str, instance: str) -> Tracer:
-    """The tracer of a program, as the standard ``OTEL_…`` variables say.
+    Without an endpoint in ``OTEL_EXPORTER_OTLP_ENDPOINT`` no SDK is imported and no span is recorded: each only passes
+    its parent's context on. Shutting down sends the spans that are left, for a few seconds at most.
 
     Args:
-        service_name: ``service.name``, unless ``OTEL_SERVICE_NAME`` says another.
+        service_name: ``service.name``, unless ``OTEL_SERVICE_NAME`` is set.
         version: ``service.version``.
         instance: ``service.instance.id``, different for every process.
     """
-    if not TracingSettings().on:
-        return NoTracer()
-    from matte_telemetry.otlp import OtlpTracer  # noqa: PLC0415 - the SDK is imported only where it is used
+    if not TracingSettings().enabled:
+        return NoOpTracer(), lambda: None
+    from matte_telemetry import otlp  # noqa: PLC0415 - the SDK is imported only where it is used
 
-    return OtlpTracer.open(service_name, version=version, instance=instance)
+    return otlp.set_up(service_name, version=version, instance=instance)
+
+
+def start_span(
+    tracer: Tracer,
+    name: str,
+    *,
+    at: float,
+    parent: str | None = None,
+    kind: SpanKind = SpanKind.INTERNAL,
+    attributes: Mapping[str, str | int | float] | None = None,
+    links: Sequence[str] = (),
+) -> Span:
+    """A span that began at ``at``.
+
+    Args:
+        tracer: of the program.
+        name: of low cardinality: no ids.
+        at: Unix seconds.
+        parent: a traceparent; None, or an invalid one, begins a new trace.
+        kind: OpenTelemetry's span kind.
+        attributes: see :mod:`matte_telemetry.attributes`.
+        links: traceparents of other spans.
+    """
+    parent_span = NonRecordingSpan(parse_traceparent(parent))
+    if isinstance(tracer, NoOpTracer):  # what it would return, at half the cost
+        return parent_span
+    return tracer.start_span(
+        name,
+        set_span_in_context(parent_span, Context()),
+        kind,
+        attributes,
+        [Link(parse_traceparent(link)) for link in links],
+        nanoseconds(at),
+    )
+
+
+def end_span(span: Span, at: float, *, error: str = "") -> None:
+    """Ends a span; ``error`` is the kind of failure, '' for none."""
+    if error:
+        span.set_attribute(ERROR_TYPE, error)
+        span.set_status(StatusCode.ERROR)
+    span.end(nanoseconds(at))
+
+
+def traceparent(span: Span) -> str | None:
+    """The parent for spans within this one; None where nothing is recorded and there is no parent."""
+    context = span.get_span_context()
+    if not context.is_valid:
+        return None
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
+
+
+def parse_traceparent(text: str | None) -> SpanContext:
+    """The context that a ``traceparent`` names; an invalid one for None and for what is none."""
+    match = _TRACEPARENT.fullmatch(text or "")
+    if match is None:
+        return INVALID_SPAN_CONTEXT
+    trace_id, span_id, flags = (int(part, 16) for part in match.groups())
+    return SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags))
+
+
+def nanoseconds(at: float) -> int:
+    """Unix seconds as OpenTelemetry's timestamps."""
+    return round(at * 1e9)

@@ -57,7 +57,7 @@ def create_app(
         machine: this machine's host name, by which it may be called unless it listens on loopback.
     """
 
-    tracer = tracing.set_up("matte-frontend", version=VERSION, instance=new_id())
+    tracer, shut_down_tracing = tracing.set_up("matte-frontend", version=VERSION, instance=new_id())
     telemetry = Telemetry(tracer=tracer)
 
     @contextlib.asynccontextmanager
@@ -67,7 +67,7 @@ def create_app(
                 app.state.frontend = frontend
                 yield
         finally:
-            await asyncio.to_thread(tracer.close)
+            await asyncio.to_thread(shut_down_tracing)
 
     app = Starlette(
         routes=[*rest_routes(settings), *page_routes()],

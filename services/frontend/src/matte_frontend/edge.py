@@ -6,8 +6,8 @@ import logging
 import re
 
 from matte_core.errors import Problem
-from matte_telemetry import attributes, logs, names
-from matte_telemetry.tracing import Span, SpanKind
+from matte_telemetry import attributes, logs, names, tracing
+from opentelemetry.trace import Span, SpanKind
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -79,8 +79,10 @@ class Edge:
             await self._app(scope, receive, send)
             return
         request_id, parent = self._identity(scope)
-        span = self._telemetry.tracer.start("HTTP", at=self._clock(), parent=parent or None, kind=SpanKind.SERVER)
-        traceparent = span.traceparent or f"00-{self._new_id()}-{self._new_id()[:16]}-00"
+        span = tracing.start_span(
+            self._telemetry.tracer, "HTTP", at=self._clock(), parent=parent or None, kind=SpanKind.SERVER
+        )
+        traceparent = tracing.traceparent(span) or f"00-{self._new_id()}-{self._new_id()[:16]}-00"
         scope["matte"] = {"request_id": request_id, "traceparent": traceparent}
         logs.traceparent.set(traceparent)
         headers = [(b"x-request-id", request_id.encode()), (b"traceparent", traceparent.encode())]
@@ -105,16 +107,16 @@ class Edge:
 
     def _tell(self, span: Span, scope: Scope, route: str, status: int) -> None:
         """Ends the span; one that never ends is never told."""
-        if span.recording:
+        if span.is_recording():
             method = scope["method"] if scope["method"] in _METHODS else "HTTP"
-            span.rename(f"{method} {route}")
-            span.set(
+            span.update_name(f"{method} {route}")
+            span.set_attributes(
                 {
                     attributes.HTTP_METHOD: method, attributes.HTTP_ROUTE: route, attributes.HTTP_STATUS: status,
                     attributes.URL_PATH: scope["path"], attributes.URL_SCHEME: scope["scheme"],
                 }
             )  # fmt: skip
-        span.end(self._clock(), error=str(status) if status >= 500 else "")
+        tracing.end_span(span, self._clock(), error=str(status) if status >= 500 else "")
 
     def _identity(self, scope: Scope) -> tuple[str, str]:
         request_id = traceparent = b""

@@ -20,8 +20,8 @@ from matte_jobs.events import EventBroker
 from matte_jobs.sessions import Sessions
 from matte_jobs.store import Admitted, JobStore
 from matte_jobs.views import Capacity, CapacityOf, nothing_measured
-from matte_telemetry import attributes, names
-from matte_telemetry.tracing import SpanKind
+from matte_telemetry import attributes, names, tracing
+from opentelemetry.trace import SpanKind
 from starlette.requests import Request
 
 from matte_frontend.settings import FrontendSettings
@@ -120,20 +120,22 @@ class Frontend:
         Raises:
             Problem: those of :meth:`JobStore.admit`.
         """
-        span = self.telemetry.tracer.start(
-            f"admit {spec.model}", at=self.clock(), parent=spec.traceparent, kind=SpanKind.PRODUCER
-        )
-        if span.recording:
-            span.set(_described(spec))
-        if span.traceparent != spec.traceparent:
-            spec = spec.model_copy(update={"traceparent": span.traceparent})
+        span = tracing.start_span(
+            self.telemetry.tracer, f"admit {spec.model}", at=self.clock(), parent=spec.traceparent,
+            kind=SpanKind.PRODUCER,
+        )  # fmt: skip
+        if span.is_recording():
+            span.set_attributes(_described(spec))
+        if (traceparent := tracing.traceparent(span)) != spec.traceparent:
+            spec = spec.model_copy(update={"traceparent": traceparent})
         try:
             with self.telemetry.refusing(spec.model):
                 admitted = await self.store.admit(spec, data, self.clock(), await self._capacity())
         except Exception as error:
-            span.end(self.clock(), error=error.code if isinstance(error, Problem) else type(error).__name__)
+            kind = error.code if isinstance(error, Problem) else type(error).__name__
+            tracing.end_span(span, self.clock(), error=kind)
             raise
-        span.end(self.clock())
+        tracing.end_span(span, self.clock())
         if not admitted.existing:
             self.telemetry.meter.add(names.JOBS_ADMITTED, spec.model)
         return admitted

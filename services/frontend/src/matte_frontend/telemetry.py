@@ -8,7 +8,7 @@ from types import TracebackType
 from matte_core.errors import Problem
 from matte_telemetry import names
 from matte_telemetry.prometheus import PrometheusMeter
-from matte_telemetry.tracing import NoTracer, Tracer
+from opentelemetry.trace import NoOpTracer, Tracer
 
 
 @dataclass(slots=True)
@@ -16,7 +16,7 @@ class Telemetry:
     """One frontend's meter and tracer."""
 
     meter: PrometheusMeter = field(default_factory=lambda: PrometheusMeter(names.FRONTEND))
-    tracer: Tracer = field(default_factory=NoTracer)
+    tracer: Tracer = field(default_factory=NoOpTracer)
 
     def refusing(self, model: str = "") -> Refusing:
         """Counts the problem that ends what is done within; '' while the model is not known."""

@@ -15,7 +15,7 @@ VERSION = importlib.metadata.version("matte-inference")
 
 
 class RayMeter:
-    """A :class:`~matte_telemetry.meter.Meter` of a process that runs in Ray. Metrics appear with their first value."""
+    """A :class:`~matte_telemetry.instruments.Meter` by way of Ray. Metrics appear with their first value."""
 
     def __init__(self) -> None:
         self._made: dict[str, Any] = {}

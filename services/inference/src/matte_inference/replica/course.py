@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 from matte_core.contracts.catalog import VersionConfig
 from matte_core.contracts.job import JobSpec, Timings
-from matte_telemetry import attributes, names
-from matte_telemetry.meter import Meter
+from matte_telemetry import attributes, names, tracing
+from matte_telemetry.instruments import Meter
 from matte_telemetry.names import Outcome, Stage
-from matte_telemetry.tracing import Span, SpanKind, Tracer
+from opentelemetry.trace import SpanKind, Tracer
 
 T = TypeVar("T")
 STAGES = (Stage.FETCH, Stage.DECODE, Stage.FORWARD, Stage.ENCODE, Stage.STORE)
@@ -64,19 +64,19 @@ class Course:
         self._marks = [clock()]
         self._forwarded = Forwarded(None, 0)
         self._cpu = 0.0
-        self._span: Span = tracer.start(
-            f"segment {config.model}", at=self._marks[0], parent=spec.traceparent, kind=SpanKind.SERVER
+        self._span = tracing.start_span(
+            tracer, f"segment {config.model}", at=self._marks[0], parent=spec.traceparent, kind=SpanKind.SERVER
         )
 
     @property
     def traceparent(self) -> str | None:
         """The job's span here, where it is recorded."""
-        return self._span.traceparent if self._span.recording else None
+        return tracing.traceparent(self._span) if self._span.is_recording() else None
 
     @property
     def context(self) -> str:
         """For the log."""
-        return self._span.traceparent or ""
+        return tracing.traceparent(self._span) or ""
 
     def next(self, batch: Forwarded | None = None) -> None:
         """A stage has ended; ``batch`` says with whom, for the forward."""
@@ -129,13 +129,13 @@ class Course:
             meter.observe(names.JOB_SECONDS, end - self._spec.created_at, *self._labels)
             run = self._marks[-2] - self._marks[0]
             meter.observe(names.SECONDS_PER_MEGAPIXEL, run / max(0.01, self._spec.picture.megapixels), *self._labels)
-        if self._span.recording:
+        if self._span.is_recording():
             self._tell(outcome, error, end)
-        self._span.end(end, error=error)
+        tracing.end_span(self._span, end, error=error)
 
     def _tell(self, outcome: Outcome | None, error: str, end: float) -> None:
         model, version = self._labels
-        self._span.set(
+        self._span.set_attributes(
             {
                 attributes.JOB_ID: self._spec.id, attributes.MODEL: model, attributes.VERSION: version,
                 attributes.MEGAPIXELS: self._spec.picture.megapixels, attributes.JOB_OUTCOME: outcome or "given back",
@@ -144,9 +144,9 @@ class Course:
         ends = [*self._marks, end] if error else self._marks  # the stage that failed has no mark of its end
         for stage, (begun, ended) in zip(STAGES, pairwise(ends), strict=False):
             forward = stage is Stage.FORWARD
-            child = self._tracer.start(
-                stage, at=begun, parent=self._span.traceparent,
+            child = tracing.start_span(
+                self._tracer, stage, at=begun, parent=tracing.traceparent(self._span),
                 attributes={attributes.BATCH_SIZE: self._forwarded.batch_size} if forward else None,
                 links=self._forwarded.linked if forward else (),
             )  # fmt: skip
-            child.end(ended, error=error if ended == end else "")
+            tracing.end_span(child, ended, error=error if ended == end else "")

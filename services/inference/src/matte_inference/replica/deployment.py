@@ -56,7 +56,7 @@ class ModelVersion:
         self._id = named(self._settings.instance, uuid.uuid4().hex)
         logs.set_up(self._settings.log_level)
         self._meter = RayMeter()
-        self._tracer = tracing.set_up("matte-replica", version=VERSION, instance=self._id)
+        tracer, self._shut_down_tracing = tracing.set_up("matte-replica", version=VERSION, instance=self._id)
         keep_memory()
         cv2.setNumThreads(1)  # a replica has the cores it was given; its neighbors have theirs
         self._segmenter = await asyncio.to_thread(load, self._config)
@@ -76,7 +76,7 @@ class ModelVersion:
         limits = Limits(max_pixels=self._settings.max_pixels, max_bytes=self._settings.max_bytes)
         self._service = ReplicaService(
             self._store, self._config, self._segmenter, self._one, clock=time.time, limits=limits,
-            instruments=Instruments(self._meter, self._tracer),
+            instruments=Instruments(self._meter, tracer),
         )  # fmt: skip
         self._golden = Golden(
             EvidenceStore(self._store), self._config, self._segmenter, self._alone, limits=limits, pictures=built_in()
@@ -193,4 +193,4 @@ class ModelVersion:
             await self._catalog.withdraw(self._id)
         await self._service.close()
         await self._store.close()
-        await asyncio.to_thread(self._tracer.close)
+        await asyncio.to_thread(self._shut_down_tracing)

@@ -13,7 +13,7 @@ from matte_core.contracts.evidence import Agreement, AnswerSample, MaskCompariso
 from matte_core.errors import Problem
 from matte_jobs.evidence import EvidenceStore
 from matte_telemetry import names
-from matte_telemetry.meter import Meter
+from matte_telemetry.instruments import Meter
 from matte_telemetry.names import Mirrored
 
 from matte_inference.analysis.masks import agreement, coverage, sampled, shrunk

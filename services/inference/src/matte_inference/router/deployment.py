@@ -53,7 +53,7 @@ class Router:
         settings = InferenceSettings()
         logs.set_up(settings.log_level)
         name = named(settings.instance, f"router-{uuid.uuid4().hex[:8]}")
-        self._tracer = tracing.set_up("matte-router", version=VERSION, instance=name)
+        tracer, self._shut_down_tracing = tracing.set_up("matte-router", version=VERSION, instance=name)
         self._handles: dict[str, DeploymentHandle] = {}
         self._max_run_seconds = settings.max_run_seconds
         self._refused: str | None = None
@@ -68,7 +68,7 @@ class Router:
             clock=time.time,
             draw=random.random,
             lease_seconds=settings.lease_seconds,
-            instruments=Instruments(RayMeter(), self._tracer),
+            instruments=Instruments(RayMeter(), tracer),
         )
         await self._service.start()
         self._retrying = asyncio.create_task(self._retry(), name="retry")
@@ -167,7 +167,7 @@ class Router:
         self._keeping.cancel()
         self._checking.cancel()
         await self._service.close()
-        await asyncio.to_thread(self._tracer.close)
+        await asyncio.to_thread(self._shut_down_tracing)
 
 
 def _apps(table: RouteTable) -> set[str]:

@@ -14,10 +14,10 @@ from matte_core.contracts.job import JobSpec
 from matte_core.errors import Fault, Problem
 from matte_jobs.evidence import EvidenceStore
 from matte_jobs.store import JobStore, Lease
-from matte_telemetry import attributes, logs, names
+from matte_telemetry import attributes, logs, names, tracing
 from matte_telemetry.instruments import Instruments
 from matte_telemetry.names import RELEASED, Mirrored, Outcome
-from matte_telemetry.tracing import Span, SpanKind
+from opentelemetry.trace import Span, SpanKind
 
 from matte_inference.replica.handling import Handling
 
@@ -88,15 +88,16 @@ class HandOver:
             Problem: neither could be written; the lease runs out by itself.
         """
         lease, span = held.lease, self._span(held.model, held.version, held.lease)
-        logs.traceparent.set(span.traceparent or "")
-        if span.recording:
-            lease = dataclasses.replace(lease, spec=lease.spec.model_copy(update={"traceparent": span.traceparent}))
+        traceparent = tracing.traceparent(span)
+        logs.traceparent.set(traceparent or "")
+        if span.is_recording():
+            lease = dataclasses.replace(lease, spec=lease.spec.model_copy(update={"traceparent": traceparent}))
         started = None if lease.version else asyncio.create_task(self._start(lease, held.version))
         error = ""
         try:
             error = await self._tried(held, lease)
         finally:
-            span.end(self._clock(), error=error)
+            tracing.end_span(span, self._clock(), error=error)
             if started is not None:
                 await asyncio.wait([started])
 
@@ -135,9 +136,11 @@ class HandOver:
     def _span(self, model: str, version: str, lease: Lease) -> Span:
         """From the lease to the outcome."""
         now, spec = self._clock(), lease.spec
-        span = self._tracer.start(f"route {model}", at=now, parent=spec.traceparent, kind=SpanKind.CONSUMER)
-        if span.recording:
-            span.set(
+        span = tracing.start_span(
+            self._tracer, f"route {model}", at=now, parent=spec.traceparent, kind=SpanKind.CONSUMER
+        )
+        if span.is_recording():
+            span.set_attributes(
                 {
                     attributes.MESSAGING_SYSTEM: "redis", attributes.MESSAGING_OPERATION: "process",
                     attributes.MESSAGING_DESTINATION: model, attributes.MESSAGING_ID: spec.id,
@@ -146,7 +149,7 @@ class HandOver:
                     attributes.QUEUE_SECONDS: max(0.0, now - spec.created_at),
                 }
             )  # fmt: skip
-            span.event("admitted", spec.created_at)
+            span.add_event("admitted", timestamp=tracing.nanoseconds(spec.created_at))
         return span
 
     async def _start(self, lease: Lease, version: str) -> None:
