@@ -9,13 +9,14 @@ import random
 
 import pytest
 from matte_cli.traffic import view
-from matte_cli.traffic.intervals import quantile, wilson
+from matte_cli.traffic.intervals import CONFIDENCE, quantile
 from matte_cli.traffic.log import Failure, Log
 from matte_cli.traffic.report import Asked, Report, must_move, report
 from matte_cli.traffic.run import key_header
 from matte_cli.traffic.windows import Answer, Sample, Weights, windows, within
 from matte_core.contracts.catalog import Arm, Route
 from matte_core.domain.routing import choose_arm
+from matte_core.domain.statistics import wilson_interval
 from rich.console import Console
 
 EVEN: Weights = {"1.0.0": 50, "2.0.0": 50}
@@ -55,32 +56,32 @@ class TestWilson:
         ],
     )
     def test_values(self, hits: int, n: int, confidence: float, low: float, high: float) -> None:
-        found = wilson(hits, n, confidence)
-        assert (found.low, found.high) == pytest.approx((low, high), abs=5.1e-5)
+        found = wilson_interval(hits, n, confidence)
+        assert (found.lower, found.upper) == pytest.approx((low, high), abs=5.1e-5)
 
     @pytest.mark.parametrize(("hits", "n"), [(1, 3), (50, 100), (9_950, 10_000)])
     def test_the_bounds_are_the_roots(self, hits: int, n: int) -> None:
         z = 2.5758293  # of 99 %
-        found = wilson(hits, n)
-        for p in (found.low, found.high):
+        found = wilson_interval(hits, n, CONFIDENCE)
+        for p in (found.lower, found.upper):
             assert (hits / n - p) ** 2 == pytest.approx(z * z * p * (1 - p) / n, rel=1e-6)
 
     @pytest.mark.parametrize("n", [1, 7, 10_000])
     def test_the_ends(self, n: int) -> None:
-        assert 0.0 in wilson(0, n)
-        assert 1.0 in wilson(n, n)
-        assert 0.0 not in wilson(1, n)
+        assert 0.0 in wilson_interval(0, n, CONFIDENCE)
+        assert 1.0 in wilson_interval(n, n, CONFIDENCE)
+        assert 0.0 not in wilson_interval(1, n, CONFIDENCE)
 
     @pytest.mark.parametrize(("hits", "n"), [(0, 0), (2, 1), (-1, 3)])
     def test_what_is_no_share(self, hits: int, n: int) -> None:
         with pytest.raises(ValueError, match="no share"):
-            wilson(hits, n)
+            wilson_interval(hits, n, CONFIDENCE)
 
     @pytest.mark.parametrize("share", [0.01, 0.05, 0.5])
     def test_it_covers_the_share_as_often_as_it_says(self, share: float) -> None:
         drawn = random.Random(11)
         hits = [sum(drawn.random() < share for _ in range(300)) for _ in range(1000)]
-        missed = sum(share not in wilson(found, 300) for found in hits)
+        missed = sum(share not in wilson_interval(found, 300, CONFIDENCE) for found in hits)
         assert missed < 25  # 10 are expected
 
 
@@ -167,7 +168,7 @@ class TestReport:
         found = report(asked(users=1000, key_header="X-Route-Key"), log, 50.0, interrupted=False)
         (move,) = found.moves
         assert (move.users, move.must) == (1000, 0.45)
-        assert move.must in wilson(move.changed, move.users)
+        assert move.must in wilson_interval(move.changed, move.users, CONFIDENCE)
         assert "45.0 % had to" in told(found)
 
     def test_users_that_are_not_kept(self) -> None:

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 from matte_core.contracts.k8s.rollout import MetricVerdict, RolloutAnalysis, RolloutSpec, Verdict
+from matte_core.domain.statistics import wilson_bounds
 from matte_operator.domain.rollout.analysis import combined, judge, judge_golden
 from matte_operator.domain.rollout.observe import Answers, ExternalSeen, Gate, GoldenAnswer, GoldenSeen, Measured
-from matte_operator.domain.rollout.stats import increase, percentile, share
+from matte_operator.domain.rollout.stats import increase, percentile
 from rollouts import EMPTY, ERRORS, FEW, GOOD, SAME, SHIFTED, SLOW
 
 P, F, I = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE  # noqa: E741
@@ -108,14 +109,14 @@ def test_golden_images() -> None:
 def test_wilson_against_published_values() -> None:
     """Newcombe 1998a, table I, method 3: 81 of 263, 15 of 148, 0 of 20; two-sided 95 % is one-sided 97.5 %."""
     for hits, total, lower, upper in [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0, 0.1611)]:
-        found = share(hits, total, 0.975)
+        found = wilson_bounds(hits, total, 0.975)
         assert (found.lower, found.upper) == pytest.approx((lower, upper), abs=5e-5)
 
 
 def test_newcombe_against_published_values() -> None:
     """Newcombe 1998b, table II, method 10: 56/70 - 48/80 and 9/10 - 3/10."""
     for new, old, lower, upper in [((56, 70), (48, 80), 0.0524, 0.3339), ((9, 10), (3, 10), 0.1705, 0.8090)]:
-        found = increase(share(*new, 0.975), share(*old, 0.975))
+        found = increase(wilson_bounds(*new, 0.975), wilson_bounds(*old, 0.975))
         assert (found.lower, found.upper) == pytest.approx((lower, upper), abs=5e-5)
 
 
@@ -134,4 +135,4 @@ def test_nothing_has_no_bounds() -> None:
     with pytest.raises(ValueError, match="no samples"):
         percentile([], 0.95, 0.95)
     with pytest.raises(ValueError, match="no share"):
-        share(0, 0, 0.95)
+        wilson_bounds(0, 0, 0.95)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import kopf
+from matte_core.domain.backoff import exponential_backoff
 from matte_telemetry.names import LEADER, RECONCILE_SECONDS, RECONCILES
 from matte_telemetry.prometheus import PrometheusMeter
 from matte_telemetry.tracing import end_span, start_span
@@ -35,7 +36,7 @@ WATCH_SECONDS = 3600
 #: everything is looked at after this long even if no watch said a word (seconds)
 RESYNC_SECONDS = 1800.0
 #: before a pass that failed is made again, doubled each time (seconds)
-BACKOFF_SECONDS, _BACKOFF_MAX = 1.0, 60.0
+_BACKOFF_FIRST, _BACKOFF_MAX = 2.0, 60.0
 _Failures = (*ApiError, HTTPError)
 
 
@@ -114,7 +115,7 @@ class Operator:
 
     async def _reconcile(self) -> None:
         due: float | None = None
-        backoff = BACKOFF_SECONDS
+        failures = 0
         while True:
             fresh = await self._wait(due)
             if not self._lease.mine:
@@ -122,11 +123,12 @@ class Operator:
                 continue
             try:
                 due = await self._pass(fresh=fresh)
-                backoff = BACKOFF_SECONDS
+                failures = 0
             except Exception as error:  # whatever it is: the next pass sees the world anew
                 known = isinstance(error, _Failures)
                 log.warning("a pass failed: %s", explained(error), exc_info=None if known else error)
-                due = backoff = min(_BACKOFF_MAX, backoff * 2)
+                failures += 1
+                due = exponential_backoff(failures, _BACKOFF_FIRST, _BACKOFF_MAX)
             pause = PAUSE_SECONDS if due is None else min(PAUSE_SECONDS, max(due, SETTLE_SECONDS))
             await asyncio.sleep(pause)
             due = None if due is None else due - pause

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from matte_core.domain.backoff import exponential_backoff
+
 #: a process that lived this long was well: its failures before are forgotten
 WELL_AFTER_SECONDS = 60.0
 #: after the second failure in a row; after the first one it starts at once
@@ -40,5 +42,6 @@ def after_exit(restarts: Restarts, *, lived: float, was_ready: bool) -> Verdict:
     following = replace(restarts, failures=failures)
     if not was_ready and failures >= GIVE_UP_AFTER:
         return Verdict(following, None)
-    delay = min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0 ** (min(failures, 16) - 2)) if failures > 1 else 0.0
-    return Verdict(following, delay)
+    if failures == 1:
+        return Verdict(following, 0.0)
+    return Verdict(following, exponential_backoff(failures - 1, FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS))

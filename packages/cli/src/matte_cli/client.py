@@ -12,11 +12,12 @@ import httpx
 import httpx_sse
 from matte_core.contracts.job import Event, JobState, JobView
 from matte_core.contracts.limits import Limits
+from matte_core.domain.backoff import exponential_backoff
 from matte_core.errors import Problem
 
 #: attempts of one step without any progress between them
 ATTEMPTS = 8
-LONGEST_WAIT_SECONDS = 15.0
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.25, 15.0
 Sleep = Callable[[float], Awaitable[None]]
 
 
@@ -44,7 +45,9 @@ class Retry:
         """Seconds: what the server asked for, else 0.25, 0.5, 1 … 15."""
         if number >= self.attempts:
             return None
-        return min(LONGEST_WAIT_SECONDS, asked if asked is not None else 0.25 * 2.0 ** (number - 1))
+        if asked is not None:
+            return min(LONGEST_WAIT_SECONDS, asked)
+        return exponential_backoff(number, FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS)
 
 
 def problem_of(response: httpx.Response) -> Problem:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from matte_core.contracts.registry import Reason, RemoteFile
+from matte_core.domain.backoff import exponential_backoff
 
 from matte_registry.errors import RegistryError
 from matte_registry.folder import file_hash
@@ -26,7 +27,7 @@ from matte_registry.progress import OnProgress, Tally, ignore
 from matte_registry.sources.base import Store
 
 _NUMBER = struct.Struct("<I")
-_LONGEST_WAIT = 8.0
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,7 @@ def _fetch(store: Store, part: Part, number: int, options: Options, tally: Tally
         except RegistryError as error:
             if not error.transient or attempt == options.attempts:
                 raise
-            options.sleep(min(_LONGEST_WAIT, 0.25 * 2.0**attempt))
+            options.sleep(exponential_backoff(attempt, _FIRST_WAIT, _LONGEST_WAIT))
         else:
             return
 

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from matte_cli.traffic.intervals import CONFIDENCE, quantile, wilson
+from matte_core.domain.statistics import wilson_interval
+
+from matte_cli.traffic.intervals import CONFIDENCE, quantile
 from matte_cli.traffic.log import Failure, Log
 from matte_cli.traffic.windows import Answer, Weights, Window, runs, windows, within
 
@@ -180,8 +182,8 @@ def split(window: Window, answers: Sequence[Answer]) -> Split:
 
 def share(version: str, per_cent: int, seen: int, n: int) -> Share:
     """What was seen beside what was asked."""
-    interval, asked = wilson(seen, n), per_cent / 100
-    return Share(version, asked, seen, seen / n, interval.low, interval.high, asked in interval)
+    interval, asked = wilson_interval(seen, n, CONFIDENCE), per_cent / 100
+    return Share(version, asked, seen, seen / n, interval.lower, interval.upper, asked in interval)
 
 
 def versions_by_user(answers: Sequence[Answer]) -> dict[str, list[str]]:

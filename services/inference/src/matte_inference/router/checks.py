@@ -17,6 +17,7 @@ from typing import Protocol
 
 from matte_core.contracts.evidence import CheckOrder, CheckReport, CheckState
 from matte_core.contracts.registry import Reason
+from matte_core.domain.backoff import exponential_backoff
 from matte_core.domain.license import license_refusal
 from matte_core.errors import Problem
 from matte_jobs.evidence import EvidenceStore
@@ -54,7 +55,7 @@ class Patience:
 
     def wait(self, attempt: int) -> float:
         """Before the next try, after ``attempt`` of them."""
-        return min(self.longest, self.first * 2.0 ** (attempt - 1))
+        return exponential_backoff(attempt, self.first, self.longest)
 
 
 class _DroppedError(Exception):

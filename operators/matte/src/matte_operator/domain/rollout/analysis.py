@@ -21,6 +21,7 @@ from matte_core.contracts.k8s.rollout import (
     RolloutSpec,
     Verdict,
 )
+from matte_core.domain.statistics import wilson_bounds
 
 from matte_operator.domain.rollout.observe import (
     Answers,
@@ -31,7 +32,7 @@ from matte_operator.domain.rollout.observe import (
     GoldenSeen,
     Measured,
 )
-from matte_operator.domain.rollout.stats import increase, percentile, share
+from matte_operator.domain.rollout.stats import increase, percentile
 
 
 def judge(spec: RolloutAnalysis, measured: Measured | None) -> tuple[MetricVerdict, ...]:
@@ -101,7 +102,7 @@ def _rate(
 ) -> MetricVerdict:
     if few := _few(metric, spec, new[1], old[1]):
         return few
-    ours, theirs = share(*new, spec.confidence), share(*old, spec.confidence)
+    ours, theirs = wilson_bounds(*new, spec.confidence), wilson_bounds(*old, spec.confidence)
     grown = increase(ours, theirs)
     text = (
         f"{new[0]} of {new[1]} against {old[0]} of {old[1]}: {grown.estimate:+.2%}, between {grown.lower:+.2%} and"
@@ -137,7 +138,7 @@ def _agreement(spec: RolloutAnalysis, pairs: tuple[Agreement, ...]) -> MetricVer
         return few
     check = spec.agreement
     differ = sum(check.rejects(pair) for pair in pairs)
-    found = share(differ, len(pairs), spec.confidence)
+    found = wilson_bounds(differ, len(pairs), spec.confidence)
     text = (
         f"{differ} of {len(pairs)} masks differ from stable's, between {found.lower:.1%} and {found.upper:.1%};"
         f" {check.max_disagreement:.1%} may; mean IoU {sum(pair.iou for pair in pairs) / len(pairs):.3f}"

@@ -7,33 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from statistics import NormalDist
 
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """An estimate between a lower and an upper bound, each of which holds with the confidence asked for."""
-
-    estimate: float
-    lower: float
-    upper: float
-
-
-def share(hits: int, total: int, confidence: float) -> Bounds:
-    """A share's one-sided Wilson score bounds (Wilson, JASA 22, 1927), good for small samples and rare hits.
-
-    Raises:
-        ValueError: there are no samples.
-    """
-    if not 0 <= hits <= total or total == 0:
-        raise ValueError(f"{hits} of {total} is no share")
-    z = NormalDist().inv_cdf(confidence)
-    p = hits / total
-    scale = 1 + z * z / total
-    middle = (p + z * z / (2 * total)) / scale
-    half = z / scale * math.sqrt(p * (1 - p) / total + z * z / (4 * total * total))
-    return Bounds(p, max(0.0, middle - half), min(1.0, middle + half))
+from matte_core.domain.statistics import Bounds
 
 
 def increase(new: Bounds, old: Bounds) -> Bounds:
