@@ -12,6 +12,7 @@ from typing import Any
 
 import cv2
 import yaml
+from matte_core.allocator import keep_freed_memory
 from matte_core.contracts.catalog import VersionConfig
 from matte_core.contracts.limits import Limits
 from matte_core.contracts.options import Options
@@ -19,7 +20,6 @@ from matte_inference.config import built_in
 from matte_inference.families.base import Segmenter
 from matte_inference.families.registry import load
 from matte_inference.replica.stages import open_picture, render, warm
-from matte_jobs.allocator import keep_memory
 from skimage import data
 
 #: of what the network sees, pixels
@@ -51,7 +51,7 @@ def _config(source: str) -> VersionConfig:
 
 def segmenter(source: str) -> Segmenter:
     """Loaded as a replica loads it."""
-    keep_memory()
+    keep_freed_memory()
     cv2.setNumThreads(1)
     loaded = load(_config(source))
     warm(loaded)

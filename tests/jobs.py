@@ -7,8 +7,8 @@ from typing import Any
 import cv2
 import numpy as np
 from matte_core.contracts.job import BlobRef, JobSpec, Picture, Result
-from matte_jobs.store import Admitted, JobStore
-from matte_jobs.views import CapacityOf, nothing_measured
+from matte_jobs.store import Admission, JobStore
+from matte_jobs.views import CapacityLookup, unknown_capacity
 
 MODEL = "portrait"
 PICTURE = b"the bytes of a picture"
@@ -27,8 +27,8 @@ def make_spec(store: JobStore, job_id: str, *, megapixels: float = 1.0, now: flo
 
 
 async def admit(
-    store: JobStore, job_id: str, *, now: float = 0.0, capacity: CapacityOf = nothing_measured, **fields: Any
-) -> Admitted:
+    store: JobStore, job_id: str, *, now: float = 0.0, capacity: CapacityLookup = unknown_capacity, **fields: Any
+) -> Admission:
     spec = make_spec(store, job_id, now=now, **fields)
     return await store.admit(spec, {spec.image.key: PICTURE}, now, capacity)
 

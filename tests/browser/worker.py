@@ -55,7 +55,7 @@ async def serve(store: JobStore, pace: float) -> None:
         id=name, model=MODEL, version=VERSION, family="grabcut", digest=DIGEST, license="Apache-2.0", slots=1,
         expires_at=time.time() + HOUR,
     )  # fmt: skip
-    await catalog.announce(replica, new=True)
+    await catalog.announce_replica(replica, new=True)
     await catalog.announce_router("default", name, expires_at=time.time() + HOUR, now=time.time())
     wakeups = store.wakeup_channel()
     await wakeups.start()

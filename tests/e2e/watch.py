@@ -118,7 +118,7 @@ async def _look(url: str, watch: Watch, over: threading.Event) -> None:
     try:
         while not over.is_set():
             with contextlib.suppress(Problem):
-                applied = await evidence.applied("default", time.time())
+                applied = await evidence.applied_weights("default", time.time())
                 names = {(m, v) for router in applied for m, split in router.weights.items() for v in split}
                 for model, version in names | watch.used.keys():
                     _note(watch, model, version, weight_of(model, version, applied))

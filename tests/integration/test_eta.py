@@ -13,12 +13,12 @@ from matte_jobs.catalog import CatalogStore
 from matte_jobs.embedded import EmbeddedRedis
 from matte_jobs.settings import StoreSettings
 from matte_jobs.store import JobStore
-from matte_jobs.views import Capacity, CapacityOf
+from matte_jobs.views import Capacity, CapacityLookup
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
 
-def always(cost: Cost | None) -> CapacityOf:
+def always(cost: Cost | None) -> CapacityLookup:
     """Two slots of version 1.0.0, whatever the job."""
 
     def capacity(model: str, version: str | None) -> Capacity:
@@ -49,7 +49,7 @@ async def measured(store: JobStore) -> Cost | None:
     replica = Replica(
         id="r", model=MODEL, version="1.0.0", family="f", digest="sha256:0", slots=2, expires_at=1000.0
     )  # fmt: skip
-    await catalog.announce(replica, new=True)
+    await catalog.announce_replica(replica, new=True)
     route = Route(model=MODEL, arms=(Arm(version="1.0.0", weight=100),))
     await catalog.publish("default", RouteTable(routes=(route,)), 0.0)
     version = (await catalog.catalog(0.0)).models[0].versions[0]

@@ -166,11 +166,11 @@ async def test_a_mirror_compares_and_leaves_the_job_alone(store: JobStore, sound
     assert await state(store) is JobState.RUNNING
     await stable.run(spec, token, Handling(mirrored=True))
     for _ in range(500):
-        if len(pairs := await evidence.pairs(MODEL, "2.0.0", 0)) == 2 and await evidence.shown(MODEL, "2.0.0"):
+        if len(pairs := await evidence.pairs(MODEL, "2.0.0", 0)) == 2 and await evidence.comparisons(MODEL, "2.0.0"):
             break
         await asyncio.sleep(0.01)
     assert sorted(pair.agreement.iou for pair in pairs) == [0.0, 1.0]
-    (shown,) = await evidence.shown(MODEL, "2.0.0")
+    (shown,) = await evidence.comparisons(MODEL, "2.0.0")
     assert (shown.name, shown.stable, shown.agreement.iou) == ("j", STABLE, 0.0)
     await mirror.mirror(spec, STABLE)  # it has ended, the picture is gone
     for service in (stable, mirror, same):
@@ -187,24 +187,24 @@ async def test_golden_masks_are_kept_compared_and_not_made_twice(store: JobStore
     await first.answer()
     await first.report("one", 1.0)
     assert sound.asked == len(names)
-    assert (await evidence.golden(MODEL, "1.0.0")).keys() == names
+    assert (await evidence.golden_masks(MODEL, "1.0.0")).keys() == names
     again = golden(store, sound, OLD)
     await again.answer()
     await again.report("two", 2.0)
     assert sound.asked == len(names) + 1
-    one, two = await evidence.starts(MODEL, "1.0.0")
+    one, two = await evidence.start_reports(MODEL, "1.0.0")
     assert one.golden == two.golden
     assert (one.replica, one.digest) == ("one", sound.digest)
 
     blank = golden(store, Flawed(load(CONFIG), blank=True))
     await blank.answer()
     await blank.report("new", 3.0)
-    (new,) = await evidence.starts(MODEL, "2.0.0")
+    (new,) = await evidence.start_reports(MODEL, "2.0.0")
     assert {result.bad_mask for result in new.golden} == {"empty mask"}
     assert all(result.agreements["1.0.0"].iou == 0 for result in new.golden)
-    assert {shown.name for shown in await evidence.shown(MODEL, "2.0.0")} == names
-    await evidence.retract("p", MODEL, "2.0.0")
-    assert (await evidence.goldens(MODEL)).keys() == {"1.0.0"}
+    assert {shown.name for shown in await evidence.comparisons(MODEL, "2.0.0")} == names
+    await evidence.delete_version("p", MODEL, "2.0.0")
+    assert (await evidence.golden_versions(MODEL)).keys() == {"1.0.0"}
 
 
 async def test_a_golden_image_that_fails_is_told(store: JobStore, sound: Flawed) -> None:
@@ -212,9 +212,9 @@ async def test_a_golden_image_that_fails_is_told(store: JobStore, sound: Flawed)
     broken = golden(store, sound)
     await broken.answer()
     await broken.report("one", 1.0)
-    (report,) = await EvidenceStore(store).starts(MODEL, "2.0.0")
+    (report,) = await EvidenceStore(store).start_reports(MODEL, "2.0.0")
     assert all("RuntimeError" in result.error for result in report.golden)
-    assert await EvidenceStore(store).golden(MODEL, "2.0.0") == {}
+    assert await EvidenceStore(store).golden_masks(MODEL, "2.0.0") == {}
 
 
 async def test_a_replica_starts_without_a_store(sound: Flawed) -> None:

@@ -80,7 +80,7 @@ class World:
                 id=f"r-{version}", model=MODEL, version=version, pool="p", family="grabcut", digest="sha256:0",
                 slots=slots, expires_at=time.time() + seconds,
             )  # fmt: skip
-            await CatalogStore(self.store).announce(replica, new=True)
+            await CatalogStore(self.store).announce_replica(replica, new=True)
         await asyncio.sleep(1.05)  # it looks once a second at most, and not unasked
 
     async def ended(self, job_id: str) -> JobState:
@@ -301,7 +301,7 @@ async def test_routers_tell_what_they_use_until_they_go(store_settings: StoreSet
     evidence = EvidenceStore(store)
 
     async def weights() -> list[dict[str, int]]:
-        return [applied.weights[MODEL] for applied in await evidence.applied("p", time.time())]
+        return [applied.weights[MODEL] for applied in await evidence.applied_weights("p", time.time())]
 
     async def both() -> bool:
         return len(await weights()) == 2
@@ -329,12 +329,12 @@ async def test_a_silent_router_is_forgotten_and_a_living_one_is_not(store_settin
         evidence = EvidenceStore(world.store)
 
         async def told() -> bool:
-            return bool(await evidence.applied("p", time.time()))
+            return bool(await evidence.applied_weights("p", time.time()))
 
         await until(told)
         await asyncio.sleep(1.5)
-        assert len(await evidence.applied("p", time.time())) == 1
-        assert await evidence.applied("p", time.time() + 1) == []
+        assert len(await evidence.applied_weights("p", time.time())) == 1
+        assert await evidence.applied_weights("p", time.time() + 1) == []
 
 
 # jobs that nobody wants any more ----------------------------------------------------------------------------------

@@ -77,7 +77,7 @@ class World:
         return asyncio.run(asked())
 
     def starts(self, version: str) -> list[StartReport]:
-        return self.ask(lambda evidence: evidence.starts(MODEL, version))
+        return self.ask(lambda evidence: evidence.start_reports(MODEL, version))
 
     def answers(self, version: str, since: float) -> list[AnswerSample]:
         return self.ask(lambda evidence: evidence.answers(MODEL, version, since))
@@ -86,10 +86,10 @@ class World:
         return self.ask(lambda evidence: evidence.pairs(MODEL, version, since))
 
     def shown(self, version: str) -> list[MaskComparison]:
-        return self.ask(lambda evidence: evidence.shown(MODEL, version))
+        return self.ask(lambda evidence: evidence.comparisons(MODEL, version))
 
     def applied(self) -> list[AppliedWeights]:
-        return self.ask(lambda evidence: evidence.applied("main", time.time()))
+        return self.ask(lambda evidence: evidence.applied_weights("main", time.time()))
 
     def eventually(self, check: Callable[[], Any], seconds: float = 60.0) -> None:
         deadline = time.monotonic() + seconds

@@ -51,16 +51,16 @@ async def write(settings: StoreSettings, model: str) -> None:
             if each.name != JOB
         )
         start = StartReport(replica="grabcut-2-0-0-7f3a", at=BEGAN, digest=f"sha256:{'9f' * 32}", golden=golden)
-        await evidence.started(model, CANARY, start)
+        await evidence.record_start(model, CANARY, start)
         for number in range(200):
             at = BEGAN + number
             answer = AnswerSample(
                 at=at, seconds=0.08 + number / 4000, error=number % 50 == 7, bad_mask=number % 40 == 3
             )
-            await evidence.answered(model, CANARY, answer)
-            await evidence.answered(model, STABLE, AnswerSample(at=at, seconds=0.05 + number / 8000))
+            await evidence.record_answer(model, CANARY, answer)
+            await evidence.record_answer(model, STABLE, AnswerSample(at=at, seconds=0.05 + number / 8000))
         for each in differences():
-            await evidence.compared(model, CANARY, MirroredPair(at=each.at, job=JOB, agreement=each.agreement))
-            await evidence.show(model, CANARY, each)
+            await evidence.record_pair(model, CANARY, MirroredPair(at=each.at, job=JOB, agreement=each.agreement))
+            await evidence.record_comparison(model, CANARY, each)
     finally:
         await store.close()

@@ -78,7 +78,7 @@ class Worker:
         )
         for model in SERVED:
             for version, _ in ROUTES[model]:
-                await catalog.announce(
+                await catalog.announce_replica(
                     Replica(
                         id=f"{model}-{version}-{os.getpid()}", model=model, version=version, family="pillow",
                         digest="sha256:0", slots=2, expires_at=time.time() + 600,

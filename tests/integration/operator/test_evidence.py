@@ -83,19 +83,19 @@ def test_nothing_is_sent_where_nothing_is_asked(aside: Aside) -> None:
 
 def test_what_is_reported_of_a_model(reports: Reports, store_settings: StoreSettings) -> None:
     async def report(evidence: EvidenceStore, catalog: CatalogStore) -> None:
-        await catalog.announce(replica("a", "1.0.0"), new=True)
-        await catalog.announce(replica("b", "2.0.0"), new=True)
-        await catalog.announce(replica("gone", "2.0.0", expires_in=-1), new=True)
+        await catalog.announce_replica(replica("a", "1.0.0"), new=True)
+        await catalog.announce_replica(replica("b", "2.0.0"), new=True)
+        await catalog.announce_replica(replica("gone", "2.0.0", expires_in=-1), new=True)
         for name in ("b", "gone"):
             start = StartReport(replica=name, at=BEGUN, digest="sha256:0", golden=())
-            await evidence.started("m", "2.0.0", start)
+            await evidence.record_start("m", "2.0.0", start)
         for router, weight, expires_in in (("r1", 5, 60), ("r2", 10, 60), ("dead", 90, -1)):
             weights = {"m": {"1.0.0": 100 - weight, "2.0.0": weight}}
-            await evidence.apply(
+            await evidence.record_applied_weights(
                 "default", router, AppliedWeights(expires_at=time.time() + expires_in, weights=weights)
             )
-        await evidence.report("default", "m", "2.0.0", PASSED)
-        await evidence.answered("m", "2.0.0", AnswerSample(at=BEGUN, seconds=0.5))
+        await evidence.report_check("default", "m", "2.0.0", PASSED)
+        await evidence.record_answer("m", "2.0.0", AnswerSample(at=BEGUN, seconds=0.5))
 
     do(store_settings, report)
     found = reports.read(asking(QUESTION), time.time())["m"]
@@ -108,9 +108,9 @@ def test_what_is_reported_of_a_model(reports: Reports, store_settings: StoreSett
 
 def test_a_check_that_is_due_reads_what_was_measured(reports: Reports, store_settings: StoreSettings) -> None:
     async def report(evidence: EvidenceStore, _: CatalogStore) -> None:
-        await evidence.answered("m", "1.0.0", AnswerSample(at=BEGUN, seconds=0.25))
-        await evidence.answered("m", "2.0.0", AnswerSample(at=BEGUN, seconds=0.5, error=True))
-        await evidence.compared("m", "2.0.0", MirroredPair(at=BEGUN, job="j", agreement=SAME))
+        await evidence.record_answer("m", "1.0.0", AnswerSample(at=BEGUN, seconds=0.25))
+        await evidence.record_answer("m", "2.0.0", AnswerSample(at=BEGUN, seconds=0.5, error=True))
+        await evidence.record_pair("m", "2.0.0", MirroredPair(at=BEGUN, job="j", agreement=SAME))
 
     do(store_settings, report)
     since = format_time(NOW)
@@ -128,7 +128,7 @@ def test_orders_are_given_and_taken_back(reports: Reports, store_settings: Store
     seen: list[list[CheckOrder]] = []
 
     async def look(evidence: EvidenceStore, _: CatalogStore) -> None:
-        seen.append(await evidence.orders("default"))
+        seen.append(await evidence.check_orders("default"))
 
     do(store_settings, look)
     assert reports.write([], [("default", "m", "2.0.0")])
@@ -143,8 +143,8 @@ def test_orders_of_a_model_that_was_deleted_are_forgotten(reports: Reports, stor
     seen: list[Any] = []
 
     async def look(evidence: EvidenceStore, _: CatalogStore) -> None:
-        await evidence.report("default", "m", "2.0.0", PASSED)
-        seen.append(await evidence.orders("default"))
+        await evidence.report_check("default", "m", "2.0.0", PASSED)
+        seen.append(await evidence.check_orders("default"))
 
     do(store_settings, look)
     fresh = Question("m", "default", {})

@@ -32,16 +32,16 @@ class Router:
         self.settings = settings
 
     def orders(self) -> list[CheckOrder]:
-        return self._do(lambda store: EvidenceStore(store).orders("default"))
+        return self._do(lambda store: EvidenceStore(store).check_orders("default"))
 
     def report(self, order: CheckOrder, state: CheckState, **found: Any) -> None:
         report = CheckReport(attempt=order.attempt, state=state, at=time.time(), **found)
-        self._do(lambda store: EvidenceStore(store).report("default", order.model, order.version, report))
+        self._do(lambda store: EvidenceStore(store).report_check("default", order.model, order.version, report))
 
     def live(self) -> None:
         """It uses no table yet, and says so for an hour."""
         applied = AppliedWeights(expires_at=time.time() + 3600, weights={})
-        self._do(lambda store: EvidenceStore(store).apply("default", "router", applied))
+        self._do(lambda store: EvidenceStore(store).record_applied_weights("default", "router", applied))
 
     def commands(self) -> int:
         """That Redis was given so far."""

@@ -65,7 +65,7 @@ async def eventually(found: Callable[[], Awaitable[T | None]], seconds: float = 
 
 async def verdict(evidence: EvidenceStore, attempt: int = 0) -> CheckReport:
     async def judged() -> CheckReport | None:
-        report = await evidence.check(POOL, "m", "2.0.0")
+        report = await evidence.check_report(POOL, "m", "2.0.0")
         over = report is not None and report.attempt == attempt and report.state is not CheckState.RUNNING
         return report if over else None
 
@@ -74,7 +74,7 @@ async def verdict(evidence: EvidenceStore, attempt: int = 0) -> CheckReport:
 
 async def judge(evidence: EvidenceStore, source: Any, order: CheckOrder) -> CheckReport:
     """What one router says of one order."""
-    await evidence.order(POOL, order)
+    await evidence.order_check(POOL, order)
     async with routers(evidence, [source]):
         return await verdict(evidence, order.attempt)
 
@@ -170,11 +170,11 @@ async def test_two_routers_do_it_and_one_verdict_stands(
 ) -> None:
     pushed = Registry(settings).push(folder, f"{s3}/2.0.0")
     both = [Told(Registry(settings), lambda _: None) for _ in range(2)]
-    await evidence.order(POOL, ordered(pushed.source))
+    await evidence.order_check(POOL, ordered(pushed.source))
     async with routers(evidence, both):
         report = await verdict(evidence)
         await asyncio.sleep(2.5)  # the slower one is through as well
-        assert await evidence.check(POOL, "m", "2.0.0") == report
+        assert await evidence.check_report(POOL, "m", "2.0.0") == report
     assert report.state is CheckState.PASSED
     assert [each.calls for each in both] == [1, 1]
     assert Registry(settings).cache.digests() == [pushed.digest]
@@ -185,15 +185,15 @@ async def test_a_router_that_comes_back_goes_on_and_repeats_nothing(
 ) -> None:
     order = ordered(f"file://{folder}")
     running = CheckReport(attempt=0, state=CheckState.RUNNING, at=0, done=1, total=9)
-    await evidence.order(POOL, order)
-    await evidence.report(POOL, "m", "2.0.0", running)  # of one that was killed
+    await evidence.order_check(POOL, order)
+    await evidence.report_check(POOL, "m", "2.0.0", running)  # of one that was killed
     async with routers(evidence, [registry]):
         first = await verdict(evidence)
     again = Told(registry, lambda _: None)
     async with routers(evidence, [again]):
         await asyncio.sleep(0.5)
     assert again.calls == 0
-    assert await evidence.check(POOL, "m", "2.0.0") == first
+    assert await evidence.check_report(POOL, "m", "2.0.0") == first
     next_attempt = await judge(evidence, again, order.model_copy(update={"attempt": 1}))
     assert (next_attempt.attempt, next_attempt.state, again.calls) == (1, CheckState.PASSED, 1)
 
@@ -204,10 +204,10 @@ async def test_progress_is_told_while_it_lasts(evidence: EvidenceStore, registry
         time.sleep(2.5)
 
     async def running() -> CheckReport | None:
-        report = await evidence.check(POOL, "m", "2.0.0")
+        report = await evidence.check_report(POOL, "m", "2.0.0")
         return report if report is not None and report.done else None
 
-    await evidence.order(POOL, ordered(f"file://{folder}"))
+    await evidence.order_check(POOL, ordered(f"file://{folder}"))
     async with routers(evidence, [Told(registry, slowly)]):
         report = await eventually(running)
         assert (report.state, report.done, report.total) == (CheckState.RUNNING, 300, 1000)
@@ -224,10 +224,10 @@ async def test_a_source_that_is_away_for_a_while_is_waited_for(
             raise RegistryError(Reason.SOURCE_UNAVAILABLE, "the bucket cannot be reached")
 
     async def said() -> CheckReport | None:
-        report = await evidence.check(POOL, "m", "2.0.0")
+        report = await evidence.check_report(POOL, "m", "2.0.0")
         return report if report is not None and report.message else None
 
-    await evidence.order(POOL, ordered(f"file://{folder}"))
+    await evidence.order_check(POOL, ordered(f"file://{folder}"))
     async with routers(evidence, [Told(registry, away)], Patience(first=0.1, longest=0.2, all=60)):
         report = await eventually(said)
         assert (report.state, report.reason) == (CheckState.RUNNING, "")
@@ -257,14 +257,14 @@ async def test_an_order_that_is_taken_back_ends_its_transfer(
             stopped.append(type(error).__name__)
             raise
 
-    await evidence.order(POOL, ordered(f"file://{folder}"))
+    await evidence.order_check(POOL, ordered(f"file://{folder}"))
     told = Told(registry, for_ever)
     async with routers(evidence, [told]):
         await eventually(lambda: asyncio.sleep(0, told.calls or None))
-        await evidence.retract(POOL, "m", "2.0.0")
+        await evidence.delete_version(POOL, "m", "2.0.0")
         await eventually(lambda: asyncio.sleep(0, stopped or None))
         await asyncio.sleep(1.2)
-        assert await evidence.check(POOL, "m", "2.0.0") is None
+        assert await evidence.check_report(POOL, "m", "2.0.0") is None
 
 
 async def test_a_mistake_of_ours_is_a_verdict_too(evidence: EvidenceStore, registry: Registry, folder: Path) -> None:

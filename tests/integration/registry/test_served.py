@@ -45,12 +45,12 @@ class World:
     async def _check(self, order: CheckOrder) -> CheckReport:
         store = JobStore.open(StoreSettings(redis_url=self.stack.redis.url))
         evidence = EvidenceStore(store)
-        await evidence.order("main", order)
+        await evidence.order_check("main", order)
         async with asyncio.timeout(60):
             report = None
             while report is None or report.state is CheckState.RUNNING:
                 await asyncio.sleep(0.2)
-                report = await evidence.check("main", order.model, order.version)
+                report = await evidence.check_report("main", order.model, order.version)
         await store.close()
         return report
 

@@ -36,7 +36,7 @@ def replica(id_: str, model: str, until: float) -> Replica:
 async def test_ready_means_a_live_replica_and_a_live_router(store: JobStore) -> None:
     catalog = CatalogStore(store)
     await catalog.publish("default", table("x", "x"), 0.0)
-    await catalog.announce(replica("1", "x", until=30.0), new=True)
+    await catalog.announce_replica(replica("1", "x", until=30.0), new=True)
     states = []
     for now in (1.0, 2.0, 20.0):
         if now == 2.0:
@@ -56,7 +56,7 @@ async def test_an_instance_that_ended_is_forgotten_and_its_jobs_go_back(store: J
         )
         assert [lease.id for lease in taken] == [instance]
         await catalog.announce_router("default", router, expires_at=99.0, now=1.0)
-        await catalog.announce(replica(named(instance, "1"), MODEL, until=99.0), new=True)
+        await catalog.announce_replica(replica(named(instance, "1"), MODEL, until=99.0), new=True)
     assert await end_instance(store, "me", "default", 2.0) == 1
     assert [(await store.view(id_, 2.0)).state for id_ in ("me", "other")] == ["queued", "running"]
     assert [left.id for left in await catalog.replicas(2.0)] == ["other.1"]
@@ -65,19 +65,19 @@ async def test_an_instance_that_ended_is_forgotten_and_its_jobs_go_back(store: J
 
 async def test_a_pool_is_asleep_for_a_day_and_then_forgotten(store: JobStore) -> None:
     catalog = CatalogStore(store)
-    assert await catalog.table(0.0) is None
+    assert await catalog.route_table(0.0) is None
     await catalog.publish("a", table("x", "x"), 0.0)
     await catalog.publish("b", table(None, "y"), 0.0)
-    await catalog.keep("b", table(None, "old"), 1000.0)
+    await catalog.refresh("b", table(None, "old"), 1000.0)
     late = await catalog.catalog(FORGET_SECONDS - 1)
     assert [(model.name, model.ready, model.default) for model in late.models] == [
         ("x", False, True),
         ("y", False, False),
     ]
-    assert await catalog.tables(FORGET_SECONDS + 1) == {"b": table(None, "y")}
-    await catalog.keep("a", table(None, "x"), FORGET_SECONDS + 2)  # its router had only been away
-    assert set(await catalog.tables(FORGET_SECONDS + 3)) == {"a"} | {"b"}
-    await catalog.forget("b")
+    assert await catalog.route_tables(FORGET_SECONDS + 1) == {"b": table(None, "y")}
+    await catalog.refresh("a", table(None, "x"), FORGET_SECONDS + 2)  # its router had only been away
+    assert set(await catalog.route_tables(FORGET_SECONDS + 3)) == {"a"} | {"b"}
+    await catalog.delete_pool("b")
     await catalog.publish("a", table(None), FORGET_SECONDS + 4)
     empty = await catalog.catalog(FORGET_SECONDS + 5)
     assert (empty.default_model, empty.models) == (None, ())

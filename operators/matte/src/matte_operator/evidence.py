@@ -84,9 +84,9 @@ class Reports:
         async with self._store() as store:
             evidence = EvidenceStore(store)
             for pool, model, version in gone:
-                await evidence.retract(pool, model, version)
+                await evidence.delete_version(pool, model, version)
             for pool, order in orders:
-                await evidence.order(pool, order)
+                await evidence.order_check(pool, order)
         return True
 
     async def _read(self, asked: Asked, now: float) -> dict[str, ModelEvidence]:
@@ -96,7 +96,7 @@ class Reports:
             evidence = EvidenceStore(store)
             await asyncio.gather(*(_forget(evidence, pool, asked.known) for pool in pools))
             replicas = tuple(await CatalogStore(store).replicas(now))
-            applied = await asyncio.gather(*(evidence.applied(pool, now) for pool in pools))
+            applied = await asyncio.gather(*(evidence.applied_weights(pool, now) for pool in pools))
             shared = _Shared(replicas, {pool: tuple(one) for pool, one in zip(pools, applied, strict=True)})
             found = await asyncio.gather(*(_model(evidence, question, shared) for question in questions))
         return {question.model: one for question, one in zip(questions, found, strict=True)}
@@ -132,9 +132,9 @@ async def _within(work: Coroutine[Any, Any, T], seconds: float) -> T:
 
 
 async def _forget(evidence: EvidenceStore, pool: str, known: frozenset[tuple[str, str]]) -> None:
-    for order in await evidence.orders(pool):
+    for order in await evidence.check_orders(pool):
         if (order.model, order.version) not in known:
-            await evidence.retract(pool, order.model, order.version)
+            await evidence.delete_version(pool, order.model, order.version)
 
 
 async def _model(evidence: EvidenceStore, question: Question, shared: _Shared) -> ModelEvidence:
@@ -143,8 +143,8 @@ async def _model(evidence: EvidenceStore, question: Question, shared: _Shared) -
     checks, starts = {}, {}
     for version, pool in sorted(question.pools.items()):
         ids = {replica.id for replica in live if replica.version == version}
-        starts[version] = tuple(start for start in await evidence.starts(model, version) if start.replica in ids)
-        if report := await evidence.check(pool, model, version):
+        starts[version] = tuple(start for start in await evidence.start_reports(model, version) if start.replica in ids)
+        if report := await evidence.check_report(pool, model, version):
             checks[version] = report
     found = ModelEvidence(
         applied=tuple(one for pool in sorted(set(question.pools.values())) for one in shared.applied[pool]),

@@ -32,7 +32,7 @@ class CatalogStore:
         self._pools = f"{store.prefix}pools"
         self._clashes: frozenset[str] = frozenset()
 
-    async def announce(self, replica: Replica, *, new: bool) -> None:
+    async def announce_replica(self, replica: Replica, *, new: bool) -> None:
         """Says that a replica lives until ``replica.expires_at``; a new one wakes the routers."""
         with translated():
             async with self._raw.pipeline(transaction=True) as pipe:
@@ -56,7 +56,7 @@ class CatalogStore:
         with translated():
             await self._raw.zrem(f"{self._store.prefix}routers:{pool}", name)
 
-    async def withdraw(self, replica_id: str) -> None:
+    async def withdraw_replica(self, replica_id: str) -> None:
         """Says that a replica is gone."""
         with translated():
             await self._raw.hdel(self._replicas, replica_id)
@@ -67,7 +67,7 @@ class CatalogStore:
             found = await self._raw.hgetall(self._replicas)
         every = [Replica.model_validate_json(text) for text in found.values()]
         for old in (r for r in every if r.expires_at < now - 86400):
-            await self.withdraw(old.id)
+            await self.withdraw_replica(old.id)
         return [replica for replica in every if replica.expires_at > now]
 
     async def publish(self, pool: str, table: RouteTable, now: float) -> None:
@@ -78,7 +78,7 @@ class CatalogStore:
                 pipe.zadd(self._pools, {pool: now + FORGET_SECONDS})
                 await pipe.execute()
 
-    async def keep(self, pool: str, table: RouteTable, now: float) -> None:
+    async def refresh(self, pool: str, table: RouteTable, now: float) -> None:
         """Says that the pool lives. Its table is only put back where it was lost: another router may be ahead."""
         with translated():
             async with self._raw.pipeline(transaction=True) as pipe:
@@ -86,7 +86,7 @@ class CatalogStore:
                 pipe.zadd(self._pools, {pool: now + FORGET_SECONDS})
                 await pipe.execute()
 
-    async def forget(self, pool: str) -> None:
+    async def delete_pool(self, pool: str) -> None:
         """The pool is gone for good."""
         with translated():
             async with self._raw.pipeline(transaction=True) as pipe:
@@ -94,7 +94,7 @@ class CatalogStore:
                 pipe.zrem(self._pools, pool)
                 await pipe.execute()
 
-    async def tables(self, now: float) -> dict[str, RouteTable]:
+    async def route_tables(self, now: float) -> dict[str, RouteTable]:
         """The table of every pool whose routers lived within a day, by the pool's name; older ones are forgotten."""
         with translated():
             async with self._raw.pipeline(transaction=True) as pipe:
@@ -102,12 +102,12 @@ class CatalogStore:
                 pipe.zrangebyscore(self._pools, f"({now}", "+inf")
                 found, alive = await pipe.execute()
         for old in found.keys() - set(alive):
-            await self.forget(old.decode())
+            await self.delete_pool(old.decode())
         return {pool.decode(): RouteTable.model_validate_json(found[pool]) for pool in sorted(alive) if pool in found}
 
-    async def table(self, now: float) -> RouteTable | None:
+    async def route_table(self, now: float) -> RouteTable | None:
         """The tables of all pools as one, or None before the first one."""
-        return self._merged(await self.tables(now))
+        return self._merged(await self.route_tables(now))
 
     def _merged(self, tables: Mapping[str, RouteTable]) -> RouteTable | None:
         if not tables:
@@ -124,15 +124,15 @@ class CatalogStore:
         Raises:
             Problem: model_not_ready, before any router published a table.
         """
-        return (await self.routed(now))[1]
+        return (await self.routes_and_catalog(now))[1]
 
-    async def routed(self, now: float) -> tuple[RouteTable, Catalog]:
+    async def routes_and_catalog(self, now: float) -> tuple[RouteTable, Catalog]:
         """:meth:`catalog`, with the routes that it was made from.
 
         Raises:
             Problem: as :meth:`catalog`.
         """
-        tables = await self.tables(now)
+        tables = await self.route_tables(now)
         table = self._merged(tables)
         if table is None:
             raise Problem("model_not_ready", "Inference has not started yet.", retry_after=5)

@@ -10,11 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import redis
+from matte_core.allocator import THRESHOLDS
 
 from matte_jobs.settings import Durability
-
-#: glibc gives every freed megabyte back to the kernel and faults it in again for the next picture; not with these
-MALLOC = ("MALLOC_MMAP_THRESHOLD_=33554432", "MALLOC_TRIM_THRESHOLD_=134217728")
 
 #: seconds; a process that dies between a file and its job leaves the file behind, dead jobs keep theirs for a week
 ORPHAN_SECONDS = 8 * 86400
@@ -98,7 +96,7 @@ class EmbeddedRedis:
         self.blobs.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._forget_orphans(time.time() - ORPHAN_SECONDS)
         self.process = subprocess.Popen(
-            ["env", *MALLOC, find_server(), *self._options()],
+            ["env", *(f"{name}={value}" for name, value in THRESHOLDS.items()), find_server(), *self._options()],
             stdout=subprocess.DEVNULL,
             start_new_session=True,  # a Ctrl-C ends the frontend first, Redis last
         )

@@ -44,7 +44,7 @@ class EvidenceStore:
 
     # orders: operator → router ----------------------------------------------------------------------------------
 
-    async def order(self, pool: str, order: CheckOrder) -> None:
+    async def order_check(self, pool: str, order: CheckOrder) -> None:
         """Asks a Pool's routers to check a version; asking twice changes nothing. What was measured is forgotten."""
         field, text = _field(order.model, order.version), order.model_dump_json()
         with translated():
@@ -58,11 +58,11 @@ class EvidenceStore:
                 pipe.publish(f"{self._prefix}wakeup", "")
                 await pipe.execute()
 
-    async def orders(self, pool: str) -> list[CheckOrder]:
+    async def check_orders(self, pool: str) -> list[CheckOrder]:
         """What the Pool is asked to check."""
         return list((await self._hash("orders", pool, CheckOrder)).values())
 
-    async def retract(self, pool: str, model: str, version: str) -> None:
+    async def delete_version(self, pool: str, model: str, version: str) -> None:
         """The version is gone: no order, and no masks to compare with."""
         field = _field(model, version)
         with translated():
@@ -73,12 +73,12 @@ class EvidenceStore:
                 pipe.hdel(self._key("goldens", model), version)
                 await pipe.execute()
 
-    async def report(self, pool: str, model: str, version: str, report: CheckReport) -> None:
+    async def report_check(self, pool: str, model: str, version: str, report: CheckReport) -> None:
         """What became of an order."""
         with translated():
             await self._raw.hset(self._key("checks", pool), _field(model, version), report.model_dump_json())
 
-    async def check(self, pool: str, model: str, version: str) -> CheckReport | None:
+    async def check_report(self, pool: str, model: str, version: str) -> CheckReport | None:
         """What became of an order; None where nobody has begun."""
         with translated():
             text = await self._raw.hget(self._key("checks", pool), _field(model, version))
@@ -86,17 +86,17 @@ class EvidenceStore:
 
     # starts: replica → operator ---------------------------------------------------------------------------------
 
-    async def started(self, model: str, version: str, report: StartReport) -> None:
+    async def record_start(self, model: str, version: str, report: StartReport) -> None:
         """A replica is loaded, warm, and has answered the golden images."""
         with translated():
             await self._raw.hset(self._key("starts", _field(model, version)), report.replica, report.model_dump_json())
 
-    async def starts(self, model: str, version: str) -> list[StartReport]:
+    async def start_reports(self, model: str, version: str) -> list[StartReport]:
         """The replicas that have started since the version was last retracted, oldest first."""
         found = await self._hash("starts", _field(model, version), StartReport)
         return sorted(found.values(), key=lambda report: (report.at, report.replica))
 
-    async def keep_golden(self, model: str, version: str, masks: Mapping[str, bytes], made_by: str = "") -> None:
+    async def put_golden_masks(self, model: str, version: str, masks: Mapping[str, bytes], made_by: str = "") -> None:
         """A version's masks of the golden images, encoded, by the images' names; ``made_by`` names what made them."""
         if masks:
             key = self._key("golden", _field(model, version))
@@ -107,21 +107,21 @@ class EvidenceStore:
                     pipe.hset(self._key("goldens", model), version, made_by)
                     await pipe.execute()
 
-    async def goldens(self, model: str) -> dict[str, str]:
+    async def golden_versions(self, model: str) -> dict[str, str]:
         """The model's versions that have masks of the golden images, and what made them."""
         with translated():
             found = await self._raw.hgetall(self._key("goldens", model))
         return {version.decode(): made_by.decode() for version, made_by in found.items()}
 
-    async def golden(self, model: str, version: str) -> dict[str, bytes]:
-        """What :meth:`keep_golden` kept."""
+    async def golden_masks(self, model: str, version: str) -> dict[str, bytes]:
+        """What :meth:`put_golden_masks` kept."""
         with translated():
             found = await self._raw.hgetall(self._key("golden", _field(model, version)))
         return {name.decode(): mask for name, mask in found.items()}
 
     # measurements: replica → operator ---------------------------------------------------------------------------
 
-    async def answered(self, model: str, version: str, answer: AnswerSample) -> None:
+    async def record_answer(self, model: str, version: str, answer: AnswerSample) -> None:
         """Counts an unpinned answer, or the version's failure."""
         await self._add("answers", _field(model, version), answer, ANSWERS_MAX)
 
@@ -129,7 +129,7 @@ class EvidenceStore:
         """The answers since then, oldest first; of very many only the newest."""
         return await self._since("answers", _field(model, version), AnswerSample, since)
 
-    async def compared(self, model: str, version: str, pair: MirroredPair) -> None:
+    async def record_pair(self, model: str, version: str, pair: MirroredPair) -> None:
         """Keeps how far a mirrored job's masks agree."""
         await self._add("pairs", _field(model, version), pair, PAIRS_MAX)
 
@@ -137,11 +137,11 @@ class EvidenceStore:
         """The pairs since then, oldest first."""
         return await self._since("pairs", _field(model, version), MirroredPair, since)
 
-    async def show(self, model: str, version: str, shown: MaskComparison) -> None:
+    async def record_comparison(self, model: str, version: str, shown: MaskComparison) -> None:
         """Keeps pictures of masks that differ; the newest few."""
         await self._add("shown", _field(model, version), shown, SHOWN_MAX, exact=True)
 
-    async def shown(self, model: str, version: str) -> list[MaskComparison]:
+    async def comparisons(self, model: str, version: str) -> list[MaskComparison]:
         """Pictures of masks that differ, oldest first."""
         return await self._since("shown", _field(model, version), MaskComparison, 0)
 
@@ -150,7 +150,7 @@ class EvidenceStore:
         with translated():
             await self._raw.set(self._key("mask", job), mask, ex=MASK_SECONDS)
 
-    async def mask(self, job: str) -> bytes | None:
+    async def get_mask(self, job: str) -> bytes | None:
         """What :meth:`put_mask` put; None where it is not there yet, or no more."""
         with translated():
             found: bytes | None = await self._raw.get(self._key("mask", job))
@@ -158,21 +158,21 @@ class EvidenceStore:
 
     # traffic: router → operator ---------------------------------------------------------------------------------
 
-    async def apply(self, pool: str, router: str, applied: AppliedWeights) -> None:
+    async def record_applied_weights(self, pool: str, router: str, applied: AppliedWeights) -> None:
         """What a router uses now."""
         with translated():
             await self._raw.hset(self._key("applied", pool), router, applied.model_dump_json())
 
-    async def withdraw(self, pool: str, router: str) -> None:
+    async def withdraw_router(self, pool: str, router: str) -> None:
         """The router is gone."""
         with translated():
             await self._raw.hdel(self._key("applied", pool), router)
 
-    async def applied(self, pool: str, now: float) -> list[AppliedWeights]:
+    async def applied_weights(self, pool: str, now: float) -> list[AppliedWeights]:
         """What the Pool's living routers use; those that fell silent are forgotten."""
         found = await self._hash("applied", pool, AppliedWeights)
         for router in [router for router, applied in found.items() if applied.expires_at <= now]:
-            await self.withdraw(pool, router)
+            await self.withdraw_router(pool, router)
         return [applied for applied in found.values() if applied.expires_at > now]
 
     # ------------------------------------------------------------------------------------------------------------

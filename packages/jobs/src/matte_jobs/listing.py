@@ -15,7 +15,7 @@ _KEYS, _STEPS = 1000, 20
 _GLOB = re.compile(rb"[*?\[\]\\]")
 
 
-async def page_of_jobs(store: JobStore, state: JobState | None, cursor: int, *, enough: int) -> tuple[list[str], int]:
+async def list_job_ids(store: JobStore, state: JobState | None, cursor: int, *, enough: int) -> tuple[list[str], int]:
     """Ids of some jobs in a state (None: any), in no order, and where the next page begins; 0: there is none.
 
     There is no index of all jobs: nothing but this asks for one, and every job would pay for it. So the keys are

@@ -26,7 +26,7 @@ from matte_jobs.pubsub import WakeupChannel
 from matte_jobs.samples import SAMPLES_KEPT, samples_key
 from matte_jobs.scripts import Scripts
 from matte_jobs.settings import StoreSettings
-from matte_jobs.views import CapacityOf, job_view, nothing_measured, seconds_until_room
+from matte_jobs.views import CapacityLookup, job_view, seconds_until_room, unknown_capacity
 
 #: share of Redis' memory from which on no job is admitted
 ADMIT_BELOW = 0.8
@@ -36,7 +36,7 @@ LEASE_EXPIRED = Problem("attempts_exhausted", "The process that ran the job died
 
 
 @dataclass(frozen=True, slots=True)
-class Admitted:
+class Admission:
     """A job is in the queue. ``existing``: it, or one with the same idempotency key, already was."""
 
     id: str
@@ -100,8 +100,8 @@ class JobStore:
     # admission ------------------------------------------------------------------------------------------------
 
     async def admit(
-        self, spec: JobSpec, data: Mapping[str, bytes], now: float, capacity: CapacityOf = nothing_measured
-    ) -> Admitted:
+        self, spec: JobSpec, data: Mapping[str, bytes], now: float, capacity: CapacityLookup = unknown_capacity
+    ) -> Admission:
         """Stores the inputs, the record and the queue entry; idempotent in ``spec.id``.
 
         Args:
@@ -138,16 +138,16 @@ class JobStore:
         await asyncio.gather(*(self.blobs.put_object(ref, data[ref.key]) for ref in refs if ref.store == "object"))
         return [(ref.key, data[ref.key]) for ref in refs if ref.store == "redis"]
 
-    async def _admitted(self, owner: Owner, kind: str, rest: Sequence[Any], now: float) -> Admitted:
+    async def _admitted(self, owner: Owner, kind: str, rest: Sequence[Any], now: float) -> Admission:
         if kind == "ok":
-            return Admitted(rest[0].decode(), int(rest[1]), int(rest[2]), existing=False)
+            return Admission(rest[0].decode(), int(rest[1]), int(rest[2]), existing=False)
         if kind == "reused":
             raise Problem(
                 "idempotency_key_reused",
                 "This Idempotency-Key came before with another picture or other parameters; use a new key.",
             )
         view = await self.view(rest[0].decode(), now, owner=owner)
-        return Admitted(view.id, view.position or 0, view.queue_length, existing=True)
+        return Admission(view.id, view.position or 0, view.queue_length, existing=True)
 
     # the holder's side ----------------------------------------------------------------------------------------
 
@@ -294,7 +294,7 @@ class JobStore:
     # the owner's side -----------------------------------------------------------------------------------------
 
     async def view(
-        self, job_id: str, now: float, capacity: CapacityOf = nothing_measured, *, owner: Owner | None = None
+        self, job_id: str, now: float, capacity: CapacityLookup = unknown_capacity, *, owner: Owner | None = None
     ) -> JobView:
         """The job as its owner sees it; ``capacity`` says what its ETA rests on.
 

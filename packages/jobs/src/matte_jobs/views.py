@@ -31,16 +31,16 @@ class Capacity:
 
 
 #: the capacity for a job of a model, which has its version or None
-CapacityOf = Callable[[str, str | None], Capacity]
+CapacityLookup = Callable[[str, str | None], Capacity]
 
 
-def nothing_measured(model: str, version: str | None) -> Capacity:
-    """A :data:`CapacityOf` that gives no ETA."""
+def unknown_capacity(model: str, version: str | None) -> Capacity:
+    """A :data:`CapacityLookup` that gives no ETA."""
     del model, version
     return Capacity(frozenset(), 1, None)
 
 
-def job_view(job_id: str, found: Sequence[Any], now: float, capacity: CapacityOf) -> JobView:
+def job_view(job_id: str, found: Sequence[Any], now: float, capacity: CapacityLookup) -> JobView:
     """The job's owner's view of it, from what the script ``view`` returns."""
     raw, ahead, length = found[:3]
     fields = {raw[i].decode(): raw[i + 1].decode() for i in range(0, len(raw), 2) if raw[i] != b"inputs"}

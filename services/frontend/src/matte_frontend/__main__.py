@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any, cast
 
 import uvicorn
-from matte_jobs.allocator import keep_memory
+from matte_core.allocator import keep_freed_memory
 from matte_telemetry import logs
 from starlette.applications import Starlette
 
@@ -85,7 +85,7 @@ def main() -> None:
     """Runs until a signal."""
     settings = FrontendSettings()
     logs.set_up(settings.log_level)
-    keep_memory()
+    keep_freed_memory()
     Draining(create_app(settings, machine=socket.gethostname()), settings).run()
 
 

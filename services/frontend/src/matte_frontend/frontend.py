@@ -17,13 +17,13 @@ from matte_core.domain.eta import Cost, weighted_mean
 from matte_core.errors import Problem
 from matte_jobs.catalog import CatalogStore
 from matte_jobs.events import EventBroker
-from matte_jobs.sessions import Sessions
-from matte_jobs.store import Admitted, JobStore
-from matte_jobs.views import Capacity, CapacityOf, nothing_measured
+from matte_jobs.store import Admission, JobStore
+from matte_jobs.views import Capacity, CapacityLookup, unknown_capacity
 from matte_telemetry import attributes, names, tracing
 from opentelemetry.trace import SpanKind
 from starlette.requests import Request
 
+from matte_frontend.gradio_api.sessions import Sessions
 from matte_frontend.settings import FrontendSettings
 from matte_frontend.telemetry import Telemetry
 
@@ -61,7 +61,7 @@ class CatalogCache:
             return self._held
         async with self._lock:
             if self._held is None or self._clock() >= self._until:
-                table, self._held = await self._source.routed(self._clock())
+                table, self._held = await self._source.routes_and_catalog(self._clock())
                 self._routes = {route.model: route for route in table.routes}
                 self.has_room = await self._store.has_memory_for_jobs()
                 self._until = self._clock() + self._seconds
@@ -114,7 +114,7 @@ class Frontend:
     def __post_init__(self) -> None:
         self.limits = self.settings.limits
 
-    async def admit(self, spec: JobSpec, data: Mapping[str, bytes]) -> Admitted:
+    async def admit(self, spec: JobSpec, data: Mapping[str, bytes]) -> Admission:
         """Queues a job, in a span that everything which happens to it belongs to.
 
         Raises:
@@ -160,12 +160,12 @@ class Frontend:
         await self.store.remove(job_id, self.clock(), owner=owner)
         return view
 
-    async def _capacity(self) -> CapacityOf:
+    async def _capacity(self) -> CapacityLookup:
         """By the catalog, as it is now or was a moment ago; nothing is measured while there is none."""
         try:
             return partial(capacity, await self.catalog.get())
         except Problem:
-            return nothing_measured
+            return unknown_capacity
 
     async def finished(self, job_id: str, within: float) -> Event | None:
         """The last event of any job, whoever admitted it; None after ``within`` seconds."""

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from matte_core.allocator import ONE_ARENA
+
 #: read by Ray when it is imported: lean handles (references only travel in them), no ports open, few wake-ups, no lists
-#: of tasks that nobody looks at. With one arena, glibc keeps the memory of pictures that pass through many threads.
+#: of tasks that nobody looks at.
 RAY_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
     {
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
@@ -14,7 +16,7 @@ RAY_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_task_events_report_interval_ms": "0",
         "RAY_event_stats": "0",
-        "MALLOC_ARENA_MAX": "1",
+        **ONE_ARENA,
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     }
 )

@@ -12,7 +12,6 @@ import httpx
 from gradio.route_utils import get_root_url
 from matte_core.contracts.job import Event
 from matte_core.errors import Problem
-from matte_jobs.sessions import Call
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -26,6 +25,7 @@ from matte_frontend.gradio_api.endpoints import ENDPOINTS, Endpoint
 from matte_frontend.gradio_api.files import own_path, read_path
 from matte_frontend.gradio_api.messages import Translator, ended
 from matte_frontend.gradio_api.reader import Reader
+from matte_frontend.gradio_api.sessions import Call
 from matte_frontend.json_body import REST_BYTES
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")

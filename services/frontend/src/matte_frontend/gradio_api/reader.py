@@ -8,11 +8,11 @@ from collections.abc import AsyncGenerator, Coroutine
 from typing import Any
 
 from matte_core.contracts.owner import Owner
-from matte_jobs.sessions import Call
 
 from matte_frontend.following import follow
 from matte_frontend.frontend import Frontend
 from matte_frontend.gradio_api.messages import CLOSE, HEARTBEAT, Message, Translator, ended
+from matte_frontend.gradio_api.sessions import Call
 
 
 class Reader:

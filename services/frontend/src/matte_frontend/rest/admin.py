@@ -7,7 +7,7 @@ import re
 
 from matte_core.contracts.job import JobState
 from matte_core.errors import Problem
-from matte_jobs.listing import page_of_jobs
+from matte_jobs.listing import list_job_ids
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -30,7 +30,7 @@ async def jobs(request: Request) -> Response:
         raise Problem("invalid_parameter", f"There is no state {state!r}; there is: {', '.join(JobState)}.")
     if not _CURSOR.fullmatch(cursor):
         raise Problem("invalid_parameter", "cursor is what the page before said as next.")
-    ids, following = await page_of_jobs(
+    ids, following = await list_job_ids(
         frontend.store, None if state is None else JobState(state), int(cursor), enough=_PAGE
     )
     views = []

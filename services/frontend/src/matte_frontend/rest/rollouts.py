@@ -50,12 +50,12 @@ async def _read(frontend: Frontend, model: str, version: str) -> tuple[RolloutRe
     store = EvidenceStore(frontend.store)
     evidence, stable = Evidence(), None
     if len(version) <= _VERSION_MAX:
-        shown = await store.shown(model, version)
+        shown = await store.comparisons(model, version)
         stable = compared_with(version, route, shown)
         answers = await store.answers(model, version, 0)
         since = answers[0].at if answers else None
         evidence = Evidence(
-            await store.starts(model, version), answers,
+            await store.start_reports(model, version), answers,
             await store.answers(model, stable, since) if stable and since is not None else (),
             await store.pairs(model, version, 0), shown,
         )  # fmt: skip

@@ -13,11 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import cv2
+from matte_core.allocator import keep_freed_memory
 from matte_core.contracts.catalog import Replica, VersionConfig
 from matte_core.contracts.job import JobSpec
 from matte_core.contracts.limits import Limits
 from matte_core.errors import Problem
-from matte_jobs.allocator import keep_memory
 from matte_jobs.catalog import CatalogStore
 from matte_jobs.evidence import EvidenceStore
 from matte_jobs.instances import named
@@ -57,7 +57,7 @@ class ModelVersion:
         logs.set_up(self._settings.log_level)
         self._meter = RayMeter()
         tracer, self._shut_down_tracing = tracing.set_up("matte-replica", version=VERSION, instance=self._id)
-        keep_memory()
+        keep_freed_memory()
         cv2.setNumThreads(1)  # a replica has the cores it was given; its neighbors have theirs
         self._segmenter = await asyncio.to_thread(load, self._config)
         if not self._segmenter.remote:
@@ -124,7 +124,7 @@ class ModelVersion:
         """Takes no more jobs until the backend answers, so that the one that goes back waits for it in the queue."""
         self._announced = False
         self._losses += 1
-        await self._catalog.withdraw(self._id)
+        await self._catalog.withdraw_replica(self._id)
         await asyncio.sleep(ROUTER_KNOWS_SECONDS)
 
     async def _announce(self) -> None:
@@ -138,10 +138,10 @@ class ModelVersion:
                     if losses != self._losses:
                         continue  # it was lost while it was asked: ask again
                     await self._report()
-                    await self._catalog.announce(self._replica(), new=not self._announced)
+                    await self._catalog.announce_replica(self._replica(), new=not self._announced)
                     self._announced = True
                 elif self._announced:
-                    await self._catalog.withdraw(self._id)
+                    await self._catalog.withdraw_replica(self._id)
                     self._announced = False
             except Problem as problem:
                 log.warning("could not announce: %s", problem)
@@ -153,7 +153,7 @@ class ModelVersion:
             "replica of %s: it holds %d MB of memory and the bound is %d MB, so it finishes its jobs and is replaced",
             self._config.app, held_bytes() // 10**6, self._settings.replica_max_memory_bytes // 10**6,
         )  # fmt: skip
-        await self._catalog.withdraw(self._id)
+        await self._catalog.withdraw_replica(self._id)
         await asyncio.sleep(ROUTER_KNOWS_SECONDS)
         while self._running:  # noqa: ASYNC110 - once in a replica's life
             await asyncio.sleep(0.1)
@@ -190,7 +190,7 @@ class ModelVersion:
     async def __del__(self) -> None:
         self._announcing.cancel()
         with contextlib.suppress(Problem):
-            await self._catalog.withdraw(self._id)
+            await self._catalog.withdraw_replica(self._id)
         await self._service.close()
         await self._store.close()
         await asyncio.to_thread(self._shut_down_tracing)

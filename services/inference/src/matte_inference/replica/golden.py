@@ -109,21 +109,21 @@ class Golden:
         results, differing = await asyncio.to_thread(self._compared, others, now)
         if not self._kept:
             masks = {name: packed(mask) for name, mask in self._masks.items()}
-            await self._evidence.keep_golden(self._config.model, self._config.version, masks, self._made_by)
+            await self._evidence.put_golden_masks(self._config.model, self._config.version, masks, self._made_by)
             for one in differing:
-                await self._evidence.show(self._config.model, self._config.version, one)
+                await self._evidence.record_comparison(self._config.model, self._config.version, one)
         digest = self._segmenter.digest
         report = StartReport(replica=replica, at=now, digest=digest, golden=results)
-        await self._evidence.started(self._config.model, self._config.version, report)
+        await self._evidence.record_start(self._config.model, self._config.version, report)
 
     async def _known(self) -> dict[str, Bytes]:
         """The masks that a replica of the same version made in the same way."""
         model, version = self._config.model, self._config.version
         try:
             async with asyncio.timeout(STORE_SECONDS):
-                if (await self._evidence.goldens(model)).get(version) != self._made_by:
+                if (await self._evidence.golden_versions(model)).get(version) != self._made_by:
                     return {}
-                return _unpacked(await self._evidence.golden(model, version))
+                return _unpacked(await self._evidence.golden_masks(model, version))
         except (Problem, TimeoutError) as error:
             log.warning("golden images of %s: the store does not answer: %s", self._config.app, error)
             return {}
@@ -147,9 +147,9 @@ class Golden:
     async def _others(self) -> dict[str, dict[str, Bytes]]:
         """Masks by name, by version."""
         model = self._config.model
-        versions = (await self._evidence.goldens(model)).keys() - {self._config.version}
+        versions = (await self._evidence.golden_versions(model)).keys() - {self._config.version}
         newest = sorted(versions, key=semver.Version.parse)[-VERSIONS_MAX:]
-        return {version: _unpacked(await self._evidence.golden(model, version)) for version in newest}
+        return {version: _unpacked(await self._evidence.golden_masks(model, version)) for version in newest}
 
     def _compared(
         self, others: Mapping[str, Mapping[str, Bytes]], now: float

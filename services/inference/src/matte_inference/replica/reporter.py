@@ -93,7 +93,7 @@ class Reporter:
     async def _answer(self, answer: AnswerSample, whole: Bytes | None) -> None:
         if whole is not None and coverage(sampled(whole)):
             answer = answer.model_copy(update={"bad_mask": True})
-        await self._evidence.answered(*self._labels, answer)
+        await self._evidence.record_answer(*self._labels, answer)
 
     async def _share(self, job: str, whole: Bytes) -> None:
         data = await self._threaded(lambda: packed(shrunk(whole)))
@@ -112,19 +112,19 @@ class Reporter:
             self._count(Mirrored.ALONE)
             return
         found: Agreement = await self._threaded(agreement, mask, theirs)
-        await self._evidence.compared(*self._labels, MirroredPair(at=self._clock(), job=job, agreement=found))
+        await self._evidence.record_pair(*self._labels, MirroredPair(at=self._clock(), job=job, agreement=found))
         self._count(Mirrored.COMPARED)
         if differ(found) and self._clock() - self._shown_at >= SHOW_SECONDS:
             self._shown_at = self._clock()
             one: MaskComparison = await self._threaded(
                 shown, job, stable, found, (picture, theirs, mask), self._shown_at
             )
-            await self._evidence.show(*self._labels, one)
+            await self._evidence.record_comparison(*self._labels, one)
 
     async def _mask(self, job: str) -> bytes | None:
         """The other version's mask, once it is there; None where it does not come."""
         until, wait = self._clock() + WAIT_SECONDS, 0.05
-        while (data := await self._evidence.mask(job)) is None and self._clock() < until:
+        while (data := await self._evidence.get_mask(job)) is None and self._clock() < until:
             await asyncio.sleep(wait)
             wait = min(1.0, wait * 1.5)
         return data

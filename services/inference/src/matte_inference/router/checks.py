@@ -142,7 +142,7 @@ class Checks:
         Raises:
             Problem: the store is away.
         """
-        orders = {(order.model, order.version): order for order in await self._evidence.orders(self._pool)}
+        orders = {(order.model, order.version): order for order in await self._evidence.check_orders(self._pool)}
         for key, check in list(self._running.items()):
             if orders.get(key) != check.order:
                 check.drop()
@@ -161,13 +161,13 @@ class Checks:
         check.task = asyncio.create_task(self._carry_out(check), name=f"check {order.model}@{order.version}")
 
     async def _judged(self, order: CheckOrder) -> bool:
-        found = await self._evidence.check(self._pool, order.model, order.version)
+        found = await self._evidence.check_report(self._pool, order.model, order.version)
         return found is not None and found.attempt == order.attempt and found.state is not CheckState.RUNNING
 
     async def _tell(self, order: CheckOrder, report: CheckReport) -> None:
         """A verdict stands: who is later does not take it back."""
         if not await self._judged(order):
-            await self._evidence.report(self._pool, order.model, order.version, report)
+            await self._evidence.report_check(self._pool, order.model, order.version, report)
 
     async def _carry_out(self, check: _Check) -> None:
         verdict = await self._verdict(check)

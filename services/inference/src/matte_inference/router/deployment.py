@@ -16,7 +16,6 @@ from typing import Any
 from matte_core.contracts.catalog import RouteTable, app_name
 from matte_core.contracts.job import JobSpec
 from matte_core.errors import Problem
-from matte_jobs import ray_state
 from matte_jobs.evidence import EvidenceStore
 from matte_jobs.instances import named
 from matte_jobs.store import JobStore, Lease
@@ -30,6 +29,7 @@ from ray.serve.handle import DeploymentHandle
 
 from matte_inference.loopback import keep_serve_on_loopback
 from matte_inference.replica.handling import Handling
+from matte_inference.router import ray_state
 from matte_inference.router.checks import Checks
 from matte_inference.router.hand_over import Versions
 from matte_inference.router.service import RouterService
@@ -124,7 +124,7 @@ class Router:
     async def _keep(self, store: JobStore, storage: str) -> None:
         while storage:
             with contextlib.suppress(Problem):
-                await ray_state.keep(store.redis, storage)
+                await ray_state.refresh(store.redis, storage)
             await asyncio.sleep(KEEP_SECONDS)
 
     async def status(self) -> dict[str, Any]:

@@ -123,7 +123,7 @@ class HandOver:
         if blamed and held.handling.watched:
             with contextlib.suppress(Problem):
                 answer = AnswerSample(at=self._clock(), error=True, seconds=self._clock() - held.begun)
-                await self._evidence.answered(model, version, answer)
+                await self._evidence.record_answer(model, version, answer)
         to = held.handling.fallback if blamed else ""
         if to and await self._store.fall_back(job_id, token, to, problem, self._clock()):
             log.warning("job %s falls back from %s@%s to %s", job_id, model, version, to)

@@ -93,7 +93,7 @@ class RouterService:
         await self._wakeups.close()
         with contextlib.suppress(Problem):
             await self._catalog.withdraw_router(self._pool, self._name)
-            await self._evidence.withdraw(self._pool, self._name)
+            await self._evidence.withdraw_router(self._pool, self._name)
         await self._store.close()
 
     def healthy(self) -> bool:
@@ -128,7 +128,7 @@ class RouterService:
             return
         await self._say_applied(table)
         await self._catalog.publish(self._pool, table, self._clock())
-        every = (await self._catalog.tables(self._clock())).values()
+        every = (await self._catalog.route_tables(self._clock())).values()
         for route in table.routes:
             routes = [found for other in every if (found := other.route(route.model))]
             await self._reroute(route.model, {arm.version for found in routes for arm in found.arms})
@@ -147,7 +147,7 @@ class RouterService:
         """For whoever moves weights: this is in use."""
         weights = {route.model: {arm.version: arm.weight for arm in route.arms} for route in table.routes}
         applied = AppliedWeights(expires_at=self._clock() + self._lease_seconds, weights=weights)
-        await self._evidence.apply(self._pool, self._name, applied)
+        await self._evidence.record_applied_weights(self._pool, self._name, applied)
 
     async def _relieve(self, route: Route) -> None:
         """Jobs that wait for a version without traffic or without replicas are routed again; pinned ones wait on."""
@@ -190,7 +190,7 @@ class RouterService:
         now = self._clock()
         if self._table is not None and not self._unpublished.is_set():
             await self._say_applied(self._table)
-            await self._catalog.keep(self._pool, self._table, now)
+            await self._catalog.refresh(self._pool, self._table, now)
             for route in self._table.routes:
                 await self._relieve(route)
         self._strand()

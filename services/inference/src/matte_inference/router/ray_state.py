@@ -1,18 +1,17 @@
-"""What Ray keeps in Redis: it stays while its cluster lives, and is forgotten a week after."""
+"""The expiry of what Ray keeps in Redis: it outlives its cluster by a week."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from redis.asyncio import Redis
-
 from matte_jobs.connect import translated
+from redis.asyncio import Redis
 
 #: seconds; a cluster whose head is away longer than that does not come back
 TTL_SECONDS = 7 * 86400
 
 
-async def keep(redis: Redis, storage: str) -> int:
+async def refresh(redis: Redis, storage: str) -> int:
     """Lets the state of a Ray cluster live on for :data:`TTL_SECONDS`; returns of how many keys it is.
 
     Args:
