@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+from matte_core.contracts.family import Family
 from matte_core.contracts.k8s.common import KubeContract, Name, Quantity, Toleration
-from matte_core.contracts.k8s.model import Family, ModelSpec
+from matte_core.contracts.k8s.model import ModelSpec
 from matte_core.contracts.k8s.pool import PoolSpec
 from pydantic import ConfigDict, Field
 

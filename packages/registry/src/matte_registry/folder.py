@@ -11,6 +11,7 @@ import yaml
 from matte_core.contracts.registry import Listing, ModelMetadata, Reason, RemoteFile
 from matte_core.domain.manifest import METADATA_FILE, canonical, exclusion_reason, is_covered, is_pickle, text_digest
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from matte_registry.errors import RegistryError
 
@@ -184,9 +185,14 @@ def parse_metadata(data: bytes, where: str) -> ModelMetadata:
     try:
         return ModelMetadata.model_validate(yaml.safe_load(data))
     except ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in error.errors(include_url=False)
-        )
+        wrong = "; ".join(map(_field_error, error.errors(include_url=False)))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         wrong = f"not YAML: {' '.join(str(error).split())}"
-    raise RegistryError(Reason.METADATA_INVALID, f"{where}: {wrong}. Mend it and publish the version again")
+    raise RegistryError(Reason.METADATA_INVALID, f"{where}: {wrong}. Correct it and publish the version again")
+
+
+def _field_error(error: ErrorDetails) -> str:
+    name = ".".join(map(str, error["loc"])) or "the file"
+    if error["type"] == "extra_forbidden":
+        return f"{name}: no family has this field: remove it"
+    return f"{name}: {error['msg'].removeprefix('Value error, ')}"

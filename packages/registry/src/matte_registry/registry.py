@@ -119,7 +119,9 @@ class Registry:
         policy.check_digest(found.digest, remote.listing.source)
         if policy.keys:
             verify(found.manifest, remote.signature(), policy.keys, remote.listing.source)
-        return Resolved(remote.listing.source, found.digest, remote.listing, remote.metadata())
+        metadata = remote.metadata()
+        _check_weights(metadata, found, remote.listing.source)
+        return Resolved(remote.listing.source, found.digest, remote.listing, metadata)
 
     def pull(
         self, text: str, target: Path, policy: VerificationPolicy = ACCEPT_ANY, on_progress: OnProgress = ignore
@@ -157,6 +159,7 @@ class Registry:
             verify(found.manifest, path.read_bytes() if path.is_file() else None, policy.keys, where)
         metadata = read_metadata(folder)
         policy.check_license(metadata, where)
+        _check_weights(metadata, found, where)
         return Ready(folder, found.digest, metadata, where)
 
     def push(self, folder: Path, text: str, key: PrivateKey | None = None, on_progress: OnProgress = ignore) -> Ready:
@@ -168,7 +171,7 @@ class Registry:
         listing = bounded(scan(folder), self._bounds)
         _refuse_incomplete(folder, listing)
         metadata, found = read_metadata(folder), hashed(folder, listing)
-        _refuse_false_weights(metadata, found)
+        _check_weights(metadata, found, str(folder))
         store = open_store(parsed(text), self._settings)
         with tempfile.TemporaryDirectory(prefix="matte-push-") as name:
             uploads = _uploads(folder, listing, found, key, Path(name))
@@ -271,12 +274,14 @@ def _refuse_incomplete(folder: Path, listing: Listing) -> None:
         raise RegistryError(Reason.FILE_REFUSED, f"{folder / path} is {why}. Take it out of the folder")
 
 
-def _refuse_false_weights(metadata: ModelMetadata | None, found: Hashed) -> None:
+def _check_weights(metadata: ModelMetadata | None, found: Hashed, where: str) -> None:
+    """Refuses weights that are not those that ``matte.yaml`` names."""
     for path, digest in (metadata.weights if metadata else {}).items():
         if digest != f"sha256:{found.hashes.get(path)}":
             raise RegistryError(
                 Reason.METADATA_INVALID,
-                f"matte.yaml names {path} with {digest}, the file has another digest: correct it",
+                f"{where}: matte.yaml names {path} with {digest}, the file has another digest: refusing to load it."
+                " Correct matte.yaml, or restore the file",
             )
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from matte_core.contracts.catalog import RouteTable, VersionConfig
-from matte_core.contracts.k8s.model import Family, ModelVersionSpec
+from matte_core.contracts.family import Family
+from matte_core.contracts.k8s.model import ModelVersionSpec
 
 from matte_operator.domain.serving import ROUTER
 

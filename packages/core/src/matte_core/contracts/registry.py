@@ -5,10 +5,11 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from matte_core.contracts.base import Contract
 from matte_core.contracts.catalog import Digest, Version
+from matte_core.contracts.family import HONORED_FIELDS, SIZE_MULTIPLE
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Triple = Annotated[tuple[float, float, float], Field(description="red, green, blue, of 0 … 1")]
@@ -37,13 +38,15 @@ class Reason(StrEnum):
 class Preprocessing(Contract):
     """From a picture to the network's input."""
 
-    resize: Literal["stretch", "letterbox"] = Field("stretch", description="letterbox keeps the picture's aspect")
+    resize: Literal["stretch", "letterbox"] = Field(
+        "stretch", description="letterbox keeps the aspect; the rest, right of and below the picture, is black"
+    )
 
 
 class Postprocessing(Contract):
     """From the network's output to the alpha."""
 
-    activation: Literal["sigmoid", "softmax", "none"] = Field("sigmoid", description="none: it is an alpha already")
+    activation: Literal["sigmoid", "none"] = Field("sigmoid", description="none: the output is an alpha already")
     refine: Literal["none", "guided"] = Field("none", description="guided: fitted to the picture's edges")
 
 
@@ -60,9 +63,14 @@ class Card(Contract):
 
 
 class ModelMetadata(Contract):
-    """``matte.yaml``: what a version's folder says of itself."""
+    """``matte.yaml``: what a version's folder says of itself.
 
-    family: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="how the model is run")
+    Raises:
+        ValueError: a field is set that the family does not honor (see ``HONORED_FIELDS``); the message names the
+            field, the family and the fix.
+    """
+
+    family: str = Field(description="how the model is run")
     version: Version | None = None
     license: str = Field(min_length=1, max_length=128, description="SPDX expression")
     size: int | None = Field(None, ge=16, le=8192, description="side of the network's input, pixels")
@@ -74,11 +82,44 @@ class ModelMetadata(Contract):
     postprocessing: Postprocessing = Postprocessing()
     card: Card = Card()
 
+    @field_validator("family")
+    @classmethod
+    def _has_weights(cls, family: str) -> str:
+        if family not in HONORED_FIELDS:
+            raise ValueError(f"{family[:63]!r} is no family with weights: name one of {', '.join(HONORED_FIELDS)}")
+        return family
+
     @model_validator(mode="after")
-    def _both(self) -> Self:
+    def _honored(self) -> Self:
+        honored = HONORED_FIELDS[self.family]
+        if unused := sorted(self._settings().keys() - honored):
+            raise ValueError(
+                f"the family {self.family} does not use {', '.join(unused)}: remove it from matte.yaml"
+                f" (it uses {', '.join(sorted(honored))})"
+            )
         if (self.mean is None) != (self.std is None):
             raise ValueError("mean and std belong together")
+        multiple = SIZE_MULTIPLE.get(self.family, 1)
+        if self.size is not None and self.size % multiple:
+            raise ValueError(f"size must be a multiple of {multiple} for the family {self.family}: change {self.size}")
         return self
+
+    @property
+    def family_parameters(self) -> dict[str, Any]:
+        """What the file sets, by the names of the family's parameters."""
+        return {path.partition(".")[2] or path: value for path, value in self._settings().items()}
+
+    def _settings(self) -> dict[str, Any]:
+        """What the file sets, by path: ``size``, ``preprocessing.resize``, ``parameters.NAME``."""
+        sections: dict[str, dict[str, Any]] = {
+            "preprocessing": self.preprocessing.model_dump(exclude_unset=True),
+            "postprocessing": self.postprocessing.model_dump(exclude_unset=True),
+            "parameters": self.parameters,
+        }
+        network = {name: getattr(self, name) for name in ("size", "mean", "std") if getattr(self, name) is not None}
+        return network | {
+            f"{part}.{name}": value for part, fields in sections.items() for name, value in fields.items()
+        }
 
 
 class RemoteFile(Contract):

@@ -7,10 +7,11 @@ another process does the work, ``forward`` is called for single pictures, by sev
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from types import MappingProxyType
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 from matte_core.contracts.base import Contract
@@ -21,10 +22,10 @@ from matte_registry.errors import RegistryError
 from matte_registry.folder import check_present
 from matte_registry.policy import VerificationPolicy
 from matte_registry.registry import Ready, Registry
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from matte_inference.pixels.guided import refine
-from matte_inference.pixels.resize import resized
+from matte_inference.pixels.resize import boxed, resized
 from matte_inference.pixels.types import Bytes, Floats, Pixels, bytes_of
 
 Prepared = Any
@@ -76,12 +77,28 @@ class Local:
         return True
 
 
-def to_size(pixels: Pixels, alpha: Alpha, *, guided: bool) -> Bytes:
+class FamilyParameters(Contract):
+    """The parameters of every family that runs in the replica."""
+
+    refine: Literal["none", "guided"] = Field("none", description="guided: the alpha is fitted to the picture's edges")
+    digest: str | None = Field(None, description="of the weights' folder; another one is refused")
+
+
+def to_size(pixels: Pixels, alpha: Alpha, *, guided: bool, letterbox: bool = False) -> Bytes:
     """A network's alpha at the picture's size, uint8 (H, W), fitted to the picture's edges where ``guided``.
+
+    Args:
+        pixels: the picture.
+        alpha: uint8 0 … 255 or float32 0 … 1, (h, w).
+        guided: fit the alpha to the picture's edges.
+        letterbox: the picture is in the top left of the alpha, at its own aspect.
 
     Raises:
         Problem: internal_error, the alpha has NaN or infinity.
     """
+    if letterbox:
+        height, width = boxed(pixels.height, pixels.width, alpha.shape[:2])
+        alpha = alpha[:height, :width]
     soft: Floats = np.multiply(alpha, 1 / 255 if alpha.dtype == np.uint8 else 1, dtype=np.float32)
     if not np.isfinite(soft).all():
         raise Problem("internal_error", "The model's output is not a number on this picture.")
@@ -90,27 +107,16 @@ def to_size(pixels: Pixels, alpha: Alpha, *, guided: bool) -> Bytes:
     return resized(bytes_of(soft), pixels.height, pixels.width)
 
 
-def guided_wanted(parameters: dict[str, Any]) -> bool:
-    """Whether ``parameters`` has ``refine: guided``.
+def parameters_of(
+    kind: type[C], config: VersionConfig, ready: Ready, defaults: Mapping[str, Any] = MappingProxyType({})
+) -> C:
+    """A version's parameters: ``config.parameters``, else ``matte.yaml``, else ``defaults``, else the family's own.
 
     Raises:
-        ValueError: ``refine`` has another value.
+        ValueError: see :func:`validated`.
     """
-    value = parameters.get("refine", "none")
-    if value not in ("none", "guided"):
-        raise ValueError(f"refine: {value!r} is not one of none, guided")
-    return bool(value == "guided")
-
-
-def known(parameters: dict[str, Any], names: Iterable[str]) -> None:
-    """Refuses parameters that the family does not have.
-
-    Raises:
-        ValueError: names the first unknown one.
-    """
-    for name in parameters:
-        if name not in {*names, "refine", "digest"}:
-            raise ValueError(f"unknown parameter {name!r}: this family has {', '.join(sorted(names))}, refine, digest")
+    stated = ready.metadata.family_parameters if ready.metadata else {}
+    return validated(kind, {**defaults, **stated, **config.parameters}, config.app)
 
 
 def validated(kind: type[C], given: Mapping[str, Any], where: str) -> C:
@@ -122,8 +128,15 @@ def validated(kind: type[C], given: Mapping[str, Any], where: str) -> C:
     try:
         return kind.model_validate(given)
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
-        raise ValueError(f"{where}: {wrong}") from None
+        wrong = []
+        for each in error.errors(include_url=False):
+            name = ".".join(map(str, each["loc"]))
+            if each["type"] == "extra_forbidden" and issubclass(kind, FamilyParameters):
+                known = ", ".join(sorted(kind.model_fields))
+                wrong.append(f"unknown parameter {name!r}: this family has {known}")
+            else:
+                wrong.append(f"{name}: {each['msg']}")
+        raise ValueError(f"{where}: {'; '.join(wrong)}") from None
 
 
 # --- weights ------------------------------------------------------------------------------------------------------
@@ -134,7 +147,7 @@ class WeightsError(ValueError):
 
 
 @contextmanager
-def weights(config: VersionConfig, default: Path | None = None) -> Iterator[Ready]:
+def weights(config: VersionConfig, default: Path | None = None, family: str | None = None) -> Iterator[Ready]:
     """The folder of ``config.source``, here and checked; a node's cache keeps it as long as the block runs.
 
     What is pinned is ``config.digest``, or ``digest`` among the parameters.
@@ -142,6 +155,7 @@ def weights(config: VersionConfig, default: Path | None = None) -> Iterator[Read
     Args:
         config: whose ``source`` is an address of the registry, or a path.
         default: the folder where there is no source.
+        family: that ``matte.yaml`` must name, where there is one; ``config.family`` if None.
 
     Raises:
         ValueError: there is no source, and no default.
@@ -152,6 +166,12 @@ def weights(config: VersionConfig, default: Path | None = None) -> Iterator[Read
     with _told(config):
         ready = _ready(config, default)
     try:
+        named, family = ready.metadata.family if ready.metadata else None, family or config.family
+        if named not in (None, family):
+            raise WeightsError(
+                f"{Reason.METADATA_INVALID}: {config.app}: matte.yaml in {ready.source} has family: {named}, but the"
+                f" version is loaded as {family}: correct one of the two"
+            )
         yield ready
     finally:
         ready.release()

@@ -2,32 +2,29 @@
 
 The network's shape is read from the tensors. A config.json and Python files beside them are neither read nor run.
 
-Parameters of a version:
+Parameters of a version, else from matte.yaml:
     size: side of the network's input in pixels, or [height, width]; multiples of 32; 1024, as in training.
     patches: ``columns`` for checkpoints older than November 2024 whose card asks for that code, else ``channels``.
-    refine: ``guided`` fits the alpha to the picture's edges; ``vitmatte``: see that module.
+    mean, std, resize, activation, refine: see ``OneChannelParameters``; ``refine: vitmatte``: see that module.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated
 
 import torch
-from matte_core.contracts.base import Contract
 from matte_core.contracts.catalog import VersionConfig
 from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from matte_inference.families.base import Alpha, Local, Prepared, to_size, validated, weights
+from matte_inference.families.base import parameters_of, validated, weights
 from matte_inference.families.birefnet_net import STEP, BiRefNet, PatchOrder
 from matte_inference.families.swin_net import SwinShape, position_index
-from matte_inference.families.torch_common import chosen_device, inference, placed, stacked, unstacked
-from matte_inference.pixels.resize import MEAN, STD, normalized, resized
-from matte_inference.pixels.types import Bytes, Pixels
+from matte_inference.families.torch_common import OneChannelParameters, OneChannelSegmenter, chosen_device
 
 _WEIGHTS = "model.safetensors"
 #: what parallel and compiled training put before every name
@@ -38,40 +35,19 @@ _NAMED = 5
 Side = Annotated[int, Field(ge=STEP, le=4096, multiple_of=STEP)]
 
 
-class Parameters(Contract):
+class Parameters(OneChannelParameters):
     """The family's parameters."""
 
     size: Side | tuple[Side, Side] = 1024
     patches: PatchOrder = "channels"
-    refine: str = Field("none", pattern="^(none|guided)$")
-    digest: str | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Height and width of the network's input, pixels."""
         return self.size if isinstance(self.size, tuple) else (self.size, self.size)
 
 
-class BiRefNetSegmenter(Local):
-    """Runs a network that gives logits (N, 1, H, W) for pictures (N, 3, H, W)."""
-
-    def __init__(self, network: nn.Module, parameters: Parameters, *, digest: str, device: str) -> None:
-        self._network, self._parameters = placed(network, device), parameters
-        self.digest, self.device = digest, device
-
-    def prepare(self, pixels: Pixels) -> Prepared:
-        """float32 (3, height, width); the aspect is not kept, as in training."""
-        return normalized(resized(pixels.rgb, *self._parameters.shape), MEAN, STD)
-
-    def forward(self, batch: Sequence[Prepared]) -> list[Alpha]:
-        """Alphas at the network's size, float32 0 … 1."""
-        with inference(self.device):
-            logits = self._network(stacked(batch, self.device))
-            return [*unstacked(torch.sigmoid(logits.float())[:, 0])]
-
-    def finish(self, pixels: Pixels, alpha: Alpha) -> Bytes:
-        """The alpha at the picture's size."""
-        return to_size(pixels, alpha, guided=self._parameters.refine == "guided")
+class BiRefNetSegmenter(OneChannelSegmenter):
+    """Runs a :class:`BiRefNet`."""
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -141,8 +117,9 @@ def load(config: VersionConfig, device: str | None = None) -> BiRefNetSegmenter:
         FileNotFoundError: there is no model.safetensors.
         ValueError: no source, weights that cannot be had or are of something else, or wrong parameters.
     """
-    parameters = validated(Parameters, config.parameters, config.app)
-    with weights(config) as found:
-        path = found.folder / _WEIGHTS
+    validated(Parameters, config.parameters, config.app)  # before a download
+    with weights(config) as ready:
+        parameters = parameters_of(Parameters, config, ready)
+        path = ready.folder / _WEIGHTS
         network = built(read_tensors(path), str(path), parameters.patches)
-    return BiRefNetSegmenter(network, parameters, digest=found.digest, device=chosen_device(config, device))
+    return BiRefNetSegmenter(network, parameters, digest=ready.digest, device=chosen_device(config, device))

@@ -13,7 +13,7 @@ import semver
 from matte_core.contracts.catalog import VersionConfig
 from matte_core.domain.manifest import text_digest
 
-from matte_inference.families.base import Alpha, Local, Prepared, guided_wanted, known, to_size
+from matte_inference.families.base import Alpha, FamilyParameters, Local, Prepared, to_size, validated
 from matte_inference.families.saliency import Saliency, central_subject, find_subject
 from matte_inference.pixels.resize import fitted, resized
 from matte_inference.pixels.types import Bytes, Floats, Pixels
@@ -122,6 +122,6 @@ def load(config: VersionConfig) -> GrabCut:
     Raises:
         ValueError: an unknown parameter.
     """
-    known(config.parameters, ())
+    parameters = validated(FamilyParameters, config.parameters, config.app)
     later = semver.Version.parse(config.version).major >= 2
-    return GrabCut(salient=later, guided=later or guided_wanted(config.parameters))
+    return GrabCut(salient=later, guided=later or parameters.refine == "guided")

@@ -2,11 +2,12 @@
 
 Only classes of the transformers package itself run: a folder that asks for code of its own is refused.
 
-Parameters of a version:
+Parameters of a version, else from matte.yaml:
     foreground: class ids whose probabilities sum to the alpha; or
     background: the class id whose probability is one minus the alpha.
     size: side of the network's input in pixels, else from preprocessor_config.json, else 512.
     mean, std: per channel, else from preprocessor_config.json, else ImageNet's.
+    resize: ``letterbox`` keeps the picture's aspect.
     refine: ``guided`` fits the alpha to the picture's edges.
 With one label, the alpha is its sigmoid and neither of the first two is needed.
 """
@@ -14,12 +15,10 @@ With one label, the alpha is its sigmoid and neither of the first two is needed.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import torch
-from matte_core.contracts.base import Contract
 from matte_core.contracts.catalog import VersionConfig
 from pydantic import Field, model_validator
 from torch import Tensor
@@ -29,25 +28,23 @@ from transformers import (
     AutoModelForUniversalSegmentation,
 )
 
-from matte_inference.families.base import Alpha, Local, Prepared, to_size, validated, weights
-from matte_inference.families.torch_common import chosen_device, inference, placed, stacked, unstacked
-from matte_inference.pixels.resize import MEAN, STD, normalized, resized
-from matte_inference.pixels.types import Bytes, Pixels
+from matte_inference.families.base import parameters_of, weights
+from matte_inference.families.torch_common import NetworkParameters, NetworkSegmenter, chosen_device
 
 _SIZE = 512
 _LOCAL = {"trust_remote_code": False, "local_files_only": True}
 
 
-class Parameters(Contract):
+class Parameters(NetworkParameters):
     """The family's parameters, with what the folder's preprocessor says filled in."""
 
     foreground: tuple[int, ...] | None = None
     background: int | None = None
     size: int = Field(_SIZE, ge=32, le=4096)
-    mean: tuple[float, float, float] = MEAN
-    std: tuple[float, float, float] = STD
-    refine: str = Field("none", pattern="^(none|guided)$")
-    digest: str | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.size, self.size
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -65,27 +62,13 @@ class Parameters(Contract):
             raise ValueError(f"foreground and background are class ids of 0 … {labels - 1}")
 
 
-class TransformersSegmenter(Local):
+class TransformersSegmenter(NetworkSegmenter):
     """Runs one model; ``alpha_of`` is chosen by what the model's output has."""
 
-    def __init__(self, model: Any, parameters: Parameters, *, digest: str, device: str) -> None:
-        self._model, self._parameters = placed(model, device), parameters
-        self.digest, self.device = digest, device
+    _parameters: Parameters
 
-    def prepare(self, pixels: Pixels) -> Prepared:
-        """float32 (3, size, size); the aspect is not kept, as in the models' own processors."""
-        side = self._parameters.size
-        return normalized(resized(pixels.rgb, side, side), self._parameters.mean, self._parameters.std)
-
-    def forward(self, batch: Sequence[Prepared]) -> list[Alpha]:
-        """Alphas at the network's own output size, float32 0 … 1."""
-        with inference(self.device):
-            output = self._model(pixel_values=stacked(batch, self.device))
-            return [*unstacked(alpha_of(output, self._parameters))]
-
-    def finish(self, pixels: Pixels, alpha: Alpha) -> Bytes:
-        """The alpha at the picture's size."""
-        return to_size(pixels, alpha, guided=self._parameters.refine == "guided")
+    def _alphas(self, pictures: Tensor) -> Tensor:
+        return alpha_of(self._network(pixel_values=pictures), self._parameters)
 
 
 def alpha_of(output: Any, parameters: Parameters) -> Tensor:
@@ -141,6 +124,11 @@ def preprocessing(folder: Path) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
+def colors(folder: Path) -> dict[str, Any]:
+    """Mean and std that preprocessor_config.json gives."""
+    return {name: value for name, value in preprocessing(folder).items() if name != "size"}
+
+
 def read_model(folder: Path) -> Any:
     """The model in ``folder``, from safetensors alone.
 
@@ -164,9 +152,9 @@ def load(config: VersionConfig, device: str | None = None) -> TransformersSegmen
         FileNotFoundError: there is no config.json.
         ValueError: no source, weights that cannot be had, code of its own, no such class, or wrong parameters.
     """
-    with weights(config) as found:
-        refuse_code(found.folder)
-        parameters = validated(Parameters, preprocessing(found.folder) | config.parameters, config.app)
-        model = read_model(found.folder)
+    with weights(config) as ready:
+        refuse_code(ready.folder)
+        parameters = parameters_of(Parameters, config, ready, preprocessing(ready.folder))
+        model = read_model(ready.folder)
     parameters.check_labels(model.config.num_labels)
-    return TransformersSegmenter(model, parameters, digest=found.digest, device=chosen_device(config, device))
+    return TransformersSegmenter(model, parameters, digest=ready.digest, device=chosen_device(config, device))

@@ -3,7 +3,7 @@
 Source: N. Ravi et al., "SAM 2: Segment Anything in Images and Videos", 2024; the class is transformers' own. Without
 hints, what GrabCut finds stands in for them.
 
-Parameters of a version:
+Parameters of a version, else from matte.yaml:
     mean, std: per channel, else from preprocessor_config.json, else ImageNet's.
     refine: ``guided`` fits the alpha to the picture's edges; ``vitmatte``: see that module.
 """
@@ -18,17 +18,15 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import torch
-from matte_core.contracts.base import Contract
 from matte_core.contracts.catalog import VersionConfig
 from matte_core.contracts.options import Hint
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 from transformers import AutoConfig, Sam2Config, Sam2Model
 
-from matte_inference.families.base import Alpha, Local, Prepared, to_size, validated, weights
+from matte_inference.families.base import Alpha, FamilyParameters, Local, Prepared, parameters_of, to_size, weights
 from matte_inference.families.grabcut import cleaned, grown
-from matte_inference.families.hf import preprocessing, refuse_code
+from matte_inference.families.hf import colors, refuse_code
 from matte_inference.families.saliency import find_subject
 from matte_inference.families.torch_common import chosen_device, inference, placed, stacked, unstacked
 from matte_inference.pixels.resize import MEAN, STD, fitted, normalized, resized
@@ -53,13 +51,11 @@ class Point(NamedTuple):
 Prompt = tuple[Point, ...]
 
 
-class Parameters(Contract):
+class Parameters(FamilyParameters):
     """The family's parameters, with what the folder's preprocessor says filled in."""
 
     mean: tuple[float, float, float] = MEAN
     std: tuple[float, float, float] = STD
-    refine: str = Field("none", pattern="^(none|guided)$")
-    digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,8 +198,7 @@ def load(config: VersionConfig, device: str | None = None) -> Sam2Segmenter:
         FileNotFoundError, ValueError, OSError: see :func:`read_model`; no source, weights that cannot be had, or
             wrong parameters.
     """
-    with weights(config) as found:
-        given = {name: value for name, value in preprocessing(found.folder).items() if name != "size"}
-        parameters = validated(Parameters, given | config.parameters, config.app)
-        model = read_model(found.folder)
-    return Sam2Segmenter(model, parameters, digest=found.digest, device=chosen_device(config, device))
+    with weights(config) as ready:
+        parameters = parameters_of(Parameters, config, ready, colors(ready.folder))
+        model = read_model(ready.folder)
+    return Sam2Segmenter(model, parameters, digest=ready.digest, device=chosen_device(config, device))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
 from matte_core.contracts.catalog import VersionConfig
+from pydantic import Field
 from torch import Tensor, nn
 
-from matte_inference.pixels.types import Floats
+from matte_inference.families.base import Alpha, FamilyParameters, Local, Prepared, to_size
+from matte_inference.pixels.resize import MEAN, STD, letterboxed, normalized, resized
+from matte_inference.pixels.types import Bytes, Floats, Pixels
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -50,3 +53,59 @@ def stacked(batch: Sequence[Floats], device: str) -> Tensor:
 def unstacked(alphas: Tensor) -> list[Floats]:
     """A tensor (N, H, W) as N float32 arrays on the CPU."""
     return list(alphas.float().cpu().numpy())
+
+
+class NetworkParameters(FamilyParameters):
+    """The parameters of a family that runs a fully convolutional network."""
+
+    mean: tuple[float, float, float] = Field(MEAN, description="red, green, blue, of 0 … 1")
+    std: tuple[float, float, float] = STD
+    resize: Literal["stretch", "letterbox"] = Field("stretch", description="letterbox keeps the aspect")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the network's input, pixels."""
+        raise NotImplementedError
+
+
+class NetworkSegmenter(Local):
+    """Runs a network on pictures (N, 3, H, W); what its output means is the family's own."""
+
+    def __init__(self, network: Any, parameters: NetworkParameters, *, digest: str, device: str) -> None:
+        self._network, self._parameters = placed(network, device), parameters
+        self.digest, self.device = digest, device
+
+    def prepare(self, pixels: Pixels) -> Prepared:
+        """float32 (3, height, width)."""
+        resize = letterboxed if self._parameters.resize == "letterbox" else resized
+        return normalized(resize(pixels.rgb, *self._parameters.shape), self._parameters.mean, self._parameters.std)
+
+    def forward(self, batch: Sequence[Prepared]) -> list[Alpha]:
+        """Alphas at the network's output size, float32 0 … 1."""
+        with inference(self.device):
+            return [*unstacked(self._alphas(stacked(batch, self.device)))]
+
+    def _alphas(self, pictures: Tensor) -> Tensor:
+        """Alphas (N, h, w), float, of pictures (N, 3, H, W)."""
+        raise NotImplementedError
+
+    def finish(self, pixels: Pixels, alpha: Alpha) -> Bytes:
+        """The alpha at the picture's size."""
+        parameters = self._parameters
+        return to_size(pixels, alpha, guided=parameters.refine == "guided", letterbox=parameters.resize == "letterbox")
+
+
+class OneChannelParameters(NetworkParameters):
+    """The parameters of a family whose network has one channel of output."""
+
+    activation: Literal["sigmoid", "none"] = Field("sigmoid", description="none: the output is an alpha already")
+
+
+class OneChannelSegmenter(NetworkSegmenter):
+    """Runs a network that gives logits, or alphas, (N, 1, H, W)."""
+
+    _parameters: OneChannelParameters
+
+    def _alphas(self, pictures: Tensor) -> Tensor:
+        output: Tensor = self._network(pictures).float()[:, 0]
+        return output.sigmoid() if self._parameters.activation == "sigmoid" else output.clamp(0, 1)

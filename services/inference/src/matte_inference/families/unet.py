@@ -1,88 +1,42 @@
-"""The compact U-Net whose weights the package carries: a folder with model.safetensors and matte.yaml."""
+"""The compact U-Net whose weights the package carries: a folder with model.safetensors and matte.yaml.
+
+Parameters of a version, else from matte.yaml:
+    size: side of the network's input in pixels, a multiple of 16.
+    mean, std, resize, activation, refine: see ``OneChannelParameters``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
 
-import torch
-import yaml
-from matte_core.contracts.base import Contract
 from matte_core.contracts.catalog import VersionConfig
-from matte_registry.folder import file_hash
+from matte_core.contracts.family import SIZE_MULTIPLE, Family
 from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
 
-from matte_inference.families.base import (
-    Alpha,
-    Local,
-    Prepared,
-    guided_wanted,
-    known,
-    to_size,
-    weights,
-)
-from matte_inference.families.torch_common import chosen_device, inference, placed, stacked, unstacked
+from matte_inference.families.base import parameters_of, validated, weights
+from matte_inference.families.torch_common import OneChannelParameters, OneChannelSegmenter, chosen_device
 from matte_inference.families.unet_net import UNet
-from matte_inference.pixels.resize import normalized, resized
-from matte_inference.pixels.types import Bytes, Pixels
 
 MODELS = Path(__file__).parents[1] / "models"
 _WEIGHTS = "model.safetensors"
-Triple = Annotated[tuple[float, float, float], Field(description="red, green, blue, of 0 … 1")]
 
 
-class About(Contract):
-    """What ``matte.yaml`` says of a folder of weights."""
+class Parameters(OneChannelParameters):
+    """By default those of the bundled weights' training."""
 
-    family: str = Field(pattern="^unet$")
-    version: str
-    license: str
-    size: int = Field(ge=16, le=2048, multiple_of=16, description="side of the network's input, pixels")
-    mean: Triple
-    std: Triple
-    weights: Mapping[str, str] = Field(description="sha256:… of each file of weights")
+    size: int = Field(256, ge=16, le=2048, multiple_of=SIZE_MULTIPLE[Family.UNET])
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.25, 0.25, 0.25)
 
-
-class UNetSegmenter(Local):
-    """Runs a network that gives logits (N, 1, H, W) for pictures (N, 3, size, size)."""
-
-    def __init__(self, network: nn.Module, about: About, *, digest: str, device: str, guided: bool) -> None:
-        self._network = placed(network, device)
-        self._about, self._guided = about, guided
-        self.digest, self.device = digest, device
-
-    def prepare(self, pixels: Pixels) -> Prepared:
-        """float32 (3, size, size); the aspect is not kept, as in training."""
-        side = self._about.size
-        return normalized(resized(pixels.rgb, side, side), self._about.mean, self._about.std)
-
-    def forward(self, batch: Sequence[Prepared]) -> list[Alpha]:
-        """Alphas (size, size), float32 0 … 1."""
-        with inference(self.device):
-            logits = self._network(stacked(batch, self.device))
-            return [*unstacked(torch.sigmoid(logits.float())[:, 0])]
-
-    def finish(self, pixels: Pixels, alpha: Alpha) -> Bytes:
-        """The alpha at the picture's size."""
-        return to_size(pixels, alpha, guided=self._guided)
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.size, self.size
 
 
-def read_about(folder: Path) -> About:
-    """The folder's ``matte.yaml``, after its weights were checked against the digests it names.
-
-    Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: the YAML is not what is expected, or the weights differ: they must not be loaded.
-    """
-    about = About.model_validate(yaml.safe_load((folder / "matte.yaml").read_text()))
-    found = f"sha256:{file_hash(folder / _WEIGHTS)}"
-    if about.weights.get(_WEIGHTS) != found:
-        raise ValueError(f"{folder / _WEIGHTS} has the digest {found}; matte.yaml says otherwise: refusing to load it")
-    return about
+class UNetSegmenter(OneChannelSegmenter):
+    """Runs a :class:`UNet`."""
 
 
 def read_network(path: Path) -> UNet:
@@ -103,10 +57,11 @@ def load(config: VersionConfig, device: str | None = None) -> UNetSegmenter:
     """The version from ``config.source``, by default the package's own folder for ``config.version``.
 
     Raises:
-        FileNotFoundError, ValueError: see :func:`read_about`, :func:`read_network` and ``weights``.
+        FileNotFoundError: there is no model.safetensors.
+        ValueError: weights that cannot be had or do not fit, or wrong parameters.
     """
-    known(config.parameters, ())
-    guided, where = guided_wanted(config.parameters), chosen_device(config, device)
-    with weights(config, MODELS / f"unet-{config.version}") as found:
-        about, network = read_about(found.folder), read_network(found.folder / _WEIGHTS)
-    return UNetSegmenter(network, about, digest=found.digest, device=where, guided=guided)
+    validated(Parameters, config.parameters, config.app)  # before a download
+    with weights(config, MODELS / f"unet-{config.version}") as ready:
+        parameters = parameters_of(Parameters, config, ready)
+        network = read_network(ready.folder / _WEIGHTS)
+    return UNetSegmenter(network, parameters, digest=ready.digest, device=chosen_device(config, device))

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from matte_core.contracts.base import Contract
 from matte_core.contracts.catalog import VersionConfig
+from matte_core.contracts.family import VITMATTE
 from matte_core.domain.manifest import text_digest
 from pydantic import Field
 from torch.nn import functional
@@ -33,11 +34,12 @@ from matte_inference.families.base import (
     Local,
     Prepared,
     Segmenter,
+    parameters_of,
     to_size,
     validated,
     weights,
 )
-from matte_inference.families.hf import preprocessing, refuse_code
+from matte_inference.families.hf import colors, refuse_code
 from matte_inference.families.torch_common import chosen_device, inference, placed, stacked, unstacked
 from matte_inference.pixels.resize import fitted, normalized, resized
 from matte_inference.pixels.types import Bytes, Floats, Pixels
@@ -154,9 +156,9 @@ def load(
     own, rest = split(config.parameters)
     asked = validated(Parameters, own, config.app)
     wanted: dict[str, Any] = {"source": asked.refine_source, "digest": asked.refine_digest, "parameters": {}}
-    with weights(config.model_copy(update=wanted)) as found:
-        given = {name: value for name, value in preprocessing(found.folder).items() if name != "size"}
-        parameters = validated(Parameters, given | own, config.app)
+    with weights(config.model_copy(update=wanted), family=VITMATTE) as found:
+        own_config = config.model_copy(update={"parameters": own})
+        parameters = parameters_of(Parameters, own_config, found, colors(found.folder))
         coarse = family(config.model_copy(update={"parameters": rest}), device)
         if coarse.remote:
             raise ValueError(f"{config.app}: refine: vitmatte needs a family that runs here; {config.family} is remote")

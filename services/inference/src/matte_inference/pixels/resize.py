@@ -30,6 +30,20 @@ def fitted(height: int, width: int, *, side: int) -> tuple[int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
+def boxed(height: int, width: int, box: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) scaled, up or down, to the largest that ``box`` (height, width) holds."""
+    scale = min(box[0] / height, box[1] / width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def letterboxed(rgb: Bytes, height: int, width: int) -> Bytes:
+    """``rgb`` (H, W, 3) scaled into the top left of (height, width) with its aspect kept; the rest is black."""
+    inner = boxed(rgb.shape[0], rgb.shape[1], (height, width))
+    out = np.zeros((height, width, 3), np.uint8)
+    out[: inner[0], : inner[1]] = resized(rgb, *inner)
+    return out
+
+
 def normalized(rgb: Bytes, mean: Sequence[float], std: Sequence[float]) -> Floats:
     """uint8 (H, W, 3) to float32 (3, H, W): (value / 255 - mean) / std per channel."""
     scale = (1 / (255 * np.asarray(std))).astype(np.float32)

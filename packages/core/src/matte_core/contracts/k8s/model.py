@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from matte_core.contracts.family import FAMILIES_WITH_WEIGHTS, Family
 from matte_core.contracts.k8s.common import NAME_RULE, Conditions, KubeContract, Name, Resource, SemVer, list_map
 from matte_core.contracts.k8s.rollout import RolloutSpec, RolloutStatus
 from matte_core.contracts.k8s.rules import CELRule, immutable
 
-
-class Family(StrEnum):
-    """The model families that inference has."""
-
-    GRABCUT = "grabcut"
-    UNET = "unet"
-    TRANSFORMERS = "transformers"
-    BIREFNET = "birefnet"
-    SAM2 = "sam2"
-    GRADIO = "gradio"
-
-
-#: families that load weights from ``source``
-FAMILIES_WITH_WEIGHTS = frozenset({Family.UNET, Family.TRANSFORMERS, Family.BIREFNET, Family.SAM2})
 #: the schemes that ``source`` takes; :mod:`matte_core.domain.source` reads the rest
 SOURCE_PATTERN = r"^(file:///|(s3|gs|hf|mlflow|oci|pvc)://)[^\s]*$"
 DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
