@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from browser.conftest import Stack
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
@@ -56,7 +56,7 @@ def test_a_photo_is_cut_out_and_downloaded(page: Page, photos: Path) -> None:
     assert (image.size, image.mode) == ((512, 512), "RGBA")
     share = float((np.asarray(image)[..., 3] > 127).mean())
     assert 0.1 < share < 0.9
-    expect(page.locator("#say")).to_have_text("The result is ready.")
+    expect(page.locator("#announcer")).to_have_text("The result is ready.")
 
 
 def test_the_slider_moves_by_keyboard_and_pointer(page: Page, photos: Path) -> None:
@@ -76,7 +76,7 @@ def test_the_slider_moves_by_keyboard_and_pointer(page: Page, photos: Path) -> N
 def test_drop_and_paste(page: Page, photos: Path) -> None:
     page.evaluate(DROP, carried(photos / "coffee.jpg"))
     expect(page.locator("#result-title")).to_be_visible()
-    expect(page.locator("#veil")).to_be_hidden()
+    expect(page.locator("#drop-overlay")).to_be_hidden()
     assert downloaded(page)[0] == "coffee-cutout.png"
     page.evaluate(PASTE, carried(photos / "chelsea.jpg"))
     expect(page.locator("#tiles li[data-state=done]")).to_have_count(2)
@@ -104,10 +104,10 @@ def test_options_reach_the_result(page: Page, photos: Path) -> None:
 def test_new_settings_are_applied_to_the_same_picture(page: Page, photos: Path) -> None:
     page.set_input_files("#files", photos / "astronaut.jpg")
     expect(page.locator("#download")).to_be_visible()
-    expect(page.locator("#again")).to_be_hidden()
+    expect(page.locator("#apply-settings")).to_be_hidden()
     page.click("summary")
     page.check("[name=output][value=mask]")
-    page.click("#again")
+    page.click("#apply-settings")
     expect(page.locator("#result-title")).to_have_text("Mask ready")
     assert downloaded(page)[1].mode in {"L", "RGB"}
 
@@ -118,8 +118,8 @@ def test_several_pictures_make_a_list(page: Page, photos: Path) -> None:
     page.click("#tiles li:nth-child(3) button")
     assert downloaded(page)[0] == "chelsea-cutout.png"
     page.click("#clear")
-    expect(page.locator("#drop")).to_be_visible()
-    expect(page.locator("#strip")).to_be_hidden()
+    expect(page.locator("#drop-zone")).to_be_visible()
+    expect(page.locator("#filmstrip")).to_be_hidden()
 
 
 def test_a_problem_is_told_in_words(page: Page, photos: Path) -> None:
@@ -131,21 +131,21 @@ def test_a_problem_is_told_in_words(page: Page, photos: Path) -> None:
     )
     expect(page.locator("#problem-advice")).to_be_empty()  # the detail says it
     expect(page.locator("#retry")).to_be_hidden()
-    page.click("#other")
-    expect(page.locator("#drop")).to_be_visible()
+    page.click("#choose-another")
+    expect(page.locator("#drop-zone")).to_be_visible()
 
 
 def test_what_cannot_work_is_told_before_it_is_sent(page: Page, photos: Path, tmp_path: Path) -> None:
     sent = submissions(page)
-    expect(page.locator("#bounds")).to_contain_text("up to")
+    expect(page.locator("#limits")).to_contain_text("up to")
     page.set_input_files("#files", photos / "notes.txt")
     expect(page.locator("#problem-title")).to_have_text("This is not a picture")
-    page.click("#other")
+    page.click("#choose-another")
     wide = io.BytesIO()
     Image.new("L", (30_001, 8)).save(wide, "PNG")
     page.set_input_files("#files", {"name": "wide.png", "mimeType": "image/png", "buffer": wide.getvalue()})
     expect(page.locator("#problem-detail")).to_contain_text("30001 × 8")
-    page.click("#other")
+    page.click("#choose-another")
     heavy = tmp_path / "heavy.png"
     heavy.write_bytes(bytes(30_000_001))
     page.set_input_files("#files", heavy)
@@ -193,6 +193,24 @@ def test_a_lost_frontend_is_told_and_survived(page: Page, photos: Path, stack: S
         stack.start_frontend()
         expect(page.locator("#offline")).to_be_hidden(timeout=30_000)
     expect(page.locator("#result-title")).to_be_visible()
+
+
+def test_retrying_a_lost_request_keeps_its_idempotency_key(page: Page, photos: Path) -> None:
+    keys: list[str] = []
+
+    def lose_the_first(route: Route) -> None:
+        keys.append(route.request.headers["idempotency-key"])
+        if len(keys) == 1:
+            route.abort()
+        else:
+            route.continue_()
+
+    page.route("**/v1/jobs?*", lose_the_first)
+    page.set_input_files("#files", photos / "astronaut.jpg")
+    expect(page.locator("#problem-code")).to_have_text("unreachable")
+    page.click("#retry")
+    expect(page.locator("#result-title")).to_be_visible()
+    assert keys[0] == keys[1]
 
 
 def test_a_job_that_is_gone_is_told(page: Page) -> None:

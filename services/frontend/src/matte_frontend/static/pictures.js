@@ -1,42 +1,46 @@
-// What the page can say about a picture before it is sent.
+// Pictures in the browser: checks before the upload, thumbnails, PNG for the clipboard.
 
 import { Problem } from "./api.js";
-import { bytes } from "./words.js";
+import { formatBytes } from "./messages.js";
 
-const THUMB_PX = 1024; // kept over a reload, for the comparison
-const KNOWN = /\.(jpe?g|jfif|png|webp|heic|heif|avif|bmp|tiff?|gif)$/i; // some systems know no type for them
+const THUMBNAIL_PX = 1024; // kept over a reload, for the comparison
+const EXTENSIONS = /\.(jpe?g|jfif|png|webp|heic|heif|avif|bmp|tiff?|gif)$/i; // some systems know no media type for them
 
-const refuse = (code, title, detail) => new Problem({ code, status: 422, title, detail });
-
-/** A problem that shows without decoding, or null. */
-export function refusal(file, limits) {
-  if (!file.type.startsWith("image/") && !KNOWN.test(file.name)) {
-    return refuse("not_a_picture", "This is not a picture", `${file.name} is ${file.type || "a file of another kind"}.`);
+/**
+ * Resolves to the picture's {width, height}, or to null if the browser cannot read it.
+ * Throws a Problem if the service would certainly refuse it. `url` is an object URL of the file.
+ */
+export async function check(file, url, limits) {
+  const refuse = (code, title, detail) => new Problem({ code, status: 422, title, detail });
+  if (!file.type.startsWith("image/") && !EXTENSIONS.test(file.name)) {
+    throw refuse("not_a_picture", "This is not a picture", `${file.name} is ${file.type || "a file of another kind"}.`);
   }
-  if (file.size === 0) return refuse("picture_empty", "The file is empty", `${file.name} has no bytes.`);
+  if (file.size === 0) throw refuse("picture_empty", "The file is empty", `${file.name} has no bytes.`);
   if (limits && file.size > limits.max_bytes) {
-    const detail = `${file.name} has ${bytes(file.size)}; at most ${bytes(limits.max_bytes)} are accepted.`;
-    return refuse("payload_too_large", "The picture is too large", detail);
+    const detail = `${file.name} has ${formatBytes(file.size)}; at most ${formatBytes(limits.max_bytes)} are accepted.`;
+    throw refuse("payload_too_large", "The picture is too large", detail);
   }
-  return null;
+  const size = await measure(url);
+  if (!size || !limits) return size;
+  const { width, height } = size;
+  const maximum = width * height > limits.max_pixels ? `${Math.floor(limits.max_pixels / 1e6)} megapixels`
+    : Math.max(width, height) > limits.max_side ? `${limits.max_side} along each side` : "";
+  if (!maximum) return size;
+  const detail = `It measures ${width} × ${height} pixels; at most ${maximum} are accepted.`;
+  throw refuse("too_many_pixels", "The picture has too many pixels", detail);
 }
 
-/** A problem with the picture's width and height, or null. */
-export function sizeRefusal({ width, height }, limits) {
-  if (!limits) return null;
-  const size = `It measures ${width} × ${height} pixels`;
-  if (width * height > limits.max_pixels) {
-    const detail = `${size}; at most ${Math.floor(limits.max_pixels / 1e6)} megapixels are accepted.`;
-    return refuse("too_many_pixels", "The picture has too many pixels", detail);
-  }
-  if (Math.max(width, height) > limits.max_side) {
-    const detail = `${size}; at most ${limits.max_side} along each side are accepted.`;
-    return refuse("too_many_pixels", "The picture has too many pixels", detail);
-  }
-  return null;
+/** Width and height after EXIF rotation, without decoding the pixels; null if the browser cannot read the picture. */
+function measure(url) {
+  return new Promise((resolve) => {
+    const image = new Image();
+    image.onload = () => resolve({ width: image.naturalWidth, height: image.naturalHeight });
+    image.onerror = () => resolve(null);
+    image.src = url;
+  });
 }
 
-/** Loads an address into an image element; null when the browser cannot show it (TIFF, mostly HEIC, damaged files). */
+/** A decoded image element, or null if the browser cannot show it (TIFF, mostly HEIC, damaged files). */
 export async function load(url) {
   const image = new Image();
   image.src = url;
@@ -48,40 +52,24 @@ export async function load(url) {
   }
 }
 
-/** Width and height as seen, without decoding the pixels; null when the browser cannot read it. */
-export function measure(url) {
-  return new Promise((resolve) => {
-    const image = new Image();
-    image.onload = () => resolve({ width: image.naturalWidth, height: image.naturalHeight });
-    image.onerror = () => resolve(null);
-    image.src = url;
-  });
+function draw(image, width, height) {
+  const canvas = Object.assign(document.createElement("canvas"), { width, height });
+  canvas.getContext("2d").drawImage(image, 0, 0, width, height);
+  return canvas;
 }
 
-/** A small picture as a data: address, or "" when the browser cannot read it. */
+/** A small WebP as a data: URL, or "" if the browser cannot show the picture. */
 export async function thumbnail(url) {
   const image = await load(url);
   if (!image) return "";
-  const scale = Math.min(1, THUMB_PX / Math.max(image.naturalWidth, image.naturalHeight));
-  const canvas = document.createElement("canvas");
-  canvas.width = Math.max(1, Math.round(image.naturalWidth * scale));
-  canvas.height = Math.max(1, Math.round(image.naturalHeight * scale));
-  canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
-  return canvas.toDataURL("image/webp", 0.8);
+  const scale = Math.min(1, THUMBNAIL_PX / Math.max(image.naturalWidth, image.naturalHeight));
+  const [width, height] = [image.naturalWidth, image.naturalHeight].map((side) => Math.max(1, Math.round(side * scale)));
+  return draw(image, width, height).toDataURL("image/webp", 0.8);
 }
 
-/** Any picture as PNG: the only kind that clipboards take. */
-export async function asPng(blob) {
+/** The picture as PNG, the only format that clipboards take. */
+export async function toPng(blob) {
   if (blob.type === "image/png") return blob;
   const bitmap = await createImageBitmap(blob);
-  const canvas = document.createElement("canvas");
-  canvas.width = bitmap.width;
-  canvas.height = bitmap.height;
-  canvas.getContext("2d").drawImage(bitmap, 0, 0);
-  return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
-}
-
-/** The pictures among what was dropped or pasted. */
-export function filesOf(transfer) {
-  return [...(transfer?.files ?? [])];
+  return new Promise((resolve) => draw(bitmap, bitmap.width, bitmap.height).toBlob(resolve, "image/png"));
 }

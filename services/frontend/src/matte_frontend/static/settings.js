@@ -3,38 +3,39 @@
 import * as api from "./api.js";
 
 const $ = (id) => document.getElementById(id);
-const FIRST_PAUSE_MS = 2000;
-const LONGEST_PAUSE_MS = 15_000;
+const FIRST_BACKOFF_MS = 2000;
+const MAX_BACKOFF_MS = 15_000;
 const form = $("settings");
 
+/** Fires "change", and "catalog" after each attempt to load the catalog (detail: null, or the problem). */
 export class Settings extends EventTarget {
   catalog = null;
   #timer = 0;
-  #pause = FIRST_PAUSE_MS;
+  #backoff = FIRST_BACKOFF_MS;
 
   constructor() {
     super();
-    form.addEventListener("submit", (e) => e.preventDefault());
+    form.addEventListener("submit", (event) => event.preventDefault());
     form.addEventListener("input", () => this.#changed());
-    $("model").addEventListener("change", () => this.#versions());
+    $("model").addEventListener("change", () => this.#fillVersions());
     document.addEventListener("visibilitychange", () => document.hidden || this.refresh());
     this.#changed();
     this.refresh();
   }
 
-  /** Loads the catalog; asks again while it cannot be had or its default is not ready. */
+  /** Loads the catalog, and again later while that fails or the selected model is not ready. */
   async refresh() {
     clearTimeout(this.#timer);
     try {
-      this.#take(await api.catalog());
-      this.dispatchEvent(new CustomEvent("reached", { detail: null }));
-      if (this.model?.ready) return void (this.#pause = FIRST_PAUSE_MS);
+      this.#setCatalog(await api.catalog());
+      this.dispatchEvent(new CustomEvent("catalog", { detail: null }));
+      if (this.model?.ready) return void (this.#backoff = FIRST_BACKOFF_MS);
     } catch (problem) {
-      this.dispatchEvent(new CustomEvent("reached", { detail: problem }));
+      this.dispatchEvent(new CustomEvent("catalog", { detail: problem }));
     }
     if (document.hidden) return;
-    this.#timer = setTimeout(() => this.refresh(), this.#pause);
-    this.#pause = Math.min(this.#pause * 1.5, LONGEST_PAUSE_MS);
+    this.#timer = setTimeout(() => this.refresh(), this.#backoff);
+    this.#backoff = Math.min(this.#backoff * 1.5, MAX_BACKOFF_MS);
   }
 
   get model() {
@@ -45,7 +46,7 @@ export class Settings extends EventTarget {
     return this.model?.versions.find((version) => version.version === $("version").value) ?? null;
   }
 
-  /** The query of POST /v1/jobs; what is at its default is left out. */
+  /** The query of POST /v1/jobs, without options that are at their default. */
   get params() {
     const data = new FormData(form);
     const output = data.get("output");
@@ -60,69 +61,62 @@ export class Settings extends EventTarget {
     return params;
   }
 
-  #take(catalog) {
-    const chosen = this.catalog ? $("model").value : catalog.default_model;
+  #setCatalog(catalog) {
+    const selected = this.catalog ? $("model").value : catalog.default_model;
     const version = $("version").value;
     this.catalog = catalog;
-    $("model").replaceChildren(...catalog.models.map((model) => modelOption(model)));
-    $("model").value = catalog.models.some((model) => model.name === chosen) ? chosen : catalog.default_model;
+    $("model").replaceChildren(
+      ...catalog.models.map(({ name, ready }) => new Option(`${name}${ready ? "" : " (not ready)"}`, name)),
+    );
+    $("model").value = catalog.models.some((model) => model.name === selected) ? selected : catalog.default_model;
     $("model").disabled = false;
-    this.#versions(version);
+    this.#fillVersions(version);
   }
 
-  #versions(chosen = "") {
+  #fillVersions(selected = "") {
     const versions = this.model?.versions ?? [];
     const automatic = new Option(versions.length > 1 ? "Automatic" : "Automatic (latest)", "");
-    $("version").replaceChildren(automatic, ...versions.map((version) => versionOption(version)));
-    $("version").value = versions.some((version) => version.version === chosen) ? chosen : "";
+    const options = versions.map(({ version, weight, ready }) => {
+      const notes = [weight > 0 && weight < 100 && `${weight} % of traffic`, !ready && "not ready"].filter(Boolean);
+      return new Option(notes.length ? `${version} (${notes.join(", ")})` : version, version);
+    });
+    $("version").replaceChildren(automatic, ...options);
+    $("version").value = versions.some(({ version }) => version === selected) ? selected : "";
     $("version").disabled = !versions.length;
     this.#changed();
   }
 
   #changed() {
-    const mask = form.elements.output.value === "mask";
-    $("background").hidden = mask;
+    $("background").hidden = form.elements.output.value === "mask";
     $("color-row").hidden = form.elements.background.value !== "color";
     $("margin-row").hidden = !$("crop").checked;
-    $("summary").textContent = summary(this.params);
-    facts(this.model, this.version);
+    const { output, format, bg_color: color, crop } = this.params;
+    const summary = [output === "mask" ? "mask" : "cut-out", format === "webp" ? "WebP" : "PNG"];
+    if (color) summary.push(`on #${color}`);
+    if (crop) summary.push("cropped");
+    $("summary").textContent = summary.join(", ");
+    this.#showFacts();
     this.dispatchEvent(new Event("change"));
   }
-}
 
-function modelOption(model) {
-  return new Option(`${model.name}${model.ready ? "" : " (not ready)"}`, model.name);
-}
-
-function versionOption({ version, weight, ready }) {
-  const notes = [weight > 0 && weight < 100 && `${weight} % of traffic`, !ready && "not ready"].filter(Boolean);
-  return new Option(notes.length ? `${version} (${notes.join(", ")})` : version, version.toString());
-}
-
-/** The options that differ from the default, in a few words. */
-function summary(params) {
-  const words = [params.output === "mask" ? "mask" : "cut-out", params.format === "webp" ? "WebP" : "PNG"];
-  if (params.bg_color) words.push(`on #${params.bg_color}`);
-  if (params.crop) words.push("cropped");
-  return words.join(", ");
-}
-
-function facts(model, version) {
-  if (!model) return $("facts").replaceChildren();
-  const served = version ? [version] : model.versions.filter((v) => v.weight > 0);
-  const licenses = [...new Set(served.map((v) => v.license ?? "not stated"))];
-  const ready = version ? version.ready : model.ready;
-  const waiting = model.queue_length;
-  const state = ready ? (waiting ? `Ready, ${waiting} waiting` : "Ready") : "Starting: not ready yet";
-  const rows = [["State", state, ready ? "ready" : "starting"], ["License", licenses.join(", "), ""]];
-  const fresh = rows.flatMap(([term, text, kind]) => row(term, text, kind));
-  if ($("facts").textContent !== fresh.map((node) => node.textContent).join("")) $("facts").replaceChildren(...fresh);
-}
-
-function row(term, text, kind) {
-  const [dt, dd] = [document.createElement("dt"), document.createElement("dd")];
-  dt.textContent = term;
-  dd.textContent = text;
-  if (kind) dd.className = kind;
-  return [dt, dd];
+  /** State and license of what would answer. The list is a live region: it is only replaced if its text changes. */
+  #showFacts() {
+    const { model, version } = this;
+    if (!model) return $("facts").replaceChildren();
+    const served = version ? [version] : model.versions.filter(({ weight }) => weight > 0);
+    const licenses = new Set(served.map(({ license }) => license ?? "not stated"));
+    const { ready } = version ?? model;
+    const state = !ready ? "Starting: not ready yet"
+      : model.queue_length ? `Ready, ${model.queue_length} waiting` : "Ready";
+    const facts = document.createDocumentFragment();
+    for (const [term, text, className] of [
+      ["State", state, ready ? "ready" : "starting"], ["License", [...licenses].join(", "), ""],
+    ]) {
+      facts.append(
+        Object.assign(document.createElement("dt"), { textContent: term }),
+        Object.assign(document.createElement("dd"), { textContent: text, className }),
+      );
+    }
+    if ($("facts").textContent !== facts.textContent) $("facts").replaceChildren(facts);
+  }
 }
