@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from matte_core.contracts.owner import ANONYMOUS, Owner
-from matte_frontend.__main__ import Draining
+from matte_frontend.__main__ import DrainingServer
 from matte_frontend.app import create_app
 from matte_frontend.settings import FrontendSettings
 from matte_telemetry import logs
@@ -18,4 +18,4 @@ def said(request: Request) -> Owner:
 if __name__ == "__main__":
     settings = FrontendSettings()
     logs.set_up(settings.log_level)
-    Draining(create_app(settings, identify=said), settings).run()
+    DrainingServer(create_app(settings, identify=said), settings).run()

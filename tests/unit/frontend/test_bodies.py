@@ -10,14 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matte_core.errors import Problem
-from matte_frontend.form_body import FormBody
-from matte_frontend.json_body import REST_BYTES, JsonBody
+from matte_frontend.body import REST_BYTES, FormParser, JsonParser
 
 MAX = 1_000_000
 
 
 def read_json(body: bytes, size: int = 7) -> tuple[object, dict[str, bytes]]:
-    reader = JsonBody(MAX)
+    reader = JsonParser(MAX)
     for start in range(0, len(body), size):
         reader.write(body[start : start + size])
     return reader.finish()
@@ -58,7 +57,7 @@ def test_json_that_is_refused(body: bytes, code: str, size: int) -> None:
 
 
 def form_parts(body: bytes, size: int) -> Iterator[tuple[str, str | None, bytes]]:
-    reader = FormBody("multipart/form-data; boundary=x", MAX)
+    reader = FormParser("multipart/form-data; boundary=x", MAX)
     for start in range(0, len(body), size):
         reader.write(body[start : start + size])
     return ((part.name, part.filename, bytes(part.data)) for part in reader.finish())
@@ -98,4 +97,4 @@ def test_forms_that_are_refused(body: bytes, code: str) -> None:
 @pytest.mark.parametrize("kind", ["multipart/form-data", "multipart/form-data; boundary=" + "x" * 1000])
 def test_boundaries_that_are_refused(kind: str) -> None:
     with pytest.raises(Problem, match="cannot be read"):
-        FormBody(kind, MAX)
+        FormParser(kind, MAX)

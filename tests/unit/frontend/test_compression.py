@@ -3,7 +3,7 @@ from __future__ import annotations
 import gzip
 
 import pytest
-from matte_frontend.compression import Compression, takes_gzip
+from matte_frontend.compression import CompressionMiddleware, accepts_gzip
 from starlette.responses import Response
 from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
@@ -19,8 +19,8 @@ TEXT = b"the same again and again, " * 100
         ("identity, gzip;q=0.5", False), ("gzipped", False),
     ],
 )  # fmt: skip
-def test_who_takes_gzip(accepted: str, taken: bool) -> None:
-    assert takes_gzip(accepted) is taken
+def test_who_accepts_gzip(accepted: str, taken: bool) -> None:
+    assert accepts_gzip(accepted) is taken
 
 
 def client(*, body: bytes = TEXT, status: int = 200, kind: str = "application/json", **headers: str) -> TestClient:
@@ -29,7 +29,7 @@ def client(*, body: bytes = TEXT, status: int = 200, kind: str = "application/js
         answer = Response(b"" if status == 304 else body, status, given, kind)
         await answer(scope, receive, send)
 
-    return TestClient(Compression(app))
+    return TestClient(CompressionMiddleware(app))
 
 
 def test_text_is_compressed() -> None:

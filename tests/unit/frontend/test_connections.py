@@ -1,102 +1,102 @@
-"""The bounds' rules: state and clock to a verdict."""
+"""Limits on connections: from state and clock to a verdict."""
 
 from __future__ import annotations
 
 import pytest
 from matte_core.domain.addresses import is_loopback
-from matte_frontend.addresses import Networks, client_key, split_host
-from matte_frontend.connections import Arrival, Bounds, Ledger, Phase
+from matte_frontend.connections import ConnectionCounter, ConnectionLimits, Phase, RequestArrival
+from matte_frontend.hosts import Networks, client_key, split_host
 
-BOUNDS = Bounds(
+LIMITS = ConnectionLimits(
     header_bytes=65_536, headers=100, header_seconds=10, body_rate=1000, body_grace_seconds=20, idle_seconds=75,
     connections_per_address=3, connections=16,
 )  # fmt: skip
 
 
-def swept(arrival: Arrival, seconds: int, *, rate: int = 0, reading: bool = True, since: int = 0) -> int | None:
+def swept(arrival: RequestArrival, seconds: int, *, rate: int = 0, reading: bool = True, since: int = 0) -> int | None:
     """The second in which the client is too slow; None if it never is."""
     for now in range(since + 1, since + seconds + 1):
         arrival.received += rate
-        problem = arrival.judge(float(now), BOUNDS, reading=reading)
+        problem = arrival.check(float(now), LIMITS, reading=reading)
         if problem is not None:
             assert problem.code == "request_timeout"
             return now
     return None
 
 
-class TestArrival:
+class TestRequestArrival:
     def test_headers_have_their_time(self) -> None:
-        assert swept(Arrival(0.0), 60) == 11
-        assert swept(Arrival(0.0, Phase.HEADERS), 60) == 11
+        assert swept(RequestArrival(0.0), 60) == 11
+        assert swept(RequestArrival(0.0, Phase.HEADERS), 60) == 11
 
     def test_a_trusted_proxy_may_open_connections_ahead(self) -> None:
-        assert swept(Arrival(0.0, trusted=True), 100) == 76
-        assert swept(Arrival(0.0, Phase.HEADERS, trusted=True), 100) == 11
+        assert swept(RequestArrival(0.0, trusted=True), 100) == 76
+        assert swept(RequestArrival(0.0, Phase.HEADERS, trusted=True), 100) == 11
 
     @pytest.mark.parametrize(("rate", "ends"), [(0, 20), (999, 20), (1000, None), (50_000, None)])
     def test_a_body_has_its_rate(self, rate: int, ends: int | None) -> None:
-        assert swept(Arrival(0.0, Phase.BODY), 100, rate=rate) == ends
+        assert swept(RequestArrival(0.0, Phase.BODY), 100, rate=rate) == ends
 
     def test_what_came_fast_does_not_pay_for_what_drips(self) -> None:
-        arrival = Arrival(0.0, Phase.BODY, received=30_000_000)
+        arrival = RequestArrival(0.0, Phase.BODY, received=30_000_000)
         assert swept(arrival, 100) == 40
 
     def test_a_stall_is_no_fault(self) -> None:
-        arrival = Arrival(0.0, Phase.BODY)
+        arrival = RequestArrival(0.0, Phase.BODY)
         assert swept(arrival, 15) is None
         assert swept(arrival, 100, rate=5000, since=15) is None
 
     def test_the_clock_stands_while_nobody_reads(self) -> None:
-        arrival = Arrival(0.0, Phase.BODY)
+        arrival = RequestArrival(0.0, Phase.BODY)
         assert swept(arrival, 3600, reading=False) is None
         assert swept(arrival, 60, since=3600) == 3620
 
     def test_a_stall_of_ours_is_not_charged(self) -> None:
-        assert Arrival(0.0, Phase.HEADERS).judge(500.0, BOUNDS, reading=True) is None
+        assert RequestArrival(0.0, Phase.HEADERS).check(500.0, LIMITS, reading=True) is None
 
     def test_sweeps_are_finer_than_the_bounds(self) -> None:
-        assert BOUNDS.sweep_seconds == 1.0
+        assert LIMITS.sweep_seconds == 1.0
 
 
-class TestLedger:
+class TestConnectionCounter:
     def test_one_client(self) -> None:
-        ledger = Ledger(BOUNDS, Networks(["10.0.0.0/8"]))
-        assert [ledger.opened("192.0.2.1") for _ in range(3)] == [None] * 3
-        refused = ledger.opened("192.0.2.1")
+        counter = ConnectionCounter(LIMITS, Networks(["10.0.0.0/8"]))
+        assert [counter.opened("192.0.2.1") for _ in range(3)] == [None] * 3
+        refused = counter.opened("192.0.2.1")
         assert refused is not None
         assert (refused.code, refused.status) == ("too_many_connections", 429)
-        assert not ledger.hopeless("192.0.2.1")
-        assert ledger.opened("192.0.2.2") is None
-        ledger.closed("192.0.2.1")
-        ledger.closed("192.0.2.1")
-        assert ledger.opened("192.0.2.1") is None
+        assert not counter.flooded("192.0.2.1")
+        assert counter.opened("192.0.2.2") is None
+        counter.closed("192.0.2.1")
+        counter.closed("192.0.2.1")
+        assert counter.opened("192.0.2.1") is None
 
     def test_a_flood_is_not_even_answered(self) -> None:
-        ledger = Ledger(BOUNDS, Networks([]))
+        counter = ConnectionCounter(LIMITS, Networks([]))
         for _ in range(7):
-            ledger.opened("192.0.2.1")
-        assert ledger.hopeless("192.0.2.1")
-        assert not ledger.hopeless("192.0.2.2")
+            counter.opened("192.0.2.1")
+        assert counter.flooded("192.0.2.1")
+        assert not counter.flooded("192.0.2.2")
 
     def test_proxies_count_in_all_only(self) -> None:
-        ledger = Ledger(BOUNDS, Networks(["10.0.0.0/8"]))
-        found = [ledger.opened("10.1.2.3") for _ in range(17)]
+        counter = ConnectionCounter(LIMITS, Networks(["10.0.0.0/8"]))
+        found = [counter.opened("10.1.2.3") for _ in range(17)]
         assert found[:16] == [None] * 16
         assert found[16] is not None
         assert (found[16].code, found[16].status) == ("connections_exhausted", 503)
 
     def test_nothing_is_kept_of_those_that_left(self) -> None:
-        ledger = Ledger(BOUNDS, Networks([]))
+        counter = ConnectionCounter(LIMITS, Networks([]))
         for n in range(100):
-            ledger.opened(f"192.0.2.{n}")
-            ledger.closed(f"192.0.2.{n}")
-        assert not ledger._clients
+            counter.opened(f"192.0.2.{n}")
+            counter.closed(f"192.0.2.{n}")
+        assert not counter._per_client
 
 
 def test_header_bounds() -> None:
-    assert BOUNDS.headers_too_large(65_536, 100) is None
+    assert LIMITS.headers_too_large(65_536, 100) is None
     for size, count in ((65_537, 1), (10, 101)):
-        problem = BOUNDS.headers_too_large(size, count)
+        problem = LIMITS.headers_too_large(size, count)
         assert problem is not None
         assert problem.status == 431
 

@@ -13,15 +13,15 @@ from gradio.blocks import Blocks
 from matte_core.contracts.catalog import Catalog, Route
 from matte_core.contracts.job import Event, JobState, JobView
 from matte_core.contracts.options import Options
+from matte_core.contracts.owner import ANONYMOUS
 from matte_core.errors import Problem
 from matte_frontend import openapi, openapi_examples, pages
-from matte_frontend.admission import parse_options, version_for
+from matte_frontend.admission import parse_options, resolve_version
 from matte_frontend.app import create_app, rest_routes
-from matte_frontend.caller import Caller
-from matte_frontend.following import Waiting
-from matte_frontend.gradio_api.endpoints import ENDPOINTS, remove_background, segment
-from matte_frontend.gradio_api.files import own_path
+from matte_frontend.gradio_api.files import local_path
+from matte_frontend.gradio_api.gradio_adapter import ENDPOINTS, remove_background, segment
 from matte_frontend.gradio_api.messages import Translator
+from matte_frontend.job_events import QueuePosition
 from matte_frontend.rollouts.summary import RolloutReport
 from matte_frontend.settings import FrontendSettings
 from matte_telemetry import logs
@@ -31,9 +31,9 @@ from starlette.routing import Route as Address
 ROOT = "http://here/gradio_api"
 
 
-class TestGlue:
+class TestGradioAdapter:
     def test_no_queue_runs(self) -> None:
-        """Gradio's own queue would poll every millisecond: the glue must never start it."""
+        """Gradio's own queue would poll every millisecond: the adapter must never start it."""
 
         async def names() -> set[str]:
             app = create_app(FrontendSettings(redis_url="redis://127.0.0.1:1/0"))
@@ -117,10 +117,13 @@ class TestAdmission:
         route = Route.model_validate(
             {"model": "m", "arms": [{"version": "1.0.0", "weight": 90}, {"version": "2.0.0", "weight": 10}]}
         )
-        nobody = Caller({})
-        assert [version_for(route, named, nobody) for named in (None, "2", "1.0.0")] == [None, "2.0.0", "1.0.0"]
+        assert [resolve_version(route, named, ANONYMOUS, {}) for named in (None, "2", "1.0.0")] == [
+            None,
+            "2.0.0",
+            "1.0.0",
+        ]
         with pytest.raises(Problem, match="no version 3") as caught:
-            version_for(route, "3", nobody)
+            resolve_version(route, "3", ANONYMOUS, {})
         assert caught.value.extensions["versions"] == ["1.0.0", "2.0.0"]
 
     def test_a_header_of_several_lines_is_a_list(self) -> None:
@@ -131,8 +134,8 @@ class TestAdmission:
             }
         )  # fmt: skip
         lines = [(b"x-groups", b"staff"), (b"accept", b"*/*"), (b"x-groups", b"a, testers")]
-        assert version_for(route, None, Caller(Headers(raw=lines))) == "2.0.0"
-        assert version_for(route, None, Caller(Headers(raw=lines[:2]))) is None
+        assert resolve_version(route, None, ANONYMOUS, Headers(raw=lines)) == "2.0.0"
+        assert resolve_version(route, None, ANONYMOUS, Headers(raw=lines[:2])) is None
 
 
 class TestMessages:
@@ -141,25 +144,25 @@ class TestMessages:
 
     def test_the_way_of_a_call(self) -> None:
         to = Translator("j", ROOT)
-        assert to.of(None) == []
-        assert to.of(Waiting(3, 4, 1.5)) == [
+        assert to.translate(None) == []
+        assert to.translate(QueuePosition(3, 4, 1.5)) == [
             {"msg": "estimation", "event_id": "j", "rank": 3, "queue_size": 4, "rank_eta": 1.5}
         ]
-        assert to.of(self.event("started", version="1.0.0"))[0]["msg"] == "process_starts"
+        assert to.translate(self.event("started", version="1.0.0"))[0]["msg"] == "process_starts"
         preview = {"b64": "", "content_type": "image/webp", "width": 1, "height": 1}
-        first, second = (to.of(self.event("preview", **preview))[0]["output"]["data"] for _ in range(2))
+        first, second = (to.translate(self.event("preview", **preview))[0]["output"]["data"] for _ in range(2))
         assert first[0]["url"] == f"{ROOT}/file=jobs/j/preview.webp"
         assert second == [[["replace", [], first[0]]]], "later values are changes to the first"
 
     @pytest.mark.parametrize("state", [JobState.FAILED, JobState.DEAD, JobState.CANCELED, JobState.EXPIRED])
     def test_bad_ends_say_why(self, state: JobState) -> None:
         error = Problem("out_of_memory", "Too big.").document()
-        (message,) = Translator("j", ROOT).of(self.event("finished", state=state, error=error))
+        (message,) = Translator("j", ROOT).translate(self.event("finished", state=state, error=error))
         assert (message["msg"], message["success"]) == ("process_completed", False)
         assert set(message["output"]) == {"error", "title"}, "what gradio_client's AppError takes"
 
 
-class TestOwnPath:
+class TestLocalPath:
     UPLOAD = f"uploads/{'a' * 32}/a.jpg"
 
     @pytest.mark.parametrize(
@@ -172,7 +175,7 @@ class TestOwnPath:
         ],
     )
     def test_ours(self, image: object) -> None:
-        assert own_path(image, host="here:1") == self.UPLOAD
+        assert local_path(image, host="here:1") == self.UPLOAD
 
     @pytest.mark.parametrize(
         "image",
@@ -185,7 +188,7 @@ class TestOwnPath:
     )  # fmt: skip
     def test_not_ours(self, image: object) -> None:
         with pytest.raises(Problem) as caught:
-            own_path(image, host="here:1")
+            local_path(image, host="here:1")
         assert caught.value.code == "invalid_parameter"
 
 

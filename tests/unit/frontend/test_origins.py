@@ -8,11 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
-from matte_frontend.addresses import Networks
 from matte_frontend.app import create_app
-from matte_frontend.hosts import AllowedHosts
-from matte_frontend.origins import Access, AllowedOrigins, Asking, access, canonical, objection
-from matte_frontend.proxies import Told, read
+from matte_frontend.hosts import AllowedHosts, ForwardedRequest, Networks, parse_forwarding
+from matte_frontend.origins import Access, AllowedOrigins, RequestOrigin, canonical_origin, origin_problem
 from matte_frontend.settings import FrontendSettings
 from pydantic import ValidationError
 from starlette.applications import Starlette
@@ -28,24 +26,24 @@ class TestHosts:
         "host", ["127.0.0.1:7860", "[::1]:7860", "10.1.2.3", "localhost", "a.localhost:80", "LOCALHOST"]
     )
     def test_addresses_and_localhost_always(self, host: str) -> None:
-        assert AllowedHosts.of(()).allows(host)
+        assert AllowedHosts.from_settings(()).allows(host)
 
     @pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "", "laptop"])
     def test_other_names_never(self, host: str) -> None:
-        assert not AllowedHosts.of(()).allows(host)
+        assert not AllowedHosts.from_settings(()).allows(host)
 
     def test_configured_names(self) -> None:
-        allowed = AllowedHosts.of(("Matte.example.org", "*.example.com"), machine="Laptop.home.arpa")
+        allowed = AllowedHosts.from_settings(("Matte.example.org", "*.example.com"), machine="Laptop.home.arpa")
         for host in ("matte.example.org:443", "matte.example.org.", "a.example.com", "a.b.example.com",
                      "laptop.home.arpa", "laptop", "laptop.local"):  # fmt: skip
             assert allowed.allows(host), host
         for host in ("example.com", "x.matte.example.org", "evilexample.com"):
             assert not allowed.allows(host), host
-        assert AllowedHosts.of(("*",)).allows("evil.example")
+        assert AllowedHosts.from_settings(("*",)).allows("evil.example")
 
 
 class TestOrigins:
-    NAMED = AllowedOrigins.of([APP, "https://*.example.com"], loopback=False)
+    NAMED = AllowedOrigins(frozenset({APP, "https://*.example.com"}), loopback=False)
 
     @pytest.mark.parametrize(
         ("origin", "host", "found"),
@@ -65,54 +63,54 @@ class TestOrigins:
         ],
     )
     def test_named(self, origin: str, host: str, found: Access) -> None:
-        assert self.NAMED.access(origin, host) is found
+        assert self.NAMED.access_of(origin, host) is found
 
     def test_loopback(self) -> None:
-        allowed = AllowedOrigins.of((), loopback=True)
+        allowed = AllowedOrigins(frozenset(), loopback=True)
         for origin in ("http://localhost:3000", "http://127.0.0.1:1", "https://[::1]:5173"):
-            assert allowed.access(origin, "127.0.0.1:7860") is Access.ALLOWED
+            assert allowed.access_of(origin, "127.0.0.1:7860") is Access.ALLOWED
         for origin in ("http://evil.example", "http://localhost.evil.example", "null", "file://", "http://10.0.0.1"):
-            assert allowed.access(origin, "127.0.0.1:7860") is Access.FOREIGN
+            assert allowed.access_of(origin, "127.0.0.1:7860") is Access.FOREIGN
 
     def test_any(self) -> None:
-        allowed = AllowedOrigins.of(["*", APP], loopback=False)
-        assert allowed.access("http://x.example", "m") is Access.ANONYMOUS
-        assert allowed.access(APP, "m") is Access.ALLOWED
+        allowed = AllowedOrigins(frozenset({"*", APP}), loopback=False)
+        assert allowed.access_of("http://x.example", "m") is Access.ANONYMOUS
+        assert allowed.access_of(APP, "m") is Access.ALLOWED
 
-    def test_settings_are_canonical(self) -> None:
-        assert canonical("HTTPS://App.example.org:443/") == APP
+    def test_settings_are_canonical_origin(self) -> None:
+        assert canonical_origin("HTTPS://App.example.org:443/") == APP
         for wrong in ("app.example.org", "https://app.example.org/path", "ftp://x", "https://"):
             with pytest.raises(ValidationError):
                 FrontendSettings(allowed_origins=wrong)
 
     @pytest.mark.parametrize(
-        ("asking", "code"),
+        ("page", "code"),
         [
-            (Asking("POST", "m"), None),
-            (Asking("POST", "m", fetch_site="same-origin"), None),
-            (Asking("POST", "m", fetch_site="none"), None),
-            (Asking("POST", "m", fetch_site="cross-site"), "origin_not_allowed"),
-            (Asking("POST", "m", fetch_site="same-site"), "origin_not_allowed"),
-            (Asking("DELETE", "m", "http://evil.example"), "origin_not_allowed"),
-            (Asking("POST", "m", "null", "cross-site"), "origin_not_allowed"),
-            (Asking("POST", "m", APP, "cross-site"), None),
-            (Asking("POST", "inner", "https://outer.example", "same-origin"), None),
-            (Asking("GET", "m", "http://evil.example", "cross-site"), None),
-            (Asking("OPTIONS", "m", "http://evil.example", preflight_method="POST"), "origin_not_allowed"),
-            (Asking("OPTIONS", "m", APP, preflight_method="POST"), None),
+            (RequestOrigin("POST", "m"), None),
+            (RequestOrigin("POST", "m", fetch_site="same-origin"), None),
+            (RequestOrigin("POST", "m", fetch_site="none"), None),
+            (RequestOrigin("POST", "m", fetch_site="cross-site"), "origin_not_allowed"),
+            (RequestOrigin("POST", "m", fetch_site="same-site"), "origin_not_allowed"),
+            (RequestOrigin("DELETE", "m", "http://evil.example"), "origin_not_allowed"),
+            (RequestOrigin("POST", "m", "null", "cross-site"), "origin_not_allowed"),
+            (RequestOrigin("POST", "m", APP, "cross-site"), None),
+            (RequestOrigin("POST", "inner", "https://outer.example", "same-origin"), None),
+            (RequestOrigin("GET", "m", "http://evil.example", "cross-site"), None),
+            (RequestOrigin("OPTIONS", "m", "http://evil.example", preflight_method="POST"), "origin_not_allowed"),
+            (RequestOrigin("OPTIONS", "m", APP, preflight_method="POST"), None),
         ],
     )
-    def test_what_is_refused(self, asking: Asking, code: str | None) -> None:
-        problem = objection(asking, access(asking, self.NAMED))
+    def test_what_is_refused(self, page: RequestOrigin, code: str | None) -> None:
+        problem = origin_problem(page, self.NAMED.access(page))
         assert (problem and problem.code) == code
         if problem is not None:
             assert "MATTE_ALLOWED_ORIGINS" in problem.detail
 
     def test_any_origin_is_without_credentials(self) -> None:
-        allowed = AllowedOrigins.of(["*"], loopback=False)
+        allowed = AllowedOrigins(frozenset({"*"}), loopback=False)
         for credentials, refused in ((False, False), (True, True)):
-            asking = Asking("POST", "m", "http://x.example", credentials=credentials)
-            assert (objection(asking, access(asking, allowed)) is not None) is refused
+            page = RequestOrigin("POST", "m", "http://x.example", credentials=credentials)
+            assert (origin_problem(page, allowed.access(page)) is not None) is refused
 
 
 class TestProxies:
@@ -121,25 +119,30 @@ class TestProxies:
     @pytest.mark.parametrize(
         ("headers", "told"),
         [
-            ({"x-forwarded-for": "192.0.2.1"}, Told(client="192.0.2.1")),
-            ({"x-forwarded-for": "6.6.6.6, 192.0.2.1, 10.0.0.2"}, Told(client="192.0.2.1")),
-            ({"x-forwarded-for": "10.0.0.9, 10.0.0.2"}, Told(client="10.0.0.9")),
-            ({"x-forwarded-for": "unknown, 10.0.0.2"}, Told(client="10.0.0.2")),
-            ({"x-forwarded-for": "[2001:db8::1]:99, 192.0.2.1:1234"}, Told(client="192.0.2.1")),
+            ({"x-forwarded-for": "192.0.2.1"}, ForwardedRequest(client="192.0.2.1")),
+            ({"x-forwarded-for": "6.6.6.6, 192.0.2.1, 10.0.0.2"}, ForwardedRequest(client="192.0.2.1")),
+            ({"x-forwarded-for": "10.0.0.9, 10.0.0.2"}, ForwardedRequest(client="10.0.0.9")),
+            ({"x-forwarded-for": "unknown, 10.0.0.2"}, ForwardedRequest(client="10.0.0.2")),
+            ({"x-forwarded-for": "[2001:db8::1]:99, 192.0.2.1:1234"}, ForwardedRequest(client="192.0.2.1")),
             (
                 {"x-forwarded-proto": "https", "x-forwarded-host": "matte.test:8443", "x-forwarded-prefix": "/cut/"},
-                Told(scheme="https", host="matte.test:8443", root="/cut"),
+                ForwardedRequest(scheme="https", host="matte.test:8443", root_path="/cut"),
             ),
-            ({"x-forwarded-proto": "javascript", "x-forwarded-host": "a b", "x-forwarded-prefix": "//x"}, Told()),
+            (
+                {"x-forwarded-proto": "javascript", "x-forwarded-host": "a b", "x-forwarded-prefix": "//x"},
+                ForwardedRequest(),
+            ),
             (
                 {"forwarded": 'for="[2001:db8::1]:99";proto=https;host=matte.test, for=10.0.0.2'},
-                Told(client="2001:db8::1", scheme="https", host="matte.test"),
+                ForwardedRequest(client="2001:db8::1", scheme="https", host="matte.test"),
             ),
-            ({"forwarded": "host=evil.example", "x-forwarded-for": "192.0.2.1"}, Told(client="192.0.2.1")),
+            ({"forwarded": "host=evil.example", "x-forwarded-for": "192.0.2.1"}, ForwardedRequest(client="192.0.2.1")),
         ],
     )  # fmt: skip
-    def test_what_they_tell(self, headers: dict[str, str], told: Told) -> None:
-        assert read([(name.encode(), value.encode()) for name, value in headers.items()], self.TRUSTED) == told
+    def test_what_they_tell(self, headers: dict[str, str], told: ForwardedRequest) -> None:
+        assert (
+            parse_forwarding([(name.encode(), value.encode()) for name, value in headers.items()], self.TRUSTED) == told
+        )
 
 
 def app(**settings: Any) -> Starlette:

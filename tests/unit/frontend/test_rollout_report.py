@@ -16,8 +16,8 @@ from matte_core.contracts.evidence import (
     StartReport,
 )
 from matte_frontend.openapi_examples import PICTURE_B64
-from matte_frontend.rollouts.page import CSP, data_url, page
-from matte_frontend.rollouts.summary import Answers, Evidence, RolloutReport, compared_with, label, summary
+from matte_frontend.rollouts.page import CSP, data_url, render_page
+from matte_frontend.rollouts.summary import Answers, Evidence, RolloutReport, compared_with, shorten_job_ids, summarize
 
 JOB = "5b0c1d5e6f7a4b8c9d0e1f2a3b4c5d6e"
 APART = Agreement(iou=0.5, boundary=0.25, alpha_difference=0.125)
@@ -46,7 +46,7 @@ def evidence(*pictures: MaskComparison) -> Evidence:
 
 
 def report(*pictures: MaskComparison) -> RolloutReport:
-    return summary("portrait", "2.0.0", "1.0.0", evidence(*pictures))
+    return summarize("portrait", "2.0.0", "1.0.0", evidence(*pictures))
 
 
 def test_numbers() -> None:
@@ -54,14 +54,18 @@ def test_numbers() -> None:
     assert found.answers == Answers(total=100, errors=1, bad_masks=2, p50_seconds=0.5, p95_seconds=0.95)
     assert found.stable_answers.p95_seconds == 1.5
     assert found.agreement == Agreement(iou=0.75, boundary=0.625, alpha_difference=0.0625)
-    assert Answers.of([]) == Answers(total=0, errors=0, bad_masks=0, p50_seconds=None, p95_seconds=None)
+    assert Answers.count([]) == Answers(total=0, errors=0, bad_masks=0, p50_seconds=None, p95_seconds=None)
 
 
 def test_no_job_s_id_is_shown_whole() -> None:
-    assert (label(JOB), label(f"job {JOB}"), label("cat")) == ("5b0c1d5e…", "job 5b0c1d5e…", "cat")
+    assert (shorten_job_ids(JOB), shorten_job_ids(f"job {JOB}"), shorten_job_ids("cat")) == (
+        "5b0c1d5e…",
+        "job 5b0c1d5e…",
+        "cat",
+    )
     found = report(shown())
     assert JOB not in found.model_dump_json()
-    assert JOB not in page(found, [shown()])
+    assert JOB not in render_page(found, [shown()])
 
 
 def test_numbers_have_no_pictures() -> None:
@@ -82,18 +86,18 @@ def test_what_it_is_compared_with() -> None:
 )
 def test_only_jpeg_and_png_are_embedded(text: str) -> None:
     assert data_url(text) == ""
-    assert "<script" not in page(report(), [shown(picture=text)])
-    assert "no picture" in page(report(), [shown(picture=text)])
+    assert "<script" not in render_page(report(), [shown(picture=text)])
+    assert "no picture" in render_page(report(), [shown(picture=text)])
 
 
 def test_names_are_escaped() -> None:
-    text = page(report(), [shown('<img src=x onerror="alert(1)">')])
+    text = render_page(report(), [shown('<img src=x onerror="alert(1)">')])
     assert "&lt;img src=x" in text
     assert "<img src=x" not in text
 
 
 def test_the_page_has_everything_and_fetches_nothing() -> None:
-    text = page(report(shown()), [shown("older"), shown("newer")])
+    text = render_page(report(shown()), [shown("older"), shown("newer")])
     assert text.index("newer") < text.index("older"), "the newest comes first"
     assert text.count("data:image/png;base64,") == 8
     assert {found[:5] for found in re.findall(r'(?:src|href)="([^"]*)', text)} == {"data:"}
@@ -105,6 +109,6 @@ def test_the_page_has_everything_and_fetches_nothing() -> None:
 
 
 def test_a_page_before_anything_happened() -> None:
-    text = page(summary("portrait", "2.0.0", None, Evidence()), [])
+    text = render_page(summarize("portrait", "2.0.0", None, Evidence()), [])
     assert text.count('class="none"') == 4
     assert "There is no other version" in text

@@ -16,27 +16,28 @@ from matte_core.allocator import keep_freed_memory
 from matte_telemetry import logs
 from starlette.applications import Starlette
 
-from matte_frontend.addresses import Networks
 from matte_frontend.app import create_app
-from matte_frontend.connections import Bounds, Ledger
-from matte_frontend.protocol import BoundedProtocol, sweep
+from matte_frontend.connections import ConnectionCounter, ConnectionLimits
+from matte_frontend.hosts import Networks
+from matte_frontend.protocol import LimitedProtocol, sweep_connections
 from matte_frontend.settings import FrontendSettings
 
 log = logging.getLogger("matte_frontend")
 _OPEN_FILES = 65_536
 
 
-class Draining(uvicorn.Server):
-    """On the first signal ``/readyz`` says no; after ``drain_seconds`` nothing new is taken and what runs may
+class DrainingServer(uvicorn.Server):
+    """On the first signal ``/readyz`` fails; after ``drain_seconds`` no new connection is taken and open requests may
     finish. A second signal ends it at once.
     """
 
     def __init__(self, app: Starlette, settings: FrontendSettings) -> None:
         self._app = app
-        self._drain = settings.drain_seconds
+        self._drain_seconds = settings.drain_seconds
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._ledger = Ledger(Bounds.of(settings, open_files=open_files()), Networks(settings.trusted_proxies))
-        protocol = functools.partial(BoundedProtocol, self._ledger, app.state.telemetry.meter)
+        limits = ConnectionLimits.from_settings(settings, open_files=raise_open_files())
+        self._counter = ConnectionCounter(limits, Networks(settings.trusted_proxies))
+        protocol = functools.partial(LimitedProtocol, self._counter, app.state.telemetry.meter)
         super().__init__(
             uvicorn.Config(
                 app, host=settings.host, port=settings.port, loop="uvloop", http=cast("Any", protocol), ws="none",
@@ -46,26 +47,23 @@ class Draining(uvicorn.Server):
         )  # fmt: skip
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Starts, and says where it listens."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
-        self._sweeper = self._loop.create_task(sweep(self.server_state.connections, self._ledger))
+        self._sweeper = self._loop.create_task(sweep_connections(self.server_state.connections, self._counter))
         for server in self.servers if self.started else []:
             for listening in server.sockets:
                 log.info("listening on %s:%d", *listening.getsockname()[:2])
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal came."""
-        frontend = getattr(self._app.state, "frontend", None)
-        if self._loop is None or frontend is None or frontend.draining:
+        state = getattr(self._app.state, "matte", None)
+        if self._loop is None or state is None or state.draining:
             super().handle_exit(sig, frame)
             return
-        frontend.draining = True
+        state.draining = True
         log.info("draining after %s", signal.Signals(sig).name)
-        self._loop.call_soon_threadsafe(self._loop.call_later, self._drain, self._stop)
+        self._loop.call_soon_threadsafe(self._loop.call_later, self._drain_seconds, self._stop)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Ends, when the answers that are under way have ended."""
         await super().shutdown(sockets)
         self._sweeper.cancel()
 
@@ -73,20 +71,19 @@ class Draining(uvicorn.Server):
         self.should_exit = True
 
 
-def open_files() -> int:
-    """How many files and sockets this process may have open; raised as far as the system lets it."""
+def raise_open_files() -> int:
+    """Raises the limit of open files and sockets as far as the system allows, and returns it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = max(soft, _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    return wanted
+    limit = max(soft, _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    return limit
 
 
 def main() -> None:
-    """Runs until a signal."""
     settings = FrontendSettings()
     logs.set_up(settings.log_level)
     keep_freed_memory()
-    Draining(create_app(settings, machine=socket.gethostname()), settings).run()
+    DrainingServer(create_app(settings, machine=socket.gethostname()), settings).run()
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""From what a caller sent to a job that is sound: parameters, model and version, pictures."""
+"""From an HTTP request to a job: parameters, model, version and pictures are validated before anything is stored."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,34 +12,113 @@ from matte_core.contracts.catalog import Route
 from matte_core.contracts.job import JobSpec, Picture
 from matte_core.contracts.limits import Limits
 from matte_core.contracts.options import Options
+from matte_core.contracts.owner import Owner
 from matte_core.domain.routing import pinned_version
 from matte_core.errors import Problem
 from matte_core.pictures.probe import probe
 from pydantic import ValidationError
+from starlette.requests import Request
 
-from matte_frontend.body import Inputs
-from matte_frontend.caller import Caller
-from matte_frontend.frontend import Frontend
+from matte_frontend.body import Inputs, read_inputs
+from matte_frontend.problems import invalid_parameter, unknown_parameter
+from matte_frontend.state import AppState, owner_of
 
-_PLAIN = Options()
-_NAMES = frozenset(Options.model_fields)
-#: probing walks the whole file; from this size on it leaves the event loop
-_HEAVY = 2_000_000
+_DEFAULT_OPTIONS = Options()
+_OPTION_NAMES = frozenset(Options.model_fields)
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,200}")
+_ROUTE_KEY = re.compile(r"[\x20-\x7e]{1,128}")
+#: bytes; probing walks the whole file, and from this size on it leaves the event loop
+_THREAD_BYTES = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A request that is sound. ``version`` is exact, None: by the split; ``named`` is what was asked for."""
+class ValidatedRequest:
+    """A request that can become a job. ``version`` is exact, None: by the traffic split; ``requested_version`` is as
+    the client wrote it.
+    """
 
     model: str
     version: str | None
-    named: str | None
-    caller: Caller
+    requested_version: str | None
+    owner: Owner
+    route_key: str | None
     options: Options
     picture: Picture
     image: bytes
     background: bytes | None = None
     background_type: str = ""
+
+
+async def validate_request(
+    app: AppState,
+    request: Request,
+    inputs: Inputs | None = None,
+    *,
+    model: str | None = None,
+    major: str | None = None,
+) -> ValidatedRequest:
+    """Checks everything that can be checked before anything is stored.
+
+    Args:
+        app: its catalog and limits apply.
+        request: from its owner.
+        inputs: None: those in the request's body.
+        model: from the address; None: the parameter ``model``, else the default model.
+        major: the version that the address pins; None: the parameter ``version``.
+
+    Raises:
+        Problem: any of the request and the picture.
+    """
+    with app.telemetry.count_rejections():
+        owner, route_key = owner_of(request), hash_route_key(request)
+        if inputs is None:
+            inputs = await read_inputs(request, app.limits.max_bytes)
+        routing_names = {"version"} if major is None else set()
+        routing_names |= {"model"} if model is None and major is None else set()
+        options, routing = parse_options(inputs.parameters, also=frozenset(routing_names))
+        route = await app.catalog.route(model or routing.get("model"))
+    with app.telemetry.count_rejections(route.model):
+        if not app.catalog.has_memory:
+            raise Problem("storage_full", "The store has no room for more jobs just now.", retry_after=10)
+        requested = major or routing.get("version")
+        version = resolve_version(route, requested, owner, request.headers)
+        picture = await _probe(inputs.image, app.limits)
+        background_type = ""
+        if inputs.background is not None:
+            background_type = f"image/{(await _probe(inputs.background, app.limits)).format.lower()}"
+    return ValidatedRequest(
+        route.model, version, requested, owner, route_key, options, picture, inputs.image, inputs.background,
+        background_type,
+    )  # fmt: skip
+
+
+def hash_route_key(request: Request) -> str | None:
+    """A digest of ``X-Route-Key``: equal keys stay on one version. The key itself may be personal, and is not kept.
+
+    Raises:
+        Problem: invalid_parameter.
+    """
+    keys = request.headers.getlist("x-route-key")
+    if not keys:
+        return None
+    if len(keys) > 1 or not _ROUTE_KEY.fullmatch(keys[0]):
+        raise _invalid_header("X-Route-Key", "1 to 128 printable ASCII characters, given once")
+    return hashlib.blake2b(keys[0].encode(), digest_size=16, person=b"matte-route-key").hexdigest()
+
+
+def idempotency_key(request: Request) -> str | None:
+    """
+    Raises:
+        Problem: invalid_parameter.
+    """
+    key = request.headers.get("idempotency-key")
+    if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
+        raise _invalid_header("Idempotency-Key", "1 to 200 visible ASCII characters")
+    return key
+
+
+def _invalid_header(name: str, message: str) -> Problem:
+    return invalid_parameter(name, message, f"{name} must be {message}.")
 
 
 def parse_options(parameters: Mapping[str, object], *, also: frozenset[str]) -> tuple[Options, dict[str, str]]:
@@ -48,123 +128,85 @@ def parse_options(parameters: Mapping[str, object], *, also: frozenset[str]) -> 
         Problem: unknown_parameter with the allowed ones, invalid_parameter with one error per field.
     """
     if not parameters:
-        return _PLAIN, {}
+        return _DEFAULT_OPTIONS, {}
     for name in parameters:
-        if name not in _NAMES and name not in also:
-            allowed = sorted(_NAMES | also)
-            raise Problem(
-                "unknown_parameter", f"There is no parameter {name!r}. There is: {', '.join(allowed)}.",
-                parameter=name, allowed=allowed,
-            )  # fmt: skip
+        if name not in _OPTION_NAMES and name not in also:
+            allowed = sorted(_OPTION_NAMES | also)
+            raise unknown_parameter(f"There is no parameter {name!r}. There is: {', '.join(allowed)}.", name, allowed)
     rest = {name: str(value) for name, value in parameters.items() if name in also and value not in (None, "")}
     try:
-        return Options.model_validate({k: v for k, v in parameters.items() if k in _NAMES}), rest
+        return Options.model_validate({k: v for k, v in parameters.items() if k in _OPTION_NAMES}), rest
     except ValidationError as error:
-        raise invalid(error) from error
+        errors = [
+            {"parameter": ".".join(map(str, e["loc"])), "message": e["msg"].removeprefix("Value error, ")}
+            for e in error.errors(include_url=False, include_context=False, include_input=False)
+        ]
+        detail = "; ".join(f"{e['parameter']}: {e['message']}" if e["parameter"] else e["message"] for e in errors)
+        raise Problem("invalid_parameter", detail, errors=errors) from error
 
 
-def invalid(error: ValidationError) -> Problem:
-    """``invalid_parameter`` with what is wrong with each."""
-    errors = [
-        {"parameter": ".".join(map(str, e["loc"])), "message": e["msg"].removeprefix("Value error, ")}
-        for e in error.errors(include_url=False, include_context=False, include_input=False)
-    ]
-    detail = "; ".join(f"{e['parameter']}: {e['message']}" if e["parameter"] else e["message"] for e in errors)
-    return Problem("invalid_parameter", detail, errors=errors)
+def resolve_version(route: Route, requested: str | None, owner: Owner, headers: Mapping[str, str]) -> str | None:
+    """The exact version that alone may answer; None: by the traffic split.
 
-
-def version_for(route: Route, named: str | None, caller: Caller) -> str | None:
-    """The exact version that alone may answer; None: by the split.
+    Args:
+        route: the model's.
+        requested: exact (1.2.0), minor (1.2) or major (1); None: not requested.
+        owner: for rules by tenant.
+        headers: for rules by header; names in lower case. Several lines of one name are a list (RFC 9110, 5.3).
 
     Raises:
         Problem: version_not_found.
     """
+    joined: dict[str, str] = {}
+    for name, value in headers.items() if route.rules else ():
+        joined[name] = f"{joined[name]}, {value}" if name in joined else value
     try:
-        return pinned_version(route, named, caller.owner.tenant, _joined(caller.headers) if route.rules else {})
+        return pinned_version(route, requested, owner.tenant, joined)
     except LookupError:
         available = [arm.version for arm in route.arms]
         raise Problem(
-            "version_not_found", f"{route.model} has no version {named}. It has: {', '.join(available)}.",
+            "version_not_found", f"{route.model} has no version {requested}. It has: {', '.join(available)}.",
             model=route.model, versions=available,
         ) from None  # fmt: skip
 
 
-def _joined(headers: Mapping[str, str]) -> dict[str, str]:
-    """Each name once: several lines of one name are a list (RFC 9110, section 5.3)."""
-    joined: dict[str, str] = {}
-    for name, value in headers.items():
-        joined[name] = f"{joined[name]}, {value}" if name in joined else value
-    return joined
+async def _probe(data: bytes, limits: Limits) -> Picture:
+    return await asyncio.to_thread(probe, data, limits) if len(data) > _THREAD_BYTES else probe(data, limits)
 
 
-async def sound(frontend: Frontend, inputs: Inputs, caller: Caller, *, model: str | None, major: str | None) -> Asked:
-    """Checks everything that can be checked before anything is stored.
-
-    Args:
-        frontend: whose catalog and limits count.
-        inputs: what came.
-        caller: who asks.
-        model: from the address; None: the parameter ``model``, else the default model.
-        major: the version that the address pins; None: the parameter ``version``.
-
-    Raises:
-        Problem: any of the request and the picture.
-    """
-    with frontend.telemetry.refusing():
-        also = {"version"} if major is None else set()
-        also |= {"model"} if model is None and major is None else set()
-        options, rest = parse_options(inputs.parameters, also=frozenset(also))
-        route = await frontend.catalog.route(model or rest.get("model"))
-    with frontend.telemetry.refusing(route.model):
-        if not frontend.catalog.has_room:
-            raise Problem("storage_full", "The store has no room for more jobs just now.", retry_after=10)
-        named = major or rest.get("version")
-        version = version_for(route, named, caller)
-        picture = await probed(inputs.image, frontend.limits)
-        if inputs.background is None:
-            return Asked(route.model, version, named, caller, options, picture, inputs.image)
-        behind = await probed(inputs.background, frontend.limits)
-        kind = f"image/{behind.format.lower()}"
-        return Asked(route.model, version, named, caller, options, picture, inputs.image, inputs.background, kind)
-
-
-async def probed(data: bytes, limits: Limits) -> Picture:
-    """``probe``, in a thread where it could hold up others."""
-    return await asyncio.to_thread(probe, data, limits) if len(data) > _HEAVY else probe(data, limits)
-
-
-def to_job(
-    frontend: Frontend,
-    asked: Asked,
+def build_job(
+    app: AppState,
+    validated: ValidatedRequest,
     *,
+    traceparent: str,
     origin: str = "",
-    traceparent: str | None = None,
     idempotency_key: str | None = None,
     preview: bool = False,
 ) -> tuple[JobSpec, dict[str, bytes]]:
-    """The job for a sound request, and its bytes by blob key."""
-    job_id, now, blobs = frontend.new_id(), frontend.clock(), frontend.store.blobs
-    image = blobs.ref(job_id, "image", len(asked.image), f"image/{asked.picture.format.lower()}")
-    data = {image.key: asked.image}
+    """The job for a validated request, and its bytes by blob key."""
+    job_id, now, blobs = app.new_id(), app.clock(), app.store.blobs
+    image = blobs.ref(job_id, "image", len(validated.image), f"image/{validated.picture.format.lower()}")
+    data = {image.key: validated.image}
     background = None
-    if asked.background is not None:
-        background = blobs.ref(job_id, "background", len(asked.background), asked.background_type)
-        data[background.key] = asked.background
+    if validated.background is not None:
+        background = blobs.ref(job_id, "background", len(validated.background), validated.background_type)
+        data[background.key] = validated.background
     spec = JobSpec(
-        id=job_id, model=asked.model, version=asked.version, tenant=asked.caller.owner.tenant,
-        user=asked.caller.owner.user, route_key=asked.caller.route_key, options=asked.options, image=image,
-        background=background, picture=asked.picture, created_at=now,
-        expires_at=now + frontend.limits.job_ttl_seconds, origin=origin, idempotency_key=idempotency_key,
-        fingerprint=fingerprint(asked) if idempotency_key else "", preview=preview, traceparent=traceparent,
+        id=job_id, model=validated.model, version=validated.version, tenant=validated.owner.tenant,
+        user=validated.owner.user, route_key=validated.route_key, options=validated.options, image=image,
+        background=background, picture=validated.picture, created_at=now,
+        expires_at=now + app.limits.job_ttl_seconds, origin=origin, idempotency_key=idempotency_key,
+        fingerprint=_fingerprint(validated) if idempotency_key else "", preview=preview, traceparent=traceparent,
     )  # fmt: skip
     return spec, data
 
 
-def fingerprint(asked: Asked) -> str:
-    """A digest of everything that makes two requests the same: what was asked for, not what traffic made of it."""
+def _fingerprint(validated: ValidatedRequest) -> str:
+    """A digest of what makes two requests the same: what the client asked for, not where traffic was routed."""
     digest = hashlib.blake2b(digest_size=16)
-    for part in (asked.image, asked.background or b""):
+    for part in (validated.image, validated.background or b""):
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
-    digest.update(f"{asked.options.model_dump_json()}|{asked.model}|{asked.named or ''}".encode())
+    options = validated.options.model_dump_json()
+    digest.update(f"{options}|{validated.model}|{validated.requested_version or ''}".encode())
     return digest.hexdigest()

@@ -17,25 +17,20 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Route
 
-from matte_frontend import openapi, pages, problems, scrape
-from matte_frontend.addresses import Networks
-from matte_frontend.compression import Compression
-from matte_frontend.edge import Edge
-from matte_frontend.frontend import Clock, Identify, NewId, anonymous, opened
+from matte_frontend import metrics_server, openapi, pages, problems
+from matte_frontend.compression import CompressionMiddleware
 from matte_frontend.gradio_api import routes as gradio_routes
-from matte_frontend.hosts import AllowedHosts, Hosts
-from matte_frontend.origins import AllowedOrigins, Origins
-from matte_frontend.proxies import TrustedProxies
-from matte_frontend.rest import admin, jobs, models, predict, rollouts
+from matte_frontend.hosts import AllowedHosts, AllowedHostsMiddleware, Networks, TrustedProxyMiddleware
+from matte_frontend.origins import AllowedOrigins, OriginMiddleware
+from matte_frontend.request_context import RequestContextMiddleware
+from matte_frontend.rest import admin, info, jobs, predict, rollouts
 from matte_frontend.settings import FrontendSettings
-from matte_frontend.telemetry import Telemetry
+from matte_frontend.state import Clock, Identify, NewId, Telemetry, anonymous, open_state
 
-register_url_convertor("major", predict.Major())
-VERSION = importlib.metadata.version("matte-frontend")
+register_url_convertor("major", predict.MajorConvertor())
 
 
 def new_uuid() -> str:
-    """32 hexadecimal digits, 122 of the bits random."""
     return uuid.uuid4().hex
 
 
@@ -50,28 +45,39 @@ def create_app(
     """The application; its connections open and close with its lifespan.
 
     Args:
-        settings: what it listens on and accepts.
+        settings: where it listens and what it accepts.
         clock: Unix seconds.
-        new_id: makes ids of jobs, uploads and requests; they are capabilities, so nobody may guess them.
-        identify: says whose a request is, and with it everything that comes of it.
-        machine: this machine's host name, by which it may be called unless it listens on loopback.
+        new_id: makes ids of jobs, uploads and requests that nobody can guess.
+        identify: says who owns what comes of a request.
+        machine: this machine's host name, which requests may name unless the frontend listens on loopback.
     """
-
-    tracer, shut_down_tracing = tracing.set_up("matte-frontend", version=VERSION, instance=new_id())
+    version = importlib.metadata.version("matte-frontend")
+    tracer, shut_down_tracing = tracing.set_up("matte-frontend", version=version, instance=new_id())
     telemetry = Telemetry(tracer=tracer)
+    hosts = AllowedHosts.from_settings(settings.allowed_hosts, machine="" if settings.on_loopback else machine)
+    origins = AllowedOrigins(frozenset(settings.allowed_origins), loopback=settings.on_loopback)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         try:
-            async with opened(settings, clock, new_id, telemetry, identify) as frontend, scrape.served(frontend):
-                app.state.frontend = frontend
+            async with (
+                open_state(settings, clock, new_id, telemetry, identify) as state,
+                metrics_server.serve_metrics(state),
+            ):
+                app.state.matte = state
                 yield
         finally:
             await asyncio.to_thread(shut_down_tracing)
 
     app = Starlette(
         routes=[*rest_routes(settings), *page_routes()],
-        middleware=[Middleware(Edge, new_id, clock, telemetry), *layers(settings, machine)],
+        middleware=[  # the outermost first
+            Middleware(RequestContextMiddleware, new_id, clock, telemetry),
+            Middleware(TrustedProxyMiddleware, Networks(settings.trusted_proxies)),
+            Middleware(OriginMiddleware, origins),
+            Middleware(AllowedHostsMiddleware, hosts),
+            Middleware(CompressionMiddleware),
+        ],
         exception_handlers={Problem: problems.on_problem, HTTPException: problems.on_http_exception},
         lifespan=lifespan,
     )
@@ -80,34 +86,24 @@ def create_app(
     return app
 
 
-def layers(settings: FrontendSettings, machine: str) -> list[Middleware]:
-    """What every request passes after the edge, the outermost first."""
-    return [
-        Middleware(TrustedProxies, Networks(settings.trusted_proxies)),
-        Middleware(Origins, AllowedOrigins.of(settings.allowed_origins, loopback=settings.on_loopback)),
-        Middleware(Hosts, AllowedHosts.of(settings.allowed_hosts, machine="" if settings.on_loopback else machine)),
-        Middleware(Compression),
-    ]
-
-
 def rest_routes(settings: FrontendSettings) -> list[BaseRoute]:
     """The REST interface, the busiest first: routes are tried in order."""
     routes: list[BaseRoute] = [
         Route("/predict", predict.predict_default, methods=["POST"]),
         Route("/v{major:major}/predict", predict.predict_major, methods=["POST"]),
         Route("/models/{model}/predict", predict.predict_model, methods=["POST"]),
-        Route("/v1/jobs", jobs.create, methods=["POST"]),
-        Route("/v1/jobs/{id}", jobs.one, methods=["GET", "DELETE"]),
+        Route("/v1/jobs", predict.create_job, methods=["POST"]),
+        Route("/v1/jobs/{id}", jobs.read_or_delete, methods=["GET", "DELETE"]),
         Route("/v1/jobs/{id}/events", jobs.events, methods=["GET"]),
         Route("/v1/jobs/{id}/result", jobs.result, methods=["GET"]),
-        Route("/models", models.list_models, methods=["GET"]),
-        Route("/models/{model}", models.read_model, methods=["GET"]),
+        Route("/models", info.list_models, methods=["GET"]),
+        Route("/models/{model}", info.read_model, methods=["GET"]),
         Route("/v1/rollouts/{model}/{version}", rollouts.numbers, methods=["GET"]),
         Route("/v1/rollouts/{model}/{version}/report", rollouts.report_page, methods=["GET"]),
-        Route("/v1/limits", models.limits, methods=["GET"]),
-        Route("/version", models.version, methods=["GET"]),
-        Route("/healthz", models.healthz, methods=["GET"]),
-        Route("/readyz", models.readyz, methods=["GET"]),
+        Route("/v1/limits", info.limits, methods=["GET"]),
+        Route("/version", info.version, methods=["GET"]),
+        Route("/healthz", info.healthz, methods=["GET"]),
+        Route("/readyz", info.readyz, methods=["GET"]),
         Route("/openapi.json", openapi.read, methods=["GET"]),
     ]
     if settings.admin:
@@ -118,7 +114,6 @@ def rest_routes(settings: FrontendSettings) -> list[BaseRoute]:
 
 
 def page_routes() -> list[BaseRoute]:
-    """The pages."""
     return [
         Route("/", pages.index, methods=["GET"]),
         Route("/static/{path:path}", pages.file, methods=["GET"]),

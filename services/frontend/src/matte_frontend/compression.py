@@ -1,8 +1,7 @@
 """``Content-Encoding: gzip`` for text: the page, scripts, styles, JSON. Never for pictures, nor for event streams.
 
-Of Starlette's own layer little would be left: it takes ``gzip;q=0`` for yes, leaves strong tags on what it changed,
-names what not to compress where we name what to, and compresses the same file again for everyone. gzip alone: it
-needs nothing that Python and every client do not have.
+Little of Starlette's own middleware would be left: it takes ``gzip;q=0`` for yes, leaves strong ETags on what it
+changed, names what not to compress where we name what to, and compresses the same file again for every client.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import gzip
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from matte_frontend.accept import best
+from matte_frontend.responses import best_offer
 
 _TEXT = frozenset(
     {
@@ -22,54 +21,51 @@ _TEXT = frozenset(
         "application/json", "application/problem+json",
     }
 )  # fmt: skip
-#: what is smaller fits a packet or two anyhow
-_SMALLEST = 1000
+#: bytes; anything smaller fits a packet or two anyway
+_MIN_BYTES = 1000
 _LEVEL = 5
-#: bytes that take a few milliseconds
-_LONG = 128 * 1024
+#: bytes that take a few milliseconds, and are compressed in a thread
+_THREAD_BYTES = 128 * 1024
 
 
-class Compression:
-    """Pure ASGI. An answer whose ``Cache-Control`` has ``no-transform`` passes as it is."""
+class CompressionMiddleware:
+    """Pure ASGI. A response whose ``Cache-Control`` has ``no-transform`` is left as it is."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves one request."""
-        if scope["type"] == "http":
-            send = _compressing(Headers(scope=scope), send)
-        await self._app(scope, receive, send)
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Headers(scope=scope)
+        start: Message | None = None  # held back until the body's length and coding are known
+        body = b""
+
+        async def send_compressed(message: Message) -> None:
+            nonlocal start, body
+            if message["type"] == "http.response.start":
+                if message["status"] == 304:
+                    _restore_weak_etag(message, request)
+                elif _is_text(message):
+                    start = message
+                    return
+                await send(message)
+            elif start is None:
+                await send(message)
+            else:
+                body += message.get("body", b"")
+                if not message.get("more_body"):
+                    body = await _encode(MutableHeaders(raw=start["headers"]), body, request)
+                    await send(start)
+                    await send({"type": "http.response.body", "body": body})
+
+        await self._app(scope, receive, send_compressed)
 
 
-def takes_gzip(accept_encoding: str) -> bool:
-    """Whether a client wants it, at least as much as the plain bytes. Without the header it does not."""
-    return bool(accept_encoding.strip()) and best(accept_encoding, ("gzip", "identity")) == "gzip"
-
-
-def _compressing(request: Headers, send: Send) -> Send:
-    held: Message | None = None
-    body = b""
-
-    async def compressing(message: Message) -> None:
-        nonlocal held, body
-        if message["type"] == "http.response.start":
-            if message["status"] == 304:
-                _match(message, request)
-            elif _is_text(message):
-                held = message  # its length and its coding are not known yet
-                return
-            await send(message)
-        elif held is None:
-            await send(message)
-        else:
-            body += message.get("body", b"")
-            if not message.get("more_body"):
-                body = await _coded(MutableHeaders(raw=held["headers"]), body, request)
-                await send(held)
-                await send({"type": "http.response.body", "body": body})
-
-    return compressing
+def accepts_gzip(accept_encoding: str) -> bool:
+    """Whether a client likes gzip at least as much as the plain bytes. Without the header it does not."""
+    return bool(accept_encoding.strip()) and best_offer(accept_encoding, ("gzip", "identity")) == "gzip"
 
 
 def _is_text(message: Message) -> bool:
@@ -82,16 +78,16 @@ def _is_text(message: Message) -> bool:
     )
 
 
-async def _coded(headers: MutableHeaders, body: bytes, request: Headers) -> bytes:
-    """The body as the client takes it. A tag is weak where the bytes that it names were compressed."""
-    if len(body) < _SMALLEST:
+async def _encode(headers: MutableHeaders, body: bytes, request: Headers) -> bytes:
+    """The body as the client accepts it. An ETag becomes weak where the bytes that it names were compressed."""
+    if len(body) < _MIN_BYTES:
         return body
     headers.add_vary_header("Accept-Encoding")
-    if not takes_gzip(", ".join(request.getlist("accept-encoding"))):
+    if not accepts_gzip(", ".join(request.getlist("accept-encoding"))):
         return body
     etag = headers.get("etag", "")
     compress = _compress_once if etag else _compress
-    body = await asyncio.to_thread(compress, body) if len(body) >= _LONG else compress(body)
+    body = await asyncio.to_thread(compress, body) if len(body) >= _THREAD_BYTES else compress(body)
     headers["content-encoding"] = "gzip"
     headers["content-length"] = str(len(body))
     if etag.startswith('"'):
@@ -99,8 +95,8 @@ async def _coded(headers: MutableHeaders, body: bytes, request: Headers) -> byte
     return body
 
 
-def _match(message: Message, request: Headers) -> None:
-    """A client that has the compressed bytes hears the tag that it knows them by."""
+def _restore_weak_etag(message: Message, request: Headers) -> None:
+    """A client that has the compressed bytes gets the ETag that it knows them by."""
     headers = MutableHeaders(raw=message["headers"])
     weak = f"W/{headers.get('etag', '')}"
     if weak in request.get("if-none-match", ""):
@@ -112,5 +108,5 @@ def _compress(body: bytes) -> bytes:
     return gzip.compress(body, _LEVEL, mtime=0)
 
 
-#: what has a tag comes again: the page's files, which are kept in memory themselves
+#: what has an ETag comes again: the page's files, which are kept in memory themselves
 _compress_once = functools.lru_cache(maxsize=32)(_compress)

@@ -1,6 +1,6 @@
-"""Bounds on connections: how much of a request may arrive in which time, and how many connections there may be.
+"""Limits on connections: how much of a request may arrive in which time, and how many connections there may be.
 
-Everything here is pure; ``protocol.py`` feeds it with bytes and the time.
+Everything here is pure; ``protocol.py`` passes in bytes and the time.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from enum import StrEnum
 
 from matte_core.errors import Problem
 
-from matte_frontend.addresses import Networks, client_key
+from matte_frontend.hosts import Networks, client_key
 from matte_frontend.settings import FrontendSettings
 
-#: a clock that is read once a second must not charge a client for a stall of this process
+#: in sweeps: a stall of this process must not be charged to its clients
 _LONGEST_STEP = 2.0
-#: refused connections are told why up to twice the bound; from there on they are closed without a word
-_PATIENCE = 2
+#: refused connections get an answer up to twice the limit; beyond it they are closed without one
+_ANSWERED = 2
 
 
 class Phase(StrEnum):
@@ -29,7 +29,7 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class ConnectionLimits:
     """Bytes, seconds, bytes per second, and numbers of headers and connections."""
 
     header_bytes: int
@@ -42,8 +42,8 @@ class Bounds:
     connections: int
 
     @classmethod
-    def of(cls, settings: FrontendSettings, *, open_files: int) -> Bounds:
-        """The settings' bounds; connections at most what the limit of open files (RLIMIT_NOFILE) has room for."""
+    def from_settings(cls, settings: FrontendSettings, *, open_files: int) -> ConnectionLimits:
+        """``connections`` is at most what the limit of open files (RLIMIT_NOFILE) has room for."""
         return cls(
             header_bytes=settings.max_header_bytes,
             headers=settings.max_headers,
@@ -57,7 +57,7 @@ class Bounds:
 
     @property
     def sweep_seconds(self) -> float:
-        """How often connections are looked at: a tenth of the shortest bound, at most once a second."""
+        """How often connections are checked: a tenth of the shortest limit, at most once a second."""
         return max(0.02, min(1.0, self.header_seconds / 10, self.body_grace_seconds / 10))
 
     def headers_too_large(self, size: int, count: int = 0) -> Problem | None:
@@ -70,7 +70,7 @@ class Bounds:
 
 
 @dataclass(slots=True)
-class Arrival:
+class RequestArrival:
     """A request on its way in.
 
     ``waited`` is the time in which bytes could have come: the clock stands while this side does not read. In the
@@ -78,7 +78,7 @@ class Arrival:
     ``overhead`` is bytes of headers, or between two pieces of a body (trailers, chunk extensions).
     """
 
-    seen: float
+    checked_at: float
     phase: Phase = Phase.REQUEST
     trusted: bool = False
     waited: float = 0.0
@@ -86,72 +86,72 @@ class Arrival:
     overhead: int = 0
 
     def enter(self, phase: Phase, now: float) -> None:
-        """The next phase begins."""
-        self.phase, self.seen = phase, now
+        self.phase, self.checked_at = phase, now
         self.waited, self.received, self.overhead = 0.0, 0, 0
 
-    def judge(self, now: float, bounds: Bounds, *, reading: bool) -> Problem | None:
+    def check(self, now: float, limits: ConnectionLimits, *, reading: bool) -> Problem | None:
         """408 for a client that is too slow; called at every sweep. ``reading``: bytes could come since the last."""
-        step, self.seen = min(now - self.seen, _LONGEST_STEP * bounds.sweep_seconds), now
+        step, self.checked_at = min(now - self.checked_at, _LONGEST_STEP * limits.sweep_seconds), now
         if not reading:
             return None
         self.waited += step
         if self.phase is not Phase.BODY:
-            limit = bounds.idle_seconds if self.phase is Phase.REQUEST and self.trusted else bounds.header_seconds
+            limit = limits.idle_seconds if self.phase is Phase.REQUEST and self.trusted else limits.header_seconds
             if self.waited <= limit:
                 return None
             return Problem("request_timeout", f"The request's headers were not complete after {limit:g} s.")
-        if self.waited < bounds.body_grace_seconds:
+        if self.waited < limits.body_grace_seconds:
             return None
-        wanted = bounds.body_rate * self.waited
-        if self.received < wanted:
-            detail = f"{self.received} bytes of the body came in {self.waited:.0f} s; the least is {wanted:.0f}."
+        required = limits.body_rate * self.waited
+        if self.received < required:
+            detail = f"{self.received} bytes of the body came in {self.waited:.0f} s; the least is {required:.0f}."
             return Problem("request_timeout", detail)
         self.waited, self.received = 0.0, 0
         return None
 
 
-class Ledger:
-    """Counts the connections of each client. Those of trusted proxies count in all only."""
+class ConnectionCounter:
+    """Counts the connections of each client. Those of trusted proxies count towards the total only."""
 
-    def __init__(self, bounds: Bounds, trusted: Networks) -> None:
-        self.bounds = bounds
+    def __init__(self, limits: ConnectionLimits, trusted: Networks) -> None:
+        self.limits = limits
         self.trusted = trusted
-        self._clients: Counter[str] = Counter()
-        self._all = 0
+        self._per_client: Counter[str] = Counter()
+        self._total = 0
 
     def opened(self, address: str) -> Problem | None:
-        """Counts a connection from an address ('': a socket without one). Why it is refused; None if it is welcome."""
-        self._all += 1
-        if self._counts(address):
+        """Counts a connection from an address ('': a socket without one); why it must be refused, or None."""
+        self._total += 1
+        if self._has_limit(address):
             key = client_key(address)
-            self._clients[key] += 1
-            if self._clients[key] > (most := self.bounds.connections_per_address):
+            self._per_client[key] += 1
+            if self._per_client[key] > (limit := self.limits.connections_per_address):
                 detail = (
-                    f"There are {most} connections from {key} already. Use fewer, or keep them open. A proxy in front "
+                    f"There are {limit} connections from {key} already. Use fewer, or keep them open. A proxy in front "
                     "of Matte belongs into MATTE_TRUSTED_PROXIES."
                 )
                 return Problem("too_many_connections", detail, retry_after=5)
-        if self._all > self.bounds.connections:
-            detail = f"This frontend has {self.bounds.connections} connections, which is all it takes."
+        if self._total > self.limits.connections:
+            detail = f"This frontend has {self.limits.connections} connections, which is all it takes."
             return Problem("connections_exhausted", detail, retry_after=5)
         return None
 
-    def hopeless(self, address: str) -> bool:
-        """Whether so many connections were refused that this one is not even told why."""
-        per_address = self._clients[client_key(address)] if self._counts(address) else 0
+    def flooded(self, address: str) -> bool:
+        """Whether so many connections were refused that this one is closed without an answer."""
+        per_client = self._per_client[client_key(address)] if self._has_limit(address) else 0
         return (
-            per_address > _PATIENCE * self.bounds.connections_per_address or self._all > 9 * self.bounds.connections / 8
+            per_client > _ANSWERED * self.limits.connections_per_address
+            or self._total > 9 * self.limits.connections / 8
         )
 
     def closed(self, address: str) -> None:
-        """Forgets a connection that :meth:`opened` counted, whatever the answer was."""
-        self._all -= 1
-        if self._counts(address):
+        """Forgets a connection that :meth:`opened` counted, refused or not."""
+        self._total -= 1
+        if self._has_limit(address):
             key = client_key(address)
-            self._clients[key] -= 1
-            if not self._clients[key]:
-                del self._clients[key]
+            self._per_client[key] -= 1
+            if not self._per_client[key]:
+                del self._per_client[key]
 
-    def _counts(self, address: str) -> bool:
+    def _has_limit(self, address: str) -> bool:
         return bool(address) and address not in self.trusted

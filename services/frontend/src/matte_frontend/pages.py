@@ -1,4 +1,4 @@
-"""The page and its files."""
+"""The page, the API documentation, and their static files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matte_core.errors import Problem
 from starlette.requests import Request
 from starlette.responses import Response
 
-from matte_frontend.conditional import respond, tag
+from matte_frontend.responses import conditional_response, make_etag
 
 FOLDER = Path(__file__).parent / "static"
 #: everything comes from here; blob: and data: are pictures that the page itself made
@@ -20,33 +20,30 @@ CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self' blob:; "
     "font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-SAFE = {
+SECURITY_HEADERS = {
     "Content-Security-Policy": CSP,
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-
-
 _SWAGGER = Path(str(resources.files("fastapi_swagger"))) / "resources"
-#: by name; there are no folders, and nothing else of the disk is ever read
+#: by name; there are no folders, and no other file of the disk is ever read
 FILES = {path.name: path for path in FOLDER.iterdir() if path.is_file()} | {
     name: _SWAGGER / name for name in ("swagger-ui.css", "swagger-ui-bundle.js")
 }
 
 
 async def index(request: Request) -> Response:
-    """The page; asked for again each time, answered with 304 while it is the same."""
-    return await _answer(request, FILES["index.html"], "no-cache")
+    return await _file_response(request, FILES["index.html"], "no-cache")
 
 
 async def docs(request: Request) -> Response:
-    """``GET /docs``: the description of the REST interface to read and to try."""
-    return await _answer(request, FILES["docs.html"], "no-cache")
+    """``GET /docs``: Swagger UI for the REST interface."""
+    return await _file_response(request, FILES["docs.html"], "no-cache")
 
 
 async def favicon(request: Request) -> Response:
-    """``GET /favicon.ico``, which browsers ask for where no page names an icon."""
-    return await _answer(request, FILES["favicon.svg"], "public, max-age=86400")
+    """``GET /favicon.ico``, which browsers request where no page names an icon."""
+    return await _file_response(request, FILES["favicon.svg"], "public, max-age=86400")
 
 
 async def file(request: Request) -> Response:
@@ -58,21 +55,22 @@ async def file(request: Request) -> Response:
     path = FILES.get(request.path_params["path"])
     if path is None:
         raise Problem("not_found", f"There is nothing at {request.url.path}.")
-    return await _answer(request, path, "public, max-age=300, must-revalidate")
+    return await _file_response(request, path, "public, max-age=300, must-revalidate")
 
 
-async def _answer(request: Request, path: Path, cache: str) -> Response:
+async def _file_response(request: Request, path: Path, cache_control: str) -> Response:
     body, etag = _read(path)
 
     async def read() -> bytes:
         return body
 
-    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    return await respond(request, read, kind, etag=etag, headers=SAFE | {"Cache-Control": cache})
+    media_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    headers = SECURITY_HEADERS | {"Cache-Control": cache_control}
+    return await conditional_response(request, read, media_type, etag=etag, headers=headers)
 
 
 @functools.cache
 def _read(path: Path) -> tuple[bytes, str]:
-    """Bytes, read once, and their tag, which is the same on every frontend."""
+    """A file's bytes and its ETag, which is the same on every frontend."""
     body = path.read_bytes()
-    return body, tag(hashlib.sha256(body).hexdigest())
+    return body, make_etag(hashlib.sha256(body).hexdigest())

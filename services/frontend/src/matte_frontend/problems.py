@@ -14,12 +14,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 MEDIA_TYPE = "application/problem+json"
-#: statuses that the framework itself answers with, and what they are called here
+#: statuses of Starlette's own errors; any other is ``malformed_request``
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "payload_too_large"}
 
 
-def respond(problem: Problem, *, instance: str | None = None, headers: dict[str, str] | None = None) -> Response:
-    """The answer to a request that met a problem."""
+def problem_response(
+    problem: Problem, *, instance: str | None = None, headers: dict[str, str] | None = None
+) -> Response:
     headers = dict(headers or {}) | {"Cache-Control": "no-store"}
     if problem.retry_after is not None:
         headers["Retry-After"] = str(math.ceil(problem.retry_after))
@@ -27,23 +28,45 @@ def respond(problem: Problem, *, instance: str | None = None, headers: dict[str,
 
 
 def on_problem(request: Request, problem: Exception) -> Response:
-    """Starlette's handler for :class:`Problem`."""
+    """Starlette's exception handler for :class:`Problem`."""
     assert isinstance(problem, Problem)
-    return respond(problem, instance=request.url.path)
+    return problem_response(problem, instance=request.url.path)
 
 
 def on_http_exception(request: Request, error: Exception) -> Response:
-    """Starlette's handler for its own ``HTTPException``."""
+    """Starlette's exception handler for its own ``HTTPException``."""
     assert isinstance(error, HTTPException)
     code = _CODES.get(error.status_code, "malformed_request")
     detail = {
         "not_found": f"There is nothing at {request.url.path}; /openapi.json lists what there is.",
         "method_not_allowed": f"{request.url.path} does not take {request.method}.",
     }.get(code, str(error.detail))
-    return respond(Problem(code, detail), instance=request.url.path, headers=dict(error.headers or {}))
+    return problem_response(Problem(code, detail), instance=request.url.path, headers=dict(error.headers or {}))
 
 
-def of_end(job_id: str, state: JobState, error: dict[str, Any] | None) -> Problem | None:
+def unknown_parameter(detail: str, name: str, allowed: list[str]) -> Problem:
+    return Problem("unknown_parameter", detail, parameter=name, allowed=allowed)
+
+
+def reject_unknown_query(request: Request, *allowed: str) -> None:
+    """
+    Raises:
+        Problem: unknown_parameter, where the query has a parameter that is not in ``allowed``.
+    """
+    if request.url.query:
+        for name in request.query_params:
+            if name not in allowed:
+                takes = f"it takes {', '.join(allowed)}" if allowed else "it takes none"
+                raise unknown_parameter(f"{request.url.path} has no parameter {name!r}; {takes}.", name, list(allowed))
+
+
+def invalid_parameter(name: str, message: str, detail: str = "") -> Problem:
+    """``invalid_parameter`` for one parameter or header; ``detail`` is ``name: message.`` unless given."""
+    errors = [{"parameter": name, "message": message}]
+    return Problem("invalid_parameter", detail or f"{name}: {message}.", errors=errors)
+
+
+def job_problem(job_id: str, state: JobState, error: dict[str, Any] | None) -> Problem | None:
     """Why a job that ended has no result; None if it has one."""
     if state is JobState.CANCELED:
         return Problem("job_canceled", "The job was canceled before it had a result.", job=job_id)
@@ -56,15 +79,15 @@ def of_end(job_id: str, state: JobState, error: dict[str, Any] | None) -> Proble
     return None
 
 
-def of_event(job_id: str, event: Event) -> Problem | None:
-    """:func:`of_end` for a ``finished`` event."""
-    return of_end(job_id, JobState(event.data["state"]), event.data.get("error"))
+def event_problem(job_id: str, finished: Event) -> Problem | None:
+    """:func:`job_problem` by the job's ``finished`` event."""
+    return job_problem(job_id, JobState(finished.data["state"]), finished.data.get("error"))
 
 
-def of_view(view: JobView) -> Problem | None:
+def view_problem(view: JobView) -> Problem | None:
     """Why a job has no result now; None if it has one."""
     if view.state in (JobState.QUEUED, JobState.RUNNING):
         return Problem(
             "job_not_finished", f"The job is {view.state}.", retry_after=retry_after(view.eta_seconds), job=view.id
         )
-    return of_end(view.id, view.state, view.error)
+    return job_problem(view.id, view.state, view.error)

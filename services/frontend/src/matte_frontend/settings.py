@@ -10,8 +10,8 @@ from matte_jobs.settings import StoreSettings
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode
 
-from matte_frontend.addresses import Networks
-from matte_frontend.origins import canonical
+from matte_frontend.hosts import Networks
+from matte_frontend.origins import canonical_origin
 
 
 def _comma_list(value: object) -> object:
@@ -24,7 +24,7 @@ def _networks(value: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _origins(value: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(canonical(origin) for origin in value)
+    return tuple(canonical_origin(origin) for origin in value)
 
 
 #: separated by commas
@@ -122,7 +122,7 @@ class FrontendSettings(StoreSettings):
 
     @property
     def on_loopback(self) -> bool:
-        """Whether only this machine reaches it."""
+        """Whether only this machine can reach the frontend."""
         return is_loopback(self.host)
 
     @property

@@ -1,1 +1,1 @@
-"""Gradio's API on durable jobs: any frontend answers any event."""
+"""Gradio's API on durable jobs: any frontend can answer any request."""

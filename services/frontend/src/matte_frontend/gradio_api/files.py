@@ -1,14 +1,16 @@
 """Uploads and results as files: ``/gradio_api/upload`` and ``/gradio_api/file=…``, the same from every frontend.
 
-Paths are ``uploads/<id>/<name>`` and ``jobs/<id>/<file>.<kind>``; nothing on a disk is ever read. Only the owner's
-paths lead anywhere. Ids cannot be guessed: of the anonymous, who has a path may read the file.
+Paths are ``uploads/<id>/<name>`` and ``jobs/<id>/<file>.<extension>``; no file on a disk is ever read. A path exists
+for its owner only. Ids cannot be guessed: of anonymous files, whoever knows the path may read it.
 """
 
 from __future__ import annotations
 
 import base64
+import functools
 import re
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 from matte_core.contracts.job import BlobRef
@@ -19,20 +21,19 @@ from matte_jobs.connect import translated
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from matte_frontend import problems, sse
 from matte_frontend.body import read_form
-from matte_frontend.caller import owner_of
-from matte_frontend.conditional import respond, tag
-from matte_frontend.form_body import Part
-from matte_frontend.frontend import Frontend, frontend_of
+from matte_frontend.problems import invalid_parameter, view_problem
+from matte_frontend.responses import BYTES, conditional_response, make_etag
+from matte_frontend.sse import EventStreamResponse, format_event
+from matte_frontend.state import AppState, app_state, owner_of
 
 MAX_FILES = 10
 _UPLOAD = re.compile(r"uploads/([0-9a-f]{32})/[^/]{1,100}")
-_JOB = re.compile(r"jobs/([A-Za-z0-9_-]{1,64})/(result|mask|preview)\.(?:png|webp)")
-_ODD = re.compile(r"[^\w.-]+", re.ASCII)
-_MARK = "/gradio_api/file="
-#: what came from a stranger must not act as this site
-_INERT = {
+_JOB_FILE = re.compile(r"jobs/([A-Za-z0-9_-]{1,64})/(result|mask|preview)\.(?:png|webp)")
+_UNSAFE_CHARACTERS = re.compile(r"[^\w.-]+", re.ASCII)
+_URL_MARK = "/gradio_api/file="
+_HEADERS = {
+    # what a stranger uploaded must not act as this site
     "Content-Security-Policy": "sandbox; default-src 'none'",
     "Cache-Control": "private, max-age=600",
 }
@@ -40,135 +41,126 @@ _INERT = {
 
 async def upload(request: Request) -> Response:
     """``POST /gradio_api/upload``: the files' paths, in their order."""
-    frontend = frontend_of(request)
-    owner = owner_of(request)
-    parts = await read_form(request, frontend.limits.max_bytes)
+    app, owner = app_state(request), owner_of(request)
+    parts = await read_form(request, app.limits.max_bytes)
     files = [part for part in parts if part.name == "files" and part.filename is not None]
     if not files:
         raise Problem("picture_missing", "The form has no files in the field files.")
     if len(files) > MAX_FILES:
         raise Problem("malformed_request", f"The form has more than {MAX_FILES} files.")
-    return JSONResponse([await _keep(frontend, owner, file) for file in files])
+    paths, ttl = [], app.settings.upload_ttl_seconds
+    for file in files:
+        data, upload_id = file.take(), app.new_id()
+        try:  # the content type by the bytes, never by what the client says
+            content_type = f"image/{sniff(data).lower()}"
+        except Problem:
+            content_type = BYTES
+        ref = app.store.blobs.ref(f"upload-{upload_id}", "data", len(data), content_type)
+        with translated():
+            await app.store.blobs.put(ref, data, app.clock(), ttl_seconds=ttl)
+            await app.store.redis.set(_upload_key(app, owner, upload_id), ref.model_dump_json(), ex=ttl)
+        name = _UNSAFE_CHARACTERS.sub("_", (file.filename or "").rpartition("/")[2])[-100:].lstrip(".") or "file"
+        paths.append(f"uploads/{upload_id}/{name}")
+    return JSONResponse(paths)
 
 
-async def _keep(frontend: Frontend, owner: Owner, file: Part) -> str:
-    data, upload_id, ttl = file.take(), frontend.new_id(), frontend.settings.upload_ttl_seconds
-    ref = frontend.store.blobs.ref(f"upload-{upload_id}", "data", len(data), _kind(data))
-    with translated():
-        await frontend.store.blobs.put(ref, data, frontend.clock(), ttl_seconds=ttl)
-        await frontend.store.redis.set(_key(frontend, owner, upload_id), ref.model_dump_json(), ex=ttl)
-    return f"uploads/{upload_id}/{_name(file.filename or '')}"
+def _upload_key(app: AppState, owner: Owner, upload_id: str) -> str:
+    return f"{app.store.prefix}upload:{owner.scoped(upload_id)}"
 
 
-def _name(name: str) -> str:
-    return _ODD.sub("_", name.rpartition("/")[2])[-100:].lstrip(".") or "file"
-
-
-def _kind(data: bytes) -> str:
-    """The content type by the bytes, never by what the client says."""
-    try:
-        return f"image/{sniff(data).lower()}"
-    except Problem:
-        return "application/octet-stream"
-
-
-def _key(frontend: Frontend, owner: Owner, upload_id: str) -> str:
-    return f"{frontend.store.prefix}upload:{owner.scoped(upload_id)}"
-
-
-async def progress(request: Request) -> Response:
-    """``GET /gradio_api/upload_progress``: uploads are taken whole, so there is nothing to tell but the end."""
-
-    async def done() -> Any:
-        yield sse.block({"msg": "done"})
-
+async def upload_progress(request: Request) -> Response:
+    """``GET /gradio_api/upload_progress``: an upload has no steps, so the stream says only that it is done."""
     if "upload_id" not in request.query_params:
         raise Problem("invalid_parameter", "upload_id is missing.")
-    return sse.stream(done())
+
+    async def done() -> AsyncIterator[str]:
+        yield format_event({"msg": "done"})
+
+    return EventStreamResponse(done())
 
 
 async def file(request: Request) -> Response:
     """``GET /gradio_api/file=…``."""
-    path = request.path_params["path"]
-    data, kind = await read_path(frontend_of(request), owner_of(request), path)
-
-    async def read() -> bytes:
-        return data
-
-    # a preview is replaced by the next; what the other paths name never changes
-    found = _JOB.fullmatch(path)
-    etag = tag(data if found and found[2] == "preview" else path)
-    return await respond(request, read, kind, etag=etag, headers=_INERT)
+    stored = await find_file(app_state(request), owner_of(request), request.path_params["path"])
+    return await conditional_response(request, stored.read, stored.content_type, etag=stored.etag, headers=_HEADERS)
 
 
-async def read_path(frontend: Frontend, owner: Owner, path: str) -> tuple[bytes, str]:
-    """The bytes and content type of one of the owner's files.
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    content_type: str
+    etag: str
+    read: Callable[[], Awaitable[bytes]]
+
+
+async def find_file(app: AppState, owner: Owner, path: str) -> StoredFile:
+    """One of the owner's files; its bytes are not read yet.
 
     Raises:
-        Problem: not_found, result_expired, job_not_found, or why the job has no result.
+        Problem: not_found, job_not_found, or why the job has no result; ``read`` raises not_found, result_expired.
     """
-    if found := _UPLOAD.fullmatch(path):
-        return await _upload_bytes(frontend, owner, found[1])
-    found = _JOB.fullmatch(path)
-    if not found:
+    # what these paths name never changes, except a preview, which is replaced by the next
+    etag = make_etag(path)
+    if match := _UPLOAD.fullmatch(path):
+        gone = Problem("not_found", "There is no such upload; uploads are kept for a while only. Upload it again.")
+        with translated():
+            text = await app.store.redis.get(_upload_key(app, owner, match[1]))
+        if not text:
+            raise gone
+        ref = BlobRef.model_validate_json(text)
+
+        async def read_upload() -> bytes:
+            with translated():
+                data = await app.store.blobs.get(ref)
+            if data is None:
+                raise gone
+            return data
+
+        return StoredFile(ref.content_type, etag, read_upload)
+
+    match = _JOB_FILE.fullmatch(path)
+    if not match:
         raise Problem("not_found", "There is no such file.")
-    view = await frontend.view(found[1], owner)
-    if found[2] == "preview":
-        return await _preview(frontend, view.id)
-    problem = problems.of_view(view)
-    if problem is not None:
+    view = await app.view(match[1], owner)
+    if match[2] == "preview":
+        previews = [event for event in await app.store.events(view.id) if event.type == "preview"]
+        if not previews:
+            raise Problem("not_found", "The job has no preview.")
+        preview = base64.b64decode(previews[-1].data["b64"])
+
+        async def read_preview() -> bytes:
+            return preview
+
+        return StoredFile(str(previews[-1].data["content_type"]), make_etag(preview), read_preview)
+    if (problem := view_problem(view)) is not None:
         raise problem
     assert view.result is not None
-    ref = view.result.files.get(found[2])
-    if ref is None:
+    result_ref = view.result.files.get(match[2])
+    if result_ref is None:
         raise Problem("not_found", "The job has no such file.")
-    return await frontend.store.result_bytes(ref), ref.content_type
+    return StoredFile(result_ref.content_type, etag, functools.partial(app.store.result_bytes, result_ref))
 
 
-async def _upload_bytes(frontend: Frontend, owner: Owner, upload_id: str) -> tuple[bytes, str]:
-    with translated():
-        text = await frontend.store.redis.get(_key(frontend, owner, upload_id))
-        ref = BlobRef.model_validate_json(text) if text else None
-        data = await frontend.store.blobs.get(ref) if ref else None
-    if ref is None or data is None:
-        raise Problem("not_found", "There is no such upload; uploads are kept for a while only. Upload it again.")
-    return data, ref.content_type
-
-
-async def _preview(frontend: Frontend, job_id: str) -> tuple[bytes, str]:
-    events = [event for event in await frontend.store.events(job_id) if event.type == "preview"]
-    if not events:
-        raise Problem("not_found", "The job has no preview.")
-    data = events[-1].data
-    return base64.b64decode(data["b64"]), str(data["content_type"])
-
-
-def own_path(image: object, *, host: str) -> str:
+def local_path(image: object, *, host: str) -> str:
     """The path of a ``FileData`` that was uploaded here, or is a result of ours.
 
     Args:
         image: what a client sent as a file: an object with ``path``, or ``url``.
-        host: ours, as the client calls it.
+        host: this server, as the client calls it.
 
     Raises:
-        Problem: invalid_parameter. An address elsewhere is never fetched.
+        Problem: invalid_parameter. Other addresses are never fetched.
     """
     path = image.get("path") or image.get("url") if isinstance(image, dict) else image
     if not isinstance(path, str) or not path:
-        raise _no_file("it is not a file")
+        raise invalid_parameter("image", "it is not a file")
     if "://" in path:
         try:
             parts = urlsplit(path)
         except ValueError:
-            raise _no_file("its address cannot be read") from None
-        if parts.netloc != host or _MARK not in parts.path:
-            raise _no_file("files are not fetched from other addresses; upload the picture")
-        path = unquote(parts.path.partition(_MARK)[2])
-    if not (_UPLOAD.fullmatch(path) or _JOB.fullmatch(path)):
-        raise _no_file("it was not uploaded here")
+            raise invalid_parameter("image", "its address cannot be read") from None
+        if parts.netloc != host or _URL_MARK not in parts.path:
+            raise invalid_parameter("image", "files are not fetched from other addresses; upload the picture")
+        path = unquote(parts.path.partition(_URL_MARK)[2])
+    if not (_UPLOAD.fullmatch(path) or _JOB_FILE.fullmatch(path)):
+        raise invalid_parameter("image", "it was not uploaded here")
     return path
-
-
-def _no_file(message: str) -> Problem:
-    errors = [{"parameter": "image", "message": message}]
-    return Problem("invalid_parameter", f"image: {message}.", errors=errors)

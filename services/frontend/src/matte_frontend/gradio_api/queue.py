@@ -5,33 +5,125 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import httpx
 from gradio.route_utils import get_root_url
-from matte_core.contracts.job import Event
 from matte_core.errors import Problem
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from matte_frontend import sse
-from matte_frontend.admission import sound, to_job
-from matte_frontend.body import Inputs, read_bounded
-from matte_frontend.caller import Caller, owner_of
-from matte_frontend.following import Waiting, follow
-from matte_frontend.frontend import Frontend, frontend_of
-from matte_frontend.gradio_api.endpoints import ENDPOINTS, Endpoint
-from matte_frontend.gradio_api.files import own_path, read_path
-from matte_frontend.gradio_api.messages import Translator, ended
-from matte_frontend.gradio_api.reader import Reader
+from matte_frontend.admission import build_job, validate_request
+from matte_frontend.body import REST_BYTES, Inputs, read_limited
+from matte_frontend.gradio_api.files import find_file, local_path
+from matte_frontend.gradio_api.gradio_adapter import ENDPOINTS, Endpoint
+from matte_frontend.gradio_api.messages import Translator, is_last
+from matte_frontend.gradio_api.session_reader import SessionReader
 from matte_frontend.gradio_api.sessions import Call
-from matte_frontend.json_body import REST_BYTES
+from matte_frontend.job_events import job_events
+from matte_frontend.sse import EventStreamResponse, format_event
+from matte_frontend.state import AppState, app_state, owner_of
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+#: events of ``/call`` by message and success; any other is ``error``
+_CALL_EVENTS = {("process_generating", True): "generating", ("process_completed", True): "complete"}
 
 
-def file_root(request: Request, route: str) -> str:
+async def join(request: Request) -> Response:
+    """``POST /gradio_api/queue/join``.
+
+    A call that is rejected gets an id too, and its problem as its end: both clients show only what comes on the
+    event stream as it is. (Python's reads the ``detail`` of a 422 as a list of fields.)
+    """
+    app, body = app_state(request), await _read_json(request)
+    session, endpoint = _session_name(request, body.get("session_hash")), _by_index(request, body.get("fn_index"))
+    try:
+        image, parameters = endpoint.bind(_positional(body))
+        call = Call(await _submit(app, request, image, parameters), endpoint.name)
+    except Problem as problem:
+        if problem.status >= 500:
+            raise
+        call = Call(app.new_id(), endpoint.name, problem.document())
+    await app.sessions.add(session, call, app.clock())
+    return JSONResponse({"event_id": call.id})
+
+
+async def data(request: Request) -> Response:
+    """``GET /gradio_api/queue/data``: messages of all the session's calls."""
+    session = _session_name(request, request.query_params.get("session_hash"))
+    reader = SessionReader(app_state(request), owner_of(request), session, _file_root(request, "/queue/data"))
+
+    async def stream() -> AsyncIterator[str]:
+        async with contextlib.aclosing(reader.messages()) as messages:
+            async for message in messages:
+                yield format_event(message)  # `data:` only: the clients know neither ids nor comments here
+
+    return EventStreamResponse(stream())
+
+
+async def cancel(request: Request) -> Response:
+    """``POST /gradio_api/cancel``: one of the session's own calls."""
+    app, body = app_state(request), await _read_json(request)
+    session, call_id = _session_name(request, body.get("session_hash")), body.get("event_id")
+    is_id = isinstance(call_id, str) and _ID.fullmatch(call_id)
+    call = await app.sessions.get(session, str(call_id)) if is_id else None
+    if call is None:
+        raise Problem("job_not_found", "The session has no such call, or it has ended.")
+    if call.error is None:
+        await app.store.cancel(call.id, app.clock(), owner=owner_of(request))
+    return JSONResponse({"success": True})
+
+
+async def call_by_position(request: Request) -> Response:
+    """``POST /gradio_api/call/{api}``: values in a list ``data``; the response has the ``event_id`` to ask for."""
+    endpoint, body = _by_name(request), await _read_json(request)
+    event_id = await _submit(app_state(request), request, *endpoint.bind(_positional(body)))
+    return JSONResponse({"event_id": event_id})
+
+
+async def call_by_name(request: Request) -> Response:
+    """``POST /gradio_api/call/v2/{api}``: values by name."""
+    endpoint, body = _by_name(request), await _read_json(request)
+    event_id = await _submit(app_state(request), request, *endpoint.bind_named(body))
+    return JSONResponse({"event_id": event_id})
+
+
+async def call_events(request: Request) -> Response:
+    """``GET /gradio_api/call/{api}/{event_id}``: ``generating``, then ``complete`` or ``error``."""
+    _by_name(request)
+    app, owner, call_id = app_state(request), owner_of(request), request.path_params["event_id"]
+    await app.view(call_id, owner)
+    root = _file_root(request, f"/call/{request.path_params['api']}/{call_id}")
+    translator = Translator(call_id, root, diffs=False)
+
+    async def stream() -> AsyncIterator[str]:
+        async with contextlib.aclosing(job_events(app, call_id, owner)) as items:
+            async for item in items:
+                if item is None:
+                    yield format_event(None, event="heartbeat")
+                for message in translator.translate(item):
+                    if "output" not in message:
+                        continue
+                    success = message["success"]
+                    value = message["output"]["data"] if success else message["output"]
+                    yield format_event(value, event=_CALL_EVENTS.get((message["msg"], success), "error"))
+                    if is_last(message):
+                        return
+
+    return EventStreamResponse(stream())
+
+
+async def _submit(app: AppState, request: Request, image: object, parameters: dict[str, object]) -> str:
+    with app.telemetry.count_rejections():
+        stored = await find_file(app, owner_of(request), local_path(image, host=request.headers.get("host", "")))
+        inputs = Inputs(await stored.read(), None, parameters)
+    validated = await validate_request(app, request, inputs)
+    spec, blobs = build_job(app, validated, traceparent=request.scope["matte"]["traceparent"], preview=True)
+    return (await app.admit(spec, blobs)).id
+
+
+def _file_root(request: Request, route: str) -> str:
     """The public address that ends in ``/gradio_api``.
 
     Raises:
@@ -44,109 +136,9 @@ def file_root(request: Request, route: str) -> str:
     return f"{root}/gradio_api"
 
 
-async def join(request: Request) -> Response:
-    """``POST /gradio_api/queue/join``.
-
-    A call that is refused gets an id too, and its problem as its end: both clients show only what comes on the
-    event stream as it is. (Python's reads the ``detail`` of a 422 as a list of fields.)
-    """
-    frontend, body = frontend_of(request), await _json(request)
-    session, endpoint = _session(request, body.get("session_hash")), _by_index(request, body.get("fn_index"))
+async def _read_json(request: Request) -> dict[str, Any]:
     try:
-        image, parameters = endpoint.bind(_data(body))
-        call = Call(await _submit(frontend, request, image, parameters), endpoint.name)
-    except Problem as problem:
-        if problem.status >= 500:
-            raise
-        call = Call(frontend.new_id(), endpoint.name, problem.document())
-    await frontend.sessions.add(session, call, frontend.clock())
-    return JSONResponse({"event_id": call.id})
-
-
-async def data(request: Request) -> Response:
-    """``GET /gradio_api/queue/data``: messages of all the session's calls."""
-    session = _session(request, request.query_params.get("session_hash"))
-    root = file_root(request, "/queue/data")
-    return sse.stream(_data_lines(Reader(frontend_of(request), owner_of(request), session, root)))
-
-
-async def _data_lines(reader: Reader) -> AsyncIterator[str]:
-    async with contextlib.aclosing(reader.messages()) as messages:
-        async for message in messages:
-            yield sse.block(message)  # `data:` only: the clients know neither ids nor comments here
-
-
-async def cancel(request: Request) -> Response:
-    """``POST /gradio_api/cancel``: one of the session's own calls."""
-    frontend, body = frontend_of(request), await _json(request)
-    session, call_id = _session(request, body.get("session_hash")), body.get("event_id")
-    known = isinstance(call_id, str) and _ID.fullmatch(call_id)
-    call = await frontend.sessions.get(session, str(call_id)) if known else None
-    if call is None:
-        raise Problem("job_not_found", "The session has no such call, or it has ended.")
-    if call.error is None:
-        await frontend.store.cancel(call.id, frontend.clock(), owner=owner_of(request))
-    return JSONResponse({"success": True})
-
-
-async def call_by_position(request: Request) -> Response:
-    """``POST /gradio_api/call/{api}``: values in a list ``data``; the answer's ``event_id`` is asked for next."""
-    endpoint, body = _by_name(request), await _json(request)
-    return await _called(request, *endpoint.bind(_data(body)))
-
-
-async def call_by_name(request: Request) -> Response:
-    """``POST /gradio_api/call/v2/{api}``: values by name."""
-    endpoint, body = _by_name(request), await _json(request)
-    return await _called(request, *endpoint.bind_named(body))
-
-
-async def _called(request: Request, image: object, parameters: dict[str, object]) -> Response:
-    return JSONResponse({"event_id": await _submit(frontend_of(request), request, image, parameters)})
-
-
-async def call_events(request: Request) -> Response:
-    """``GET /gradio_api/call/{api}/{event_id}``: ``generating``, then ``complete`` or ``error``."""
-    _by_name(request)
-    frontend, owner, call_id = frontend_of(request), owner_of(request), request.path_params["event_id"]
-    await frontend.view(call_id, owner)
-    root = file_root(request, f"/call/{request.path_params['api']}/{call_id}")
-    translator = Translator(call_id, root, changes=False)
-    return sse.stream(_call_lines(follow(frontend, call_id, owner), translator))
-
-
-_NAMES = {("process_generating", True): "generating", ("process_completed", True): "complete"}
-
-
-async def _call_lines(found: AsyncGenerator[Event | Waiting | None], translator: Translator) -> AsyncIterator[str]:
-    async with contextlib.aclosing(found):
-        async for thing in found:
-            if thing is None:
-                yield sse.block(None, event="heartbeat")
-            for message in translator.of(thing):
-                if "output" not in message:
-                    continue
-                good = message["success"]
-                yield sse.block(
-                    message["output"]["data"] if good else message["output"],
-                    event=_NAMES.get((message["msg"], good), "error"),
-                )
-                if ended(message):
-                    return
-
-
-async def _submit(frontend: Frontend, request: Request, image: object, parameters: dict[str, object]) -> str:
-    with frontend.telemetry.refusing():
-        caller = Caller.of(request)
-        picture, _ = await read_path(frontend, caller.owner, own_path(image, host=request.headers.get("host", "")))
-    asked = await sound(frontend, Inputs(picture, None, parameters), caller, model=None, major=None)
-    spec, blobs = to_job(frontend, asked, traceparent=request.scope["matte"]["traceparent"], preview=True)
-    return (await frontend.admit(spec, blobs)).id
-
-
-async def _json(request: Request) -> dict[str, Any]:
-    try:
-        body = json.loads(await read_bounded(request, REST_BYTES))
+        body = json.loads(await read_limited(request, REST_BYTES))
     except (ValueError, RecursionError) as error:
         raise Problem("malformed_request", f"The body is not JSON: {error}") from error
     if not isinstance(body, dict):
@@ -154,14 +146,14 @@ async def _json(request: Request) -> dict[str, Any]:
     return body
 
 
-def _session(request: Request, value: object) -> str:
-    """The session's name among everybody's: two owners may use the same one."""
-    if not isinstance(value, str) or not _ID.fullmatch(value):
+def _session_name(request: Request, session_hash: object) -> str:
+    """The session's name in the store, unique across owners: two of them may use the same hash."""
+    if not isinstance(session_hash, str) or not _ID.fullmatch(session_hash):
         raise Problem("malformed_request", "session_hash is missing or odd.")
-    return owner_of(request).scoped(value)
+    return owner_of(request).scoped(session_hash)
 
 
-def _data(body: dict[str, Any]) -> Sequence[object]:
+def _positional(body: dict[str, Any]) -> Sequence[object]:
     values = body.get("data")
     if not isinstance(values, list):
         raise Problem("malformed_request", "data must be a list.")

@@ -1,29 +1,48 @@
-"""``POST …/predict``: a picture in, a picture out."""
+"""``POST …/predict`` and ``POST /v1/jobs``: a picture becomes a job, whose result is waited for or fetched later."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import asyncio
+import re
+from dataclasses import dataclass, replace
 
-from matte_core.contracts.job import Result
+from matte_core.contracts.job import Event, Result
 from matte_core.domain.eta import retry_after
 from matte_core.errors import Problem
 from starlette.convertors import IntegerConvertor
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from matte_frontend import problems
-from matte_frontend.admission import Asked, sound
-from matte_frontend.answers import BYTES, JSON, ZIP, job_answer, links, result_answer, wanted
-from matte_frontend.body import read_inputs
-from matte_frontend.caller import Caller, owner_of
-from matte_frontend.frontend import Frontend, frontend_of
-from matte_frontend.rest.submit import Prefer, admit, admit_and_wait
+from matte_frontend.admission import ValidatedRequest, build_job, idempotency_key, validate_request
+from matte_frontend.problems import event_problem
+from matte_frontend.responses import BYTES, JSON, ZIP, job_links, job_response, negotiate, result_response
+from matte_frontend.state import AppState, app_state
+
+_WAIT = re.compile(r"wait=(\d{1,5})")
 
 
-class Major(IntegerConvertor):
-    """A major version in an address: Starlette's own number has no bound, and Python refuses to read a long one."""
+class MajorConvertor(IntegerConvertor):
+    """A major version in an address: Starlette's own integers have no limit, and Python refuses to parse long ones."""
 
     regex = "[0-9]{1,9}"
+
+
+@dataclass(frozen=True, slots=True)
+class Prefer:
+    """RFC 7240: ``respond-async``, ``wait=N``, and our own ``preview``. ``applied`` says what was honored."""
+
+    respond_async: bool
+    wait: float | None
+    preview: bool
+    applied: str
+
+    @classmethod
+    def from_request(cls, request: Request) -> Prefer:
+        preferences = [part.strip() for line in request.headers.getlist("prefer") for part in line.lower().split(",")]
+        waits = [match for part in preferences if (match := _WAIT.fullmatch(part))]
+        respond_async = "respond-async" in preferences
+        applied = ["respond-async"] * respond_async + [match[0] for match in waits[:1]]
+        return cls(respond_async, float(waits[0][1]) if waits else None, "preview" in preferences, ", ".join(applied))
 
 
 async def predict_default(request: Request) -> Response:
@@ -41,49 +60,109 @@ async def predict_model(request: Request) -> Response:
     return await _predict(request, model=request.path_params["model"], major=None)
 
 
+async def create_job(request: Request) -> Response:
+    """``POST /v1/jobs``: 202 with the job."""
+    app = app_state(request)
+    validated = await validate_request(app, request)
+    job_id = await _admit(app, request, validated, preview=Prefer.from_request(request).preview)
+    return job_response(request, await app.view(job_id, validated.owner), status=202)
+
+
 async def _predict(request: Request, *, model: str | None, major: str | None) -> Response:
-    frontend, prefer = frontend_of(request), Prefer.of(request)
-    with frontend.telemetry.refusing():
-        caller = Caller.of(request)
-        inputs = await read_inputs(request, frontend.limits.max_bytes)
-    asked = await sound(frontend, inputs, caller, model=model, major=major)
-    if prefer.asynchronous and prefer.wait is None:
-        view = await frontend.view(await admit(frontend, request, asked), caller.owner)
-        return job_answer(request, view, status=202, applied=prefer.applied)
-    asked, kind = _negotiated(request, asked)
-    longest = frontend.limits.max_wait_seconds
-    within = longest if prefer.wait is None else min(prefer.wait, longest)
-    alone = prefer.wait is None and "idempotency-key" not in request.headers
-    job_id, event, _ = await admit_and_wait(frontend, request, asked, within, alone=alone)
-    if event is None:
-        return await _too_slow(frontend, request, job_id, prefer, within)
-    problem = problems.of_event(job_id, event)
-    if problem is not None:
+    app, prefer = app_state(request), Prefer.from_request(request)
+    validated = await validate_request(app, request, model=model, major=major)
+    if prefer.respond_async and prefer.wait is None:
+        job_id = await _admit(app, request, validated, preview=prefer.preview)
+        view = await app.view(job_id, validated.owner)
+        return job_response(request, view, status=202, preference_applied=prefer.applied)
+    # before there is a job: nobody works for a result that is not acceptable
+    validated, media_type = _negotiate(request, validated)
+    max_wait = app.limits.max_wait_seconds
+    within = max_wait if prefer.wait is None else min(prefer.wait, max_wait)
+    job_id, finished = await _admit_and_wait(app, request, validated, within, cancel_on_disconnect=prefer.wait is None)
+    if finished is None:
+        view = await app.view(job_id, validated.owner)
+        if prefer.wait is not None:
+            return job_response(request, view, status=202, preference_applied=prefer.applied)
+        raise Problem(
+            "wait_exceeded", f"The job is still {view.state} after {within:g} s; it goes on, ask for its result later.",
+            retry_after=retry_after(view.eta_seconds), job=job_id, links=job_links(request, job_id),
+        )  # fmt: skip
+    if (problem := event_problem(job_id, finished)) is not None:
         raise problem
-    result = Result.model_validate(event.data["result"])
+    result = Result.model_validate(finished.data["result"])
     delivered = "idempotency-key" not in request.headers
-    return await result_answer(frontend, request, job_id, result, kind=kind, delivered=delivered)
+    return await result_response(app, request, job_id, result, media_type=media_type, delivered=delivered)
 
 
-def _negotiated(request: Request, asked: Asked) -> tuple[Asked, str]:
+def _negotiate(request: Request, validated: ValidatedRequest) -> tuple[ValidatedRequest, str]:
     """The request with the picture's format as ``Accept`` prefers it, where the parameters leave it open; and the
-    media type to answer. Known before there is a job: nobody works for an answer that is not acceptable.
+    media type of the response.
     """
-    options = asked.options
+    options = validated.options
     if options.effective_output == "both":
-        return asked, wanted(request, (ZIP, JSON, BYTES))
-    kinds = ("image/png", "image/webp") if options.format == "auto" else (f"image/{options.format}",)
-    kind = wanted(request, (*kinds, JSON, BYTES))
-    if kind == "image/webp" and options.format == "auto":
-        asked = replace(asked, options=options.model_copy(update={"format": "webp"}))
-    return asked, kind
+        return validated, negotiate(request, (ZIP, JSON, BYTES))
+    own_types = ("image/png", "image/webp") if options.format == "auto" else (f"image/{options.format}",)
+    media_type = negotiate(request, (*own_types, JSON, BYTES))
+    if media_type == "image/webp" and options.format == "auto":
+        validated = replace(validated, options=options.model_copy(update={"format": "webp"}))
+    return validated, media_type
 
 
-async def _too_slow(frontend: Frontend, request: Request, job_id: str, prefer: Prefer, waited: float) -> Response:
-    view = await frontend.view(job_id, owner_of(request))
-    if prefer.wait is not None:
-        return job_answer(request, view, status=202, applied=prefer.applied)
-    raise Problem(
-        "wait_exceeded", f"The job is still {view.state} after {waited:g} s; it goes on, ask for its result later.",
-        retry_after=retry_after(view.eta_seconds), job=job_id, links=links(request, job_id),
+async def _admit(app: AppState, request: Request, validated: ValidatedRequest, *, preview: bool) -> str:
+    """Queues a job that nobody waits for here; its id, or that of the job with the same idempotency key."""
+    spec, data = build_job(
+        app, validated, traceparent=request.scope["matte"]["traceparent"], preview=preview,
+        idempotency_key=idempotency_key(request),
     )  # fmt: skip
+    return (await app.admit(spec, data)).id
+
+
+async def _admit_and_wait(
+    app: AppState, request: Request, validated: ValidatedRequest, within: float, *, cancel_on_disconnect: bool
+) -> tuple[str, Event | None]:
+    """Queues a job and waits for its end.
+
+    Args:
+        app: takes the job.
+        request: of the client that waits.
+        validated: the same, validated.
+        within: seconds.
+        cancel_on_disconnect: cancel the job when the client disconnects. Never applies to a job with an idempotency
+            key, which other requests may wait for.
+
+    Raises:
+        ClientDisconnect: the client went away, and the job was canceled.
+        Problem: those of :meth:`AppState.admit`.
+
+    Returns:
+        The job's id, and its ``finished`` event, or None after ``within`` seconds.
+    """
+    key = idempotency_key(request)
+    spec, data = build_job(
+        app, validated, traceparent=request.scope["matte"]["traceparent"], origin=app.event_broker.channel,
+        idempotency_key=key,
+    )  # fmt: skip
+    # watched before the job exists: its end cannot be missed
+    async with app.event_broker.completion_waiter(spec.id) as waiter:
+        admitted = await app.admit(spec, data)
+        data.clear()
+        if not admitted.existing:
+            if key is not None or not cancel_on_disconnect:
+                return spec.id, await waiter.wait(within)
+
+            async def stop_on_disconnect() -> None:
+                while (await request.receive())["type"] != "http.disconnect":  # the body was read already
+                    pass
+                waiter.stop()
+
+            disconnect = asyncio.create_task(stop_on_disconnect(), name=f"disconnect of {spec.id}")
+            try:
+                finished = await waiter.wait(within)
+            finally:
+                disconnect.cancel()
+            if finished is None and waiter.stopped:
+                await app.store.cancel(spec.id, app.clock(), owner=spec.owner)
+                raise ClientDisconnect
+            return spec.id, finished
+    return admitted.id, await app.finished(admitted.id, within)

@@ -1,4 +1,4 @@
-"""``/v1/rollouts``: what a version's rollout has shown. Served only where the settings say so."""
+"""``/v1/rollouts``: evidence of a version's rollout. Served only where the settings say so."""
 
 from __future__ import annotations
 
@@ -9,47 +9,45 @@ from matte_jobs.evidence import EvidenceStore
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from matte_frontend.frontend import Frontend, frontend_of
-from matte_frontend.pages import SAFE
-from matte_frontend.rest.query import only
-from matte_frontend.rollouts.page import CSP, page
-from matte_frontend.rollouts.summary import Evidence, RolloutReport, compared_with, summary
+from matte_frontend.pages import SECURITY_HEADERS
+from matte_frontend.problems import reject_unknown_query
+from matte_frontend.responses import JSON
+from matte_frontend.rollouts.page import CSP, render_page
+from matte_frontend.rollouts.summary import Evidence, RolloutReport, compared_with, summarize
+from matte_frontend.state import app_state
 
-_SECRET = {"Cache-Control": "no-store", "X-Robots-Tag": "noindex"}
-_VERSION_MAX = 64
+_PRIVATE = {"Cache-Control": "no-store", "X-Robots-Tag": "noindex"}
+_MAX_VERSION_LENGTH = 64
 
 
 async def numbers(request: Request) -> Response:
     """``GET /v1/rollouts/{model}/{version}``: counts and agreement, without pictures."""
-    report, _ = await _found(request)
-    return Response(report.model_dump_json(), media_type="application/json", headers=_SECRET)
+    report, _ = await _read(request)
+    return Response(report.model_dump_json(), media_type=JSON, headers=_PRIVATE)
 
 
 async def report_page(request: Request) -> Response:
     """``GET /v1/rollouts/{model}/{version}/report``: one HTML file, with the pictures whose masks differ."""
-    report, evidence = await _found(request)
-    text = await asyncio.to_thread(page, report, evidence.shown)
-    return HTMLResponse(text, headers=_SECRET | SAFE | {"Content-Security-Policy": CSP})
+    report, evidence = await _read(request)
+    text = await asyncio.to_thread(render_page, report, evidence.shown)
+    return HTMLResponse(text, headers=_PRIVATE | SECURITY_HEADERS | {"Content-Security-Policy": CSP})
 
 
-async def _found(request: Request) -> tuple[RolloutReport, Evidence]:
-    only(request)
-    frontend = frontend_of(request)
-    if not frontend.settings.rollout_reports:
+async def _read(request: Request) -> tuple[RolloutReport, Evidence]:
+    reject_unknown_query(request)
+    app = app_state(request)
+    if not app.settings.rollout_reports:
         raise Problem(
             "not_found",
             "Reports of rollouts are off: they show pictures that people sent, to whoever reaches this frontend. "
             "MATTE_ROLLOUT_REPORTS=true on a frontend switches them on.",
         )
-    return await _read(frontend, request.path_params["model"], request.path_params["version"])
-
-
-async def _read(frontend: Frontend, model: str, version: str) -> tuple[RolloutReport, Evidence]:
-    route = await frontend.catalog.route(model)
+    model, version = request.path_params["model"], request.path_params["version"]
+    route = await app.catalog.route(model)
     known = [arm.version for arm in route.arms]
-    store = EvidenceStore(frontend.store)
+    store = EvidenceStore(app.store)
     evidence, stable = Evidence(), None
-    if len(version) <= _VERSION_MAX:
+    if len(version) <= _MAX_VERSION_LENGTH:
         shown = await store.comparisons(model, version)
         stable = compared_with(version, route, shown)
         answers = await store.answers(model, version, 0)
@@ -59,9 +57,9 @@ async def _read(frontend: Frontend, model: str, version: str) -> tuple[RolloutRe
             await store.answers(model, stable, since) if stable and since is not None else (),
             await store.pairs(model, version, 0), shown,
         )  # fmt: skip
-    if evidence.empty and version not in known:
+    if evidence.is_empty and version not in known:
         raise Problem(
             "version_not_found", f"Nothing is known of {model} {version}. There is: {', '.join(known)}.",
             model=model, versions=known,
         )  # fmt: skip
-    return summary(model, version, stable, evidence), evidence
+    return summarize(model, version, stable, evidence), evidence

@@ -1,1 +1,1 @@
-"""What a version's rollout has shown: numbers, and pictures whose masks differ."""
+"""What evidence a rollout has produced: numbers, and pictures whose masks differ."""

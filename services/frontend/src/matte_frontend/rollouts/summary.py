@@ -1,4 +1,4 @@
-"""A rollout's evidence in numbers: pure."""
+"""A rollout's evidence in numbers. Pure."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from matte_core.contracts.catalog import Route
 from matte_core.contracts.evidence import Agreement, AnswerSample, MaskComparison, MirroredPair, StartReport
 from pydantic import Field
 
-#: a job's id opens its picture to whoever knows it, so none is shown whole
+#: a job's id gives access to its picture, so none is shown whole
 _JOB = re.compile(r"([0-9a-f]{8})[0-9a-f]{24}")
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What was kept of a version, and of stable since the version's first answer."""
+    """Everything recorded about a version, and stable's answers since the version's first one."""
 
     starts: Sequence[StartReport] = ()
     answers: Sequence[AnswerSample] = ()
@@ -28,13 +28,12 @@ class Evidence:
     shown: Sequence[MaskComparison] = ()
 
     @property
-    def empty(self) -> bool:
-        """Nothing was kept of the version."""
+    def is_empty(self) -> bool:
         return not (self.starts or self.answers or self.pairs or self.shown)
 
 
 class Answers(Contract):
-    """A version's answers to unpinned jobs. Seconds are those in its hands; None: no answer without an error."""
+    """A version's answers to unpinned jobs. Seconds are its own work; None: no answer without an error."""
 
     total: int = Field(description="errors included")
     errors: int
@@ -43,12 +42,11 @@ class Answers(Contract):
     p95_seconds: float | None
 
     @classmethod
-    def of(cls, answers: Sequence[AnswerSample]) -> Answers:
-        """Counted."""
+    def count(cls, answers: Sequence[AnswerSample]) -> Answers:
         good = sorted(answer.seconds for answer in answers if not answer.error)
         return cls(
             total=len(answers), errors=len(answers) - len(good), bad_masks=sum(answer.bad_mask for answer in answers),
-            p50_seconds=_rank(good, 0.5), p95_seconds=_rank(good, 0.95),
+            p50_seconds=_percentile(good, 0.5), p95_seconds=_percentile(good, 0.95),
         )  # fmt: skip
 
 
@@ -75,40 +73,39 @@ class RolloutReport(Contract):
     shown: tuple[Difference, ...] = Field(description="the newest whose masks differ, oldest first")
 
 
-def summary(model: str, version: str, stable: str | None, evidence: Evidence) -> RolloutReport:
-    """The numbers."""
+def summarize(model: str, version: str, stable: str | None, evidence: Evidence) -> RolloutReport:
     return RolloutReport(
         model=model, version=version, stable=stable, starts=tuple(evidence.starts),
-        answers=Answers.of(evidence.answers), stable_answers=Answers.of(evidence.stable_answers),
+        answers=Answers.count(evidence.answers), stable_answers=Answers.count(evidence.stable_answers),
         pairs=len(evidence.pairs), agreement=_mean([pair.agreement for pair in evidence.pairs]),
         shown=tuple(
-            Difference(at=shown.at, name=label(shown.name), stable=shown.stable, agreement=shown.agreement)
+            Difference(at=shown.at, name=shorten_job_ids(shown.name), stable=shown.stable, agreement=shown.agreement)
             for shown in evidence.shown
         ),
     )  # fmt: skip
 
 
 def compared_with(version: str, route: Route, shown: Iterable[MaskComparison]) -> str | None:
-    """What the version was last seen beside, else the largest other arm; None where it is alone."""
-    seen = [entry.stable for entry in shown]
+    """The version it was last compared with, else the one with the most traffic; None where it is alone."""
+    stables = [entry.stable for entry in shown]
     others = sorted((arm for arm in route.arms if arm.version != version), key=lambda arm: arm.weight)
-    return seen[-1] if seen else others[-1].version if others else None
+    return stables[-1] if stables else others[-1].version if others else None
 
 
-def label(name: str) -> str:
-    """A picture's name, with the beginning of a job's id only."""
+def shorten_job_ids(name: str) -> str:
+    """A picture's name with only the first digits of a job's id."""
     return _JOB.sub(r"\1…", name)
 
 
-def _mean(found: Sequence[Agreement]) -> Agreement | None:
-    if not found:
+def _mean(agreements: Sequence[Agreement]) -> Agreement | None:
+    if not agreements:
         return None
     return Agreement(
-        iou=fmean(each.iou for each in found),
-        boundary=fmean(each.boundary for each in found),
-        alpha_difference=fmean(each.alpha_difference for each in found),
+        iou=fmean(each.iou for each in agreements),
+        boundary=fmean(each.boundary for each in agreements),
+        alpha_difference=fmean(each.alpha_difference for each in agreements),
     )
 
 
-def _rank(ordered: Sequence[float], q: float) -> float | None:
+def _percentile(ordered: Sequence[float], q: float) -> float | None:
     return ordered[math.ceil(q * len(ordered)) - 1] if ordered else None

@@ -1,11 +1,11 @@
-"""What every handler shares: the store, the event broker, the cached catalog, and where time and ids come from."""
+"""What the handlers of one frontend process share: settings, connections, telemetry, the cached catalog."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -20,25 +20,41 @@ from matte_jobs.events import EventBroker
 from matte_jobs.store import Admission, JobStore
 from matte_jobs.views import Capacity, CapacityLookup, unknown_capacity
 from matte_telemetry import attributes, names, tracing
-from opentelemetry.trace import SpanKind
+from matte_telemetry.prometheus import PrometheusMeter
+from opentelemetry.trace import NoOpTracer, SpanKind, Tracer
 from starlette.requests import Request
 
 from matte_frontend.gradio_api.sessions import Sessions
 from matte_frontend.settings import FrontendSettings
-from matte_frontend.telemetry import Telemetry
 
+#: Unix seconds
 Clock = Callable[[], float]
+#: 32 hexadecimal digits nobody can guess: ids of jobs, uploads and requests are capabilities
 NewId = Callable[[], str]
 Identify = Callable[[Request], Owner]
 
 
 def anonymous(_request: Request) -> Owner:
-    """Nobody is known by name."""
     return ANONYMOUS
 
 
+@dataclass(slots=True)
+class Telemetry:
+    meter: PrometheusMeter = field(default_factory=lambda: PrometheusMeter(names.FRONTEND))
+    tracer: Tracer = field(default_factory=NoOpTracer)
+
+    @contextlib.contextmanager
+    def count_rejections(self, model: str = "") -> Iterator[None]:
+        """Counts a :class:`Problem` raised within; ``model`` is '' while it is not known."""
+        try:
+            yield
+        except Problem as problem:
+            self.meter.add(names.JOBS_REFUSED, model, problem.code)
+            raise
+
+
 class CatalogCache:
-    """The catalog and whether the store has room, read again after ``seconds``; however many ask, one reads."""
+    """The catalog and whether the store has room, read again after ``seconds``; concurrent callers share one read."""
 
     def __init__(self, store: JobStore, *, seconds: float, clock: Clock) -> None:
         self._store = store
@@ -46,26 +62,25 @@ class CatalogCache:
         self._seconds = seconds
         self._clock = clock
         self._lock = asyncio.Lock()
-        self._held: Catalog | None = None
+        self._catalog: Catalog | None = None
         self._routes: dict[str, Route] = {}
-        self._until = 0.0
-        self.has_room = True
+        self._expires = 0.0
+        self.has_memory = True
 
     async def get(self) -> Catalog:
-        """What there is.
-
+        """
         Raises:
             Problem: model_not_ready, storage_unavailable.
         """
-        if self._held is not None and self._clock() < self._until:
-            return self._held
+        if self._catalog is not None and self._clock() < self._expires:
+            return self._catalog
         async with self._lock:
-            if self._held is None or self._clock() >= self._until:
-                table, self._held = await self._source.routes_and_catalog(self._clock())
+            if self._catalog is None or self._clock() >= self._expires:
+                table, self._catalog = await self._source.routes_and_catalog(self._clock())
                 self._routes = {route.model: route for route in table.routes}
-                self.has_room = await self._store.has_memory_for_jobs()
-                self._until = self._clock() + self._seconds
-            return self._held
+                self.has_memory = await self._store.has_memory_for_jobs()
+                self._expires = self._clock() + self._seconds
+            return self._catalog
 
     async def route(self, name: str | None) -> Route:
         """One model's route, as old as the catalog.
@@ -73,8 +88,8 @@ class CatalogCache:
         Raises:
             Problem: as :meth:`model`.
         """
-        found = await self.model(name)
-        return self._routes[found.name]  # those that were read with it: not the ones from before the wait
+        model = await self.model(name)
+        return self._routes[model.name]  # looked up after the wait: the routes that were read with the model
 
     async def model(self, name: str | None) -> ModelView:
         """One model; None: the default one.
@@ -83,20 +98,21 @@ class CatalogCache:
             Problem: model_not_found, with the names of those there are; model_not_ready while there is none at all.
         """
         catalog = await self.get()
-        found = catalog.model(name or catalog.default_model)
-        if found is not None:
-            return found
-        names = [model.name for model in catalog.models]
-        if not names:
+        model = catalog.model(name or catalog.default_model)
+        if model is not None:
+            return model
+        available = [model.name for model in catalog.models]
+        if not available:
             raise Problem("model_not_ready", "No model is served yet.", retry_after=5)
-        which = f"There is no model {name!r}" if name else "There is no default model: name one"
-        raise Problem("model_not_found", f"{which}. There is: {', '.join(names)}.", models=names)
+        missing = f"There is no model {name!r}" if name else "There is no default model: name one"
+        raise Problem("model_not_found", f"{missing}. There is: {', '.join(available)}.", models=available)
 
 
 @dataclass(slots=True)
-class Frontend:
-    """One frontend process. ``clock`` gives Unix seconds, ``new_id`` 32 hexadecimal digits nobody can guess, and
-    ``identify`` says whose a request is.
+class AppState:
+    """One frontend process: its connections and settings, and what every way to a job has in common.
+
+    ``identify`` says who owns what comes of a request: to everybody else it does not exist.
     """
 
     settings: FrontendSettings
@@ -125,15 +141,22 @@ class Frontend:
             kind=SpanKind.PRODUCER,
         )  # fmt: skip
         if span.is_recording():
-            span.set_attributes(_described(spec))
+            span.set_attributes(
+                {
+                    attributes.MESSAGING_SYSTEM: "redis", attributes.MESSAGING_OPERATION: "send",
+                    attributes.MESSAGING_DESTINATION: spec.model, attributes.MESSAGING_ID: spec.id,
+                    attributes.MESSAGING_SIZE: spec.image.size, attributes.JOB_ID: spec.id,
+                    attributes.MODEL: spec.model, attributes.MEGAPIXELS: spec.picture.megapixels,
+                }
+            )  # fmt: skip
         if (traceparent := tracing.traceparent(span)) != spec.traceparent:
             spec = spec.model_copy(update={"traceparent": traceparent})
         try:
-            with self.telemetry.refusing(spec.model):
+            with self.telemetry.count_rejections(spec.model):
                 admitted = await self.store.admit(spec, data, self.clock(), await self._capacity())
         except Exception as error:
-            kind = error.code if isinstance(error, Problem) else type(error).__name__
-            tracing.end_span(span, self.clock(), error=kind)
+            error_type = error.code if isinstance(error, Problem) else type(error).__name__
+            tracing.end_span(span, self.clock(), error=error_type)
             raise
         tracing.end_span(span, self.clock())
         if not admitted.existing:
@@ -149,7 +172,7 @@ class Frontend:
         return await self.store.view(job_id, self.clock(), await self._capacity(), owner=owner)
 
     async def delete(self, job_id: str, owner: Owner) -> JobView:
-        """Ends a job; one that had ended is removed with its pictures. Returns it as it ended.
+        """Cancels a job; one that had ended is removed with its pictures. Returns it as it ended.
 
         Raises:
             Problem: job_not_found.
@@ -161,7 +184,7 @@ class Frontend:
         return view
 
     async def _capacity(self) -> CapacityLookup:
-        """By the catalog, as it is now or was a moment ago; nothing is measured while there is none."""
+        """By the catalog; nothing is measured while there is none."""
         try:
             return partial(capacity, await self.catalog.get())
         except Problem:
@@ -171,8 +194,8 @@ class Frontend:
         """The last event of any job, whoever admitted it; None after ``within`` seconds."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + within
-        stream = self.event_broker.stream(job_id, heartbeat=min(max(within / 10, 0.05), 5.0))
-        async with contextlib.aclosing(stream) as events:
+        follow = self.event_broker.stream(job_id, heartbeat=min(max(within / 10, 0.05), 5.0))
+        async with contextlib.aclosing(follow) as events:
             async for event in events:
                 if event is not None and event.type == "finished":
                     return event
@@ -182,48 +205,42 @@ class Frontend:
 
 
 def capacity(catalog: Catalog, model: str, version: str | None) -> Capacity:
-    """What runs a job of ``model``: its version, or every one with traffic, which costs what their mix does."""
-    found = catalog.model(model)
-    arms = [v for v in found.versions if v.version == version or (version is None and v.weight)] if found else []
+    """What can run a job of ``model``: its pinned version, or all that get traffic, with the mean cost by weight."""
+    view = catalog.model(model)
+    versions = [v for v in view.versions if v.version == version or (version is None and v.weight)] if view else []
     costs = [
         (
             Cost(v.seconds_per_picture, v.seconds_per_megapixel, v.most_seconds_per_megapixel or math.inf),
             1 if v.version == version else v.weight,
         )
-        for v in arms
+        for v in versions
         if v.seconds_per_picture is not None and v.seconds_per_megapixel is not None
     ]
-    return Capacity(frozenset(v.version for v in arms), sum(v.slots for v in arms), weighted_mean(costs))
-
-
-def _described(spec: JobSpec) -> dict[str, str | float]:
-    return {
-        attributes.MESSAGING_SYSTEM: "redis", attributes.MESSAGING_OPERATION: "send",
-        attributes.MESSAGING_DESTINATION: spec.model, attributes.MESSAGING_ID: spec.id,
-        attributes.MESSAGING_SIZE: spec.image.size, attributes.JOB_ID: spec.id, attributes.MODEL: spec.model,
-        attributes.MEGAPIXELS: spec.picture.megapixels,
-    }  # fmt: skip
+    return Capacity(frozenset(v.version for v in versions), sum(v.slots for v in versions), weighted_mean(costs))
 
 
 @contextlib.asynccontextmanager
-async def opened(
+async def open_state(
     settings: FrontendSettings, clock: Clock, new_id: NewId, telemetry: Telemetry, identify: Identify
-) -> AsyncIterator[Frontend]:
-    """A frontend with its connections; they are closed at the end."""
+) -> AsyncIterator[AppState]:
+    """The state with its connections, which are closed at the end."""
     store = JobStore.open(settings)
     try:
         event_broker = EventBroker(store, new_id())
         await event_broker.start()
         try:
             cache = CatalogCache(store, seconds=settings.catalog_seconds, clock=clock)
-            yield Frontend(settings, store, event_broker, cache, Sessions(store), clock, new_id, telemetry, identify)
+            yield AppState(settings, store, event_broker, cache, Sessions(store), clock, new_id, telemetry, identify)
         finally:
             await event_broker.close()
     finally:
         await store.close()
 
 
-def frontend_of(request: Request) -> Frontend:
-    """The frontend that serves a request."""
-    frontend: Frontend = request.app.state.frontend
-    return frontend
+def app_state(request: Request) -> AppState:
+    state: AppState = request.app.state.matte
+    return state
+
+
+def owner_of(request: Request) -> Owner:
+    return app_state(request).identify(request)

@@ -1,4 +1,4 @@
-"""``/models``, ``/v1/limits`` and the probes."""
+"""``/models``, ``/v1/limits``, ``/version`` and the probes."""
 
 from __future__ import annotations
 
@@ -10,37 +10,34 @@ from matte_jobs.connect import translated
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from matte_frontend.frontend import frontend_of
-from matte_frontend.rest.query import only
-
-_JSON = "application/json"
+from matte_frontend.problems import reject_unknown_query
+from matte_frontend.responses import JSON
+from matte_frontend.state import app_state
 
 
 async def list_models(request: Request) -> Response:
-    """``GET /models``: what there is, with versions, weights and readiness."""
-    only(request)
-    catalog = await frontend_of(request).catalog.get()
-    return Response(catalog.model_dump_json(), media_type=_JSON, headers={"Cache-Control": "no-store"})
+    """``GET /models``: all models, with versions, weights and readiness."""
+    reject_unknown_query(request)
+    catalog = await app_state(request).catalog.get()
+    return Response(catalog.model_dump_json(), media_type=JSON, headers={"Cache-Control": "no-store"})
 
 
 async def read_model(request: Request) -> Response:
-    """``GET /models/{model}``."""
-    only(request)
-    model = await frontend_of(request).catalog.model(request.path_params["model"])
-    return Response(model.model_dump_json(), media_type=_JSON, headers={"Cache-Control": "no-store"})
+    reject_unknown_query(request)
+    model = await app_state(request).catalog.model(request.path_params["model"])
+    return Response(model.model_dump_json(), media_type=JSON, headers={"Cache-Control": "no-store"})
 
 
 async def limits(request: Request) -> Response:
-    """``GET /v1/limits``: what is accepted."""
-    only(request)
-    return Response(frontend_of(request).limits.model_dump_json(), media_type=_JSON)
+    reject_unknown_query(request)
+    return Response(app_state(request).limits.model_dump_json(), media_type=JSON)
 
 
 async def version(request: Request) -> Response:
     """``GET /version``: what runs here, and the majors of the REST interface that it serves."""
-    only(request)
-    found = {"version": metadata.version("matte-frontend"), "revision": frontend_of(request).settings.revision or None}
-    return JSONResponse(found | {"api": ["v1"]})
+    reject_unknown_query(request)
+    revision = app_state(request).settings.revision or None
+    return JSONResponse({"version": metadata.version("matte-frontend"), "revision": revision, "api": ["v1"]})
 
 
 async def healthz(_request: Request) -> Response:
@@ -49,23 +46,23 @@ async def healthz(_request: Request) -> Response:
 
 
 async def readyz(request: Request) -> Response:
-    """A picture sent now would be answered; behind a balancer (``ready_needs: store``): it would be taken and kept.
+    """A picture sent now would be answered; behind a balancer (``ready_needs: store``): it would be queued.
 
     Raises:
         Problem: shutting_down, storage_unavailable, model_not_ready.
     """
-    frontend = frontend_of(request)
-    if frontend.draining:
+    app = app_state(request)
+    if app.draining:
         raise Problem("shutting_down", "This frontend takes no new work; another one does.", retry_after=1)
     with translated():
-        await frontend.store.redis.ping()
+        await app.store.redis.ping()
     try:
-        catalog = await frontend.catalog.get()
+        catalog = await app.catalog.get()
     except Problem as problem:
-        if problem.code != "model_not_ready" or frontend.settings.ready_needs == "model":
+        if problem.code != "model_not_ready" or app.settings.ready_needs == "model":
             raise
         catalog = Catalog(models=())
-    if frontend.settings.ready_needs == "model" and (reason := _not_ready(catalog)):
+    if app.settings.ready_needs == "model" and (reason := _not_ready(catalog)):
         raise Problem("model_not_ready", reason, retry_after=5)
     return JSONResponse({"status": "ok", "models": [model.name for model in catalog.models]})
 

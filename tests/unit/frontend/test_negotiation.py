@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from matte_frontend.accept import best
+from matte_frontend.responses import best_offer
 
 PNG, WEBP, ZIP, JSON = "image/png", "image/webp", "application/zip", "application/json"
 
@@ -44,7 +44,7 @@ PNG, WEBP, ZIP, JSON = "image/png", "image/webp", "application/zip", "applicatio
     ],
 )
 def test_picture_or_json(accept: str, chosen: str | None) -> None:
-    assert best(accept, (PNG, JSON)) == chosen
+    assert best_offer(accept, (PNG, JSON)) == chosen
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_picture_or_json(accept: str, chosen: str | None) -> None:
     [("image/webp", WEBP), ("image/*", PNG), ("image/webp, image/png", PNG), ("image/webp, */*;q=0.8", WEBP)],
 )
 def test_kind_of_picture(accept: str, chosen: str) -> None:
-    assert best(accept, (PNG, WEBP, JSON)) == chosen
+    assert best_offer(accept, (PNG, WEBP, JSON)) == chosen
 
 
 @pytest.mark.parametrize(
@@ -64,9 +64,9 @@ def test_kind_of_picture(accept: str, chosen: str) -> None:
     ],
 )  # fmt: skip
 def test_coding(encoding: str, chosen: str) -> None:
-    assert (best(encoding, ("gzip", "identity")) or "identity") == chosen
+    assert (best_offer(encoding, ("gzip", "identity")) or "identity") == chosen
 
 
 @given(st.text())
 def test_whatever_is_sent(accept: str) -> None:
-    assert best(accept, (PNG, JSON)) in (PNG, JSON, None)
+    assert best_offer(accept, (PNG, JSON)) in (PNG, JSON, None)
