@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 from matte_core.domain.order import FairClock, sort_key
-from matte_core.domain.versions import matching_versions
+from matte_core.domain.routing import matching_versions
 
 
 def queue(jobs: list[tuple[int, str, float, float]]) -> list[int]:

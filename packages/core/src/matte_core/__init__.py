@@ -1,5 +1,7 @@
-"""Contracts and pure rules shared by every part of Matte.
+"""Contracts between Matte's processes, and rules that more than one of them needs.
 
-Layers, each importing only those below it: ``pictures`` and ``domain``, then ``contracts``, then ``errors``.
-Nothing here reads a clock, the environment, a file or the network.
+``pictures`` and ``domain`` import ``contracts``, which imports ``errors``; never the other way. Nothing here reads a
+clock, the environment, a file or the network. A rule that only one service needs belongs to that service.
 """
+
+__all__ = ["contracts", "domain", "errors", "pictures"]

@@ -1,7 +1,6 @@
-"""Every problem Matte reports, as RFC 9457 problem details with a stable ``code``.
+"""Errors as RFC 9457 problem details, each with a stable ``code``.
 
-``Problem`` is the one exception that carries a problem from where it is found to where it is answered; it also
-travels inside a failed job as :meth:`Problem.document`.
+:class:`Problem` is raised where an error is found, and answered by the frontend or stored in a failed job.
 """
 
 from __future__ import annotations
@@ -15,8 +14,6 @@ TYPE_PREFIX = "https://matte.dev/problems/"
 
 
 class Fault(StrEnum):
-    """Whose fault a problem is."""
-
     CALLER = "caller"
     VERSION = "version"  # of the model: another version may succeed
     STORE = "store"  # the job store's: it says nothing about the job or the version
@@ -25,14 +22,7 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """What a problem code stands for.
-
-    Attributes:
-        status: HTTP status.
-        title: for people.
-        fault: whose fault the problem is.
-        retryable: the same request may succeed later.
-    """
+    """``retryable``: the same request may succeed later."""
 
     status: int
     title: str
@@ -91,12 +81,12 @@ CODES: Mapping[str, Code] = {
 
 
 class Problem(Exception):  # noqa: N818 - the field's word (RFC 9457)
-    """A problem with a stable code, what exactly is wrong, and how to mend it.
+    """An error that a caller can be told about.
 
     Args:
         code: a key of :data:`CODES`.
-        detail: this occurrence, in words a person can act on.
-        retry_after: seconds after which trying again makes sense, sent as ``Retry-After``.
+        detail: what is wrong in this case, and how to fix it.
+        retry_after: seconds, sent as ``Retry-After``.
         **extensions: further members of the problem document.
     """
 
@@ -123,12 +113,12 @@ class Problem(Exception):  # noqa: N818 - the field's word (RFC 9457)
 
     @property
     def text(self) -> str:
-        """In one line: the detail, which is a whole sentence; the title where there is none. Together they repeat."""
+        """The detail, or the title if there is none; both together would repeat themselves."""
         return self.detail or CODES[self.code].title
 
     def document(self, instance: str | None = None) -> dict[str, Any]:
-        """The RFC 9457 document; ``instance`` is the address of the thing that has the problem."""
-        head: dict[str, Any] = {
+        """The RFC 9457 document; ``instance`` is the path of the request."""
+        document: dict[str, Any] = {
             "type": TYPE_PREFIX + self.code,
             "title": CODES[self.code].title,
             "status": self.status,
@@ -136,21 +126,21 @@ class Problem(Exception):  # noqa: N818 - the field's word (RFC 9457)
             "detail": self.detail,
         }
         if instance is not None:
-            head["instance"] = instance
+            document["instance"] = instance
         if self.retry_after is not None:
-            head["retry_after"] = self.retry_after
-        return head | self.extensions
+            document["retry_after"] = self.retry_after
+        return document | self.extensions
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Problem:
-        """The problem that :meth:`document` wrote; an unknown code becomes ``internal_error``."""
-        own = {"type", "title", "status", "code", "detail", "instance", "retry_after"}
+        """Reads :meth:`document`; an unknown code becomes ``internal_error``."""
+        standard = {"type", "title", "status", "code", "detail", "instance", "retry_after"}
         code = str(document.get("code"))
         return cls(
             code if code in CODES else "internal_error",
             str(document.get("detail", "")),
             retry_after=document.get("retry_after"),
-            **{k: v for k, v in document.items() if k not in own},
+            **{k: v for k, v in document.items() if k not in standard},
         )
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -1,1 +1,1 @@
-"""Types that cross a process: jobs, events, options, the catalog of models."""
+"""Pydantic models of what crosses a process boundary: jobs, options, the catalog, evidence, Kubernetes objects."""

@@ -1,9 +1,7 @@
-"""The base of every contract."""
-
 from pydantic import BaseModel, ConfigDict
 
 
 class Contract(BaseModel):
-    """Immutable, and closed: a field nobody knows is an error, never ignored."""
+    """Base of all contracts: immutable, and unknown fields are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

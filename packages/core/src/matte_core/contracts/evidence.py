@@ -1,4 +1,4 @@
-"""What a rollout is judged by, as it passes between the operator, a Pool's routers and the versions' replicas.
+"""What a rollout is judged by. The operator, a Pool's routers and the versions' replicas exchange it through Redis.
 
 Times are Unix seconds. A version is named within its model; ``attempt`` tells one try to roll it out from the next.
 """
@@ -14,42 +14,42 @@ from matte_core.contracts.catalog import Digest, ModelName, Version
 
 
 class CheckState(StrEnum):
-    """How far the check of a version's folder is."""
-
     RUNNING = "running"
     PASSED = "passed"
     FAILED = "failed"
 
 
 class CheckOrder(Contract):
-    """From the operator to a Pool's router: have this version's folder here, and check it."""
+    """The operator asks a Pool's router to download and verify a version's folder."""
 
     model: ModelName
     version: Version
     attempt: int = Field(ge=0)
-    source: str | None = Field(None, description="none: the family needs no weights, only the license is checked")
-    digest: Digest | None = Field(None, description="pinned; none: any")
-    license: str | None = Field(None, description="what the Model says, where the folder says nothing")
-    allowed_licenses: tuple[str, ...] = Field((), description="none: every one")
-    public_keys: tuple[str, ...] = Field((), description="PEM; one of them must have signed it; none: unsigned is fine")
+    source: str | None = Field(None, description="None: the family has no weights; only the license is checked")
+    digest: Digest | None = Field(None, description="expected digest; None: any")
+    license: str | None = Field(None, description="the Model's, used if the folder names none")
+    allowed_licenses: tuple[str, ...] = Field((), description="empty: all")
+    public_keys: tuple[str, ...] = Field(
+        (), description="PEM; one must have signed the folder; empty: unsigned is fine"
+    )
 
 
 class CheckReport(Contract):
-    """What became of an order."""
+    """The router's answer to a :class:`CheckOrder`."""
 
     attempt: int = Field(ge=0)
     state: CheckState
     at: float
     digest: Digest | None = None
     license: str | None = None
-    done: int = Field(0, ge=0, description="bytes that are here")
-    total: int = Field(0, ge=0, description="bytes in all")
-    reason: str = Field("", description="in CamelCase, where it failed")
+    done: int = Field(0, ge=0, description="bytes downloaded")
+    total: int = Field(0, ge=0, description="bytes in total")
+    reason: str = Field("", description="of the failure, in CamelCase")
     message: str = ""
 
 
 class Agreement(Contract):
-    """Two masks of one picture, side by side: 0 … 1; 1, 1 and 0 where they are the same."""
+    """How alike two masks of one picture are. Identical masks have IoU 1, boundary IoU 1 and alpha difference 0."""
 
     iou: float
     boundary: float
@@ -57,7 +57,7 @@ class Agreement(Contract):
 
 
 class GoldenResult(Contract):
-    """A version's answer to a golden image. ``agreements`` has the other versions that answered it, by version."""
+    """A version's result on a golden image. ``agreements``: with the masks of other versions, by version."""
 
     name: str
     error: str = ""
@@ -66,7 +66,7 @@ class GoldenResult(Contract):
 
 
 class StartReport(Contract):
-    """Told by a replica once it is loaded, warm, and has answered the golden images."""
+    """A replica has loaded, warmed up and answered the golden images."""
 
     replica: str
     at: float
@@ -75,16 +75,16 @@ class StartReport(Contract):
 
 
 class AnswerSample(Contract):
-    """One unpinned answer of a version, or an attempt that the version's fault ended."""
+    """One answer of a version to an unpinned job, or one attempt that failed through the version's fault."""
 
     at: float
     error: bool = False
     bad_mask: bool = False
-    seconds: float = Field(description="in the version's hands")
+    seconds: float = Field(description="from the version taking the job to its answer")
 
 
 class MirroredPair(Contract):
-    """A mirrored job: the new version's mask beside stable's."""
+    """How a new version's mask of a mirrored job agrees with the stable version's."""
 
     at: float
     job: str
@@ -92,7 +92,7 @@ class MirroredPair(Contract):
 
 
 class MaskComparison(Contract):
-    """A mirrored job or golden image whose masks differ, for people: encoded pictures in base64."""
+    """A mirrored job or golden image whose masks differ, as base64 pictures for the rollout's report."""
 
     at: float
     name: str
@@ -105,7 +105,7 @@ class MaskComparison(Contract):
 
 
 class AppliedWeights(Contract):
-    """What a router uses now: per cent by version, by model."""
+    """The weights that a router uses now: percent by version, by model."""
 
-    expires_at: float = Field(description="silent until then: gone")
+    expires_at: float = Field(description="the router is gone if it has not reported again by then")
     weights: dict[str, dict[str, int]]

@@ -1,4 +1,4 @@
-"""What a caller can ask of a result. remove.bg's names where it has one, ours else."""
+"""Options of a request, with remove.bg's names where it has one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Output = Literal["cutout", "mask", "both"]
 Format = Literal["auto", "png", "webp"]
 Size = Literal["auto", "preview", "medium", "hd", "full"]
 
-#: megapixels at most, per ``size``; ``auto`` and ``full`` keep the input's size
+#: maximum megapixels per ``size``; ``auto`` and ``full`` keep the input's size
 SIZE_MEGAPIXELS: dict[str, float] = {"preview": 0.25, "medium": 1.5, "hd": 4.0}
 
 _HEX = re.compile(r"#?([0-9a-f]{3}|[0-9a-f]{4}|[0-9a-f]{6}|[0-9a-f]{8})", re.IGNORECASE)
@@ -24,9 +24,9 @@ _NAMED = {
 }  # fmt: skip
 MAX_HINTS = 64
 _NUMBER = r"[0-9]?\.?[0-9]{1,6}"
-_PLACE = re.compile(rf"!?{_NUMBER},{_NUMBER}(,{_NUMBER},{_NUMBER})?")
+_HINT_TEXT = re.compile(rf"!?{_NUMBER},{_NUMBER}(,{_NUMBER},{_NUMBER})?")
 _MARGIN = re.compile(r"[0-9]{1,4}(\.[0-9]+)?(px|%)?")
-# what the schema says of the three, for those who generate clients and requests
+# patterns in the JSON schema, for generated clients
 _COLOR_PATTERN = f"^({'|'.join(('#?[0-9A-Fa-f]{3,4}', '#?([0-9A-Fa-f]{2}){3,4}', *_NAMED))})$"
 _SHARE = r"(0|1|0?\.[0-9]{1,6})"
 _HINT = f"(!?{_SHARE},{_SHARE}|{_SHARE}(,{_SHARE}){{3}})"
@@ -34,14 +34,14 @@ _HINTS_PATTERN = f"^{_HINT}([ ;]{_HINT}){{0,{MAX_HINTS - 1}}}$"
 
 
 def _color(value: object) -> object:
-    """``#rgb[a]``, ``rrggbb[aa]`` or a common name, to ``rrggbbaa``."""
-    if value is None or not isinstance(value, str):
+    """Converts ``#rgb[a]``, ``rrggbb[aa]`` or a common name to ``rrggbbaa``."""
+    if not isinstance(value, str):
         return value
     text = _NAMED.get(value.strip().lower(), value.strip())
-    found = _HEX.fullmatch(text)
-    if not found:
+    match = _HEX.fullmatch(text)
+    if not match:
         raise ValueError("not a color: use a hex value such as 81d4fa or #81d4fa80, or a name such as white")
-    digits = found.group(1).lower()
+    digits = match.group(1).lower()
     if len(digits) <= 4:
         digits = "".join(c * 2 for c in digits)
     return digits if len(digits) == 8 else digits + "ff"
@@ -57,9 +57,12 @@ def _margin(value: object) -> object:
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """Where the subject is, or is not, in shares of the width and height of the picture as seen.
+    """A point (x, y) on the subject or beside it, or a box (left, top, right, bottom) around it.
 
-    ``at`` is a point (x, y), or a box around the subject (left, top, right, bottom). Raises ValueError for another.
+    Coordinates are fractions of the width and height, 0 to 1, after the EXIF orientation is applied.
+
+    Raises:
+        ValueError: the coordinates are neither.
     """
 
     at: tuple[float, ...]
@@ -73,48 +76,46 @@ class Hint:
 
     @property
     def is_box(self) -> bool:
-        """Whether it is a box, not a point."""
         return len(self.at) == 4
 
 
 def parse_hints(text: str) -> tuple[Hint, ...]:
-    """Hints such as ``0.5,0.4 !0.1,0.9 0.2,0.1,0.8,0.9``: points x,y, with ``!`` where the subject is not, and boxes.
+    """Parses hints such as ``0.5,0.4 !0.1,0.9 0.2,0.1,0.8,0.9``; ``!`` marks a point beside the subject.
 
     Raises:
-        ValueError: it is something else, or more than 64.
+        ValueError: the syntax is wrong, or there are more than :data:`MAX_HINTS`.
     """
     parts = text.replace(";", " ").split()
     if not 1 <= len(parts) <= MAX_HINTS:
         raise ValueError(f"1 to {MAX_HINTS} hints: points x,y (!x,y: not there) and boxes left,top,right,bottom")
-    return tuple(_hint(part) for part in parts)
+    return tuple(_parse_hint(part) for part in parts)
 
 
-def _hint(part: str) -> Hint:
-    if not _PLACE.fullmatch(part):
+def _parse_hint(part: str) -> Hint:
+    if not _HINT_TEXT.fullmatch(part):
         raise ValueError(f"{part[:40]!r} is no hint: use x,y or !x,y or left,top,right,bottom, in shares of 0 to 1")
     numbers = part.removeprefix("!").split(",")
     return Hint(tuple(float(number) for number in numbers), subject=not part.startswith("!"))
 
 
 def _hints(value: object) -> object:
-    """Checked, and one way to write it."""
-    if value is None or not isinstance(value, str):
+    if not isinstance(value, str):
         return value
     parse_hints(value)
     return " ".join(value.replace(";", " ").split())
 
 
 class Options(Contract):
-    """How the result is made from the alpha."""
+    """How the result is made from the alpha matte."""
 
     output: Output = "cutout"
     format: Format = Field("auto", description="auto is png")
     size: Size = Field("auto", description="at most 0.25 (preview), 1.5 (medium) or 4 (hd) megapixels")
     channels: Literal["rgba", "alpha"] = Field("rgba", description="alpha is the same as output=mask")
-    crop: bool = Field(default=False, description="cut away the empty border")
+    crop: bool = Field(default=False, description="crop to the subject")
     crop_margin: Annotated[str | None, BeforeValidator(_margin)] = Field(
         None,
-        description="space kept around the subject when cropping: 30px, or 10% of the subject's size",
+        description="margin around the subject when cropping: 30px, or 10% of the subject's size",
         json_schema_extra={"pattern": f"^{_MARGIN.pattern}$"},
     )
     bg_color: Annotated[str | None, BeforeValidator(_color)] = Field(
@@ -122,9 +123,7 @@ class Options(Contract):
         description="color behind the cut-out: hex rgb, rgba, rrggbb or rrggbbaa, or a name",
         json_schema_extra={"pattern": _COLOR_PATTERN},
     )
-    decontaminate: bool = Field(
-        default=False, description="replace the background's color that shines through soft edges"
-    )
+    decontaminate: bool = Field(default=False, description="remove the background's color from soft edges")
     hints: Annotated[str | None, BeforeValidator(_hints)] = Field(
         None,
         description="where the subject is, for models that take hints: points x,y (!x,y: not there) and boxes"
@@ -142,10 +141,9 @@ class Options(Contract):
 
     @property
     def parsed_hints(self) -> tuple[Hint, ...]:
-        """``hints``, read."""
         return parse_hints(self.hints) if self.hints else ()
 
     @property
     def effective_output(self) -> Output:
-        """``output``, with remove.bg's ``channels=alpha`` taken in."""
+        """``output``, or "mask" for remove.bg's ``channels=alpha``."""
         return "mask" if self.channels == "alpha" else self.output

@@ -1,1 +1,1 @@
-"""Pure rules: queue order, routing, states, waiting times, versions."""
+"""Pure functions that several packages share. What only one package uses does not belong here."""

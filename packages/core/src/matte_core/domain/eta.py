@@ -1,4 +1,4 @@
-"""What a job costs, fitted to recent ones, and how long one still takes."""
+"""Cost model of jobs, fitted to recent ones, and the ETAs that follow from it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from itertools import combinations
 from statistics import median
 
 #: megapixels that cost as much as the fixed part, where the samples cannot tell the two apart
-_TYPICAL = 10.0
-#: sizes that differ by less than this factor say nothing about the slope
-_SPAN = 4.0
-#: a job that runs longer than expected still takes this share of what was expected
-_LEAST_LEFT = 0.1
-#: pictures below this many megapixels cost what it does
+_TYPICAL_MEGAPIXELS = 10.0
+#: sizes that differ by less than this factor do not determine a slope
+_MIN_SIZE_RATIO = 4.0
+#: a job that runs longer than expected still takes this share of the expected time
+_MIN_SHARE_LEFT = 0.1
+#: smaller pictures cost as much as one of this size
 MIN_MEGAPIXELS = 0.01
-#: samples that a size needs before it says that small pictures are cheaper than the line
-_SAMPLES = 3
-#: bounds of ``Retry-After``, seconds
-_RETRY_AFTER = (1.0, 60.0)
+#: samples that a size needs before it can lower ``max_per_megapixel``
+_MIN_SAMPLES = 3
+RETRY_AFTER_MIN, RETRY_AFTER_MAX = 1.0, 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +28,7 @@ class Cost:
 
     Attributes:
         fixed: for a picture of any size.
-        per_megapixel: more for each megapixel.
+        per_megapixel: in addition, for each megapixel.
         max_per_megapixel: upper bound on the total for each megapixel: a picture smaller than the network's input is
             cheaper than the other two say.
     """
@@ -39,13 +38,12 @@ class Cost:
     max_per_megapixel: float = math.inf
 
     def seconds(self, megapixels: float) -> float:
-        """Of a picture of that size."""
         linear = self.fixed + self.per_megapixel * megapixels
         return min(linear, self.max_per_megapixel * max(MIN_MEGAPIXELS, megapixels))
 
 
 @dataclass(frozen=True, slots=True)
-class _Size:
+class _SizeBin:
     """Samples of about one size: their medians, and how many there are."""
 
     megapixels: float
@@ -54,61 +52,54 @@ class _Size:
 
 
 def fit(samples: Iterable[tuple[float, float]]) -> Cost | None:
-    """The cost that explains samples of (megapixels, seconds) best; None without any.
+    """The cost that explains samples of (megapixels, seconds) best; None without samples.
 
-    Samples of about one size (a power of two) count by their medians, so neither a cold first job nor a flood of
-    small pictures moves the rest. Through the medians goes the line with the least absolute error relative to each:
+    Samples are binned by size (powers of two) and each bin counts by its medians, so neither a cold first job nor a
+    flood of small pictures moves the rest. The line through the medians minimizes the absolute error relative to each:
     being wrong by half counts the same for a thumbnail as for the largest picture. Neither part is negative. The two
-    smallest sizes may say that small pictures are cheaper.
+    smallest bins may set ``max_per_megapixel``.
     """
     bins: dict[int, list[tuple[float, float]]] = {}
     for sample in samples:
         megapixels, seconds = max(MIN_MEGAPIXELS, sample[0]), max(1e-3, sample[1])
         bins.setdefault(math.floor(math.log2(megapixels)), []).append((megapixels, seconds))
     sizes = [
-        _Size(median(m for m, _ in held), median(s for _, s in held), len(held)) for _, held in sorted(bins.items())
+        _SizeBin(median(m for m, _ in members), median(s for _, s in members), len(members))
+        for _, members in sorted(bins.items())
     ]
     if not sizes:
         return None
-    if sizes[-1].megapixels < _SPAN * sizes[0].megapixels:
-        fixed = _weighted_median([(s.seconds / (1 + s.megapixels / _TYPICAL), s.samples) for s in sizes])
-        return Cost(fixed, fixed / _TYPICAL)
-    small = [size.seconds / size.megapixels for size in sizes[:2] if size.samples >= _SAMPLES]
-    costs = (replace(line, max_per_megapixel=cap) for line in _lines(sizes) for cap in (math.inf, *small))
-    return min(costs, key=lambda cost: _error(cost, sizes))
+    if sizes[-1].megapixels < _MIN_SIZE_RATIO * sizes[0].megapixels:
+        # one size only: split its time by the typical ratio; the median is weighted by the number of samples
+        fixed = median(s.seconds / (1 + s.megapixels / _TYPICAL_MEGAPIXELS) for s in sizes for _ in range(s.samples))
+        return Cost(fixed, fixed / _TYPICAL_MEGAPIXELS)
 
-
-def _lines(sizes: Sequence[_Size]) -> Iterable[Cost]:
-    """One of these has the least error: lines through two of the points, or through one with a part that is 0."""
-    for size in sizes:
-        yield Cost(size.seconds, 0.0)
-        yield Cost(0.0, size.seconds / size.megapixels)
-    for one, other in combinations(sizes, 2):
-        slope = (other.seconds - one.seconds) / (other.megapixels - one.megapixels)
-        fixed = one.seconds - slope * one.megapixels
+    # one of these lines has the least error: through two of the points, or through one with a part that is 0
+    lines = [Cost(size.seconds, 0.0) for size in sizes]
+    lines += [Cost(0.0, size.seconds / size.megapixels) for size in sizes]
+    for a, b in combinations(sizes, 2):
+        slope = (b.seconds - a.seconds) / (b.megapixels - a.megapixels)
+        fixed = a.seconds - slope * a.megapixels
         if slope >= 0 and fixed >= 0:
-            yield Cost(fixed, slope)
-
-
-def _error(cost: Cost, sizes: Sequence[_Size]) -> float:
-    return sum(s.samples * abs(cost.seconds(s.megapixels) / s.seconds - 1) for s in sizes)
-
-
-def _weighted_median(values: Sequence[tuple[float, int]]) -> float:
-    return median(value for value, weight in values for _ in range(weight))
+            lines.append(Cost(fixed, slope))
+    caps = [size.seconds / size.megapixels for size in sizes[:2] if size.samples >= _MIN_SAMPLES]
+    return min(
+        (replace(line, max_per_megapixel=cap) for line in lines for cap in (math.inf, *caps)),
+        key=lambda cost: sum(s.samples * abs(cost.seconds(s.megapixels) / s.seconds - 1) for s in sizes),
+    )
 
 
 def weighted_mean(costs: Iterable[tuple[Cost, float]]) -> Cost | None:
-    """The mean of costs by their weights; None where nothing weighs."""
-    held = [(cost, weight) for cost, weight in costs if weight > 0]
-    total = sum(weight for _, weight in held)
+    """The mean of (cost, weight) pairs; None if the weights are all 0."""
+    weighted = [(cost, weight) for cost, weight in costs if weight > 0]
+    total = sum(weight for _, weight in weighted)
     if not total:
         return None
-    fixed, per_megapixel, max_per_megapixel = (
-        sum(part * weight for part, (_, weight) in zip(parts, held, strict=True)) / total
-        for parts in zip(*((cost.fixed, cost.per_megapixel, cost.max_per_megapixel) for cost, _ in held), strict=True)
+    return Cost(
+        sum(cost.fixed * weight for cost, weight in weighted) / total,
+        sum(cost.per_megapixel * weight for cost, weight in weighted) / total,
+        sum(cost.max_per_megapixel * weight for cost, weight in weighted) / total,
     )
-    return Cost(fixed, per_megapixel, max_per_megapixel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +107,10 @@ class Queue:
     """What a queued job waits for.
 
     Attributes:
-        running: (megapixels, seconds since it was taken) of each job that holds a slot.
-        ahead: megapixels of the jobs before it, in their order, as far as they are known.
-        further: how many more there are before it.
-        mean: megapixels of a job in the queue.
+        running: (megapixels, seconds since its start) of each job in a slot.
+        ahead: megapixels of the jobs before it, in order, as far as they are known.
+        further: number of further jobs before it.
+        mean: megapixels of the mean job in the queue.
     """
 
     running: Sequence[tuple[float, float]] = ()
@@ -129,18 +120,18 @@ class Queue:
 
 
 def seconds_left(cost: Cost, megapixels: float, elapsed: float) -> float:
-    """Of a job that was taken ``elapsed`` seconds ago."""
+    """Remaining seconds of a job that has been running for ``elapsed`` seconds."""
     expected = cost.seconds(megapixels)
-    return max(expected - elapsed, _LEAST_LEFT * expected)
+    return max(expected - elapsed, _MIN_SHARE_LEFT * expected)
 
 
 def seconds_waiting(cost: Cost, queue: Queue, slots: int) -> float:
-    """Until a queued job gets a slot: each slot takes the next job as soon as it is free.
+    """Seconds until a queued job gets a slot, if each slot takes the next job as soon as it is free.
 
     Args:
-        cost: of a job in a slot, as busy as the slots are.
-        queue: what is before it.
-        slots: jobs that run at once over all live replicas; 0 counts as 1 (one will come).
+        cost: of a job in a slot.
+        queue: the jobs before it.
+        slots: concurrent jobs of all live replicas; 0 counts as 1 (a replica will come).
     """
     free = [0.0] * max(1, slots)
     for megapixels, elapsed in queue.running:
@@ -151,6 +142,5 @@ def seconds_waiting(cost: Cost, queue: Queue, slots: int) -> float:
 
 
 def retry_after(seconds: float | None) -> float:
-    """When to ask again for something that takes that long; None: nobody knows."""
-    least, most = _RETRY_AFTER
-    return min(most, max(least, seconds or 0.0))
+    """``Retry-After`` for something that takes this long; None: unknown."""
+    return min(RETRY_AFTER_MAX, max(RETRY_AFTER_MIN, seconds or 0.0))

@@ -1,26 +1,26 @@
-"""Queue order: priority, then fair share between tenants, then arrival.
+"""Queue order: by priority, then fair between tenants, then by arrival.
 
-Start-time fair queuing (Goyal, Vin and Cheng, SIGCOMM 1996): a job's tag is the later of the queue's virtual time
-and the tenant's last finish tag, and the tenant's finish tag moves on by cost / share. Virtual time is the tag of
-the job served last. The Lua of ``matte_jobs`` does the same arithmetic inside Redis; this is its executable
-specification, and the property tests hold the two together.
+Start-time fair queuing (Goyal, Vin and Cheng, SIGCOMM 1996): a job's start tag is the later of the queue's virtual time
+and its tenant's last finish tag, and the tenant's finish tag is the start tag + cost / share. Virtual time is the tag
+of the job served last. The Lua scripts of ``matte_jobs`` do the same arithmetic in Redis; this is their executable
+specification, and a property test compares the two.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-#: tags are integers, in thousandths of a cost unit (megapixel / share)
+#: tags are integers in thousandths of a cost unit (megapixel / share)
 TAG_SCALE = 1000
 
 
 def sort_key(priority: int, tag: int, seq: int, job_id: str) -> str:
-    """The member of the queue's sorted set; its lexicographic order is the queue's order."""
+    """Member of the queue's sorted set; lexicographic order is queue order."""
     return f"{priority:01d}{tag:015d}{seq:015d}|{job_id}"
 
 
 def tag_increment(cost: float, share: float) -> int:
-    """How far a job moves its tenant's finish tag."""
+    """How far a job advances its tenant's finish tag."""
     return max(1, int(cost * TAG_SCALE / share + 0.5))
 
 
@@ -32,7 +32,7 @@ class FairClock:
     finish: dict[tuple[int, str], int] = field(default_factory=dict)
 
     def admit(self, priority: int, tenant: str, cost: float, share: float) -> int:
-        """The tag of a new job."""
+        """Start tag of a new job."""
         tag = max(self.virtual.get(priority, 0), self.finish.get((priority, tenant), 0))
         self.finish[(priority, tenant)] = tag + tag_increment(cost, share)
         return tag
@@ -42,7 +42,7 @@ class FairClock:
         self.virtual[priority] = max(self.virtual.get(priority, 0), tag)
 
     def reset(self) -> None:
-        """The queue is empty: virtual time moves on to the last finish tag, and no tenant owes anything."""
+        """The queue is empty: virtual time advances to the last finish tag, and all tenants are equal again."""
         for (priority, _), tag in self.finish.items():
             self.virtual[priority] = max(self.virtual.get(priority, 0), tag)
         self.finish.clear()

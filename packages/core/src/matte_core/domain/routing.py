@@ -4,66 +4,102 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping
+
+import semver
 
 from matte_core.contracts.catalog import Arm, Route, Rule
-from matte_core.domain.versions import matching_versions
+
+_MAJOR_OR_MINOR = re.compile(r"v?([0-9]{1,19})(?:\.([0-9]{1,19}))?")
+
+
+def matching_versions(requested: str, available: Iterable[str]) -> list[str]:
+    """The available versions that ``requested`` stands for, highest first.
+
+    ``requested`` is an exact SemVer version, or a major (``1``, ``v1``) or minor (``1.2``) one. Pre-releases match
+    only exactly.
+    """
+    versions = list(available)
+    if requested in versions:
+        return [requested]
+    match = _MAJOR_OR_MINOR.fullmatch(requested)
+    if not match:
+        return []
+    major, minor = int(match[1]), match[2]
+    parsed = [semver.Version.parse(version) for version in versions]
+    matching = [v for v in parsed if not v.prerelease and v.major == major and (minor is None or v.minor == int(minor))]
+    return [str(version) for version in sorted(matching, reverse=True)]
 
 
 def choose_arm(route: Route, key: str | None, draw: float) -> Arm:
-    """The arm for a job.
-
-    Args:
-        route: the model's arms; weights sum to 100.
-        key: who sticks to an arm. The same key gets the same arm while the weights stay, and when they change only
-            as many keys move as must (weighted rendezvous hashing, Schindelhauer and Schomaker, SPAA 2005).
-        draw: uniform in [0, 1), used where there is no key.
-    """
-    open_arms = [arm for arm in route.arms if arm.weight > 0]
-    if key is not None:
-        return max(open_arms, key=lambda arm: _rendezvous(route.model, arm, key))
-    mark = draw * sum(arm.weight for arm in open_arms)
-    for arm in open_arms:
-        mark -= arm.weight
-        if mark < 0:
-            return arm
-    return open_arms[-1]
-
-
-def sole_version(route: Route) -> str | None:
-    """The version that gets everything, or None where there is a choice."""
-    return next((arm.version for arm in route.arms if arm.weight == 100), None)
-
-
-def pinned_version(route: Route, asked: str | None, tenant: str, headers: Mapping[str, str]) -> str | None:
-    """The version that alone may answer a job, or None: one of those with a share may.
-
-    An exact version that is asked for has the first word, the route's rules the next. A major or a minor one that is
-    asked for only narrows: rules for other versions are passed over, and where every version with a share fits, the
-    shares decide, so that a new version gets no more of these jobs than of others.
+    """The arm for an unpinned job.
 
     Args:
         route: the model's.
-        asked: exact, major or minor; None: nothing.
-        tenant: whose job it is.
-        headers: of the request; their names are in lower case, equal ones are joined by commas.
+        key: sticks to an arm: the same key gets the same arm while the weights stay, and when they change only as many
+            keys move as must (weighted rendezvous hashing, Schindelhauer and Schomaker, SPAA 2005).
+        draw: uniform in [0, 1), used if there is no key.
+    """
+    arms = [arm for arm in route.arms if arm.weight > 0]
+    if key is not None:
+        return max(arms, key=lambda arm: _rendezvous_score(route.model, arm, key))
+    left = draw * sum(arm.weight for arm in arms)
+    for arm in arms:
+        left -= arm.weight
+        if left < 0:
+            return arm
+    return arms[-1]
+
+
+def _rendezvous_score(model: str, arm: Arm, key: str) -> float:
+    digest = hashlib.blake2b(f"{model}\0{arm.version}\0{key}".encode(), digest_size=8).digest()
+    uniform = (int.from_bytes(digest, "big") + 0.5) / 2**64
+    return -arm.weight / math.log(uniform)
+
+
+def sole_version(route: Route) -> str | None:
+    """The version with all the traffic, or None if it is split."""
+    return next((arm.version for arm in route.arms if arm.weight == 100), None)
+
+
+def pinned_version(route: Route, requested: str | None, tenant: str, headers: Mapping[str, str]) -> str | None:
+    """The only version that may answer a job, or None if the traffic split decides.
+
+    An exact requested version has precedence, then the route's rules. A requested major or minor version only narrows
+    the choice: rules for other versions are ignored, and if every version with traffic matches, the split decides, so
+    that a new version gets no more of these jobs than of others.
+
+    Args:
+        route: the model's.
+        requested: exact, major or minor version; None: any.
+        tenant: the job's.
+        headers: of the request, with lower-case names; values of repeated headers are joined by commas.
 
     Raises:
         LookupError: the route has no such version.
     """
     versions = [arm.version for arm in route.arms]
-    if asked in versions:
-        return asked
-    among = versions if asked is None else matching_versions(asked, versions)
-    if not among:
-        raise LookupError(asked)
+    if requested in versions:
+        return requested
+    candidates = versions if requested is None else matching_versions(requested, versions)
+    if not candidates:
+        raise LookupError(requested)
     for rule in route.rules:
-        if rule.version in among and _holds(rule, tenant, headers):
+        if rule.version in candidates and _matches(rule, tenant, headers):
             return rule.version
-    return None if asked is None else _narrowed(route, among)
+    if requested is None:
+        return None
+    weights = {arm.version: arm.weight for arm in route.arms if arm.weight}
+    with_traffic = [version for version in candidates if version in weights]
+    if not with_traffic:
+        return candidates[0]
+    if len(with_traffic) == len(weights) > 1:
+        return None
+    return max(with_traffic, key=lambda version: weights[version])
 
 
-def _holds(rule: Rule, tenant: str, headers: Mapping[str, str]) -> bool:
+def _matches(rule: Rule, tenant: str, headers: Mapping[str, str]) -> bool:
     if rule.tenants and tenant not in rule.tenants:
         return False
     if rule.header is None:
@@ -71,20 +107,4 @@ def _holds(rule: Rule, tenant: str, headers: Mapping[str, str]) -> bool:
     value = headers.get(rule.header.lower())
     if value is None:
         return False
-    return not rule.values or value in rule.values or any(one.strip() in rule.values for one in value.split(","))
-
-
-def _narrowed(route: Route, among: Sequence[str]) -> str | None:
-    shares = {arm.version: arm.weight for arm in route.arms if arm.weight}
-    inside = [version for version in among if version in shares]
-    if not inside:
-        return among[0]
-    if len(inside) == len(shares) > 1:
-        return None
-    return max(inside, key=lambda version: shares[version])
-
-
-def _rendezvous(model: str, arm: Arm, key: str) -> float:
-    digest = hashlib.blake2b(f"{model}\0{arm.version}\0{key}".encode(), digest_size=8).digest()
-    unit = (int.from_bytes(digest, "big") + 0.5) / 2**64
-    return -arm.weight / math.log(unit)
+    return not rule.values or value in rule.values or any(item.strip() in rule.values for item in value.split(","))

@@ -1,4 +1,4 @@
-"""Where a version's folder lies: the addresses that ``source`` takes."""
+"""URLs of model sources."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from enum import StrEnum
 
 
 class Scheme(StrEnum):
-    """Schemes."""
-
     S3 = "s3"
     GS = "gs"
     HF = "hf"
@@ -19,7 +17,6 @@ class Scheme(StrEnum):
     PVC = "pvc"
 
 
-#: what people write, for messages
 URL_FORMS = {
     Scheme.S3: "s3://BUCKET/FOLDER",
     Scheme.GS: "gs://BUCKET/FOLDER",
@@ -48,10 +45,12 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An address, in parts.
+    """A parsed source URL.
 
-    ``host`` is the bucket, the server, the registry or the claim; ``path`` the folder, the repository or the model;
-    ``version`` the revision, number, tag or digest, where the address has one.
+    Attributes:
+        host: bucket, server, registry or claim.
+        path: folder, repository or model.
+        version: revision, number, tag or digest, if the URL has one.
     """
 
     scheme: Scheme
@@ -61,7 +60,7 @@ class Source:
 
     @property
     def pinned(self) -> bool:
-        """Whether the address itself always names the same content."""
+        """Whether the URL always names the same content."""
         match self.scheme:
             case Scheme.HF:
                 return bool(self.version and _COMMIT.fullmatch(self.version))
@@ -73,7 +72,6 @@ class Source:
                 return False
 
     def at(self, version: str) -> Source:
-        """The same, at another version."""
         return replace(self, version=version)
 
     def __str__(self) -> str:
@@ -92,10 +90,10 @@ class Source:
 
 
 def parse_source(text: str) -> Source:
-    """An address in parts; an absolute path is a ``file://`` one.
+    """Parses a source URL, or an absolute path as a ``file://`` URL.
 
     Raises:
-        ValueError: says which shapes there are.
+        ValueError: names the supported forms.
     """
     name, mark, rest = ("file", "://", text) if text.startswith("/") else text.partition("://")
     if not mark or name not in set(Scheme):
