@@ -4,4 +4,4 @@
 clock, the environment, a file or the network. A rule that only one service needs belongs to that service.
 """
 
-__all__ = ["contracts", "domain", "errors", "pictures"]
+__all__ = ["allocator", "contracts", "domain", "errors", "pictures"]

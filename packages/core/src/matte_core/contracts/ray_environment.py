@@ -1,12 +1,11 @@
-"""Ray's environment, the same on one machine and in Kubernetes."""
+"""Environment variables that Ray reads when it is imported."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from matte_core.allocator import ONE_ARENA
 
-#: read by Ray when it is imported: lean handles (references only travel in them), no ports open, few wake-ups, no lists
-#: of tasks that nobody looks at.
+#: deployment handles without overhead, no extra ports, fewer wake-ups, no task history
 RAY_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
     {
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
@@ -20,9 +19,9 @@ RAY_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     }
 )
-#: on one machine, where memory is watched for each replica: Ray's own monitor would end every worker as soon as the
-#: machine is full, whoever took it (a pod's is of the pod's cgroup, and stays). A silent GCS is given up sooner.
-#: Workers are started and load Serve before they are asked for, and nobody waits for them.
+#: for ``matte serve``. Its replicas watch their own memory; Ray's monitor would kill workers whenever the machine is
+#: full, whoever uses the memory. (In a pod, the monitor sees only the pod's cgroup and stays on.) A dead GCS is noticed
+#: sooner. Workers are started ahead and preload Serve, but the driver does not wait for them.
 LOCAL_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
     {
         **RAY_ENVIRONMENT,
@@ -33,5 +32,5 @@ LOCAL_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
         "RAY_preload_python_modules": "matte_inference.preload",
     }
 )
-#: in Kubernetes every change of traffic waits for the controller's loop, and must be there within a second
+#: for Kubernetes, where a new traffic split waits for the controller's loop and must apply within a second
 POD_ENVIRONMENT: Mapping[str, str] = MappingProxyType({**RAY_ENVIRONMENT, "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.1"})

@@ -1,4 +1,4 @@
-"""The registry: what a version's folder says of itself, what a source holds, and why one is refused."""
+"""Model versions at their sources: metadata, files, and why a version is refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Triple = Annotated[tuple[float, float, float], Field(description="red, green, bl
 
 
 class Reason(StrEnum):
-    """Why a version cannot be had; a condition's ``reason`` in Kubernetes."""
+    """Why a version cannot be used; becomes the ``reason`` of a Kubernetes condition."""
 
     SOURCE_INVALID = "SourceInvalid"
     SOURCE_NOT_FOUND = "SourceNotFound"
@@ -36,22 +36,22 @@ class Reason(StrEnum):
 
 
 class Preprocessing(Contract):
-    """From a picture to the network's input."""
+    """How a picture becomes the network's input."""
 
     resize: Literal["stretch", "letterbox"] = Field(
-        "stretch", description="letterbox keeps the aspect; the rest, right of and below the picture, is black"
+        "stretch", description="letterbox keeps the aspect ratio and pads with black on the right and below"
     )
 
 
 class Postprocessing(Contract):
-    """From the network's output to the alpha."""
+    """How the network's output becomes the alpha."""
 
-    activation: Literal["sigmoid", "none"] = Field("sigmoid", description="none: the output is an alpha already")
-    refine: Literal["none", "guided"] = Field("none", description="guided: fitted to the picture's edges")
+    activation: Literal["sigmoid", "none"] = Field("sigmoid", description="none: the output is already an alpha")
+    refine: Literal["none", "guided"] = Field("none", description="guided: guided filter along the picture's edges")
 
 
 class Card(Contract):
-    """For people: nothing here changes an answer."""
+    """Information for people; has no effect on results."""
 
     title: str | None = Field(None, max_length=128)
     description: str | None = Field(None, max_length=4096)
@@ -63,34 +63,34 @@ class Card(Contract):
 
 
 class ModelMetadata(Contract):
-    """``matte.yaml``: what a version's folder says of itself.
+    """Content of ``matte.yaml`` in a version's folder.
 
     Raises:
         ValueError: a field is set that the family does not honor (see ``HONORED_FIELDS``); the message names the
             field, the family and the fix.
     """
 
-    family: str = Field(description="how the model is run")
+    family: str = Field(description="implementation that runs the model")
     version: Version | None = None
     license: str = Field(min_length=1, max_length=128, description="SPDX expression")
-    size: int | None = Field(None, ge=16, le=8192, description="side of the network's input, pixels")
+    size: int | None = Field(None, ge=16, le=8192, description="side of the network's square input in pixels")
     mean: Triple | None = None
     std: Triple | None = None
-    weights: dict[str, Digest] = Field({}, description="the digest of each file of weights")
-    parameters: dict[str, Any] = Field({}, max_length=64, description="the family's own")
+    weights: dict[str, Digest] = Field({}, description="digests of the weight files by path")
+    parameters: dict[str, Any] = Field({}, max_length=64, description="of the family")
     preprocessing: Preprocessing = Preprocessing()
     postprocessing: Postprocessing = Postprocessing()
     card: Card = Card()
 
     @field_validator("family")
     @classmethod
-    def _has_weights(cls, family: str) -> str:
+    def _check_family(cls, family: str) -> str:
         if family not in HONORED_FIELDS:
             raise ValueError(f"{family[:63]!r} is no family with weights: name one of {', '.join(HONORED_FIELDS)}")
         return family
 
     @model_validator(mode="after")
-    def _honored(self) -> Self:
+    def _check_fields(self) -> Self:
         honored = HONORED_FIELDS[self.family]
         if unused := sorted(self._settings().keys() - honored):
             raise ValueError(
@@ -123,35 +123,32 @@ class ModelMetadata(Contract):
 
 
 class RemoteFile(Contract):
-    """A file at a source."""
-
     path: str
     size: int = Field(ge=0, description="bytes")
-    sha256: Sha256 | None = Field(None, description="as the source knows it; checked after the download")
-    tag: str = Field("", description="changes with the content, as far as the source knows: an ETag, a git blob")
+    sha256: Sha256 | None = Field(None, description="as reported by the source; verified after the download")
+    tag: str = Field("", description="changes with the content: an ETag or git blob id")
 
 
 class Listing(Contract):
-    """What a source holds of a version, at one moment."""
+    """Files of a version at a source."""
 
-    source: str = Field(description="pinned where the source can pin: a commit, a manifest's digest")
+    source: str = Field(description="pinned to a commit or digest where the source supports it")
     files: tuple[RemoteFile, ...]
-    excluded: dict[str, str] = Field({}, description="files that are not taken, with the reason")
+    excluded: dict[str, str] = Field({}, description="files that are ignored, with the reason")
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """Total bytes."""
         return sum(file.size for file in self.files)
 
     def file(self, path: str) -> RemoteFile | None:
-        """A file by its path, or None."""
         return next((file for file in self.files if file.path == path), None)
 
 
 class StoredVersion(Contract):
-    """A version as a registry lists it."""
+    """A version in the listing of a registry."""
 
     source: str
-    digest: Digest | None = Field(None, description="None: nobody computed it when it was pushed")
+    digest: Digest | None = Field(None, description="None: not computed when the version was pushed")
     size: int | None = Field(None, description="bytes")
     label: str | None = Field(None, description="the version, tag or branch")
