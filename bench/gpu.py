@@ -17,7 +17,7 @@ from bench.client import Asker, hammer
 from bench.report import Accelerated
 
 if TYPE_CHECKING:
-    from matte_inference.replica.stages import Opened, Rendered
+    from matte_inference.replica.stages import DecodedJob, RenderedJob
 
 BATCH = 16
 SLOTS = 48
@@ -64,26 +64,26 @@ def segformer_b2(folder: Path) -> VersionConfig:
 def bare(config: VersionConfig) -> tuple[str, float]:
     """Device, and pictures per second of a batched loop that decodes and encodes in threads."""
     from matte_inference.families.registry import load  # noqa: PLC0415
-    from matte_inference.replica.stages import open_picture, render, warm  # noqa: PLC0415
+    from matte_inference.replica.stages import decode_job, finish_and_render, warm_up  # noqa: PLC0415
 
     from bench.job import LIMITS, OPTIONS, photo  # noqa: PLC0415 - imports torch
 
     model, picture = load(config), photo()
-    warm(model)
+    warm_up(model)
     done, end = 0, 0.0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
 
-        def opened() -> list[Future[Opened]]:
-            return [pool.submit(open_picture, model, [picture], LIMITS) for _ in range(BATCH)]
+        def opened() -> list[Future[DecodedJob]]:
+            return [pool.submit(decode_job, model, [picture], LIMITS) for _ in range(BATCH)]
 
         coming = opened()
-        leaving: list[Future[Rendered]] = []
+        leaving: list[Future[RenderedJob]] = []
         for round_ in range(10**9):
             batch = [future.result() for future in coming]
             coming = opened()
             alphas = model.forward([item.prepared for item in batch])
             [future.result() for future in leaving]
-            leaving = [pool.submit(render, model, o, a, OPTIONS) for o, a in zip(batch, alphas, strict=True)]
+            leaving = [pool.submit(finish_and_render, model, o, a, OPTIONS) for o, a in zip(batch, alphas, strict=True)]
             if round_ == 2:  # the first batches warm the device
                 end, done = time.perf_counter() + SECONDS, 0
             elif round_ > 2:

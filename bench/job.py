@@ -19,7 +19,7 @@ from matte_core.contracts.options import Options
 from matte_inference.config import built_in
 from matte_inference.families.base import Segmenter
 from matte_inference.families.registry import load
-from matte_inference.replica.stages import open_picture, render, warm
+from matte_inference.replica.stages import decode_job, finish_and_render, warm_up
 from skimage import data
 
 #: of what the network sees, pixels
@@ -54,15 +54,15 @@ def segmenter(source: str) -> Segmenter:
     keep_freed_memory()
     cv2.setNumThreads(1)
     loaded = load(_config(source))
-    warm(loaded)
+    warm_up(loaded)
     return loaded
 
 
 def run(model: Segmenter, picture: bytes) -> bytes:
     """The whole job in this process."""
-    opened = open_picture(model, [picture], LIMITS)
+    opened = decode_job(model, [picture], LIMITS)
     alpha = model.forward([opened.prepared])[0]
-    return render(model, opened, alpha, OPTIONS).files["result"][0]
+    return finish_and_render(model, opened, alpha, OPTIONS).files["result"][0]
 
 
 def timed(model: Segmenter, picture: bytes, n: int) -> tuple[list[float], float]:

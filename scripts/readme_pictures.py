@@ -16,7 +16,7 @@ from matte_core.contracts.catalog import VersionConfig
 from matte_core.contracts.limits import Limits
 from matte_core.contracts.options import Options
 from matte_inference.families.grabcut import load
-from matte_inference.replica.stages import open_picture, render
+from matte_inference.replica.stages import decode_job, finish_and_render
 from playwright.sync_api import expect, sync_playwright
 from skimage import data
 
@@ -33,9 +33,9 @@ def cutout(photo: bytes) -> bytes:
         Problem: the bytes are not a sound picture.
     """
     segmenter = load(VersionConfig(model="grabcut", version="2.0.0", family="grabcut"))
-    opened = open_picture(segmenter, [photo], Limits())
+    opened = decode_job(segmenter, [photo], Limits())
     alpha = segmenter.forward([opened.prepared])[0]
-    return render(segmenter, opened, alpha, Options()).files["result"][0]
+    return finish_and_render(segmenter, opened, alpha, Options()).files["result"][0]
 
 
 def page(url: str, photo: Path) -> bytes:

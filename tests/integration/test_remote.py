@@ -14,7 +14,7 @@ import pytest
 from matte_core.contracts.catalog import VersionConfig
 from matte_core.errors import Problem
 from matte_inference.families.registry import load
-from matte_inference.pixels.types import Bytes, Pixels
+from matte_inference.pixels.arrays import Pixels, UInt8Array
 from numpy.typing import NDArray
 from served import REMOTE_SECONDS, RemoteApp, Served, eventually
 from skimage import data
@@ -41,7 +41,7 @@ def photo() -> bytes:
     return bytes(cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))[1].tobytes())
 
 
-def ellipse(height: int, width: int) -> Bytes:
+def ellipse(height: int, width: int) -> UInt8Array:
     y, x = np.mgrid[:height, :width]
     inside: NDArray[np.bool_] = ((y - height / 2) / (height / 4)) ** 2 + ((x - width / 2) / (width / 4)) ** 2 <= 1
     return (inside * 255).astype(np.uint8)
@@ -119,7 +119,7 @@ def version(url: str, api_name: str, **parameters: Any) -> VersionConfig:
     return VersionConfig(model="m", version="1.0.0", family="gradio", parameters=given)
 
 
-def answer(app: RemoteApp, api_name: str, **parameters: Any) -> Bytes:
+def answer(app: RemoteApp, api_name: str, **parameters: Any) -> UInt8Array:
     segmenter = load(version(app.url, api_name, **parameters))
     pixels = Pixels(cv2.resize(data.astronaut(), (300, 200)))
     return segmenter.finish(pixels, segmenter.forward([segmenter.prepare(pixels)])[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -16,13 +16,12 @@ from matte_core.contracts.job import JobSpec, JobState, Picture
 from matte_core.contracts.limits import Limits
 from matte_core.errors import Problem
 from matte_inference.families.base import Alpha, Prepared, Segmenter
-from matte_inference.families.batch import forward_safely
 from matte_inference.families.registry import load
-from matte_inference.pixels.types import Bytes, Pixels
-from matte_inference.replica.course import Forwarded, Item, forwarded
-from matte_inference.replica.golden import Golden, built_in
-from matte_inference.replica.handling import Handling
+from matte_inference.pixels.arrays import Pixels, UInt8Array
+from matte_inference.replica.forwarder import Forwarder
+from matte_inference.replica.golden import GoldenImages, built_in_images
 from matte_inference.replica.service import ReplicaService
+from matte_inference.router.route_plan import DispatchOptions
 from matte_jobs.evidence import EvidenceStore
 from matte_jobs.settings import StoreSettings
 from matte_jobs.store import JobStore
@@ -36,6 +35,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 CONFIG = VersionConfig(model=MODEL, version="2.0.0", family="grabcut")
 OLD = CONFIG.model_copy(update={"version": "1.0.0"})
 STABLE = "1.0.0"
+METER = PrometheusMeter(names.INFERENCE)
 
 
 @dataclass
@@ -65,16 +65,9 @@ class Flawed:
             raise self.error
         return self.inner.forward(batch)
 
-    def finish(self, pixels: Pixels, alpha: Alpha) -> Bytes:
+    def finish(self, pixels: Pixels, alpha: Alpha) -> UInt8Array:
         whole = self.inner.finish(pixels, alpha)
         return np.zeros_like(whole) if self.blank else whole
-
-
-def through(segmenter: Segmenter) -> Callable[[Item], Awaitable[Forwarded]]:
-    async def forward(item: Item) -> Forwarded:
-        return forwarded([item], await asyncio.to_thread(forward_safely, segmenter, [item.prepared]))[0]
-
-    return forward
 
 
 def replica(store: JobStore, segmenter: Segmenter, config: VersionConfig = CONFIG) -> ReplicaService:
@@ -82,16 +75,17 @@ def replica(store: JobStore, segmenter: Segmenter, config: VersionConfig = CONFI
         store,
         config,
         segmenter,
-        through(segmenter),
+        Forwarder(segmenter, config, METER),
         clock=time.time,
         limits=Limits(),
-        instruments=Instruments(PrometheusMeter(names.INFERENCE), NoOpTracer()),
+        instruments=Instruments(METER, NoOpTracer()),
     )
 
 
-def golden(store: JobStore, segmenter: Segmenter, config: VersionConfig = CONFIG) -> Golden:
-    return Golden(
-        EvidenceStore(store), config, segmenter, through(segmenter), limits=Limits(), pictures=built_in()
+def golden(store: JobStore, segmenter: Segmenter, config: VersionConfig = CONFIG) -> GoldenImages:
+    return GoldenImages(
+        EvidenceStore(store), config, segmenter, Forwarder(segmenter, config, METER),
+        limits=Limits(), images=built_in_images(),
     )  # fmt: skip
 
 
@@ -122,10 +116,10 @@ def sound() -> Flawed:
 
 async def test_an_answer_is_written_only_where_somebody_asks(store: JobStore, sound: Flawed) -> None:
     service, evidence = replica(store, sound), EvidenceStore(store)
-    await service.run(*await handed(store, "a"), Handling())
-    await service.run(*await handed(store, "b"), Handling("1.0.0", watched=True))
+    await service.run(*await handed(store, "a"), DispatchOptions())
+    await service.run(*await handed(store, "b"), DispatchOptions("1.0.0", sampled=True))
     sound.blank = True
-    await service.run(*await handed(store, "c"), Handling(watched=True))
+    await service.run(*await handed(store, "c"), DispatchOptions(sampled=True))
     await service.close()
     assert [await state(store, job_id) for job_id in "abc"] == [JobState.SUCCEEDED] * 3
     answers = await evidence.answers(MODEL, "2.0.0", 0)
@@ -137,10 +131,10 @@ async def test_an_answer_is_written_only_where_somebody_asks(store: JobStore, so
 async def test_what_the_version_is_to_blame_for_falls_back(store: JobStore, sound: Flawed, error: Exception) -> None:
     sound.error = error
     service = replica(store, sound)
-    await service.run(*await handed(store), Handling("1.0.0", watched=True))
+    await service.run(*await handed(store), DispatchOptions("1.0.0", sampled=True))
     view = await store.view("j", time.time())
     assert (view.state, view.version, view.attempts) == (JobState.QUEUED, "1.0.0", 0)
-    await service.run(*await handed(store, "k"), Handling(watched=True))
+    await service.run(*await handed(store, "k"), DispatchOptions(sampled=True))
     assert await state(store, "k") is JobState.FAILED
     await service.close()
     answers = await EvidenceStore(store).answers(MODEL, "2.0.0", 0)
@@ -151,7 +145,7 @@ async def test_a_pictures_fault_is_its_own(store: JobStore, sound: Flawed) -> No
     service = replica(store, sound)
     spec, token = await handed(store)
     await store.redis.set(spec.image.key, b"no picture")
-    await service.run(spec, token, Handling("1.0.0", watched=True))
+    await service.run(spec, token, DispatchOptions("1.0.0", sampled=True))
     await service.close()
     assert await state(store) is JobState.FAILED
     assert await EvidenceStore(store).answers(MODEL, "2.0.0", 0) == []
@@ -164,7 +158,7 @@ async def test_a_mirror_compares_and_leaves_the_job_alone(store: JobStore, sound
     spec, token = await handed(store)
     await asyncio.gather(mirror.mirror(spec, STABLE), same.mirror(spec, STABLE))
     assert await state(store) is JobState.RUNNING
-    await stable.run(spec, token, Handling(mirrored=True))
+    await stable.run(spec, token, DispatchOptions(mirrored=True))
     for _ in range(500):
         if len(pairs := await evidence.pairs(MODEL, "2.0.0", 0)) == 2 and await evidence.comparisons(MODEL, "2.0.0"):
             break
@@ -182,14 +176,14 @@ async def test_a_mirror_compares_and_leaves_the_job_alone(store: JobStore, sound
 
 
 async def test_golden_masks_are_kept_compared_and_not_made_twice(store: JobStore, sound: Flawed) -> None:
-    evidence, names = EvidenceStore(store), set(built_in())
+    evidence, names = EvidenceStore(store), set(built_in_images())
     first = golden(store, sound, OLD)
-    await first.answer()
+    await first.compute()
     await first.report("one", 1.0)
     assert sound.asked == len(names)
     assert (await evidence.golden_masks(MODEL, "1.0.0")).keys() == names
     again = golden(store, sound, OLD)
-    await again.answer()
+    await again.compute()
     await again.report("two", 2.0)
     assert sound.asked == len(names) + 1
     one, two = await evidence.start_reports(MODEL, "1.0.0")
@@ -197,7 +191,7 @@ async def test_golden_masks_are_kept_compared_and_not_made_twice(store: JobStore
     assert (one.replica, one.digest) == ("one", sound.digest)
 
     blank = golden(store, Flawed(load(CONFIG), blank=True))
-    await blank.answer()
+    await blank.compute()
     await blank.report("new", 3.0)
     (new,) = await evidence.start_reports(MODEL, "2.0.0")
     assert {result.bad_mask for result in new.golden} == {"empty mask"}
@@ -210,7 +204,7 @@ async def test_golden_masks_are_kept_compared_and_not_made_twice(store: JobStore
 async def test_a_golden_image_that_fails_is_told(store: JobStore, sound: Flawed) -> None:
     sound.error = RuntimeError("boom")
     broken = golden(store, sound)
-    await broken.answer()
+    await broken.compute()
     await broken.report("one", 1.0)
     (report,) = await EvidenceStore(store).start_reports(MODEL, "2.0.0")
     assert all("RuntimeError" in result.error for result in report.golden)
@@ -220,7 +214,7 @@ async def test_a_golden_image_that_fails_is_told(store: JobStore, sound: Flawed)
 async def test_a_replica_starts_without_a_store(sound: Flawed) -> None:
     nowhere = JobStore.open(StoreSettings(redis_url="redis://127.0.0.1:1/0"))
     begun = time.monotonic()
-    await golden(nowhere, sound).answer()
+    await golden(nowhere, sound).compute()
     assert time.monotonic() - begun < 20
-    assert sound.asked == len(built_in())
+    assert sound.asked == len(built_in_images())
     await nowhere.close()

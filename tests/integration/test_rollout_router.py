@@ -15,8 +15,7 @@ from jobs import MODEL, admit, finish
 from matte_core.contracts.catalog import Arm, Mirror, Replica, Route, RouteTable
 from matte_core.contracts.job import TERMINAL, JobSpec, JobState
 from matte_core.errors import Problem
-from matte_inference.replica.handling import Handling
-from matte_inference.router.hand_over import Versions
+from matte_inference.router.route_plan import DispatchOptions
 from matte_inference.router.service import RouterService
 from matte_jobs.catalog import CatalogStore
 from matte_jobs.evidence import EvidenceStore
@@ -48,19 +47,19 @@ def table(arms: dict[str, int], mirror: str = "", percent: int = 100) -> RouteTa
 
 
 @dataclass
-class World:
-    """A router whose versions do as they are told. ``told``: what it told them of each job."""
+class FakeVersions:
+    """A router whose versions are faked. ``dispatched``: what they were sent, by job."""
 
     store: JobStore
     router: RouterService
     outcomes: dict[str, Outcome] = field(default_factory=dict)
-    told: dict[str, list[tuple[str, Handling]]] = field(default_factory=dict)
+    dispatched: dict[str, list[tuple[str, DispatchOptions]]] = field(default_factory=dict)
     mirrored: list[tuple[str, str, str]] = field(default_factory=list)
     mirror_error: Exception | None = None
     hold: asyncio.Event | None = None
 
-    async def run(self, _model: str, version: str, lease: Lease, handling: Handling) -> None:
-        self.told.setdefault(lease.id, []).append((version, handling))
+    async def run(self, _model: str, version: str, lease: Lease, options: DispatchOptions) -> None:
+        self.dispatched.setdefault(lease.id, []).append((version, options))
         if version in self.outcomes:
             await self.outcomes[version](lease)
         else:
@@ -92,11 +91,13 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def routing(settings: StoreSettings, *, lease_seconds: float = 15.0, name: str = "r") -> AsyncIterator[World]:
+async def routing(
+    settings: StoreSettings, *, lease_seconds: float = 15.0, name: str = "r"
+) -> AsyncIterator[FakeVersions]:
     store = JobStore.open(settings)
-    world = World(store, router=None)  # type: ignore[arg-type]
+    world = FakeVersions(store, router=None)  # type: ignore[arg-type]
     world.router = RouterService(
-        JobStore.open(settings), Versions(world.run, world.mirror), name=name, pool="p", clock=time.time,
+        JobStore.open(settings), world, name=name, pool="p", clock=time.time,
         draw=random.Random(7).random, lease_seconds=lease_seconds,
         instruments=Instruments(PrometheusMeter(names.INFERENCE), NoOpTracer()),
     )  # fmt: skip
@@ -109,7 +110,7 @@ async def routing(settings: StoreSettings, *, lease_seconds: float = 15.0, name:
 
 
 @pytest.fixture
-async def world(store_settings: StoreSettings) -> AsyncIterator[World]:
+async def world(store_settings: StoreSettings) -> AsyncIterator[FakeVersions]:
     async with routing(store_settings) as made:
         yield made
 
@@ -168,7 +169,7 @@ async def test_pinned_jobs_may_wait_on_where_others_are_routed_again(store: JobS
 # fallback ---------------------------------------------------------------------------------------------------------
 
 
-async def test_what_a_new_version_loses_the_stable_one_answers(world: World) -> None:
+async def test_what_a_new_version_loses_the_stable_one_answers(world: FakeVersions) -> None:
     world.outcomes["2.0.0"] = fails
     await world.replicas("1.0.0", "2.0.0")
     world.router.apply(table({"1.0.0": 60, "2.0.0": 40}))
@@ -176,28 +177,31 @@ async def test_what_a_new_version_loses_the_stable_one_answers(world: World) -> 
     for job_id in ids:
         await admit(world.store, job_id, now=time.time(), max_attempts=1)
     assert {await world.ended(job_id) for job_id in ids} == {JobState.SUCCEEDED}
-    tried = [job_id for job_id in ids if len(world.told[job_id]) > 1]
+    tried = [job_id for job_id in ids if len(world.dispatched[job_id]) > 1]
     assert 5 < len(tried) < 35
     for job_id in tried:
-        assert world.told[job_id] == [("2.0.0", Handling("1.0.0", watched=True)), ("1.0.0", Handling(watched=True))]
+        assert world.dispatched[job_id] == [
+            ("2.0.0", DispatchOptions("1.0.0", sampled=True)),
+            ("1.0.0", DispatchOptions(sampled=True)),
+        ]
     answers = await EvidenceStore(world.store).answers(MODEL, "2.0.0", 0)
     assert len(answers) == len(tried)
     assert all(answer.error for answer in answers)
 
 
-async def test_what_was_asked_for_and_what_stable_loses_stays(world: World) -> None:
+async def test_what_was_asked_for_and_what_stable_loses_stays(world: FakeVersions) -> None:
     world.outcomes.update({"1.0.0": fails, "2.0.0": fails})
     await world.replicas("1.0.0", "2.0.0")
     world.router.apply(table({"1.0.0": 100, "2.0.0": 0}))
     await admit(world.store, "pinned", now=time.time(), version="2.0.0", max_attempts=2)
     await admit(world.store, "stable", now=time.time(), max_attempts=2)
     assert [await world.ended("pinned"), await world.ended("stable")] == [JobState.DEAD, JobState.DEAD]
-    assert [version for version, _ in world.told["pinned"]] == ["2.0.0", "2.0.0"]
-    assert [version for version, _ in world.told["stable"]] == ["1.0.0", "1.0.0"]
-    assert not any(any(handling) for told in world.told.values() for _, handling in told)
+    assert [version for version, _ in world.dispatched["pinned"]] == ["2.0.0", "2.0.0"]
+    assert [version for version, _ in world.dispatched["stable"]] == ["1.0.0", "1.0.0"]
+    assert not any(any(options) for dispatched in world.dispatched.values() for _, options in dispatched)
 
 
-async def test_the_stores_absence_is_nobodys_fault(world: World) -> None:
+async def test_the_stores_absence_is_nobodys_fault(world: FakeVersions) -> None:
     times = itertools.count()
 
     async def away(lease: Lease) -> None:
@@ -210,7 +214,7 @@ async def test_the_stores_absence_is_nobodys_fault(world: World) -> None:
     world.router.apply(table({"1.0.0": 1, "2.0.0": 99}, mirror="2.0.0", percent=0))
     await admit(world.store, "a", now=time.time())
     assert await world.ended("a") is JobState.SUCCEEDED
-    assert [version for version, _ in world.told["a"]] == ["2.0.0", "2.0.0"]
+    assert [version for version, _ in world.dispatched["a"]] == ["2.0.0", "2.0.0"]
     assert await EvidenceStore(world.store).answers(MODEL, "2.0.0", 0) == []
 
 
@@ -227,13 +231,15 @@ async def test_nobody_waits_for_a_version_that_died(store_settings: StoreSetting
         for job_id in ids:
             await admit(world.store, job_id, now=time.time(), max_attempts=1)
         assert {await world.ended(job_id) for job_id in ids} == {JobState.SUCCEEDED}
-        assert ["2.0.0", "1.0.0"] in [[version for version, _ in told] for told in world.told.values()]
+        assert ["2.0.0", "1.0.0"] in [
+            [version for version, _ in dispatched] for dispatched in world.dispatched.values()
+        ]
         await admit(world.store, "late", now=time.time())
         assert await world.ended("late") is JobState.SUCCEEDED
-        assert [version for version, _ in world.told["late"]] == ["1.0.0"]
+        assert [version for version, _ in world.dispatched["late"]] == ["1.0.0"]
 
 
-async def test_jobs_that_wait_for_a_version_leave_it_with_its_traffic(world: World) -> None:
+async def test_jobs_that_wait_for_a_version_leave_it_with_its_traffic(world: FakeVersions) -> None:
     await world.replicas("1.0.0", "2.0.0")
     free = asyncio.Event()
 
@@ -251,7 +257,7 @@ async def test_jobs_that_wait_for_a_version_leave_it_with_its_traffic(world: Wor
         return await world.store.subqueues(MODEL) == {"2.0.0"}
 
     async def elsewhere() -> bool:
-        return sum(told[-1][0] == "1.0.0" for told in world.told.values()) >= 8
+        return sum(dispatched[-1][0] == "1.0.0" for dispatched in world.dispatched.values()) >= 8
 
     await until(deferred)
     world.router.apply(table({"1.0.0": 100, "2.0.0": 0}))
@@ -263,7 +269,7 @@ async def test_jobs_that_wait_for_a_version_leave_it_with_its_traffic(world: Wor
 # mirrored jobs ----------------------------------------------------------------------------------------------------
 
 
-async def test_stables_jobs_are_mirrored_and_a_broken_mirror_hurts_nobody(world: World) -> None:
+async def test_stables_jobs_are_mirrored_and_a_broken_mirror_hurts_nobody(world: FakeVersions) -> None:
     world.mirror_error = RuntimeError("broken")
     await world.replicas("1.0.0")
     await world.replicas("2.0.0", slots=2)
@@ -274,11 +280,11 @@ async def test_stables_jobs_are_mirrored_and_a_broken_mirror_hurts_nobody(world:
         await admit(world.store, f"j{n}", now=time.time())
         assert await world.ended(f"j{n}") is JobState.SUCCEEDED
     assert world.mirrored == [("2.0.0", f"j{n}", "1.0.0") for n in range(6)]
-    assert world.told["pinned"] == [("1.0.0", Handling())]
-    assert world.told["j0"] == [("1.0.0", Handling(mirrored=True))]
+    assert world.dispatched["pinned"] == [("1.0.0", DispatchOptions())]
+    assert world.dispatched["j0"] == [("1.0.0", DispatchOptions(mirrored=True))]
 
 
-async def test_a_mirror_without_a_free_slot_is_left_out(world: World) -> None:
+async def test_a_mirror_without_a_free_slot_is_left_out(world: FakeVersions) -> None:
     await world.replicas("1.0.0", slots=9)
     await world.replicas("2.0.0", slots=2)
     world.hold = asyncio.Event()
@@ -357,4 +363,4 @@ async def test_a_canceled_job_that_runs_gives_its_slot_to_the_next_at_once(store
         assert not await runs("c")
         assert await world.store.cancel("a", time.time())
         assert await world.ended("c") is JobState.SUCCEEDED
-        assert list(world.told) == ["a", "c"]
+        assert list(world.dispatched) == ["a", "c"]

@@ -19,7 +19,7 @@ from jobs import MODEL, admit, finish, make_spec
 from matte_core.contracts.job import JobState
 from matte_core.contracts.owner import ANONYMOUS, Owner
 from matte_core.errors import Problem
-from matte_inference.router import ray_state
+from matte_inference.router.background import RAY_STATE_TTL_SECONDS, refresh_ray_state
 from matte_jobs.embedded import EmbeddedRedis
 from matte_jobs.events import EventBroker
 from matte_jobs.settings import StoreSettings
@@ -252,8 +252,8 @@ async def test_an_only_open_version_is_started_with_its_lease(store: JobStore) -
 async def test_the_state_of_a_live_ray_cluster_is_kept_and_no_other(store: JobStore) -> None:
     for key in ("RAYmatte-default-a@KV", "RAYmatte-default-a@NODE", "RAYmatte-default-b@KV"):
         await store.redis.set(key, "x")
-    assert await ray_state.refresh(store.redis, "matte-default-a") == 2
-    assert 0 < await store.redis.ttl("RAYmatte-default-a@KV") <= ray_state.TTL_SECONDS
+    assert await refresh_ray_state(store.redis, "matte-default-a") == 2
+    assert 0 < await store.redis.ttl("RAYmatte-default-a@KV") <= RAY_STATE_TTL_SECONDS
     assert await store.redis.ttl("RAYmatte-default-b@KV") == -1
 
 

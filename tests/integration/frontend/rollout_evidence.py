@@ -7,11 +7,10 @@ import functools
 import numpy as np
 from matte_core.contracts.catalog import VersionConfig
 from matte_core.contracts.evidence import AnswerSample, GoldenResult, MaskComparison, MirroredPair, StartReport
-from matte_inference.analysis.masks import agreement
-from matte_inference.analysis.shown import shown
+from matte_inference.analysis.masks import agreement, compare_masks
 from matte_inference.families.base import Segmenter
 from matte_inference.families.registry import load
-from matte_inference.pixels.types import Bytes, Pixels
+from matte_inference.pixels.arrays import Pixels, UInt8Array
 from matte_jobs.evidence import EvidenceStore
 from matte_jobs.settings import StoreSettings
 from matte_jobs.store import JobStore
@@ -22,7 +21,7 @@ JOB = "5b0c1d5e6f7a4b8c9d0e1f2a3b4c5d6e"
 BEGAN = 1767225600.0
 
 
-def _mask(segmenter: Segmenter, rgb: Bytes) -> Bytes:
+def _mask(segmenter: Segmenter, rgb: UInt8Array) -> UInt8Array:
     pixels = Pixels(rgb)
     return segmenter.finish(pixels, segmenter.forward([segmenter.prepare(pixels)])[0])
 
@@ -36,7 +35,7 @@ def differences() -> tuple[MaskComparison, ...]:
         theirs = _mask(stable, rgb)
         ours = np.where(rgb.mean(axis=2) > 120, 255, 0).astype(np.uint8)
         at = BEGAN + 300 + 7.5 * number
-        found.append(shown(name, STABLE, agreement(ours, theirs), (rgb, theirs, ours), at))
+        found.append(compare_masks(name, STABLE, agreement(ours, theirs), (rgb, theirs, ours), at))
     return tuple(found)
 
 

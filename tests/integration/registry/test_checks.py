@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from integration.registry.conftest import files_of, write
 from matte_core.contracts.evidence import CheckOrder, CheckReport, CheckState
 from matte_core.contracts.registry import Reason
-from matte_inference.router.checks import Checks, Patience
+from matte_inference.router.background import RetryPolicy, VersionChecker
 from matte_jobs.evidence import EvidenceStore
 from matte_jobs.store import JobStore
 from matte_registry.errors import RegistryError
@@ -27,7 +27,7 @@ from matte_registry.settings import RegistrySettings
 pytestmark = pytest.mark.timeout(120)
 T = TypeVar("T")
 POOL = "gpu"
-QUICK = Patience(first=0.05, longest=0.1, all=0.6)
+QUICK = RetryPolicy(first=0.05, longest=0.1, total=0.6)
 
 
 @pytest.fixture
@@ -45,8 +45,8 @@ def ordered(source: str | None, attempt: int = 0, **values: Any) -> CheckOrder:
 
 
 @contextlib.asynccontextmanager
-async def routers(evidence: EvidenceStore, sources: Sequence[Any], patience: Patience = QUICK) -> AsyncIterator[None]:
-    checks = [Checks(evidence, POOL, source, clock=time.time, patience=patience) for source in sources]
+async def routers(evidence: EvidenceStore, sources: Sequence[Any], retry: RetryPolicy = QUICK) -> AsyncIterator[None]:
+    checks = [VersionChecker(evidence, POOL, source, clock=time.time, retry=retry) for source in sources]
     tasks = [asyncio.create_task(each.run()) for each in checks]
     try:
         yield
@@ -228,7 +228,7 @@ async def test_a_source_that_is_away_for_a_while_is_waited_for(
         return report if report is not None and report.message else None
 
     await evidence.order_check(POOL, ordered(f"file://{folder}"))
-    async with routers(evidence, [Told(registry, away)], Patience(first=0.1, longest=0.2, all=60)):
+    async with routers(evidence, [Told(registry, away)], RetryPolicy(first=0.1, longest=0.2, total=60)):
         report = await eventually(said)
         assert (report.state, report.reason) == (CheckState.RUNNING, "")
         assert report.message == "SourceUnavailable: the bucket cannot be reached"

@@ -1,7 +1,7 @@
 import asyncio
 
 import pytest
-from matte_inference.replica.batcher import Batcher
+from matte_inference.replica.forwarder import Batcher
 
 
 class Device:
@@ -35,7 +35,7 @@ async def asked(batcher: Batcher[int, int], *items: int) -> list[asyncio.Task[in
 
 async def test_what_waits_for_the_device_goes_through_it_together_in_order() -> None:
     device = Device()
-    tasks = await asked(Batcher(device.forward, most=3, wait_seconds=0.0), 1, 2, 3, 4, 5)
+    tasks = await asked(Batcher(device.forward, max_batch_size=3, wait_seconds=0.0), 1, 2, 3, 4, 5)
     device.let_go()
     assert await asyncio.gather(*tasks) == [10, 20, 30, 40, 50]
     assert device.batches == [[1], [2, 3, 4], [5]]
@@ -44,7 +44,7 @@ async def test_what_waits_for_the_device_goes_through_it_together_in_order() -> 
 async def test_it_rests_and_begins_again() -> None:
     device = Device()
     device.let_go()
-    batcher = Batcher(device.forward, most=3, wait_seconds=0.0)
+    batcher = Batcher(device.forward, max_batch_size=3, wait_seconds=0.0)
     assert await batcher(1) == 10
     assert await batcher(2) == 20
     assert device.batches == [[1], [2]]
@@ -53,16 +53,16 @@ async def test_it_rests_and_begins_again() -> None:
 async def test_a_batch_waits_for_more_until_it_is_full_or_late() -> None:
     device = Device()
     device.let_go()
-    full = Batcher(device.forward, most=2, wait_seconds=60.0)
+    full = Batcher(device.forward, max_batch_size=2, wait_seconds=60.0)
     assert await asyncio.gather(*await asked(full, 1, 2)) == [10, 20]
-    late = Batcher(device.forward, most=3, wait_seconds=0.05)
+    late = Batcher(device.forward, max_batch_size=3, wait_seconds=0.05)
     assert await asyncio.gather(*await asked(late, 3, 4)) == [30, 40]
     assert device.batches == [[1, 2], [3, 4]]
 
 
 async def test_what_a_batch_raises_hurts_no_other() -> None:
     device = Device()
-    tasks = await asked(Batcher(device.forward, most=2, wait_seconds=0.0), 1, -1, 2, 3)
+    tasks = await asked(Batcher(device.forward, max_batch_size=2, wait_seconds=0.0), 1, -1, 2, 3)
     device.let_go()
     ended = await asyncio.gather(*tasks, return_exceptions=True)
     assert (ended[0], ended[3]) == (10, 30)
@@ -71,7 +71,7 @@ async def test_what_a_batch_raises_hurts_no_other() -> None:
 
 async def test_one_whose_caller_left_is_not_forwarded() -> None:
     device = Device()
-    tasks = await asked(Batcher(device.forward, most=2, wait_seconds=0.0), 1, 2, 3)
+    tasks = await asked(Batcher(device.forward, max_batch_size=2, wait_seconds=0.0), 1, 2, 3)
     tasks[1].cancel()
     device.let_go()
     assert list(await asyncio.gather(tasks[0], tasks[2])) == [10, 30]

@@ -16,7 +16,7 @@ from matte_inference.families.birefnet import BiRefNetSegmenter, Parameters, bui
 from matte_inference.families.birefnet_net import BiRefNet, PatchOrder, patches
 from matte_inference.families.registry import load
 from matte_inference.families.swin_net import SWIN_L, SWIN_T, SwinShape
-from matte_inference.pixels.types import Pixels
+from matte_inference.pixels.arrays import Pixels
 from matte_registry.folder import hashed
 from safetensors.torch import save_file
 from torch import Tensor

@@ -9,12 +9,10 @@ import cv2
 import numpy as np
 import pytest
 from matte_core.contracts.options import Options
-from matte_inference.pixels.compose import compose, cover, crop_box, sized
+from matte_inference.pixels.arrays import Pixels, UInt8Array, fit_within, normalize, resize
+from matte_inference.pixels.compose import compose, cover, crop_box, estimate_foreground, output_size
 from matte_inference.pixels.encode import encode, preview
-from matte_inference.pixels.foreground import estimate_foreground
 from matte_inference.pixels.guided import refine
-from matte_inference.pixels.resize import fitted, normalized, resized
-from matte_inference.pixels.types import Bytes, Pixels
 from PIL import Image
 
 RNG = np.random.default_rng(5)
@@ -24,7 +22,9 @@ ALPHA[20:40, 30:70] = 255
 ALPHA[19, 30:70] = 128
 
 
-def made(alpha: Bytes = ALPHA, pixels: Pixels = PICTURE, background: Pixels | None = None, **options: Any) -> Bytes:
+def made(
+    alpha: UInt8Array = ALPHA, pixels: Pixels = PICTURE, background: Pixels | None = None, **options: Any
+) -> UInt8Array:
     return compose(pixels, alpha, Options(**options), background)["result"]
 
 
@@ -112,13 +112,13 @@ def test_crop_of_nothing_keeps_the_frame(haze: int) -> None:
 
 
 def test_sizes() -> None:
-    assert sized(1000, 2000, "auto") == (1000, 2000)
-    height, width = sized(1000, 2000, "preview")
+    assert output_size(1000, 2000, "auto") == (1000, 2000)
+    height, width = output_size(1000, 2000, "preview")
     assert height * width <= 250_000 < (height + 2) * (width + 2)
-    assert sized(100, 100, "preview") == (100, 100)
+    assert output_size(100, 100, "preview") == (100, 100)
     big = Pixels(np.zeros((800, 900, 3), np.uint8), np.full((800, 900), 255, np.uint8))
     out = made(np.full((800, 900), 255, np.uint8), big, size="preview")
-    assert out.shape[:2] == sized(800, 900, "preview")
+    assert out.shape[:2] == output_size(800, 900, "preview")
 
 
 def test_shrinking_does_not_bleed_what_transparent_pixels_hold() -> None:
@@ -183,16 +183,16 @@ def test_preview_is_small() -> None:
 
 def test_resizing_down_does_not_alias() -> None:
     checker = np.indices((400, 400)).sum(0).astype(np.uint8) % 2 * 255
-    small = resized(checker.astype(np.uint8), 50, 50)
+    small = resize(checker.astype(np.uint8), 50, 50)
     assert np.abs(small.astype(int) - 127).max() <= 1
-    assert resized(checker, 400, 400) is checker
-    assert fitted(3000, 1000, side=300) == (300, 100)
-    assert fitted(10_000, 1, side=100) == (100, 1)
+    assert resize(checker, 400, 400) is checker
+    assert fit_within(3000, 1000, side=300) == (300, 100)
+    assert fit_within(10_000, 1, side=100) == (100, 1)
 
 
 def test_normalized() -> None:
     rgb = np.array([[[0, 127, 255]]], np.uint8)
-    out = normalized(rgb, (0.5, 0.5, 0.5), (0.25, 0.5, 1.0))
+    out = normalize(rgb, (0.5, 0.5, 0.5), (0.25, 0.5, 1.0))
     assert out.shape == (3, 1, 1)
     assert out.dtype == np.float32
     assert out.ravel() == pytest.approx([-2, (127 / 255 - 0.5) / 0.5, 0.5], abs=1e-5)
@@ -203,7 +203,7 @@ def test_refinement_finds_the_edge_of_the_picture() -> None:
     truth = (np.hypot(y - 150, x - 200) < 90).astype(np.float32)
     rgb = np.where(truth[..., None] > 0, (200, 60, 40), (40, 90, 160)).astype(np.uint8)
     coarse = cv2.resize(truth, (100, 75), interpolation=cv2.INTER_AREA)
-    plain = np.abs(resized(coarse, 300, 400) - truth).mean()
+    plain = np.abs(resize(coarse, 300, 400) - truth).mean()
     fine = np.abs(refine(rgb, coarse).astype(np.float32) / 255 - truth).mean()
     assert fine < plain / 2
 

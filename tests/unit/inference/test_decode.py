@@ -13,9 +13,8 @@ from corpus_case import IMAGE, JPEG, PNG, Case, Spot
 from corpus_make import icc, segment, with_exif, with_segment
 from matte_core.contracts.limits import Limits
 from matte_core.errors import Problem
-from matte_inference.pixels.decode import decode, oriented
-from matte_inference.pixels.jpeg import read_colors
-from matte_inference.pixels.types import Pixels
+from matte_inference.pixels.arrays import Pixels
+from matte_inference.pixels.decode import apply_orientation, decode, read_jpeg_colors
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
@@ -60,8 +59,8 @@ def test_orientation_agrees_with_pillow(orientation: int) -> None:
     image = Image.fromarray(stored)
     image.getexif()[0x0112] = orientation
     right = np.asarray(ImageOps.exif_transpose(image))
-    assert np.array_equal(oriented(stored, orientation), right)
-    assert np.array_equal(oriented(stored[..., 0], orientation), right[..., 0])
+    assert np.array_equal(apply_orientation(stored, orientation), right)
+    assert np.array_equal(apply_orientation(stored[..., 0], orientation), right[..., 0])
 
 
 def test_alpha_is_turned_with_the_picture() -> None:
@@ -101,12 +100,12 @@ def test_threads_decode_side_by_side() -> None:
 
 
 def test_colors_of_a_jpeg() -> None:
-    assert read_colors(JPEG).components == 3
+    assert read_jpeg_colors(JPEG).components == 3
     sink = io.BytesIO()
     IMAGE.convert("CMYK").save(sink, "JPEG")
-    colors = read_colors(sink.getvalue())
+    colors = read_jpeg_colors(sink.getvalue())
     assert (colors.components, colors.adobe, colors.icc) == (4, True, None)
-    assert read_colors(b"\xff\xd8\xff").components == 3
+    assert read_jpeg_colors(b"\xff\xd8\xff").components == 3
 
 
 #: (type, value field, what follows the directory): 6, as every type of number writes it, and what is none
@@ -147,11 +146,11 @@ def test_misnumbered_parts_of_a_profile_are_read_as_pillow_reads_them(parts: lis
     ]
     file = with_segment(JPEG, *segments)
     with Image.open(io.BytesIO(file)) as image:
-        assert read_colors(file).icc == image.info.get("icc_profile")
+        assert read_jpeg_colors(file).icc == image.info.get("icc_profile")
         stored = np.asarray(image.convert("RGB"))
     rgb = decode(file, LIMITS).rgb
     assert rgb.shape == stored.shape
-    if read_colors(file).icc is None:
+    if read_jpeg_colors(file).icc is None:
         assert np.abs(rgb.astype(int) - stored).max() <= 3
 
 

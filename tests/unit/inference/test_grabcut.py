@@ -12,11 +12,10 @@ from matte_core.contracts.catalog import VersionConfig
 from matte_core.contracts.options import Options
 from matte_core.errors import Problem
 from matte_inference.families.base import Segmenter, to_size
-from matte_inference.families.grabcut import cleaned
+from matte_inference.families.grabcut import barrier_distance, cleaned
 from matte_inference.families.registry import load
-from matte_inference.families.saliency import barrier_distance
-from matte_inference.pixels.types import Bytes, Pixels
-from matte_inference.replica.stages import Opened, render
+from matte_inference.pixels.arrays import Pixels, UInt8Array
+from matte_inference.replica.stages import DecodedJob, finish_and_render
 from skimage import data
 from sklearn.datasets import load_sample_image
 
@@ -27,13 +26,13 @@ def grabcut(version: str, **parameters: object) -> Segmenter:
     return load(VersionConfig(model="grabcut", version=version, family="grabcut", parameters=parameters))
 
 
-def alpha_of(segmenter: Segmenter, rgb: Bytes) -> Bytes:
+def alpha_of(segmenter: Segmenter, rgb: UInt8Array) -> UInt8Array:
     pixels = Pixels(rgb)
     return segmenter.finish(pixels, segmenter.forward([segmenter.prepare(pixels)])[0])
 
 
 #: picture, (y, x) that belong to the subject, (y, x) that do not
-PHOTOGRAPHS: dict[str, tuple[Callable[[], Bytes], Places, Places]] = {
+PHOTOGRAPHS: dict[str, tuple[Callable[[], UInt8Array], Places, Places]] = {
     "astronaut": (
         data.astronaut,
         [(30, 220), (110, 220), (200, 200), (330, 60), (360, 160), (320, 290), (480, 120)],
@@ -98,8 +97,8 @@ def test_any_shape_and_no_contents(version: str, shape: tuple[int, int], fill: s
 def test_a_result_says_whether_there_was_a_subject() -> None:
     model = grabcut("2.0.0")
     for name, found in (("nothing", False), ("disc", True)):
-        opened = Opened(Pixels(drawn(name)), model.prepare(Pixels(drawn(name))), None)
-        rendered = render(model, opened, model.forward([opened.prepared])[0], Options())
+        opened = DecodedJob(Pixels(drawn(name)), model.prepare(Pixels(drawn(name))), None)
+        rendered = finish_and_render(model, opened, model.forward([opened.prepared])[0], Options())
         assert rendered.subject_found is found
 
 
@@ -139,13 +138,13 @@ def test_parameters_are_not_ignored() -> None:
         grabcut("1.0.0", refine="magic")
 
 
-def seconds_of_cpu(segmenter: Segmenter, rgb: Bytes) -> float:
+def seconds_of_cpu(segmenter: Segmenter, rgb: UInt8Array) -> float:
     begun = time.thread_time()
     alpha_of(segmenter, rgb)
     return time.thread_time() - begun
 
 
-def drawn(name: str) -> Bytes:
+def drawn(name: str) -> UInt8Array:
     """A picture without noise, on white."""
     rgb = np.full((300, 300, 3), 255, np.uint8)
     if name == "disc":

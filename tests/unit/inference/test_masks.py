@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 from matte_inference.analysis.masks import THRESHOLD, Coverage, agreement, boundary_f, coverage, iou
-from matte_inference.pixels.types import Bytes
+from matte_inference.pixels.arrays import UInt8Array
 
 
-def disc(x: int = 200, y: int = 150, radius: int = 80, shape: tuple[int, int] = (300, 400)) -> Bytes:
+def disc(x: int = 200, y: int = 150, radius: int = 80, shape: tuple[int, int] = (300, 400)) -> UInt8Array:
     mask = np.zeros(shape, np.uint8)
     cv2.circle(mask, (x, y), radius, 255, -1)
     return mask
@@ -79,7 +79,7 @@ def test_large_masks_are_compared_small() -> None:
 
 @pytest.mark.parametrize(
     ("pixels", "expected"),
-    [(0, Coverage.EMPTY), (9, Coverage.EMPTY), (11, Coverage.SOUND), (9989, Coverage.SOUND), (9991, Coverage.FULL)],
+    [(0, Coverage.EMPTY), (9, Coverage.EMPTY), (11, Coverage.OK), (9989, Coverage.OK), (9991, Coverage.FULL)],
 )
 def test_coverage(pixels: int, expected: Coverage) -> None:
     mask = np.full(10_000, THRESHOLD - 1, np.uint8)

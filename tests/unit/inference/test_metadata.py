@@ -17,7 +17,7 @@ from matte_inference.families import birefnet, hf, sam2, unet, vitmatte
 from matte_inference.families.base import WeightsError
 from matte_inference.families.registry import load
 from matte_inference.families.torch_common import NetworkSegmenter
-from matte_inference.pixels.types import Bytes, Pixels
+from matte_inference.pixels.arrays import Pixels, UInt8Array
 from matte_registry.errors import RegistryError
 from matte_registry.registry import Registry
 from matte_registry.settings import RegistrySettings
@@ -47,7 +47,7 @@ def segmenter(folder: Path, family: str = "unet", **parameters: Any) -> NetworkS
     return loaded
 
 
-def alpha(loaded: NetworkSegmenter, pixels: Pixels = WIDE) -> Bytes:
+def alpha(loaded: NetworkSegmenter, pixels: Pixels = WIDE) -> UInt8Array:
     return loaded.finish(pixels, loaded.forward([loaded.prepare(pixels)])[0])
 
 

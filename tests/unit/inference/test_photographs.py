@@ -16,8 +16,8 @@ from matte_core.contracts.catalog import VersionConfig
 from matte_core.contracts.limits import Limits
 from matte_core.contracts.options import Options
 from matte_inference.families.grabcut import load
-from matte_inference.pixels.types import Bytes
-from matte_inference.replica.stages import open_picture, render
+from matte_inference.pixels.arrays import UInt8Array
+from matte_inference.replica.stages import decode_job, finish_and_render
 from skimage import data
 from sklearn.datasets import load_sample_image
 
@@ -29,7 +29,7 @@ Places = dict[str, tuple[float, float]]
 class Photograph:
     """A picture; what must be kept (alpha over 200) and what must be gone (under 50); how much of it the subject is."""
 
-    read: Callable[[], Bytes]
+    read: Callable[[], UInt8Array]
     kept: Places
     gone: Places
     share: tuple[float, float]
@@ -140,7 +140,7 @@ PHOTOGRAPHS = {
 }
 
 
-def small(rgb: Bytes) -> bytes:
+def small(rgb: UInt8Array) -> bytes:
     """A photograph as a PNG whose longer side is 512 px at most."""
     scale = min(1.0, SIDE / max(rgb.shape[:2]))
     fitted = cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -148,19 +148,19 @@ def small(rgb: Bytes) -> bytes:
 
 
 @cache
-def cut(name: str) -> Bytes:
+def cut(name: str) -> UInt8Array:
     """The alpha of the file that a caller gets, uint8 (H, W)."""
     photo = small(PHOTOGRAPHS[name].read())
     segmenter = load(VersionConfig(model="grabcut", version="2.0.0", family="grabcut"))
-    opened = open_picture(segmenter, [photo], Limits())
-    rendered = render(segmenter, opened, segmenter.forward([opened.prepared])[0], Options())
+    opened = decode_job(segmenter, [photo], Limits())
+    rendered = finish_and_render(segmenter, opened, segmenter.forward([opened.prepared])[0], Options())
     rgba = cv2.imdecode(np.frombuffer(rendered.files["result"][0], np.uint8), cv2.IMREAD_UNCHANGED)
     assert rgba is not None
     assert rgba.shape == (rendered.height, rendered.width, 4)
     return np.ascontiguousarray(rgba[..., 3])
 
 
-def at(alpha: Bytes, place: tuple[float, float]) -> int:
+def at(alpha: UInt8Array, place: tuple[float, float]) -> int:
     height, width = alpha.shape
     return int(alpha[int(place[1] * height), int(place[0] * width)])
 

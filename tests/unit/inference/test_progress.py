@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from matte_inference.replica.course import STAGES
-from matte_inference.replica.progress import StageCosts, progress
+from matte_inference.replica.job_trace import STAGES, StageCosts, progress
 
 EXPECTED = (0.0, 1.0, 6.0, 2.0, 1.0)
 

@@ -9,7 +9,7 @@ import pytest
 from matte_core.contracts.catalog import VersionConfig
 from matte_core.errors import Problem
 from matte_inference.families.remote import GradioApp, Parameters, Remote, alpha_of, files_in, load
-from matte_inference.pixels.types import Pixels
+from matte_inference.pixels.arrays import Pixels
 from PIL import Image
 
 RAMP = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (48, 1))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from matte_core.contracts.catalog import Replica
 from matte_inference.config import ServeConfig, built_in, load_config, select
-from matte_inference.router.slots import free_slots
+from matte_inference.router.route_plan import free_slots
 
 
 def replica(name: str, version: str, slots: int, model: str = "m") -> Replica:

@@ -15,8 +15,8 @@ from matte_core.contracts.limits import Limits
 from matte_core.contracts.options import MAX_HINTS, Hint, Options, parse_hints
 from matte_inference.families.registry import load
 from matte_inference.families.sam2 import Sam2Segmenter, guessed, prompts_of
-from matte_inference.pixels.types import Pixels
-from matte_inference.replica.stages import open_picture, render
+from matte_inference.pixels.arrays import Pixels
+from matte_inference.replica.stages import decode_job, finish_and_render
 from matte_registry.folder import hashed
 from pydantic import ValidationError
 from synth import sample
@@ -172,11 +172,11 @@ def test_pictures_of_a_batch_keep_their_own_hints(folder: Path) -> None:
 def test_a_jobs_hints_reach_the_model(folder: Path) -> None:
     segmenter = version(folder, refine="guided")
     data = cv2.imencode(".png", RGB)[1].tobytes()
-    opened = open_picture(segmenter, [data], Limits(), Options(hints="!0.1,0.1 0.9,0.8").parsed_hints)
+    opened = decode_job(segmenter, [data], Limits(), Options(hints="!0.1,0.1 0.9,0.8").parsed_hints)
     assert opened.prepared.prompts == (((0.9, 0.8, 1), (0.1, 0.1, 0)),)
-    rendered = render(segmenter, opened, segmenter.forward([opened.prepared])[0], Options(output="mask"))
+    rendered = finish_and_render(segmenter, opened, segmenter.forward([opened.prepared])[0], Options(output="mask"))
     assert (rendered.width, rendered.height) == (96, 96)
-    without = open_picture(segmenter, [data], Limits(), Options(hints="!0.1,0.1").parsed_hints)
+    without = decode_job(segmenter, [data], Limits(), Options(hints="!0.1,0.1").parsed_hints)
     assert without.prepared.prompts[0][0][2] == 2  # the box that was guessed
 
 

@@ -17,12 +17,12 @@ import torch
 from matte_core.contracts.catalog import VersionConfig
 from matte_core.errors import Problem
 from matte_inference.families.base import Alpha, Local, Prepared, WeightsError, to_size
-from matte_inference.families.batch import forward_safely
 from matte_inference.families.hf import Parameters, query_chances
 from matte_inference.families.registry import load
 from matte_inference.families.torch_common import inference, stacked, unstacked
 from matte_inference.families.unet import MODELS, UNetSegmenter
-from matte_inference.pixels.types import Bytes, Pixels
+from matte_inference.pixels.arrays import Pixels, UInt8Array
+from matte_inference.replica.forwarder import forward_safely
 from matte_registry.folder import hashed
 from synth import sample
 from torch import Tensor, nn
@@ -199,7 +199,7 @@ class FragileSegmenter(Local):
         with inference(self.device):
             return [*unstacked(self.network(stacked(batch, self.device))[:, 0])]
 
-    def finish(self, pixels: Pixels, alpha: Alpha) -> Bytes:
+    def finish(self, pixels: Pixels, alpha: Alpha) -> UInt8Array:
         return to_size(pixels, alpha, guided=False)
 
 

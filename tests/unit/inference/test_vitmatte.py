@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 from matte_core.contracts.catalog import VersionConfig
-from matte_inference.families.batch import forward_safely
 from matte_inference.families.registry import load
 from matte_inference.families.vitmatte import Refined, trimap_of
-from matte_inference.pixels.types import Floats, Pixels
+from matte_inference.pixels.arrays import Float32Array, Pixels
+from matte_inference.replica.forwarder import forward_safely
 from matte_registry.folder import hashed
 from transformers import (
     SegformerConfig,
@@ -26,7 +26,7 @@ from transformers import (
 from transformers.models.vitmatte.image_processing_vitmatte import VitMatteImageProcessor
 
 
-def disc(height: int, width: int) -> Floats:
+def disc(height: int, width: int) -> Float32Array:
     y, x = np.mgrid[:height, :width]
     inside = ((x - width / 2) ** 2 + (y - height / 2) ** 2) < (min(height, width) / 4) ** 2
     return np.where(inside, 1, 0).astype(np.float32)

@@ -1,60 +1,65 @@
-"""How far two masks of one picture agree, and whether a mask shows anything."""
+"""Compares two masks of one picture, finds masks that show nothing, and prepares both for storage and for people."""
 
 from __future__ import annotations
 
+import base64
 import math
 from enum import StrEnum
 
 import cv2
 import numpy as np
-from matte_core.contracts.evidence import Agreement
+from matte_core.contracts.evidence import Agreement, MaskComparison
+from matte_core.contracts.k8s.rollout import AgreementCheck
 from numpy.typing import NDArray
 
-from matte_inference.pixels.types import Bytes
+from matte_inference.pixels.arrays import UInt8Array, fit_within
 
-_Truths = NDArray[np.bool_]
+BoolArray = NDArray[np.bool_]
 
 #: alpha from which a pixel belongs to the subject
 THRESHOLD = 128
 #: boundaries this near match, as a share of the diagonal: the value of the DAVIS benchmark
 TOLERANCE = 0.008
-#: masks are compared at this size (pixels of the longer side), which bounds the time whatever the picture
+#: masks are compared at this size (pixels of the longer side), which bounds the time for large pictures
 MAX_SIDE = 1024
-#: pixels that a mask's coverage is known by
-SAMPLED = 500_000
+#: pixels that a mask's coverage is estimated from
+SAMPLED_PIXELS = 500_000
+#: size of stored golden masks and of pictures for people (pixels of the longer side)
+PREVIEW_SIDE = 512
+_DEFAULT_CHECK = AgreementCheck()
 
 
 class Coverage(StrEnum):
     """Whether a mask has both a subject and a background."""
 
-    SOUND = ""
+    OK = ""
     EMPTY = "empty mask"
     FULL = "full mask"
 
 
-def coverage(alpha: Bytes, least: float = 0.001) -> Coverage:
-    """Empty or full, where less than ``least`` of the picture is subject, or background.
+def coverage(alpha: UInt8Array, least: float = 0.001) -> Coverage:
+    """EMPTY or FULL if less than ``least`` of the picture is subject, or background.
 
     Raises:
-        ValueError: it has no pixels.
+        ValueError: the mask has no pixels.
     """
     if alpha.size == 0:
         raise ValueError("a mask without pixels")
     share = np.count_nonzero(alpha >= THRESHOLD) / alpha.size
     if share < least:
         return Coverage.EMPTY
-    return Coverage.FULL if share > 1 - least else Coverage.SOUND
+    return Coverage.FULL if share > 1 - least else Coverage.OK
 
 
-def agreement(ours: Bytes, theirs: Bytes, tolerance: float = TOLERANCE, max_side: int = MAX_SIDE) -> Agreement:
-    """Two alpha masks (uint8, H × W) of one picture, side by side; which is which does not matter.
+def agreement(mask: UInt8Array, other: UInt8Array, tolerance: float = TOLERANCE, max_side: int = MAX_SIDE) -> Agreement:
+    """How far two alpha masks (uint8, H × W) of one picture agree; symmetric.
 
     Raises:
         ValueError: they differ in size, or have no pixels.
     """
-    if ours.shape != theirs.shape or ours.ndim != 2 or ours.size == 0:
-        raise ValueError(f"masks of {ours.shape} and {theirs.shape} cannot be compared")
-    a, b = shrunk(ours, max_side), shrunk(theirs, max_side)
+    if mask.shape != other.shape or mask.ndim != 2 or mask.size == 0:
+        raise ValueError(f"masks of {mask.shape} and {other.shape} cannot be compared")
+    a, b = shrink(mask, max_side), shrink(other, max_side)
     hard_a, hard_b = a >= THRESHOLD, b >= THRESHOLD
     return Agreement(
         iou=iou(hard_a, hard_b),
@@ -63,51 +68,89 @@ def agreement(ours: Bytes, theirs: Bytes, tolerance: float = TOLERANCE, max_side
     )
 
 
-def iou(a: _Truths, b: _Truths) -> float:
+def iou(a: BoolArray, b: BoolArray) -> float:
     """Intersection over union; 1 where both are empty."""
     union = np.count_nonzero(a | b)
     return np.count_nonzero(a & b) / union if union else 1.0
 
 
-def boundary_f(a: _Truths, b: _Truths, tolerance: float = TOLERANCE) -> float:
+def boundary_f(a: BoolArray, b: BoolArray, tolerance: float = TOLERANCE) -> float:
     """F measure of the boundaries: what share of each lies within ``tolerance`` (of the diagonal) of the other.
 
-    1 where neither has a boundary, 0 where only one has. Source: F. Perazzi et al., A Benchmark Dataset and Evaluation
+    1 if neither has a boundary, 0 if only one has. Source: F. Perazzi et al., A Benchmark Dataset and Evaluation
     Methodology for Video Object Segmentation, CVPR 2016, section 4; exact Euclidean distances in place of its dilation.
     """
     edge_a, edge_b = _boundary(a), _boundary(b)
     if not (edge_a.any() and edge_b.any()):
         return float(edge_a.any() == edge_b.any())
     reach = max(1.0, tolerance * math.hypot(*a.shape))
-    precision, recall = _near(edge_a, edge_b, reach), _near(edge_b, edge_a, reach)
+    precision, recall = _share_near(edge_a, edge_b, reach), _share_near(edge_b, edge_a, reach)
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
-def shrunk(array: Bytes, max_side: int = MAX_SIDE) -> Bytes:
-    """A mask or a picture, its longer side at most ``max_side`` pixels."""
-    scale = max_side / max(array.shape[:2])
-    if scale >= 1:
-        return array
-    height, width = (max(1, round(side * scale)) for side in array.shape[:2])
-    small: Bytes = cv2.resize(array, (width, height), interpolation=cv2.INTER_AREA)
-    return small
-
-
-def sampled(alpha: Bytes, most: int = SAMPLED) -> Bytes:
-    """Whole rows, evenly drawn, with about ``most`` pixels in all: enough to know the coverage by."""
-    rows: Bytes = alpha[:: max(1, alpha.size // most)]
-    return rows
-
-
-def _boundary(mask: _Truths) -> _Truths:
+def _boundary(mask: BoolArray) -> BoolArray:
     """Pixels of the subject that touch the background; the picture's edge is not a boundary."""
     solid = mask.astype(np.uint8)
     inner = cv2.erode(solid, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
-    edge: _Truths = solid != inner
+    edge: BoolArray = solid != inner
     return edge
 
 
-def _near(edge: _Truths, other: _Truths, reach: float) -> float:
+def _share_near(edge: BoolArray, other: BoolArray, reach: float) -> float:
     """The share of an edge that lies within ``reach`` pixels of the other."""
     distance = cv2.distanceTransform((~other).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return float((distance[edge] <= reach).mean())
+
+
+def is_rejected(agreed: Agreement) -> bool:
+    """Whether masks differ so much that people should see them: by the default check of a rollout."""
+    return _DEFAULT_CHECK.rejects(agreed)
+
+
+def shrink(array: UInt8Array, max_side: int = MAX_SIDE) -> UInt8Array:
+    """A mask or a picture, its longer side at most ``max_side`` pixels."""
+    if max(array.shape[:2]) <= max_side:
+        return array
+    height, width = fit_within(*array.shape[:2], side=max_side)
+    small: UInt8Array = cv2.resize(array, (width, height), interpolation=cv2.INTER_AREA)
+    return small
+
+
+def sample_rows(alpha: UInt8Array, pixels: int = SAMPLED_PIXELS) -> UInt8Array:
+    """Whole rows, evenly spaced, with about ``pixels`` pixels in all."""
+    rows: UInt8Array = alpha[:: max(1, alpha.size // pixels)]
+    return rows
+
+
+def encode_mask(mask: UInt8Array) -> bytes:
+    """The mask as PNG."""
+    encoded: UInt8Array = cv2.imencode(".png", mask, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]
+    return encoded.tobytes()
+
+
+def decode_mask(data: bytes) -> UInt8Array | None:
+    """The mask that :func:`encode_mask` encoded; None for anything that is no picture."""
+    array = np.frombuffer(data, np.uint8)
+    return cv2.imdecode(array, cv2.IMREAD_GRAYSCALE) if array.size else None
+
+
+def compare_masks(
+    name: str, stable: str, agreed: Agreement, pictures: tuple[UInt8Array, UInt8Array, UInt8Array], at: float
+) -> MaskComparison:
+    """Two masks side by side, for people.
+
+    Args:
+        name: of the job or the golden image.
+        stable: the version that ``pictures[1]`` is of.
+        agreed: how far the masks agree.
+        pictures: the picture (H, W, 3) in RGB, the stable version's mask, and the new version's.
+        at: Unix seconds.
+    """
+    rgb, stable_mask, canary_mask = (shrink(array, PREVIEW_SIDE) for array in pictures)
+    jpeg = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
+    masks = (stable_mask, canary_mask, cv2.absdiff(canary_mask, stable_mask))
+    picture, *encoded = (base64.b64encode(data).decode() for data in (jpeg, *map(encode_mask, masks)))
+    return MaskComparison(
+        at=at, name=name, stable=stable, agreement=agreed, picture=picture, stable_mask=encoded[0],
+        canary_mask=encoded[1], difference=encoded[2],
+    )  # fmt: skip

@@ -24,13 +24,12 @@ from matte_registry.policy import VerificationPolicy
 from matte_registry.registry import Ready, Registry
 from pydantic import Field, ValidationError
 
+from matte_inference.pixels.arrays import Float32Array, Pixels, UInt8Array, fit_box, resize, to_uint8
 from matte_inference.pixels.guided import refine
-from matte_inference.pixels.resize import boxed, resized
-from matte_inference.pixels.types import Bytes, Floats, Pixels, bytes_of
 
 Prepared = Any
 """What ``forward`` takes for one picture: the family's own; nobody else looks into it."""
-Alpha = Bytes | Floats
+Alpha = UInt8Array | Float32Array
 C = TypeVar("C", bound=Contract)
 
 
@@ -62,7 +61,7 @@ class Segmenter(Protocol):
         """One alpha per item, in order, at the network's size: uint8 0 … 255 or float32 0 … 1, (h, w)."""
         ...
 
-    def finish(self, pixels: Pixels, alpha: Alpha) -> Bytes:
+    def finish(self, pixels: Pixels, alpha: Alpha) -> UInt8Array:
         """The alpha at the picture's size, uint8 (H, W). NaN raises ``Problem("internal_error")``."""
         ...
 
@@ -84,7 +83,7 @@ class FamilyParameters(Contract):
     digest: str | None = Field(None, description="of the weights' folder; another one is refused")
 
 
-def to_size(pixels: Pixels, alpha: Alpha, *, guided: bool, letterbox: bool = False) -> Bytes:
+def to_size(pixels: Pixels, alpha: Alpha, *, guided: bool, letterbox: bool = False) -> UInt8Array:
     """A network's alpha at the picture's size, uint8 (H, W), fitted to the picture's edges where ``guided``.
 
     Args:
@@ -97,14 +96,14 @@ def to_size(pixels: Pixels, alpha: Alpha, *, guided: bool, letterbox: bool = Fal
         Problem: internal_error, the alpha has NaN or infinity.
     """
     if letterbox:
-        height, width = boxed(pixels.height, pixels.width, alpha.shape[:2])
+        height, width = fit_box(pixels.height, pixels.width, alpha.shape[:2])
         alpha = alpha[:height, :width]
-    soft: Floats = np.multiply(alpha, 1 / 255 if alpha.dtype == np.uint8 else 1, dtype=np.float32)
+    soft: Float32Array = np.multiply(alpha, 1 / 255 if alpha.dtype == np.uint8 else 1, dtype=np.float32)
     if not np.isfinite(soft).all():
         raise Problem("internal_error", "The model's output is not a number on this picture.")
     if guided:
         return refine(pixels.rgb, soft)
-    return resized(bytes_of(soft), pixels.height, pixels.width)
+    return resize(to_uint8(soft), pixels.height, pixels.width)
 
 
 def parameters_of(

@@ -37,9 +37,8 @@ from matte_core.errors import Problem
 from pydantic import Field, field_validator
 
 from matte_inference.families.base import Alpha, Prepared, to_size, validated
+from matte_inference.pixels.arrays import Pixels, UInt8Array, fit_within, resize
 from matte_inference.pixels.decode import decode
-from matte_inference.pixels.resize import fitted, resized
-from matte_inference.pixels.types import Bytes, Pixels
 from matte_inference.settings import keep_to_ourselves
 
 log = logging.getLogger("ray.serve")
@@ -250,7 +249,7 @@ class Remote:
 
     def prepare(self, pixels: Pixels) -> Prepared:
         """A JPEG of the picture, uint8 (bytes,)."""
-        rgb = resized(pixels.rgb, *fitted(pixels.height, pixels.width, side=self._parameters.max_side))
+        rgb = resize(pixels.rgb, *fit_within(pixels.height, pixels.width, side=self._parameters.max_side))
         jpeg = simplejpeg.encode_jpeg(np.ascontiguousarray(rgb), quality=_QUALITY, colorsubsampling="444")
         return np.frombuffer(jpeg, np.uint8)
 
@@ -262,7 +261,7 @@ class Remote:
         """
         return [self._alpha(jpeg.tobytes()) for jpeg in batch]
 
-    def _alpha(self, jpeg: bytes) -> Bytes:
+    def _alpha(self, jpeg: bytes) -> UInt8Array:
         paths = self._app.segment(jpeg)
         if not paths:
             raise Problem("backend_failed", f"The app at {self._parameters.url} answered without a picture.")
@@ -276,7 +275,7 @@ class Remote:
                 problems.append(problem)
         raise problems[0]
 
-    def _read(self, path: str) -> Bytes:
+    def _read(self, path: str) -> UInt8Array:
         """The alpha in an answer's file, read again where it is broken: Gradio names files by their content, and
         writes one anew, while others read it, when the same answer is made twice at once.
         """
@@ -287,7 +286,7 @@ class Remote:
                 time.sleep(wait)
         return alpha_of(self._app.fetch(path))
 
-    def finish(self, pixels: Pixels, alpha: Alpha) -> Bytes:
+    def finish(self, pixels: Pixels, alpha: Alpha) -> UInt8Array:
         """The alpha at the picture's size.
 
         Raises:
@@ -321,7 +320,7 @@ def _paths(answer: object) -> Iterator[str]:
             yield from _paths(part)
 
 
-def alpha_of(data: bytes) -> Bytes:
+def alpha_of(data: bytes) -> UInt8Array:
     """The alpha in an answer's file, uint8 (H, W): its transparency, or the light of a gray picture.
 
     Raises:
@@ -340,7 +339,7 @@ def alpha_of(data: bytes) -> Bytes:
             "The app that serves the model answered with a color picture without transparency;"
             " it must give a cut-out or a gray mask.",
         )
-    gray: Bytes = cv2.cvtColor(pixels.rgb, cv2.COLOR_RGB2GRAY)
+    gray: UInt8Array = cv2.cvtColor(pixels.rgb, cv2.COLOR_RGB2GRAY)
     return gray
 
 

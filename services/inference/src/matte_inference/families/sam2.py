@@ -25,12 +25,19 @@ from torch.nn import functional
 from transformers import AutoConfig, Sam2Config, Sam2Model
 
 from matte_inference.families.base import Alpha, FamilyParameters, Local, Prepared, parameters_of, to_size, weights
-from matte_inference.families.grabcut import cleaned, grown
+from matte_inference.families.grabcut import cleaned, find_subject, grown
 from matte_inference.families.hf import colors, refuse_code
-from matte_inference.families.saliency import find_subject
 from matte_inference.families.torch_common import chosen_device, inference, placed, stacked, unstacked
-from matte_inference.pixels.resize import MEAN, STD, fitted, normalized, resized
-from matte_inference.pixels.types import Bytes, Floats, Pixels
+from matte_inference.pixels.arrays import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Float32Array,
+    Pixels,
+    UInt8Array,
+    fit_within,
+    normalize,
+    resize,
+)
 
 #: how a prompt's points are meant; a box is its two corners
 _OUTSIDE, _INSIDE, _TOP_LEFT, _BOTTOM_RIGHT = 0, 1, 2, 3
@@ -54,15 +61,15 @@ Prompt = tuple[Point, ...]
 class Parameters(FamilyParameters):
     """The family's parameters, with what the folder's preprocessor says filled in."""
 
-    mean: tuple[float, float, float] = MEAN
-    std: tuple[float, float, float] = STD
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """One picture, float32 (3, side, side), and what of it: the alpha is the union of the prompts' masks."""
 
-    picture: Floats
+    picture: Float32Array
     prompts: tuple[Prompt, ...]
 
 
@@ -76,7 +83,7 @@ class Sam2Segmenter(Local):
 
     def prepare(self, pixels: Pixels) -> Prepared:
         """An :class:`Asked`; the aspect is not kept, as in the model's own processor."""
-        picture = normalized(resized(pixels.rgb, self._side, self._side), self._parameters.mean, self._parameters.std)
+        picture = normalize(resize(pixels.rgb, self._side, self._side), self._parameters.mean, self._parameters.std)
         hints = pixels.hints
         if not any(hint.subject for hint in hints):
             hints = (*guessed(pixels.rgb), *hints)
@@ -89,7 +96,7 @@ class Sam2Segmenter(Local):
             masks = [self._union([m[i : i + 1] for m in maps], asked.prompts) for i, asked in enumerate(batch)]
             return [*unstacked(torch.stack(masks))]
 
-    def finish(self, pixels: Pixels, alpha: Alpha) -> Bytes:
+    def finish(self, pixels: Pixels, alpha: Alpha) -> UInt8Array:
         """The alpha at the picture's size."""
         return to_size(pixels, alpha, guided=self._parameters.refine == "guided")
 
@@ -139,12 +146,12 @@ def _within(point: Hint, box: Hint) -> bool:
     return left <= x <= right and top <= y <= bottom
 
 
-def guessed(rgb: Bytes) -> tuple[Hint, ...]:
+def guessed(rgb: UInt8Array) -> tuple[Hint, ...]:
     """Hints for a picture that came with none: a box around what GrabCut finds from saliency, and a point deep in it.
 
     The picture's center, where nothing stands out.
     """
-    small = resized(rgb, *fitted(*rgb.shape[:2], side=_SIDE))
+    small = resize(rgb, *fit_within(*rgb.shape[:2], side=_SIDE))
     part = _heaviest(small) if min(small.shape[:2]) >= _LEAST else np.zeros((1, 1), np.uint8)
     if not part.any() or part.all():
         return (Hint((0.5, 0.5)),)
@@ -156,7 +163,7 @@ def guessed(rgb: Bytes) -> tuple[Hint, ...]:
     return box, Hint(((float(x) + 0.5) / width, (float(y) + 0.5) / height))
 
 
-def _heaviest(rgb: Bytes) -> Bytes:
+def _heaviest(rgb: UInt8Array) -> UInt8Array:
     """The connected part of the subject with the most saliency in it: uint8 (H, W) of 0 and 1."""
     where = find_subject(rgb)
     mask = cleaned(grown(rgb, where), where.likely)

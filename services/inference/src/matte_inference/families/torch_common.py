@@ -13,8 +13,16 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from matte_inference.families.base import Alpha, FamilyParameters, Local, Prepared, to_size
-from matte_inference.pixels.resize import MEAN, STD, letterboxed, normalized, resized
-from matte_inference.pixels.types import Bytes, Floats, Pixels
+from matte_inference.pixels.arrays import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Float32Array,
+    Pixels,
+    UInt8Array,
+    letterbox,
+    normalize,
+    resize,
+)
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -42,7 +50,7 @@ def inference(device: str) -> Iterator[None]:
         yield
 
 
-def stacked(batch: Sequence[Floats], device: str) -> Tensor:
+def stacked(batch: Sequence[Float32Array], device: str) -> Tensor:
     """Pictures (3, H, W) of one size as one tensor (N, 3, H, W) on the device."""
     tensor = torch.from_numpy(np.stack(batch)) if len(batch) > 1 else torch.from_numpy(batch[0])[None]
     if device != "cpu":
@@ -50,7 +58,7 @@ def stacked(batch: Sequence[Floats], device: str) -> Tensor:
     return tensor.contiguous(memory_format=torch.channels_last)
 
 
-def unstacked(alphas: Tensor) -> list[Floats]:
+def unstacked(alphas: Tensor) -> list[Float32Array]:
     """A tensor (N, H, W) as N float32 arrays on the CPU."""
     return list(alphas.float().cpu().numpy())
 
@@ -58,8 +66,8 @@ def unstacked(alphas: Tensor) -> list[Floats]:
 class NetworkParameters(FamilyParameters):
     """The parameters of a family that runs a fully convolutional network."""
 
-    mean: tuple[float, float, float] = Field(MEAN, description="red, green, blue, of 0 … 1")
-    std: tuple[float, float, float] = STD
+    mean: tuple[float, float, float] = Field(IMAGENET_MEAN, description="red, green, blue, of 0 … 1")
+    std: tuple[float, float, float] = IMAGENET_STD
     resize: Literal["stretch", "letterbox"] = Field("stretch", description="letterbox keeps the aspect")
 
     @property
@@ -77,8 +85,8 @@ class NetworkSegmenter(Local):
 
     def prepare(self, pixels: Pixels) -> Prepared:
         """float32 (3, height, width)."""
-        resize = letterboxed if self._parameters.resize == "letterbox" else resized
-        return normalized(resize(pixels.rgb, *self._parameters.shape), self._parameters.mean, self._parameters.std)
+        to_shape = letterbox if self._parameters.resize == "letterbox" else resize
+        return normalize(to_shape(pixels.rgb, *self._parameters.shape), self._parameters.mean, self._parameters.std)
 
     def forward(self, batch: Sequence[Prepared]) -> list[Alpha]:
         """Alphas at the network's output size, float32 0 … 1."""
@@ -89,7 +97,7 @@ class NetworkSegmenter(Local):
         """Alphas (N, h, w), float, of pictures (N, 3, H, W)."""
         raise NotImplementedError
 
-    def finish(self, pixels: Pixels, alpha: Alpha) -> Bytes:
+    def finish(self, pixels: Pixels, alpha: Alpha) -> UInt8Array:
         """The alpha at the picture's size."""
         parameters = self._parameters
         return to_size(pixels, alpha, guided=parameters.refine == "guided", letterbox=parameters.resize == "letterbox")

@@ -41,8 +41,7 @@ from matte_inference.families.base import (
 )
 from matte_inference.families.hf import colors, refuse_code
 from matte_inference.families.torch_common import chosen_device, inference, placed, stacked, unstacked
-from matte_inference.pixels.resize import fitted, normalized, resized
-from matte_inference.pixels.types import Bytes, Floats, Pixels
+from matte_inference.pixels.arrays import Float32Array, Pixels, UInt8Array, fit_within, normalize, resize
 
 #: sides of what ViTMatte sees are multiples of it
 _STEP = 32
@@ -70,7 +69,7 @@ class Pair:
     """One picture for both networks; ``picture`` is float32 (3, h, w) at the matting's size."""
 
     coarse: Prepared
-    picture: Floats
+    picture: Float32Array
 
 
 class Refined(Local):
@@ -82,8 +81,8 @@ class Refined(Local):
 
     def prepare(self, pixels: Pixels) -> Prepared:
         """A :class:`Pair`."""
-        size = fitted(pixels.height, pixels.width, side=self._parameters.refine_size)
-        picture = normalized(resized(pixels.rgb, *size), self._parameters.mean, self._parameters.std)
+        size = fit_within(pixels.height, pixels.width, side=self._parameters.refine_size)
+        picture = normalize(resize(pixels.rgb, *size), self._parameters.mean, self._parameters.std)
         return Pair(self._coarse.prepare(pixels), picture)
 
     def forward(self, batch: Sequence[Prepared]) -> list[Alpha]:
@@ -91,19 +90,19 @@ class Refined(Local):
         alphas = self._coarse.forward([pair.coarse for pair in batch])
         return [self._matte(pair.picture, alpha) for pair, alpha in zip(batch, alphas, strict=True)]
 
-    def finish(self, pixels: Pixels, alpha: Alpha) -> Bytes:
+    def finish(self, pixels: Pixels, alpha: Alpha) -> UInt8Array:
         """The alpha at the picture's size."""
         return to_size(pixels, alpha, guided=False)
 
-    def _matte(self, picture: Floats, alpha: Alpha) -> Alpha:
+    def _matte(self, picture: Float32Array, alpha: Alpha) -> Alpha:
         coarse = np.multiply(alpha, 1 / 255 if alpha.dtype == np.uint8 else 1, dtype=np.float32)
         if not np.isfinite(coarse).all():
             return alpha  # whoever called says so; a trimap would hide it
-        trimap = trimap_of(resized(coarse, *picture.shape[1:]), self._parameters.refine_band)
+        trimap = trimap_of(resize(coarse, *picture.shape[1:]), self._parameters.refine_band)
         unknown = trimap == np.float32(_UNKNOWN)
         return np.where(unknown, self._forward(picture, trimap), trimap) if unknown.any() else trimap
 
-    def _forward(self, picture: Floats, trimap: Floats) -> Floats:
+    def _forward(self, picture: Float32Array, trimap: Float32Array) -> Float32Array:
         height, width = trimap.shape
         both = stacked([np.concatenate((picture, trimap[None]))], self.device)
         with inference(self.device):
@@ -111,7 +110,7 @@ class Refined(Local):
             return unstacked(alphas[:, 0, :height, :width].clamp(0, 1))[0]
 
 
-def trimap_of(alpha: Floats, band: float) -> Floats:
+def trimap_of(alpha: Float32Array, band: float) -> Float32Array:
     """What is surely background (0), surely subject (1), and for the matting to decide (128/255): float32 (H, W).
 
     Unsure is what the alpha leaves open, and all within ``band`` of it or of an edge; a share of the longer side.

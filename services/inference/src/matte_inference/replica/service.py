@@ -1,10 +1,10 @@
-"""One job through a replica, apart from Ray."""
+"""Runs one job after another through the stages of a replica, and stores their outcomes. Knows nothing of Ray."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -18,20 +18,27 @@ from matte_telemetry import logs, names
 from matte_telemetry.instruments import Instruments
 from matte_telemetry.names import RELEASED, Mirrored, Outcome
 
-from matte_inference.families.base import Alpha, Segmenter
-from matte_inference.pixels.types import Bytes
-from matte_inference.replica.course import Course, Forwarded, Item, on_thread
-from matte_inference.replica.handling import Handling
-from matte_inference.replica.progress import ProgressTeller
-from matte_inference.replica.reporter import Reporter
-from matte_inference.replica.stages import Opened, Rendered, open_picture, render_whole, render_with_mask, small
+from matte_inference.families.base import Segmenter
+from matte_inference.pixels.arrays import UInt8Array
+from matte_inference.replica.evidence import EvidenceRecorder
+from matte_inference.replica.forwarder import Forwarder
+from matte_inference.replica.job_trace import JobTrace, ProgressReporter
+from matte_inference.replica.stages import (
+    RenderedJob,
+    decode_job,
+    finish_and_render,
+    render,
+    render_preview,
+    with_cpu_seconds,
+)
+from matte_inference.router.route_plan import DispatchOptions
 
 log = logging.getLogger("matte.replica")
 
 T = TypeVar("T")
 
-#: seconds between tries to store a result: two minutes in all
-STORE_WAITS = (0.5, 1, 2, 4, 8, 15, 30, 30, 30)
+#: seconds between attempts to store a result: two minutes in all
+STORE_RETRY_SECONDS = (0.5, 1, 2, 4, 8, 15, 30, 30, 30)
 
 
 class ReplicaService:
@@ -39,12 +46,12 @@ class ReplicaService:
 
     Args:
         store: the job store.
-        config: the version that is served.
+        config: the version.
         segmenter: loaded and warm.
-        forward: one prepared picture to its alpha, batched with its neighbors.
+        forwarder: of the same segmenter.
         clock: Unix seconds.
         limits: bounds on pictures.
-        instruments: count outcomes, time stages, and make spans of each job and its stages.
+        instruments: count outcomes, time stages, and trace each job and its stages.
     """
 
     def __init__(
@@ -52,7 +59,7 @@ class ReplicaService:
         store: JobStore,
         config: VersionConfig,
         segmenter: Segmenter,
-        forward: Callable[[Item], Awaitable[Forwarded]],
+        forwarder: Forwarder,
         *,
         clock: Callable[[], float],
         limits: Limits,
@@ -61,90 +68,103 @@ class ReplicaService:
         self._store = store
         self._config = config
         self._segmenter = segmenter
-        self._forward = forward
+        self._forwarder = forwarder
         self._clock = clock
         self._limits = limits
-        self._meter = instruments.meter
-        self._tracer = instruments.tracer
+        self._instruments = instruments
         self._threads = ThreadPoolExecutor(config.slots, thread_name_prefix="pixels")
-        self._progress = ProgressTeller(store, clock)
-        self._reporter = Reporter(EvidenceStore(store), config, clock=clock, meter=instruments.meter)
+        self._progress = ProgressReporter(store, clock)
+        self._evidence = EvidenceRecorder(EvidenceStore(store), config, clock=clock, meter=instruments.meter)
+        self.running = 0
+        """Jobs in progress, without mirrored ones."""
 
-    async def run(self, spec: JobSpec, token: str, handling: Handling) -> None:
-        """Runs a leased job and stores its outcome: a result, a failure, one attempt less, or another version."""
-        course = Course(spec, self._config, self._tracer, self._clock)
-        logs.traceparent.set(course.context)
+    async def run(self, spec: JobSpec, token: str, options: DispatchOptions) -> None:
+        """Runs a leased job and stores its outcome: a result, a failure, or its return to the queue or to the fallback.
+
+        Raises:
+            Problem: the store is away, so nothing was stored; the router returns the job to the queue.
+        """
+        self.running += 1
+        trace = JobTrace(spec, self._config, self._instruments, self._clock)
+        logs.traceparent.set(trace.log_context)
         try:
-            with self._progress.telling(spec, token, course):
-                whole = await self._process(spec, token, course)
-            course.over(self._meter, Outcome.LATE if whole is None else Outcome.SUCCEEDED)
-            if whole is not None:
-                self._tell(spec, handling, course, whole)
+            with self._progress.track(spec, token, trace):
+                full_size_alpha = await self._process(spec, token, trace)
+            trace.finish(Outcome.LATE if full_size_alpha is None else Outcome.SUCCEEDED)
+            if full_size_alpha is not None and options.sampled:
+                self._evidence.record_answer(trace.seconds, full_size_alpha)
+            if full_size_alpha is not None and options.mirrored:
+                self._evidence.share_mask(spec.id, full_size_alpha)
         except asyncio.CancelledError:
-            log.info("job %s was dropped", spec.id)
-            course.over(self._meter, Outcome.LATE, "canceled")
+            log.info("job %s: dropped", spec.id)
+            trace.finish(Outcome.LATE, "canceled")
             raise
         except Problem as problem:
             if problem.fault is Fault.STORE:
-                course.over(self._meter, None, problem.code)
-                raise  # the router gives the job back
-            course.over(self._meter, await self._failed(spec, token, problem, handling, course), problem.code)
+                trace.finish(None, problem.code)
+                raise
+            trace.finish(await self._handle_problem(spec, token, problem, options, trace), problem.code)
         except Exception as error:
-            log.exception("job %s failed on %s", spec.id, self._config.app)
+            log.exception("job %s: failed on %s", spec.id, self._config.app)
             detail = f"Version {self._config.version} of {self._config.model} failed on this picture."
-            lost = Problem("attempts_exhausted", detail)
-            fell = await self._blamed(spec, token, lost, handling, course)
-            outcome = Outcome.FELL_BACK if fell else await self._give_back(spec, token, lost)
-            course.over(self._meter, outcome, type(error).__name__)
-
-    def _tell(self, spec: JobSpec, handling: Handling, course: Course, whole: Bytes) -> None:
-        """Beside the answer, which is stored; nobody waits for it."""
-        if handling.watched:
-            self._reporter.answered(course.seconds, whole)
-        if handling.mirrored:
-            self._reporter.share(spec.id, whole)
-
-    async def _failed(self, spec: JobSpec, token: str, problem: Problem, handling: Handling, course: Course) -> Outcome:
-        if problem.fault is Fault.VERSION and await self._blamed(spec, token, problem, handling, course):
-            return Outcome.FELL_BACK
-        if problem.code == "backend_unavailable":  # it waits for the backend, or for a version that needs none
-            return await self._give_back(spec, token, problem)
-        await self._store.fail(spec.id, token, problem, self._clock())
-        return Outcome.FAILED
-
-    async def _blamed(self, spec: JobSpec, token: str, problem: Problem, handling: Handling, course: Course) -> bool:
-        """The version is to blame; whether another one takes the job."""
-        if handling.watched:
-            self._reporter.failed(course.seconds)
-        to = handling.fallback
-        if not to or not await self._store.fall_back(spec.id, token, to, problem, self._clock()):
-            return False
-        log.warning("job %s falls back from %s to %s: %s", spec.id, self._config.app, to, problem)
-        return True
+            exhausted = Problem("attempts_exhausted", detail)
+            fell_back = await self._fall_back(spec, token, exhausted, options, trace)
+            outcome = Outcome.FELL_BACK if fell_back else await self._release(spec, token, exhausted)
+            trace.finish(outcome, type(error).__name__)
+        finally:
+            self.running -= 1
 
     async def mirror(self, spec: JobSpec, stable: str) -> None:
-        """Computes a job that ``stable`` answers, for its mask alone, which is compared once that of stable is there.
+        """Computes a job that ``stable`` answers, and compares the masks once that of ``stable`` is there.
 
-        Raises nothing that the picture or the store brings about.
+        A problem of the picture or of the store is logged, not raised.
         """
         logs.traceparent.set("")
         try:
             blobs = await self._fetch(spec)
-            opened = await self._threaded(open_picture, self._segmenter, blobs, self._limits, spec.options.parsed_hints)
-            outcome = (await self._forward(Item(opened.prepared, None))).outcome
+            job = await self._in_thread(decode_job, self._segmenter, blobs, self._limits, spec.options.parsed_hints)
+            outcome = (await self._forwarder.forward(job.prepared)).outcome
             if isinstance(outcome, Problem):
                 raise outcome
-            whole = await self._threaded(self._segmenter.finish, opened.pixels, outcome)
+            full_size_alpha = await self._in_thread(self._segmenter.finish, job.pixels, outcome)
         except Problem as problem:
-            gone = problem.code == "result_expired"
-            log.log(logging.DEBUG if gone else logging.WARNING, "mirrored job %s: %s", spec.id, problem)
-            ended = Mirrored.GONE if gone else Mirrored.FAILED
-            self._meter.add(names.MIRRORED, self._config.model, self._config.version, ended)
+            expired = problem.code == "result_expired"
+            log.log(logging.DEBUG if expired else logging.WARNING, "mirrored job %s: %s", spec.id, problem)
+            mirrored = Mirrored.GONE if expired else Mirrored.FAILED
+            self._instruments.meter.add(names.MIRRORED, self._config.model, self._config.version, mirrored)
             return
-        self._reporter.compare(spec.id, stable, opened.pixels.rgb, whole)
+        self._evidence.compare_mask(spec.id, stable, job.pixels.rgb, full_size_alpha)
 
-    async def _give_back(self, spec: JobSpec, token: str, problem: Problem) -> Outcome:
-        return RELEASED[await self._store.release(spec.id, token, problem, self._clock())]
+    async def close(self) -> None:
+        """Writes the evidence that is pending, and ends the threads."""
+        await self._progress.close()
+        await self._evidence.close()
+        self._threads.shutdown(wait=False)
+
+    # stages -----------------------------------------------------------------------------------------------------
+
+    async def _process(self, spec: JobSpec, token: str, trace: JobTrace) -> UInt8Array | None:
+        """Runs every stage; the alpha at the picture's size, or None if the job had ended before its result."""
+        blobs = await self._fetch(spec)
+        trace.end_stage()
+        job = await self._run_stage(trace, decode_job, self._segmenter, blobs, self._limits, spec.options.parsed_hints)
+        trace.end_stage()
+        forwarded = await self._forwarder.forward(job.prepared, trace.traceparent)
+        trace.end_stage(forwarded)
+        alpha = forwarded.outcome
+        if isinstance(alpha, Problem):
+            raise alpha
+        if spec.preview:
+            full_size_alpha = await self._run_stage(trace, self._segmenter.finish, job.pixels, alpha)
+            preview = await self._in_thread(render_preview, job, full_size_alpha)
+            await self._store.emit_event(spec.id, token, "preview", preview, self._clock())
+            rendered = await self._run_stage(trace, render, job, full_size_alpha, spec.options)
+        else:  # in one visit to the threads
+            rendered = await self._run_stage(trace, finish_and_render, self._segmenter, job, alpha, spec.options)
+        trace.end_stage()
+        stored = await self._store_result(spec, token, rendered, trace)
+        trace.end_stage()
+        return rendered.full_size_alpha if stored else None
 
     async def _fetch(self, spec: JobSpec) -> list[bytes]:
         refs = [ref for ref in (spec.image, spec.background) if ref is not None]
@@ -153,39 +173,10 @@ class ReplicaService:
             raise Problem("result_expired", "The picture is gone: the job has ended already.")
         return [blob for blob in blobs if blob is not None]
 
-    async def _process(self, spec: JobSpec, token: str, course: Course) -> Bytes | None:
-        """Every stage; the alpha at the picture's size, or None where the result came too late."""
-        blobs = await self._fetch(spec)
-        course.next()
-        opened = await self._staged(
-            course, open_picture, self._segmenter, blobs, self._limits, spec.options.parsed_hints
-        )
-        course.next()
-        forwarded = await self._forward(Item(opened.prepared, course.traceparent))
-        course.next(forwarded)
-        if isinstance(forwarded.outcome, Problem):
-            raise forwarded.outcome
-        if spec.preview:
-            rendered, whole = await self._watched(spec, token, opened, forwarded.outcome, course)
-        else:
-            rendered, whole = await self._staged(
-                course, render_with_mask, self._segmenter, opened, forwarded.outcome, spec.options
-            )
-        course.next()
-        stored = await self._put(spec, token, rendered, course)
-        course.next()
-        return whole if stored else None
-
-    async def _watched(
-        self, spec: JobSpec, token: str, opened: Opened, alpha: Alpha, course: Course
-    ) -> tuple[Rendered, Bytes]:
-        """The answers, and the alpha at the picture's size, with a preview before them."""
-        whole = await self._staged(course, self._segmenter.finish, opened.pixels, alpha)
-        preview = await self._threaded(small, opened, whole)
-        await self._store.emit_event(spec.id, token, "preview", preview, self._clock())
-        return await self._staged(course, render_whole, opened, whole, spec.options), whole
-
-    async def _put(self, spec: JobSpec, token: str, rendered: Rendered, course: Course) -> bool:
+    async def _store_result(self, spec: JobSpec, token: str, rendered: RenderedJob, trace: JobTrace) -> bool:
+        """Stores the result; False if the job has ended already. A store that is full or away is tried again: the work
+        is done, and the lease is renewed meanwhile.
+        """
         refs: dict[str, BlobRef] = {}
         data: dict[str, bytes] = {}
         for name, (content, content_type) in rendered.files.items():
@@ -199,34 +190,52 @@ class ReplicaService:
             height=rendered.height,
             subject_found=rendered.subject_found,
             files=refs,
-            timings=course.timings(),
+            timings=trace.timings(),
         )
-        stored = await self._stored(spec, result, data)
-        if not stored:
-            log.info("job %s had ended before its result came", spec.id)
-        return stored
-
-    async def _stored(self, spec: JobSpec, result: Result, data: Mapping[str, bytes]) -> bool:
-        """Keeps trying while the store is full or away: the work is done, and the lease is renewed meanwhile."""
-        for wait in STORE_WAITS:
+        for wait in STORE_RETRY_SECONDS:
             try:
-                return await self._store.finish(spec.id, result, data, now=self._clock())
+                stored = await self._store.finish(spec.id, result, data, now=self._clock())
             except Problem as problem:
                 log.warning("job %s: its result waits for the store: %s", spec.id, problem)
                 await asyncio.sleep(wait)
+                continue
+            if not stored:
+                log.info("job %s: ended before its result came", spec.id)
+            return stored
         raise Problem("storage_unavailable", "The store took no result.")
 
-    async def _staged(self, course: Course, stage: Callable[..., T], *args: Any) -> T:
-        """A stage of the job itself."""
-        done: tuple[T, float] = await self._threaded(on_thread, stage, *args)
-        course.worked(done[1])
-        return done[0]
+    async def _run_stage(self, trace: JobTrace, stage: Callable[..., T], *args: Any) -> T:
+        """Runs a stage in a thread and adds its CPU time to the job's."""
+        result: tuple[T, float] = await self._in_thread(with_cpu_seconds, stage, *args)
+        trace.add_cpu(result[1])
+        return result[0]
 
-    async def _threaded(self, stage: Callable[..., T], *args: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, stage, *args)
+    async def _in_thread(self, function: Callable[..., T], *args: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
 
-    async def close(self) -> None:
-        """Writes what is still to be told, and ends the threads."""
-        await self._progress.close()
-        await self._reporter.close()
-        self._threads.shutdown(wait=False)
+    # failures ---------------------------------------------------------------------------------------------------
+
+    async def _handle_problem(
+        self, spec: JobSpec, token: str, problem: Problem, options: DispatchOptions, trace: JobTrace
+    ) -> Outcome:
+        if problem.fault is Fault.VERSION and await self._fall_back(spec, token, problem, options, trace):
+            return Outcome.FELL_BACK
+        if problem.code == "backend_unavailable":  # it waits for the backend, or for a version that needs none
+            return await self._release(spec, token, problem)
+        await self._store.fail(spec.id, token, problem, self._clock())
+        return Outcome.FAILED
+
+    async def _fall_back(
+        self, spec: JobSpec, token: str, problem: Problem, options: DispatchOptions, trace: JobTrace
+    ) -> bool:
+        """Records that this version failed; True if the job went to the fallback version."""
+        if options.sampled:
+            self._evidence.record_failure(trace.seconds)
+        to = options.fallback
+        if not to or not await self._store.fall_back(spec.id, token, to, problem, self._clock()):
+            return False
+        log.warning("job %s: falls back from %s to %s: %s", spec.id, self._config.app, to, problem)
+        return True
+
+    async def _release(self, spec: JobSpec, token: str, problem: Problem) -> Outcome:
+        return RELEASED[await self._store.release(spec.id, token, problem, self._clock())]

@@ -1,13 +1,14 @@
-"""What is done to one picture, apart from where it comes from and goes to. Every stage is synchronous and thread-safe;
-the bench's bare loop calls the same ones.
+"""The stages of one picture, wherever it comes from and goes to. All are synchronous and thread-safe; the bench's bare
+loop calls the same ones.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -15,18 +16,20 @@ from matte_core.contracts.limits import Limits
 from matte_core.contracts.options import Hint, Options
 
 from matte_inference.families.base import Alpha, Prepared, Segmenter
+from matte_inference.pixels.arrays import Pixels, UInt8Array
 from matte_inference.pixels.compose import EMPTY, compose
 from matte_inference.pixels.decode import decode
 from matte_inference.pixels.encode import CONTENT_TYPES, encode, preview
-from matte_inference.pixels.types import Bytes, Pixels
 
-#: (height, width) of the picture that warms a model
-_WARM = (320, 320)
+T = TypeVar("T")
+
+#: (height, width) of the picture that warms up a model
+_WARM_UP_SIZE = (320, 320)
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """A decoded job: its picture, the network's input, and the picture behind, if there is one."""
+class DecodedJob:
+    """The picture, the network's input, and the background picture if there is one."""
 
     pixels: Pixels
     prepared: Prepared
@@ -34,19 +37,26 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
-class Rendered:
-    """Encoded answers by name (``result``, ``mask``) with their content types; width and height of the result.
+class RenderedJob:
+    """The answer to a job.
 
-    ``subject_found`` is false where the model's alpha is empty.
+    Attributes:
+        files: encoded pictures and their content types by name: ``result``, ``mask``.
+        width, height: of the result.
+        subject_found: false if the alpha is empty.
+        full_size_alpha: the alpha at the picture's size, uint8 (H, W).
     """
 
     files: dict[str, tuple[bytes, str]]
     width: int
     height: int
     subject_found: bool
+    full_size_alpha: UInt8Array
 
 
-def open_picture(segmenter: Segmenter, blobs: Sequence[bytes], limits: Limits, hints: tuple[Hint, ...] = ()) -> Opened:
+def decode_job(
+    segmenter: Segmenter, blobs: Sequence[bytes], limits: Limits, hints: tuple[Hint, ...] = ()
+) -> DecodedJob:
     """Decodes the picture (and, as second blob, its background) and prepares the network's input.
 
     Raises:
@@ -54,43 +64,45 @@ def open_picture(segmenter: Segmenter, blobs: Sequence[bytes], limits: Limits, h
     """
     pixels = replace(decode(blobs[0], limits), hints=hints)
     background = decode(blobs[1], limits) if len(blobs) > 1 else None
-    return Opened(pixels, segmenter.prepare(pixels), background)
+    return DecodedJob(pixels, segmenter.prepare(pixels), background)
 
 
-def render(segmenter: Segmenter, opened: Opened, alpha: Alpha, options: Options) -> Rendered:
-    """The alpha at the picture's size, composed and encoded as asked."""
-    return render_with_mask(segmenter, opened, alpha, options)[0]
+def finish_and_render(segmenter: Segmenter, job: DecodedJob, alpha: Alpha, options: Options) -> RenderedJob:
+    """The network's alpha at the picture's size, composed and encoded as requested."""
+    return render(job, segmenter.finish(job.pixels, alpha), options)
 
 
-def render_with_mask(segmenter: Segmenter, opened: Opened, alpha: Alpha, options: Options) -> tuple[Rendered, Bytes]:
-    """As :func:`render`, and the alpha at the picture's size."""
-    whole = segmenter.finish(opened.pixels, alpha)
-    return render_whole(opened, whole, options), whole
-
-
-def render_whole(opened: Opened, whole: Bytes, options: Options) -> Rendered:
-    """An alpha that has the picture's size, composed and encoded as asked."""
-    pictures = compose(opened.pixels, whole, options, opened.background)
+def render(job: DecodedJob, full_size_alpha: UInt8Array, options: Options) -> RenderedJob:
+    """An alpha of the picture's size, composed and encoded as requested."""
+    pictures = compose(job.pixels, full_size_alpha, options, job.background)
     kind = "png" if options.format == "auto" else options.format
     files = {name: (encode(array, kind), CONTENT_TYPES[kind]) for name, array in pictures.items()}
     height, width = pictures["result"].shape[:2]
-    return Rendered(files, width, height, subject_found=bool(whole.max() > EMPTY))
+    return RenderedJob(files, width, height, bool(full_size_alpha.max() > EMPTY), full_size_alpha)
 
 
-def small(opened: Opened, whole: Bytes) -> dict[str, Any]:
-    """A small cut-out for whoever watches: the data of a ``preview`` event."""
-    array = compose(opened.pixels, whole, Options(size="preview"))["result"]
+def render_preview(job: DecodedJob, full_size_alpha: UInt8Array) -> dict[str, Any]:
+    """A small cut-out: the data of a ``preview`` event."""
+    array = compose(job.pixels, full_size_alpha, Options(size="preview"))["result"]
     height, width = array.shape[:2]
     content = base64.b64encode(preview(array)).decode()
     return {"b64": content, "content_type": "image/webp", "width": width, "height": height}
 
 
-def warm(segmenter: Segmenter) -> None:
-    """One picture through every stage, so that the first user does not pay for lazy set-up.
+def warm_up(segmenter: Segmenter) -> None:
+    """Sends one picture through the model, so that the first job does not pay for lazy initialization.
 
-    A disc: noise would be the hardest of all pictures for those families whose time depends on what they see.
+    A disc: noise would be the hardest of all pictures for those families whose time depends on the content.
     """
-    disc = cv2.circle(np.full((*_WARM, 3), 40, np.uint8), (_WARM[1] // 2, _WARM[0] // 2), 90, (220, 200, 180), -1)
+    height, width = _WARM_UP_SIZE
+    disc = cv2.circle(np.full((height, width, 3), 40, np.uint8), (width // 2, height // 2), 90, (220, 200, 180), -1)
     pixels = Pixels(np.asarray(disc, np.uint8))
     alpha = segmenter.forward([segmenter.prepare(pixels)])[0]
     segmenter.finish(pixels, alpha)
+
+
+def with_cpu_seconds(function: Callable[..., T], *args: Any) -> tuple[T, float]:
+    """The function's result, and the CPU seconds that this thread spent on it."""
+    begun = time.thread_time()
+    result = function(*args)
+    return result, time.thread_time() - begun

@@ -1,0 +1,141 @@
+"""The evidence that a rollout is judged by. It never delays an answer, and is dropped rather than written late."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from matte_core.contracts.catalog import VersionConfig
+from matte_core.contracts.evidence import Agreement, AnswerSample, MaskComparison, MirroredPair
+from matte_core.errors import Problem
+from matte_jobs.evidence import EvidenceStore
+from matte_telemetry import names
+from matte_telemetry.instruments import Meter
+from matte_telemetry.names import Mirrored
+
+from matte_inference.analysis.masks import (
+    PREVIEW_SIDE,
+    agreement,
+    compare_masks,
+    coverage,
+    decode_mask,
+    encode_mask,
+    is_rejected,
+    sample_rows,
+    shrink,
+)
+from matte_inference.pixels.arrays import UInt8Array
+
+log = logging.getLogger("matte.replica")
+
+#: records that are being written, and masks among them that wait for another version's; more are dropped
+MAX_PENDING = 64
+MAX_WAITING = 16
+#: seconds that a mask waits for the other version's
+WAIT_SECONDS = 60.0
+#: seconds between two comparisons that are kept for people to see
+COMPARISON_SECONDS = 2.0
+#: seconds that a closing replica leaves to pending records
+CLOSE_SECONDS = 2.0
+
+
+class EvidenceRecorder:
+    """Every method but :meth:`close` returns at once and raises nothing. ``clock`` gives Unix seconds."""
+
+    def __init__(
+        self, evidence: EvidenceStore, config: VersionConfig, *, clock: Callable[[], float], meter: Meter
+    ) -> None:
+        self._evidence = evidence
+        self._labels = (config.model, config.version)
+        self._clock = clock
+        self._meter = meter
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting = 0
+        self._compared_at = 0.0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="evidence")
+
+    def record_answer(self, seconds: float, full_size_alpha: UInt8Array) -> None:
+        """An unpinned job that was answered."""
+        self._begin(self._write_answer(AnswerSample(at=self._clock(), seconds=seconds), full_size_alpha))
+
+    def record_failure(self, seconds: float) -> None:
+        """An unpinned job that this version is at fault for failing."""
+        self._begin(self._write_answer(AnswerSample(at=self._clock(), error=True, seconds=seconds), None))
+
+    def share_mask(self, job: str, full_size_alpha: UInt8Array) -> None:
+        """The mask of a job that another version computes as well."""
+        self._begin(self._write_mask(job, full_size_alpha))
+
+    def compare_mask(self, job: str, stable: str, rgb: UInt8Array, full_size_alpha: UInt8Array) -> None:
+        """This version's mask of a job that ``stable`` answers."""
+        if self._waiting >= MAX_WAITING or not self._begin(self._compare(job, stable, rgb, full_size_alpha)):
+            self._count(Mirrored.DROPPED)
+
+    async def close(self) -> None:
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)
+        for task in self._tasks:
+            task.cancel()
+        self._thread.shutdown(wait=False)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> bool:
+        if len(self._tasks) >= MAX_PENDING:
+            work.close()
+            return False
+        task = asyncio.create_task(self._run(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return True
+
+    async def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Problem as problem:
+            log.warning("evidence of %s@%s is lost: %s", *self._labels, problem)
+        except Exception:
+            log.exception("evidence of %s@%s is lost", *self._labels)
+
+    async def _write_answer(self, answer: AnswerSample, full_size_alpha: UInt8Array | None) -> None:
+        if full_size_alpha is not None and coverage(sample_rows(full_size_alpha)):
+            answer = answer.model_copy(update={"bad_mask": True})
+        await self._evidence.record_answer(*self._labels, answer)
+
+    async def _write_mask(self, job: str, full_size_alpha: UInt8Array) -> None:
+        data = await self._in_thread(lambda: encode_mask(shrink(full_size_alpha)))
+        await self._evidence.put_mask(job, data)
+
+    async def _compare(self, job: str, stable: str, rgb: UInt8Array, full_size_alpha: UInt8Array) -> None:
+        mask = await self._in_thread(shrink, full_size_alpha)
+        picture = await self._in_thread(shrink, rgb, PREVIEW_SIDE)
+        del rgb, full_size_alpha  # large, and it may have to wait
+        until, wait = self._clock() + WAIT_SECONDS, 0.05
+        self._waiting += 1
+        try:
+            while (data := await self._evidence.get_mask(job)) is None and self._clock() < until:
+                await asyncio.sleep(wait)
+                wait = min(1.0, wait * 1.5)
+        finally:
+            self._waiting -= 1
+        stable_mask = None if data is None else decode_mask(data)
+        if stable_mask is None or stable_mask.shape != mask.shape:
+            self._count(Mirrored.ALONE)
+            return
+        agreed: Agreement = await self._in_thread(agreement, mask, stable_mask)
+        await self._evidence.record_pair(*self._labels, MirroredPair(at=self._clock(), job=job, agreement=agreed))
+        self._count(Mirrored.COMPARED)
+        if is_rejected(agreed) and self._clock() - self._compared_at >= COMPARISON_SECONDS:
+            self._compared_at = self._clock()
+            pictures = (picture, stable_mask, mask)
+            comparison: MaskComparison = await self._in_thread(
+                compare_masks, job, stable, agreed, pictures, self._compared_at
+            )
+            await self._evidence.record_comparison(*self._labels, comparison)
+
+    async def _in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
+
+    def _count(self, outcome: Mirrored) -> None:
+        self._meter.add(names.MIRRORED, *self._labels, outcome)
