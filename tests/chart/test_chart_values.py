@@ -140,7 +140,7 @@ def test_where_models_come_from_reaches_the_workers() -> None:
     env = {k.removeprefix("MATTE_").lower(): v for k, v in environment(operator).items() if isinstance(v, str)}
     release = OperatorSettings.model_validate(
         env | {"inference_env": json.loads(env["inference_env"]), "image_pull_secrets": ()}
-    ).of_release()
+    ).to_release()
     assert (release.models_secret, release.service_account) == ("buckets", "reader")
     assert (release.cache.size, release.cache.claim) == ("100Gi", "shared")
     done = template(*arguments, "--set", "registry.cache.hostPath=/data")

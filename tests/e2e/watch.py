@@ -17,7 +17,7 @@ from matte_core.errors import Problem
 from matte_jobs.evidence import EvidenceStore
 from matte_jobs.settings import StoreSettings
 from matte_jobs.store import JobStore
-from matte_operator.domain.rollout.evidence import weight_of
+from matte_operator.domain.rollout.evidence import applied_weight
 
 #: between two looks at what the routers use
 LOOK_SECONDS = 0.05
@@ -121,7 +121,7 @@ async def _look(url: str, watch: Watch, over: threading.Event) -> None:
                 applied = await evidence.applied_weights("default", time.time())
                 names = {(m, v) for router in applied for m, split in router.weights.items() for v in split}
                 for model, version in names | watch.used.keys():
-                    _note(watch, model, version, weight_of(model, version, applied))
+                    _note(watch, model, version, applied_weight(model, version, applied))
             await asyncio.sleep(LOOK_SECONDS)
     finally:
         await store.close()

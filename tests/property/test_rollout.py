@@ -12,20 +12,20 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from matte_core.contracts.k8s.rollout import HISTORY_MAX, Phase, RolloutSpec, RolloutStatus
 from matte_core.domain.phases import SERVING, TERMINAL, TRANSITIONS
-from matte_operator.domain.rollout.capacity import budget, capacity, need
+from matte_operator.domain.rollout.capacity import max_total_replicas, replicas_for_weight, weight_for_replicas
 from matte_operator.domain.rollout.decide import Decision, decide
-from matte_operator.domain.rollout.observe import (
-    CanarySeen,
+from matte_operator.domain.rollout.observation import (
+    CanaryGates,
+    DesiredRollout,
     Gate,
-    GateSeen,
+    GateResult,
     GoldenAnswer,
-    GoldenSeen,
-    Measured,
+    GoldenResults,
+    Measurements,
     Observation,
-    VersionNow,
-    Wanted,
+    VersionState,
 )
-from rollouts import EMPTY, ERRORS, FEW, GOOD, NOW, SAME, SHIFTED, SLOW, World
+from rollout_simulation import EMPTY, ERRORS, FEW, GOOD, NOW, SAME, SHIFTED, SLOW, RolloutSimulation
 
 # a long example may be long to print too
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
@@ -44,22 +44,22 @@ SHORT = {
 ANALYSIS = {"intervalSeconds": 5, "inconclusiveLimit": 3, "failureLimit": 2}
 END = TERMINAL | {Phase.PAUSED}
 
-gates = st.builds(GateSeen, st.sampled_from([*Gate, Gate.PASSED, Gate.PASSED]), st.just("why"))
+gates = st.builds(GateResult, st.sampled_from([*Gate, Gate.PASSED, Gate.PASSED]), st.just("why"))
 golden = st.sampled_from(
     [
-        GoldenSeen(),
-        GoldenSeen(1, (GoldenAnswer("a"),)),
-        GoldenSeen(1, (GoldenAnswer("a", agreement=SAME),)),
-        GoldenSeen(2, (GoldenAnswer("a"),)),
-        GoldenSeen(1, (GoldenAnswer("a", error="lost"),)),
+        GoldenResults(),
+        GoldenResults(1, (GoldenAnswer("a"),)),
+        GoldenResults(1, (GoldenAnswer("a", agreement=SAME),)),
+        GoldenResults(2, (GoldenAnswer("a"),)),
+        GoldenResults(1, (GoldenAnswer("a", error="lost"),)),
     ]
 )
 versions_now = st.builds(
-    VersionNow,
-    held=st.integers(0, 8),
+    VersionState,
+    allocated=st.integers(0, 8),
     ready=st.integers(0, 8),
     weight=st.none() | st.sampled_from([0, 0, 10, 50, 90, 100]),
-    trouble=st.sampled_from(["", "", "", "", "", "out of memory"]),
+    failure=st.sampled_from(["", "", "", "", "", "out of memory"]),
 )
 # by name, since an example is printed with all that it holds
 ANSWERS = {"good": GOOD, "few": FEW, "errors": ERRORS, "slow": SLOW, "empty": EMPTY}
@@ -70,7 +70,7 @@ answers = st.sampled_from(["good", "good", *ANSWERS])
 class Seen:
     """What is seen in a pass; it is put together with the status, as the operator does."""
 
-    versions: dict[str, VersionNow]
+    versions: dict[str, VersionState]
     gates: dict[str, Any]
     stable: str
     canary: str
@@ -84,13 +84,13 @@ class Seen:
             # as it mostly is: what was decided has happened
             told = {name: (last.replicas.get(name, 0), weight) for name, weight in last.weights.items()}
             extra = {name: (count, 0) for name, count in last.replicas.items() if name not in told}
-            versions = {name: VersionNow(count, count, weight) for name, (count, weight) in (told | extra).items()}
+            versions = {name: VersionState(count, count, weight) for name, (count, weight) in (told | extra).items()}
         if status is None or status.canary is None:
             return Observation(versions)
         pairs = (SHIFTED if self.shifted else SAME,) * 60
         stable, canary = ANSWERS[self.stable], ANSWERS[self.canary]
-        measured = status.step_started_at and Measured(status.step_started_at, stable, canary, pairs)
-        return Observation(versions, CanarySeen(status.canary, status.attempt, **self.gates), measured or None)
+        measured = status.step_started_at and Measurements(status.step_started_at, stable, canary, pairs)
+        return Observation(versions, CanaryGates(status.canary, status.attempt, **self.gates), measured or None)
 
 
 passes = st.builds(
@@ -106,7 +106,7 @@ passes = st.builds(
 
 
 @st.composite
-def specs(draw: st.DrawFn, *, calm: bool = False) -> Wanted:
+def specs(draw: st.DrawFn, *, calm: bool = False) -> DesiredRollout:
     weights = sorted(draw(st.sets(st.integers(1, 99), max_size=3)))
     version = draw(st.sampled_from(VERSIONS))
     asked = st.sampled_from(["promote", "abort", "retry"])
@@ -120,7 +120,7 @@ def specs(draw: st.DrawFn, *, calm: bool = False) -> Wanted:
             "request": None if calm else request,
         }
     )
-    return Wanted(version, f"hash of {version}", draw(st.integers(1, 8)), rollout)
+    return DesiredRollout(version, f"hash of {version}", draw(st.integers(1, 8)), rollout)
 
 
 def start(stable: bool) -> RolloutStatus | None:
@@ -146,16 +146,18 @@ def sound(status: RolloutStatus | None, seen: Observation, decision: Decision) -
     assert len(new.checks) <= HISTORY_MAX
     if new.stable is None:
         return
-    assert decision.replicas[new.stable] >= need(decision.weights[new.stable], new.stable_replicas)
+    assert decision.replicas[new.stable] >= replicas_for_weight(decision.weights[new.stable], new.stable_replicas)
     applied = seen.version(new.stable).weight
-    assert decision.replicas[new.stable] >= need(100 if applied is None else applied, new.stable_replicas)
+    assert decision.replicas[new.stable] >= replicas_for_weight(
+        100 if applied is None else applied, new.stable_replicas
+    )
     if new.canary and (applied := seen.version(new.canary).weight):
-        assert decision.replicas[new.canary] >= need(applied, new.canary_replicas)
+        assert decision.replicas[new.canary] >= replicas_for_weight(applied, new.canary_replicas)
     same = status is not None and status.stable == new.stable and status.canary == new.canary
     if same and status and new.canary and new.weight < status.weight:
         stable, canary = seen.version(new.stable), seen.version(new.canary)
-        enough = capacity(stable.ready, new.stable_replicas) >= 100 - new.weight
-        assert enough or new.weight >= capacity(canary.ready, new.canary_replicas)
+        enough = weight_for_replicas(stable.ready, new.stable_replicas) >= 100 - new.weight
+        assert enough or new.weight >= weight_for_replicas(canary.ready, new.canary_replicas)
     if new.canary and seen.canary is not None and new.weight > (status.weight if status and same else 0):
         assert new.phase in SERVING
 
@@ -171,7 +173,7 @@ def reachable(old: Phase) -> set[Phase]:
 @EXAMPLES
 @given(st.booleans(), st.lists(st.tuples(specs(), st.lists(passes, min_size=1, max_size=12)), max_size=4))
 def test_every_decision_is_sound_and_survives_a_restart(
-    stable: bool, edits: Sequence[tuple[Wanted, Sequence[Seen]]]
+    stable: bool, edits: Sequence[tuple[DesiredRollout, Sequence[Seen]]]
 ) -> None:
     status, last, now = start(stable), None, NOW
     for spec, sequence in edits:
@@ -192,7 +194,7 @@ def test_every_decision_is_sound_and_survives_a_restart(
 @EXAMPLES
 @given(st.booleans(), specs(calm=True), st.lists(passes, min_size=1, max_size=20))
 def test_any_observations_end_in_a_terminal_or_paused_phase(
-    stable: bool, spec: Wanted, sequence: Sequence[Seen]
+    stable: bool, spec: DesiredRollout, sequence: Sequence[Seen]
 ) -> None:
     """Within the sum of the limits; one starts anew each time the weight comes nearer to its target."""
     status, last, now = start(stable), None, NOW
@@ -211,7 +213,7 @@ def test_any_observations_end_in_a_terminal_or_paused_phase(
 
 @EXAMPLES
 @given(specs(calm=True), st.sampled_from([Phase.ROLLED_BACK, Phase.FAILED]), st.lists(passes, max_size=20))
-def test_a_rolled_back_spec_stays_rolled_back(spec: Wanted, phase: Phase, sequence: Sequence[Seen]) -> None:
+def test_a_rolled_back_spec_stays_rolled_back(spec: DesiredRollout, phase: Phase, sequence: Sequence[Seen]) -> None:
     spec = replace(spec, version="2.0.0", hash="hash of 2.0.0")
     status = RolloutStatus(
         phase=phase,
@@ -243,50 +245,54 @@ def test_one_gpu_more_is_enough(full: int, other: int | None, weights: list[int]
     rollout = RolloutSpec.model_validate(
         {"steps": [{"weight": weight, "durationSeconds": 15} for weight in weights], "analysis": ANALYSIS}
     )
-    spec = Wanted("2.0.0", "hash of 2.0.0", other or full, rollout)
+    spec = DesiredRollout("2.0.0", "hash of 2.0.0", other or full, rollout)
     status = RolloutStatus(
         phase=Phase.SUCCEEDED, stable="1.0.0", stable_replicas=full, observed_spec_hash="hash of 1.0.0"
     )
-    room = budget(full, other or full, 1)
-    world = World(spec=spec, status=status, gpus=room, pods={"1.0.0": full}, restarts=True)
+    room = max_total_replicas(full, other or full, 1)
+    simulation = RolloutSimulation(spec=spec, status=status, gpus=room, pods={"1.0.0": full}, restarts=True)
     for _ in range(turns):
-        watched(world, full)
+        watched(simulation, full)
     if bad == "revert":
-        world.spec = replace(spec, version="1.0.0", hash="hash of 1.0.0", replicas=full)
+        simulation.spec = replace(spec, version="1.0.0", hash="hash of 1.0.0", replicas=full)
     elif bad == "third":
-        world.spec = replace(spec, version="3.0.0", hash="hash of 3.0.0")
+        simulation.spec = replace(spec, version="3.0.0", hash="hash of 3.0.0")
     elif bad == "crash":
-        world.trouble["2.0.0"] = "crash loop"
+        simulation.trouble["2.0.0"] = "crash loop"
     elif bad == "errors":
-        world.answers["2.0.0"] = ERRORS
+        simulation.answers["2.0.0"] = ERRORS
     for _ in range(1500):
-        decision = watched(world, full)
-        if decision.status.phase in TERMINAL and decision.requeue_after is None and world.spec.version in world.pods:
+        decision = watched(simulation, full)
+        if (
+            decision.status.phase in TERMINAL
+            and decision.requeue_after is None
+            and simulation.spec.version in simulation.pods
+        ):
             break
-    assert world.status
-    assert world.status.phase in TERMINAL
-    watched(world, full)
-    serves = world.status.stable or ""
-    assert world.routed == {serves: 100}
-    assert world.pods[serves] == world.status.stable_replicas
-    assert sum(world.pods.values()) == world.pods[serves]
-    assert world.most_pods <= room
+    assert simulation.status
+    assert simulation.status.phase in TERMINAL
+    watched(simulation, full)
+    serves = simulation.status.stable or ""
+    assert simulation.routed == {serves: 100}
+    assert simulation.pods[serves] == simulation.status.stable_replicas
+    assert sum(simulation.pods.values()) == simulation.pods[serves]
+    assert simulation.most_pods <= room
     if bad == "third":
         assert serves == "3.0.0"
 
 
-def watched(world: World, full: int) -> Decision:
-    ready = world.pods.get("1.0.0", 0)
-    decision = world.pass_()
+def watched(simulation: RolloutSimulation, full: int) -> Decision:
+    ready = simulation.pods.get("1.0.0", 0)
+    decision = simulation.pass_()
     if decision.status.stable == "1.0.0":
-        assert decision.weights["1.0.0"] <= capacity(ready, full)
+        assert decision.weights["1.0.0"] <= weight_for_replicas(ready, full)
     return decision
 
 
 def test_the_pieces_can_fail() -> None:
     """The checks above see a wrong decision."""
-    seen = Observation({"1.0.0": VersionNow(4, 4, 100)})
-    spec = Wanted("2.0.0", "h", 4, RolloutSpec())
+    seen = Observation({"1.0.0": VersionState(4, 4, 100)})
+    spec = DesiredRollout("2.0.0", "h", 4, RolloutSpec())
     good = decide(spec, start(stable=True), seen, NOW)
     for wrong in (replace(good, weights={"1.0.0": 99}), replace(good, replicas={"1.0.0": 3})):
         with pytest.raises(AssertionError):

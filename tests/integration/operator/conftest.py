@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from integration.operator import identity
 from kubernetes import client
-from matte_operator.cluster import Cluster, api_client
 from matte_operator.kinds import MODEL, POOL, RAY_CLUSTER, Body, Kind, name_of
+from matte_operator.kube_client import KubeClient, api_client
 from matte_telemetry.names import OPERATOR
 from matte_telemetry.prometheus import PrometheusMeter
 
@@ -39,17 +39,17 @@ class Stage:
         self.namespace = namespace
         self.kubeconfig = kubeconfig
         self.log = log
-        self.cluster = Cluster(api_client(), namespace, PrometheusMeter(OPERATOR))
+        self.kube = KubeClient(api_client(), namespace, PrometheusMeter(OPERATOR))
         self.ports = (port(), port())
 
     def put(self, kind: Kind, name: str, **spec: Any) -> Body:
         metadata = {"name": name, "namespace": self.namespace}
         body = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata, "spec": spec}
-        return self.cluster.apply(kind, body)
+        return self.kube.apply(kind, body)
 
     def condition(self, kind: Kind, name: str, type_: str) -> tuple[str, str, str]:
         """Status, reason and message; empty where it is not told yet."""
-        body = self.cluster.get(kind, name) or {}
+        body = self.kube.get(kind, name) or {}
         for found in body.get("status", {}).get("conditions", ()):
             if found["type"] == type_:
                 return found["status"], found["reason"], found["message"]
@@ -99,8 +99,8 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         yield found
     finally:
         for kind in (MODEL, POOL):
-            for body in found.cluster.list(kind):
-                found.cluster.delete(kind, name_of(body))
+            for body in found.kube.list(kind):
+                found.kube.delete(kind, name_of(body))
         release(found)
         identity.revoke(api_client(), name)
         core.delete_namespace(name)
@@ -110,7 +110,7 @@ def release(stage: Stage) -> None:
     """KubeRay's finalizer waits for a job whose image does not exist."""
     objects = client.CustomObjectsApi(api_client())
     end = time.monotonic() + 40
-    while (bodies := stage.cluster.list(RAY_CLUSTER)) and time.monotonic() < end:
+    while (bodies := stage.kube.list(RAY_CLUSTER)) and time.monotonic() < end:
         for body in bodies:
             if "deletionTimestamp" in body["metadata"]:
                 objects.patch_namespaced_custom_object(

@@ -26,9 +26,9 @@ from matte_jobs.catalog import CatalogStore
 from matte_jobs.evidence import EvidenceStore
 from matte_jobs.settings import StoreSettings
 from matte_jobs.store import JobStore
-from matte_operator.aside import Aside
-from matte_operator.asked import Asked, Question
-from matte_operator.evidence import Reports
+from matte_operator.background_loop import BackgroundLoop
+from matte_operator.evidence_client import EvidenceClient
+from matte_operator.required_evidence import ModelQuery, RequiredEvidence
 from unit.operator.builders import NOW
 
 #: of the evidence, in Unix seconds: streams go by Redis' own clock
@@ -36,24 +36,24 @@ BEGUN = time.time()
 ORDER = CheckOrder(model="m", version="2.0.0", attempt=1, source="file:///models/m")
 PASSED = CheckReport(attempt=1, state=CheckState.PASSED, at=BEGUN)
 SAME = Agreement(iou=1, boundary=1, alpha_difference=0)
-QUESTION = Question("m", "default", {"1.0.0": "default", "2.0.0": "default"}, "2.0.0")
+QUESTION = ModelQuery("m", "default", {"1.0.0": "default", "2.0.0": "default"}, "2.0.0")
 
 
-def asking(*questions: Question, known: frozenset[tuple[str, str]] | None = None) -> Asked:
+def asking(*questions: ModelQuery, known: frozenset[tuple[str, str]] | None = None) -> RequiredEvidence:
     versions = frozenset((question.model, version) for question in questions for version in question.pools)
-    return Asked(questions, (), versions if known is None else known)
+    return RequiredEvidence(questions, (), versions if known is None else known)
 
 
 @pytest.fixture
-def aside() -> Iterator[Aside]:
-    found = Aside()
+def background() -> Iterator[BackgroundLoop]:
+    found = BackgroundLoop()
     yield found
     found.close()
 
 
 @pytest.fixture
-def reports(aside: Aside, store_settings: StoreSettings) -> Reports:
-    return Reports(aside, store_settings.redis_url, store_settings.redis_prefix)
+def reports(background: BackgroundLoop, store_settings: StoreSettings) -> EvidenceClient:
+    return EvidenceClient(background, store_settings.redis_url, store_settings.redis_prefix)
 
 
 def replica(name: str, version: str, expires_in: float = 60) -> Replica:
@@ -74,14 +74,14 @@ def do(settings: StoreSettings, work: Any) -> None:
     asyncio.run(run())
 
 
-def test_nothing_is_sent_where_nothing_is_asked(aside: Aside) -> None:
-    nobody = Reports(aside, "redis://127.0.0.1:1/0", "x:")
+def test_nothing_is_sent_where_nothing_is_asked(background: BackgroundLoop) -> None:
+    nobody = EvidenceClient(background, "redis://127.0.0.1:1/0", "x:")
     assert nobody.read(asking(), time.time()) == {}
     assert nobody.write([], [])
-    assert aside._thread is None
+    assert background._thread is None
 
 
-def test_what_is_reported_of_a_model(reports: Reports, store_settings: StoreSettings) -> None:
+def test_what_is_reported_of_a_model(reports: EvidenceClient, store_settings: StoreSettings) -> None:
     async def report(evidence: EvidenceStore, catalog: CatalogStore) -> None:
         await catalog.announce_replica(replica("a", "1.0.0"), new=True)
         await catalog.announce_replica(replica("b", "2.0.0"), new=True)
@@ -106,7 +106,7 @@ def test_what_is_reported_of_a_model(reports: Reports, store_settings: StoreSett
     assert (found.since, found.answers, found.pairs) == ("", {}, ())
 
 
-def test_a_check_that_is_due_reads_what_was_measured(reports: Reports, store_settings: StoreSettings) -> None:
+def test_a_check_that_is_due_reads_what_was_measured(reports: EvidenceClient, store_settings: StoreSettings) -> None:
     async def report(evidence: EvidenceStore, _: CatalogStore) -> None:
         await evidence.record_answer("m", "1.0.0", AnswerSample(at=BEGUN, seconds=0.25))
         await evidence.record_answer("m", "2.0.0", AnswerSample(at=BEGUN, seconds=0.5, error=True))
@@ -123,7 +123,7 @@ def test_a_check_that_is_due_reads_what_was_measured(reports: Reports, store_set
     assert [pair.job for pair in found.pairs] == ["j"]
 
 
-def test_orders_are_given_and_taken_back(reports: Reports, store_settings: StoreSettings) -> None:
+def test_orders_are_given_and_taken_back(reports: EvidenceClient, store_settings: StoreSettings) -> None:
     assert reports.write([("default", ORDER)], [])
     seen: list[list[CheckOrder]] = []
 
@@ -136,7 +136,9 @@ def test_orders_are_given_and_taken_back(reports: Reports, store_settings: Store
     assert seen == [[ORDER], []]
 
 
-def test_orders_of_a_model_that_was_deleted_are_forgotten(reports: Reports, store_settings: StoreSettings) -> None:
+def test_orders_of_a_model_that_was_deleted_are_forgotten(
+    reports: EvidenceClient, store_settings: StoreSettings
+) -> None:
     """A Model of the same name begins anew: what was found then does not count."""
     other = ORDER.model_copy(update={"model": "other"})
     assert reports.write([("default", ORDER), ("default", other)], [])
@@ -147,7 +149,7 @@ def test_orders_of_a_model_that_was_deleted_are_forgotten(reports: Reports, stor
         seen.append(await evidence.check_orders("default"))
 
     do(store_settings, look)
-    fresh = Question("m", "default", {})
+    fresh = ModelQuery("m", "default", {})
     found = reports.read(asking(fresh, known=frozenset({("other", "2.0.0")})), time.time())
     assert found["m"].checks == {}
     do(store_settings, look)
@@ -155,19 +157,19 @@ def test_orders_of_a_model_that_was_deleted_are_forgotten(reports: Reports, stor
 
 
 @pytest.mark.parametrize("there", ["nobody listens", "nobody answers"])
-def test_a_redis_that_is_away_delays_a_pass_little(aside: Aside, there: str) -> None:
+def test_a_redis_that_is_away_delays_a_pass_little(background: BackgroundLoop, there: str) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         if there == "nobody answers":
             silent.listen()
-        reports = Reports(aside, f"redis://127.0.0.1:{silent.getsockname()[1]}/0", "x:", seconds=0.5)
+        reports = EvidenceClient(background, f"redis://127.0.0.1:{silent.getsockname()[1]}/0", "x:", timeout=0.5)
         began = time.monotonic()
         assert reports.read(asking(QUESTION), time.time()) == {}
         assert not reports.write([("default", ORDER)], [])
         assert time.monotonic() - began < 2
 
 
-def test_reports_of_another_release_are_none(reports: Reports, store_settings: StoreSettings) -> None:
+def test_reports_of_another_release_are_none(reports: EvidenceClient, store_settings: StoreSettings) -> None:
     async def strange(evidence: EvidenceStore, _: CatalogStore) -> None:
         raw: Any = evidence._raw
         await raw.hset(f"{store_settings.redis_prefix}rollout:checks:default", "m@2.0.0", '{"state": "perhaps"}')
@@ -177,13 +179,13 @@ def test_reports_of_another_release_are_none(reports: Reports, store_settings: S
 
 
 def test_a_thread_that_never_began_is_closed_too() -> None:
-    Aside().close()
+    BackgroundLoop().close()
 
 
 def test_closing_ends_what_is_under_way() -> None:
-    aside = Aside()
-    future = aside.start(_long())
-    aside.close()
+    background = BackgroundLoop()
+    future = background.start(_long())
+    background.close()
     assert future.cancelled()
 
 

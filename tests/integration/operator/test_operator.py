@@ -12,9 +12,9 @@ import pytest
 from integration.operator.conftest import Stage, samples, wait
 from kubernetes import client
 from matte_core.contracts.k8s.pool import PoolSpec
-from matte_operator.cluster import api_client
 from matte_operator.kinds import LEASE, MODEL, MODEL_VERSION, POD, POOL, RAY_SERVICE, Kind
-from matte_operator.lease import DEADLINE, DURATION, Lease
+from matte_operator.kube_client import api_client
+from matte_operator.leader_election import LEASE_SECONDS, RENEW_DEADLINE_SECONDS, LeaderElector
 
 pytestmark = pytest.mark.cluster
 SMALL = {"resources": {"cpu": "10m", "memory": "64Mi"}}
@@ -39,7 +39,7 @@ def test_an_image_that_is_not_there_is_told_with_its_name(served: Stage) -> None
 
 
 def test_pods_are_admitted_by_pod_security_restricted(served: Stage) -> None:
-    pods = served.cluster.list(POD, label_selector="matte.dev/pool=default")
+    pods = served.kube.list(POD, label_selector="matte.dev/pool=default")
     assert {pod["metadata"]["labels"]["ray.io/node-type"] for pod in pods} == {"head", "worker"}
 
 
@@ -62,7 +62,7 @@ def test_events_say_it_once(served: Stage) -> None:
     [(POOL, "default"), (MODEL, "portrait"), (MODEL_VERSION, "portrait-1-0-0"), (RAY_SERVICE, "matte-default")],
 )
 def test_no_finalizer_and_no_mark_of_kopf(served: Stage, kind: Kind, name: str) -> None:
-    body = served.cluster.get(kind, name)
+    body = served.kube.get(kind, name)
     assert body is not None
     assert "finalizers" not in body["metadata"]
     assert not [key for key in body["metadata"].get("annotations", {}) if "kopf" in key]
@@ -70,7 +70,7 @@ def test_no_finalizer_and_no_mark_of_kopf(served: Stage, kind: Kind, name: str) 
 
 def test_owners_so_that_the_garbage_collector_cleans_up(served: Stage) -> None:
     for kind, name, owner in ((MODEL_VERSION, "portrait-1-0-0", "Model"), (RAY_SERVICE, "matte-default", "Pool")):
-        body = served.cluster.get(kind, name)
+        body = served.kube.get(kind, name)
         assert body is not None
         assert [each["kind"] for each in body["metadata"]["ownerReferences"]] == [owner]
 
@@ -82,7 +82,7 @@ def test_gpus_that_are_not_there(served: Stage) -> None:
     assert (
         "needs 16 nvidia.com/gpu per worker, the cluster has" in served.condition(POOL, "gpu", "CapacityAvailable")[2]
     )
-    served.cluster.delete(POOL, "gpu")
+    served.kube.delete(POOL, "gpu")
 
 
 def test_everything_that_a_pool_can_say_is_a_ray_service_that_kuberay_s_schema_knows(served: Stage) -> None:
@@ -102,14 +102,14 @@ def test_everything_that_a_pool_can_say_is_a_ray_service_that_kuberay_s_schema_k
         }
     )
     served.put(POOL, "full", **full.model_dump(mode="json", exclude_none=True))
-    wait(lambda: served.cluster.get(RAY_SERVICE, "matte-full") is not None)
-    body = served.cluster.get(RAY_SERVICE, "matte-full")
+    wait(lambda: served.kube.get(RAY_SERVICE, "matte-full") is not None)
+    body = served.kube.get(RAY_SERVICE, "matte-full")
     assert body is not None
     wanted = body["spec"]["rayClusterConfig"]  # an unknown field would have been dropped by the API server
     assert wanted["authOptions"] == {"mode": "token"}
     assert "RAY_REDIS_ADDRESS" in wanted["headGroupSpec"]["template"]["spec"]["containers"][0]["command"][0]
     assert wanted["autoscalerOptions"]["idleTimeoutSeconds"] == 300
-    served.cluster.delete(POOL, "full")
+    served.kube.delete(POOL, "full")
 
 
 def test_few_calls_at_rest(served: Stage) -> None:
@@ -124,30 +124,30 @@ def test_few_calls_at_rest(served: Stage) -> None:
 def test_one_of_two_acts_and_the_other_takes_over(stage: Stage) -> None:
     times = {"now": 1000.0}
 
-    def lease(identity: str) -> Lease:
+    def lease(identity: str) -> LeaderElector:
         clock = datetime.now(UTC)
-        return Lease(stage.cluster, "two", identity, clock=lambda: times["now"], now=lambda: clock)
+        return LeaderElector(stage.kube, "two", identity, clock=lambda: times["now"], now=lambda: clock)
 
     one, two = lease("one"), lease("two")
-    assert one.tick()
-    assert not two.tick()
-    times["now"] += DEADLINE + 1  # the first one hangs: it stops before the second may begin
-    assert not one.mine
-    assert not two.tick()
-    times["now"] += DURATION
-    assert two.tick()
-    assert not one.mine
+    assert one.try_acquire_or_renew()
+    assert not two.try_acquire_or_renew()
+    times["now"] += RENEW_DEADLINE_SECONDS + 1  # the first one hangs: it stops before the second may begin
+    assert not one.is_leader
+    assert not two.try_acquire_or_renew()
+    times["now"] += LEASE_SECONDS
+    assert two.try_acquire_or_renew()
+    assert not one.is_leader
     with pytest.raises(Exception, match="Conflict"):
-        one.tick()
-    assert not one.tick()
+        one.try_acquire_or_renew()
+    assert not one.try_acquire_or_renew()
     two.release()
-    assert one.tick()
+    assert one.try_acquire_or_renew()
 
 
 def test_it_ends_cleanly_and_gives_the_lease_back(served: Stage, operator: subprocess.Popen[bytes]) -> None:
     operator.send_signal(signal.SIGTERM)
     assert operator.wait(15) == 0
-    lease = served.cluster.get(LEASE, "matte-matte-operator")
+    lease = served.kube.get(LEASE, "matte-matte-operator")
     assert lease is not None
     assert lease["spec"].get("holderIdentity", "") == ""
     assert "Traceback" not in served.log.read_text()

@@ -17,8 +17,8 @@ from matte_jobs.embedded import EmbeddedRedis
 from matte_jobs.evidence import EvidenceStore
 from matte_jobs.settings import StoreSettings
 from matte_jobs.store import JobStore
-from matte_operator.cluster import api_client
 from matte_operator.kinds import MODEL, MODEL_VERSION, POOL, RAY_SERVICE
+from matte_operator.kube_client import api_client
 
 pytestmark = pytest.mark.cluster
 T = TypeVar("T")
@@ -88,14 +88,14 @@ def phase(stage: Stage) -> str:
 
 
 def rollout(stage: Stage) -> dict[str, Any]:
-    body = stage.cluster.get(MODEL, "portrait") or {}
+    body = stage.kube.get(MODEL, "portrait") or {}
     found: dict[str, Any] = body.get("status", {}).get("rollout", {})
     return found
 
 
 def apps(stage: Stage) -> dict[str, dict[str, Any]]:
     """The versions' applications, by name."""
-    body = stage.cluster.get(RAY_SERVICE, "matte-default")
+    body = stage.kube.get(RAY_SERVICE, "matte-default")
     assert body is not None
     config = json.loads(body["spec"]["serveConfigV2"])
     return {app["name"]: app for app in config["applications"][1:]}
@@ -149,7 +149,7 @@ def test_a_version_that_passes_is_pinned_and_starts(served: Stage, router: Route
     wait(lambda: phase(served) == "Starting")
     wait(lambda: "portrait-2-0-0" in apps(served))
     assert apps(served)["portrait-2-0-0"]["args"]["digest"] == DIGEST
-    body = served.cluster.get(MODEL_VERSION, "portrait-2-0-0")
+    body = served.kube.get(MODEL_VERSION, "portrait-2-0-0")
     assert body is not None
     assert body["status"]["digest"] == DIGEST
     assert body["status"]["rollout"]["phase"] == "Starting"
@@ -176,8 +176,8 @@ def test_an_abort_ends_it_and_its_application_within_seconds(served: Stage) -> N
 
 
 def test_a_model_that_is_made_again_begins_anew(served: Stage, router: Router) -> None:
-    served.cluster.delete(MODEL, "portrait")
-    wait(lambda: served.cluster.get(MODEL_VERSION, "portrait-2-0-0") is None)
+    served.kube.delete(MODEL, "portrait")
+    wait(lambda: served.kube.get(MODEL_VERSION, "portrait-2-0-0") is None)
     put(served, "2.0.0")
     wait(lambda: phase(served) == "Verifying")
     time.sleep(4)  # the report of before would have been taken by now

@@ -10,7 +10,7 @@ from integration.operator.conftest import Stage
 from matte_cli.main import app
 from matte_core.contracts.k8s.rollout import Phase, RolloutStatus
 from matte_operator.kinds import MODEL
-from rollouts import World
+from rollout_simulation import RolloutSimulation
 from typer.testing import CliRunner, Result
 
 pytestmark = pytest.mark.cluster
@@ -21,7 +21,7 @@ def matte(stage: Stage, command: str, *more: str) -> Result:
 
 
 def spec(stage: Stage) -> dict[str, Any]:
-    body = stage.cluster.get(MODEL, "portrait")
+    body = stage.kube.get(MODEL, "portrait")
     assert body is not None
     found: dict[str, Any] = body["spec"]["rollout"]
     return found
@@ -29,16 +29,16 @@ def spec(stage: Stage) -> dict[str, Any]:
 
 def told(stage: Stage, status: RolloutStatus) -> None:
     """As the operator tells it; no operator runs here."""
-    stage.cluster.apply_status(MODEL, "portrait", {"rollout": status.model_dump(mode="json", exclude_none=True)})
+    stage.kube.apply_status(MODEL, "portrait", {"rollout": status.model_dump(mode="json", exclude_none=True)})
 
 
 @pytest.fixture
 def stepping(stage: Stage) -> RolloutStatus:
     steps = [{"weight": 10, "durationSeconds": 60}, {"weight": 50}]
-    stage.cluster.delete(MODEL, "portrait")
+    stage.kube.delete(MODEL, "portrait")
     stage.put(MODEL, "portrait", family="grabcut", version="2.0.0", rollout={"steps": steps})
-    world = World()
-    status = world.until(lambda decision: len(decision.status.checks) > 0).status
+    simulation = RolloutSimulation()
+    status = simulation.until(lambda decision: len(decision.status.checks) > 0).status
     told(stage, status)
     return status
 

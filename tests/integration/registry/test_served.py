@@ -20,7 +20,7 @@ from matte_inference.families.unet import MODELS
 from matte_jobs.evidence import EvidenceStore
 from matte_jobs.settings import StoreSettings
 from matte_jobs.store import JobStore
-from matte_operator.domain.causes import cause
+from matte_operator.domain.deploy_errors import parse_deploy_error
 from obstore.store import S3Store
 from pool import Pool, router_app, table, version_app
 from skimage import data
@@ -122,7 +122,7 @@ def _refused(world: World, good: dict[str, Any], routes: dict[str, Any], bad: di
     """The replica itself says so, whoever started it; in words that the operator can show."""
     world.pool.deploy(good, bad, routes)
     found = world.pool.wait(lambda apps: "Mismatch" in apps.get("portrait-3-0-0", ("", ""))[1])
-    reason, text = cause(found["portrait-3-0-0"][1])
+    reason, text = parse_deploy_error(found["portrait-3-0-0"][1])
     assert reason == "DigestMismatch"
     assert "model.safetensors has the SHA-256" in text
     assert "Traceback" not in text

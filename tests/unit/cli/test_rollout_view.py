@@ -10,7 +10,7 @@ from matte_cli.rollout import view
 from matte_cli.rollout.state import Rollout
 from matte_core.contracts.k8s.rollout import Phase, RolloutStatus
 from rich.console import Console, RenderableType
-from rollouts import ERRORS, FEW, World, wanted
+from rollout_simulation import ERRORS, FEW, RolloutSimulation, wanted
 
 
 def text(thing: RenderableType) -> str:
@@ -20,15 +20,15 @@ def text(thing: RenderableType) -> str:
     return console.file.getvalue()
 
 
-def shown(world: World) -> str:
-    rollout = Rollout("portrait", world.spec.version, world.spec.rollout, world.status)
-    return text(view.summary(rollout, world.now))
+def shown(simulation: RolloutSimulation) -> str:
+    rollout = Rollout("portrait", simulation.spec.version, simulation.spec.rollout, simulation.status)
+    return text(view.summary(rollout, simulation.now))
 
 
 def test_stepping() -> None:
-    world = World()
-    world.until(lambda decision: len(decision.status.checks) > 0)
-    found = shown(world)
+    simulation = RolloutSimulation()
+    simulation.until(lambda decision: len(decision.status.checks) > 0)
+    found = shown(simulation)
     first, *rest = found.splitlines()
     assert first.startswith("portrait 1.0.0 → 2.0.0: Stepping, ")
     assert "▸ 10 % (" in found
@@ -49,66 +49,66 @@ def test_stepping() -> None:
 
 
 def test_the_second_step() -> None:
-    world = World()
-    world.until(lambda decision: decision.status.step == 1 and decision.status.step_started_at is not None)
-    found = shown(world)
+    simulation = RolloutSimulation()
+    simulation.until(lambda decision: decision.status.step == 1 and decision.status.step_started_at is not None)
+    found = shown(simulation)
     assert "✓ 10 %" in found
     assert "▸ 50 % (" in found
 
 
 def test_rolled_back_says_why() -> None:
-    world = World(answers={"2.0.0": ERRORS})
-    world.phase(Phase.ROLLED_BACK)
-    found = shown(world)
+    simulation = RolloutSimulation(answers={"2.0.0": ERRORS})
+    simulation.phase(Phase.ROLLED_BACK)
+    found = shown(simulation)
     assert "RolledBack (AnalysisFailed)" in found
     assert "errors: 20 of 400 against 0 of 400" in found
     assert "✗ 10 %  · 50 %" in found
     assert "✗ fail" in found
-    assert world.status is not None
-    told = text(view.history(world.status.checks))
+    assert simulation.status is not None
+    told = text(view.history(simulation.status.checks))
     assert "✗ fail" in told
     assert "errors: 20 of 400" in told
 
 
 def test_paused_by_itself() -> None:
-    world = World(answers={"2.0.0": FEW})
-    world.phase(Phase.PAUSED)
-    found = shown(world)
+    simulation = RolloutSimulation(answers={"2.0.0": FEW})
+    simulation.phase(Phase.PAUSED)
+    found = shown(simulation)
     assert "Paused (Inconclusive)" in found
     assert "? unsure" in found
     assert "too few samples: 10 of the new version" in found
 
 
 def test_paused_by_the_spec() -> None:
-    world = World(spec=wanted(paused=True))
-    world.phase(Phase.STARTING)
-    assert "the spec says paused" in shown(world)
-    world.phase(Phase.PAUSED)
-    found = shown(world)
+    simulation = RolloutSimulation(spec=wanted(paused=True))
+    simulation.phase(Phase.STARTING)
+    assert "the spec says paused" in shown(simulation)
+    simulation.phase(Phase.PAUSED)
+    found = shown(simulation)
     assert "Paused (PausedBySpec)" in found
     assert "the spec says paused" not in found
 
 
 def test_from_the_start_to_the_end() -> None:
-    world = World()
-    world.phase(Phase.STARTING)
-    found = shown(world)
+    simulation = RolloutSimulation()
+    simulation.phase(Phase.STARTING)
+    found = shown(simulation)
     assert "portrait 1.0.0 → 2.0.0: Starting" in found
     assert "· 10 %" in found
     assert "▸" not in found
-    world.phase(Phase.PROMOTING)
-    assert "✓ 10 %  ✓ 50 %  ▸ 100 %" in shown(world)
-    world.phase(Phase.SUCCEEDED)
-    found = shown(world)
+    simulation.phase(Phase.PROMOTING)
+    assert "✓ 10 %  ✓ 50 %  ▸ 100 %" in shown(simulation)
+    simulation.phase(Phase.SUCCEEDED)
+    found = shown(simulation)
     assert "portrait 2.0.0: Succeeded" in found
     assert "steps" not in found
-    world.status = None
-    assert "nothing is known of a rollout yet" in shown(world)
+    simulation.status = None
+    assert "nothing is known of a rollout yet" in shown(simulation)
 
 
 def test_a_version_that_the_operator_has_not_seen() -> None:
-    world = World()
-    assert "the spec asks for 2.0.0; the operator has not begun with it" in shown(world)
+    simulation = RolloutSimulation()
+    assert "the spec asks for 2.0.0; the operator has not begun with it" in shown(simulation)
 
 
 @pytest.mark.parametrize(("share", "full"), [(0, 0), (1, 1), (50, 16), (99, 31), (100, 32)])
@@ -118,18 +118,18 @@ def test_bars_show_the_least_and_are_full_only_with_everything(share: int, full:
 
 def test_markup_in_messages_is_text() -> None:
     status = RolloutStatus(phase=Phase.ROLLED_BACK, stable="1.0.0", canary="2.0.0", message="[/red] [bold]x")
-    world = World(status=status)
-    assert "[/red] [bold]x" in shown(world)
+    simulation = RolloutSimulation(status=status)
+    assert "[/red] [bold]x" in shown(simulation)
     assert "[/red] [bold]x" in text(view.stories([("2.0.0", status)]))
 
 
 def test_a_line_for_logs() -> None:
-    world = World(answers={"2.0.0": ERRORS})
-    world.phase(Phase.STEPPING)
-    world.now += timedelta(seconds=1)
-    assert world.status is not None
-    rollout = Rollout("portrait", "2.0.0", world.spec.rollout, world.status)
-    assert view.line(rollout, world.status).startswith("portrait 2.0.0: Stepping at ")
+    simulation = RolloutSimulation(answers={"2.0.0": ERRORS})
+    simulation.phase(Phase.STEPPING)
+    simulation.now += timedelta(seconds=1)
+    assert simulation.status is not None
+    rollout = Rollout("portrait", "2.0.0", simulation.spec.rollout, simulation.status)
+    assert view.line(rollout, simulation.status).startswith("portrait 2.0.0: Stepping at ")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from matte_cli.rollout.state import Rollout, RolloutError
 from matte_cli.rollout.watch import End, Watch
 from matte_core.contracts.k8s.rollout import Phase
 from rich.console import Console
-from rollouts import ERRORS, World
+from rollout_simulation import ERRORS, RolloutSimulation
 from typer.testing import CliRunner
 
 
@@ -26,20 +26,22 @@ class AwayError(RolloutError):
 
 
 class Watched:
-    """A watch over a world in which time passes only while it sleeps."""
+    """A watch over a simulation in which time passes only while it sleeps."""
 
-    def __init__(self, world: World, look: Callable[[], Rollout] | None = None, *, terminal: bool = False) -> None:
-        self.world = world
+    def __init__(
+        self, simulation: RolloutSimulation, look: Callable[[], Rollout] | None = None, *, terminal: bool = False
+    ) -> None:
+        self.simulation = simulation
         self.seconds = 0.0
         self.console = Console(file=io.StringIO(), width=150, force_terminal=terminal, highlight=False)
-        self.watch = Watch(look or self.look, AwayError, lambda: self.seconds, lambda: world.now, self.sleep)
+        self.watch = Watch(look or self.look, AwayError, lambda: self.seconds, lambda: simulation.now, self.sleep)
 
     def look(self) -> Rollout:
-        return Rollout("portrait", self.world.spec.version, self.world.spec.rollout, self.world.status)
+        return Rollout("portrait", self.simulation.spec.version, self.simulation.spec.rollout, self.simulation.status)
 
     def sleep(self, seconds: float) -> None:
         self.seconds += seconds
-        self.world.pass_(seconds)
+        self.simulation.pass_(seconds)
 
     def follow(self, timeout: float = 3600) -> End:
         return self.watch.follow(self.console, timeout)
@@ -51,34 +53,34 @@ class Watched:
 
 
 def test_a_good_version() -> None:
-    found = Watched(World())
+    found = Watched(RolloutSimulation())
     assert found.follow() is End.SUCCEEDED
     assert found.said[-1] == "portrait 2.0.0: Succeeded: 2.0.0 serves"
     assert len(found.said) == len(set(found.said)), "a line per change"
 
 
 def test_a_bad_version() -> None:
-    found = Watched(World(answers={"2.0.0": ERRORS}))
+    found = Watched(RolloutSimulation(answers={"2.0.0": ERRORS}))
     assert found.follow() is End.FAILED
     assert "RolledBack (AnalysisFailed)" in found.said[-1]
 
 
 def test_time_is_over() -> None:
-    found = Watched(World())
+    found = Watched(RolloutSimulation())
     assert found.follow(20) is End.TIMEOUT
     assert found.seconds == 20
     assert "not over after 20 s" in found.said[-1]
 
 
 def test_an_api_server_that_is_away_is_waited_for() -> None:
-    world, tries = World(), iter([True, False, True])
+    simulation, tries = RolloutSimulation(), iter([True, False, True])
 
     def look() -> Rollout:
         if next(tries, False):
             raise AwayError("the cluster's API does not answer")
         return found.look()
 
-    found = Watched(world, look)
+    found = Watched(simulation, look)
     assert found.follow() is End.SUCCEEDED
     assert found.said[0] == "the cluster's API does not answer"
 
@@ -88,15 +90,15 @@ def test_what_does_not_mend_itself_ends_it() -> None:
         raise RolloutError("Model portrait is not there")
 
     with pytest.raises(RolloutError, match="not there"):
-        Watched(World(), look).follow()
+        Watched(RolloutSimulation(), look).follow()
     with pytest.raises(RolloutError, match="nothing to wait for"):
-        Watched(World(), lambda: Rollout("portrait", "1.0.0", None, None)).follow()
+        Watched(RolloutSimulation(), lambda: Rollout("portrait", "1.0.0", None, None)).follow()
 
 
 def test_on_a_terminal_the_last_picture_stays() -> None:
-    found = Watched(World(), terminal=True)
+    found = Watched(RolloutSimulation(), terminal=True)
     assert found.follow() is End.SUCCEEDED
-    assert found.world.phases[-1] is Phase.SUCCEEDED
+    assert found.simulation.phases[-1] is Phase.SUCCEEDED
     last = "\n".join(found.said[-20:])
     assert "Succeeded" in last
     assert "last check" in last

@@ -8,42 +8,41 @@ from typing import Any
 from matte_core.contracts.evidence import CheckReport
 from matte_core.contracts.k8s.model import ModelSpec, ModelStatus, ModelVersionSpec, ModelVersionStatus
 from matte_operator.domain.conditions import find
-from matte_operator.domain.model import ModelDecision, ModelObservation, decide_model
+from matte_operator.domain.model import NO_PREFLIGHT, ModelDecision, ModelObservation, decide_model
+from matte_operator.domain.ray_state import AppStatus, ServeApp
 from matte_operator.domain.rollout.evidence import ModelEvidence
-from matte_operator.domain.rollout.of_model import ROOM
-from matte_operator.domain.serving import App, AppStatus
-from matte_operator.domain.version import VersionSeen
+from matte_operator.domain.version import VersionObservation
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
-RUNNING = App(AppStatus.RUNNING)
+RUNNING = ServeApp(AppStatus.RUNNING)
 
 
-class Life:
+class ModelSimulation:
     """A Model through time: every decision's statuses are what the next one sees."""
 
     def __init__(self, **spec: Any) -> None:
         self.spec = {"family": "grabcut", "version": "1.0.0", **spec}
         self.status = ModelStatus()
         self.versions: dict[str, tuple[ModelVersionSpec, ModelVersionStatus, str]] = {}
-        self.apps: dict[str, App] = {}
+        self.apps: dict[str, ServeApp] = {}
         self.now = NOW
         self.has_workers = True
         self.pool_problem: tuple[str, str] | None = None
         self.checks: dict[str, CheckReport] = {}
         self.allowed_licenses: tuple[str, ...] = ()
         self.evidence: ModelEvidence | None = None
-        self.preflight = ROOM
+        self.preflight = NO_PREFLIGHT
         self.decision: ModelDecision
 
-    def edit(self, **spec: Any) -> Life:
+    def edit(self, **spec: Any) -> ModelSimulation:
         self.spec |= spec
         return self
 
-    def app(self, version: str, app: App = RUNNING) -> Life:
+    def app(self, version: str, app: ServeApp = RUNNING) -> ModelSimulation:
         self.apps[f"portrait-{version.replace('.', '-')}"] = app
         return self
 
-    def after(self, seconds: float) -> Life:
+    def after(self, seconds: float) -> ModelSimulation:
         self.now += timedelta(seconds=seconds)
         return self
 
@@ -51,7 +50,7 @@ class Life:
         """One pass, applied."""
         spec = ModelSpec.model_validate(self.spec)
         seen = tuple(
-            VersionSeen(
+            VersionObservation(
                 name,
                 version,
                 status,
@@ -69,23 +68,23 @@ class Life:
         self._apply(self.decision)
         return self.decision
 
-    def _seen(self, versions: tuple[VersionSeen, ...]) -> ModelObservation:
+    def _seen(self, versions: tuple[VersionObservation, ...]) -> ModelObservation:
         return ModelObservation(versions, evidence=self.evidence, preflight=self.preflight)
 
-    def settle(self) -> ModelDecision:
+    def decide_until_stable(self) -> ModelDecision:
         """Passes until one makes no ModelVersion."""
-        while self.decide().wanted:
+        while self.decide().apply:
             pass
         return self.decision
 
     def _apply(self, decision: ModelDecision) -> None:
         self.status = decision.status
-        for name, status in decision.versions.items():
+        for name, status in decision.version_statuses.items():
             spec, _, created = self.versions[name]
             self.versions[name] = (spec, status, created)
-        for name in decision.remove:
+        for name in decision.delete:
             del self.versions[name]
-        for wanted in decision.wanted:
+        for wanted in decision.apply:
             name = f"portrait-{wanted.version.replace('.', '-')}"
             _, status, created = self.versions.get(
                 name, (None, ModelVersionStatus(), self.now.strftime("%Y-%m-%dT%H:%M:%SZ"))

@@ -18,11 +18,11 @@ from matte_core.contracts.evidence import (
 )
 from matte_core.contracts.k8s.model import ModelSpec
 from matte_core.contracts.k8s.rollout import Cause, Phase
-from matte_operator.domain.model import CHECK_AGAIN, ModelDecision, wants_evidence
-from matte_operator.domain.rollout.evidence import SECONDS_MAX, ModelEvidence, measured, weight_of
-from matte_operator.domain.rollout.observe import Gate, GateSeen
-from matte_operator.domain.serving import App, AppStatus
-from unit.operator.builders import Life
+from matte_operator.domain.model import CHECK_AGAIN, ModelDecision, needs_evidence
+from matte_operator.domain.ray_state import AppStatus, ServeApp
+from matte_operator.domain.rollout.evidence import SAMPLES_MAX, ModelEvidence, applied_weight, measurements
+from matte_operator.domain.rollout.observation import Gate, GateResult
+from unit.operator.builders import ModelSimulation
 
 SAME = Agreement(iou=1, boundary=1, alpha_difference=0)
 SHIFTED = Agreement(iou=0.4, boundary=0.2, alpha_difference=0.3)
@@ -34,7 +34,7 @@ ROLLOUT = {
 DIGEST = "sha256:" + "0" * 64
 
 
-class Rollout(Life):
+class Rollout(ModelSimulation):
     """The cluster obeys: checks pass, replicas start, routers follow; unless a test says else."""
 
     def __init__(self, **spec: object) -> None:
@@ -97,60 +97,60 @@ class Rollout(Life):
 
 
 def served() -> Rollout:
-    life = Rollout(family="unet", source="s3://models/portrait/1").until(Phase.SUCCEEDED)
+    simulation = Rollout(family="unet", source="s3://models/portrait/1").until(Phase.SUCCEEDED)
     for _ in range(4):
-        life.pass_()
-    assert life.arms() == {"1.0.0": 100}
-    return life
+        simulation.pass_()
+    assert simulation.arms() == {"1.0.0": 100}
+    return simulation
 
 
 def test_the_first_version_is_checked_before_it_starts_and_then_serves() -> None:
-    life = Rollout(family="unet", source="s3://models/portrait/1")
-    first = life.decide()
-    assert [spec.version for spec in first.wanted] == ["1.0.0"]
+    simulation = Rollout(family="unet", source="s3://models/portrait/1")
+    first = simulation.decide()
+    assert [spec.version for spec in first.apply] == ["1.0.0"]
     assert first.apps == frozenset()
-    ordered = life.pass_()
+    ordered = simulation.pass_()
     assert [(pool, order.source) for pool, order in ordered.orders] == [("default", "s3://models/portrait/1")]
-    life.until(Phase.SUCCEEDED)
-    life.pass_()
-    _, status, _ = life.versions["portrait-1-0-0"]
+    simulation.until(Phase.SUCCEEDED)
+    simulation.pass_()
+    _, status, _ = simulation.versions["portrait-1-0-0"]
     assert status.digest == DIGEST
     assert status.rollout is not None
     assert status.rollout.phase is Phase.SUCCEEDED
-    assert life.condition("Progressing")[:2] == ("False", "Complete")
-    assert life.condition("Ready")[0] == "True"
+    assert simulation.condition("Progressing")[:2] == ("False", "Complete")
+    assert simulation.condition("Ready")[0] == "True"
 
 
 def test_a_good_version_is_promoted_by_itself_step_by_step() -> None:
-    life = served().edit(version="2.0.0", source="s3://models/portrait/2")
-    assert isinstance(life, Rollout)
-    life.until(Phase.SUCCEEDED)
+    simulation = served().edit(version="2.0.0", source="s3://models/portrait/2")
+    assert isinstance(simulation, Rollout)
+    simulation.until(Phase.SUCCEEDED)
     for _ in range(3):
-        life.pass_()
-    asked = [weights.get("2.0.0", 0) for weights in life.seen_weights]
+        simulation.pass_()
+    asked = [weights.get("2.0.0", 0) for weights in simulation.seen_weights]
     assert [weight for i, weight in enumerate(asked) if i == 0 or weight != asked[i - 1]][-4:] == [0, 20, 50, 100]
-    assert all(sum(weights.values()) == 100 for weights in life.seen_weights if weights)
-    assert life.arms() == {"2.0.0": 100}
-    assert life.decision.apps == {"portrait-2-0-0"}
-    assert set(life.versions) == {"portrait-1-0-0", "portrait-2-0-0"}  # the old one's story is kept
-    assert life.condition("Stalled")[0] == "False"
+    assert all(sum(weights.values()) == 100 for weights in simulation.seen_weights if weights)
+    assert simulation.arms() == {"2.0.0": 100}
+    assert simulation.decision.apps == {"portrait-2-0-0"}
+    assert set(simulation.versions) == {"portrait-1-0-0", "portrait-2-0-0"}  # the old one's story is kept
+    assert simulation.condition("Stalled")[0] == "False"
 
 
 def test_stable_keeps_its_traffic_while_the_new_version_starts_and_is_mirrored_in_the_steps() -> None:
-    life = served().edit(version="2.0.0", source="s3://models/portrait/2")
-    assert isinstance(life, Rollout)
-    life.until(Phase.STARTING)
-    assert life.arms() == {"1.0.0": 100}
-    life.until(Phase.STEPPING)
-    life.pass_()
-    mirror = life.decision.routes["default"].mirror
+    simulation = served().edit(version="2.0.0", source="s3://models/portrait/2")
+    assert isinstance(simulation, Rollout)
+    simulation.until(Phase.STARTING)
+    assert simulation.arms() == {"1.0.0": 100}
+    simulation.until(Phase.STEPPING)
+    simulation.pass_()
+    mirror = simulation.decision.routes["default"].mirror
     assert mirror is not None
     assert (mirror.version, mirror.percent) == ("2.0.0", 5)
 
 
 BAD: dict[str, tuple[dict[str, Any], Cause, int]] = {
     "wrong digest": ({"check": CheckState.FAILED}, Cause.VERIFICATION, 0),
-    "no room": ({"preflight": GateSeen(Gate.FAILED, "needs 1 GPU, there is none")}, Cause.PREFLIGHT, 0),
+    "no room": ({"preflight": GateResult(Gate.FAILED, "needs 1 GPU, there is none")}, Cause.PREFLIGHT, 0),
     "empty masks": ({"golden": GoldenResult(name="cat", bad_mask="empty mask")}, Cause.GOLDEN, 0),
     "shifted masks": ({"golden": GoldenResult(name="cat", agreements={"1.0.0": SHIFTED})}, Cause.GOLDEN, 0),
     "5 % errors": ({"failing": 0.05}, Cause.ANALYSIS, 20),
@@ -161,115 +161,119 @@ BAD: dict[str, tuple[dict[str, Any], Cause, int]] = {
 @pytest.mark.parametrize("bad", BAD)
 def test_a_bad_version_goes_back_by_itself_and_says_why(bad: str) -> None:
     changes, cause, reached = BAD[bad]
-    life = served()
+    simulation = served()
     for name, value in changes.items():
-        setattr(life, name, value)
-    life.edit(version="2.0.0", source="s3://models/portrait/2")
-    life.until(Phase.ROLLED_BACK, Phase.FAILED)
+        setattr(simulation, name, value)
+    simulation.edit(version="2.0.0", source="s3://models/portrait/2")
+    simulation.until(Phase.ROLLED_BACK, Phase.FAILED)
     for _ in range(5):
-        life.pass_()
-    status = life.status.rollout
+        simulation.pass_()
+    status = simulation.status.rollout
     assert status is not None
     assert (status.cause, status.stable) == (cause, "1.0.0")
-    assert max(weights.get("2.0.0", 0) for weights in life.seen_weights) == reached
-    assert life.arms() == {"1.0.0": 100}
-    assert life.decision.apps == {"portrait-1-0-0"}
-    assert life.condition("Ready")[0] == "True"
-    assert life.condition("Stalled")[:2] == ("True", cause.value)
-    assert life.condition("Progressing")[1] in {"RolledBack", "Failed"}
-    assert "1.0.0 serves" in life.condition("Progressing")[2]
-    story = life.versions["portrait-2-0-0"][1].rollout
+    assert max(weights.get("2.0.0", 0) for weights in simulation.seen_weights) == reached
+    assert simulation.arms() == {"1.0.0": 100}
+    assert simulation.decision.apps == {"portrait-1-0-0"}
+    assert simulation.condition("Ready")[0] == "True"
+    assert simulation.condition("Stalled")[:2] == ("True", cause.value)
+    assert simulation.condition("Progressing")[1] in {"RolledBack", "Failed"}
+    assert "1.0.0 serves" in simulation.condition("Progressing")[2]
+    story = simulation.versions["portrait-2-0-0"][1].rollout
     assert story is not None
     assert story.cause is cause
 
 
 def test_a_version_that_crashes_on_start_goes_back() -> None:
-    life = served().edit(version="2.0.0", source="s3://models/portrait/2")
-    assert isinstance(life, Rollout)
-    life.broken.add("2.0.0")
-    life.until(Phase.STARTING)
-    life.app("2.0.0", App(AppStatus.DEPLOY_FAILED, "ValueError: model.safetensors has no weights of this network"))
-    life.until(Phase.FAILED)
-    status = life.status.rollout
+    simulation = served().edit(version="2.0.0", source="s3://models/portrait/2")
+    assert isinstance(simulation, Rollout)
+    simulation.broken.add("2.0.0")
+    simulation.until(Phase.STARTING)
+    simulation.app(
+        "2.0.0", ServeApp(AppStatus.DEPLOY_FAILED, "ValueError: model.safetensors has no weights of this network")
+    )
+    simulation.until(Phase.FAILED)
+    status = simulation.status.rollout
     assert status is not None
     assert status.cause is Cause.START
     assert "no weights of this network" in status.message
 
 
 def test_setting_the_version_back_is_the_rollback() -> None:
-    life = served().edit(version="2.0.0", source="s3://models/portrait/2")
-    assert isinstance(life, Rollout)
-    life.until(Phase.STEPPING)
-    life.edit(version="1.0.0", source="s3://models/portrait/1")
-    life.until(Phase.ROLLED_BACK)
+    simulation = served().edit(version="2.0.0", source="s3://models/portrait/2")
+    assert isinstance(simulation, Rollout)
+    simulation.until(Phase.STEPPING)
+    simulation.edit(version="1.0.0", source="s3://models/portrait/1")
+    simulation.until(Phase.ROLLED_BACK)
     for _ in range(3):
-        life.pass_()
-    assert life.arms() == {"1.0.0": 100}
-    assert life.condition("Stalled")[0] == "False"
+        simulation.pass_()
+    assert simulation.arms() == {"1.0.0": 100}
+    assert simulation.condition("Stalled")[0] == "False"
 
 
 def test_without_evidence_everything_stays() -> None:
-    life = served().edit(version="2.0.0", source="s3://models/portrait/2")
-    assert isinstance(life, Rollout)
-    life.until(Phase.STEPPING)
-    life.pass_()
-    before = (life.status.rollout, life.arms(), life.decision.apps)
-    life.evidence, life.apps = None, {}  # Redis is away, and Ray's head with it
+    simulation = served().edit(version="2.0.0", source="s3://models/portrait/2")
+    assert isinstance(simulation, Rollout)
+    simulation.until(Phase.STEPPING)
+    simulation.pass_()
+    before = (simulation.status.rollout, simulation.arms(), simulation.decision.apps)
+    simulation.evidence, simulation.apps = None, {}  # Redis is away, and Ray's head with it
     for _ in range(50):
-        life.decide()
-        life.after(60)
-    assert (life.status.rollout, life.arms(), life.decision.apps) == before
+        simulation.decide()
+        simulation.after(60)
+    assert (simulation.status.rollout, simulation.arms(), simulation.decision.apps) == before
 
 
 def test_at_rest_no_evidence_is_wanted_and_nothing_is_due() -> None:
-    life = served()
-    spec = ModelSpec.model_validate(life.spec)
-    assert not wants_evidence(spec, life.status, ())
-    life.evidence = None
-    life.after(3600)
-    decision = life.decide()
-    assert (decision.requeue_after, decision.wanted, decision.orders, decision.retract) == (None, (), (), ())
-    assert life.arms() == {"1.0.0": 100}
+    simulation = served()
+    spec = ModelSpec.model_validate(simulation.spec)
+    assert not needs_evidence(spec, simulation.status, ())
+    simulation.evidence = None
+    simulation.after(3600)
+    decision = simulation.decide()
+    assert (decision.requeue_after, decision.apply, decision.orders, decision.retract) == (None, (), (), ())
+    assert simulation.arms() == {"1.0.0": 100}
     moved = spec.model_copy(update={"version": "2.0.0"})
-    assert wants_evidence(moved, life.status, ())
+    assert needs_evidence(moved, simulation.status, ())
 
 
 def test_both_versions_must_be_in_one_pool() -> None:
-    life = served().edit(version="2.0.0", source="s3://models/portrait/2", pool="gpu")
-    assert isinstance(life, Rollout)
-    life.until(Phase.FAILED)
-    status = life.status.rollout
+    simulation = served().edit(version="2.0.0", source="s3://models/portrait/2", pool="gpu")
+    assert isinstance(simulation, Rollout)
+    simulation.until(Phase.FAILED)
+    status = simulation.status.rollout
     assert status is not None
     assert "one Pool" in status.message
 
 
 def test_without_a_rollout_a_folder_is_checked_before_its_version_starts_and_again_after_a_while() -> None:
-    life = Life(family="unet", source="s3://models/portrait/1")
-    life.settle()
-    assert [(pool, order.attempt) for pool, order in life.decision.orders] == [("default", 0)]
-    assert life.decision.apps == frozenset()
-    assert life.condition("Ready")[:2] == ("False", "Verifying")
+    simulation = ModelSimulation(family="unet", source="s3://models/portrait/1")
+    simulation.decide_until_stable()
+    assert [(pool, order.attempt) for pool, order in simulation.decision.orders] == [("default", 0)]
+    assert simulation.decision.apps == frozenset()
+    assert simulation.condition("Ready")[:2] == ("False", "Verifying")
     failed = CheckReport(
-        attempt=0, state=CheckState.FAILED, at=life.now.timestamp(), reason="AccessDenied", message="no key"
+        attempt=0, state=CheckState.FAILED, at=simulation.now.timestamp(), reason="AccessDenied", message="no key"
     )
-    life.checks["1.0.0"] = failed
-    life.settle()
-    assert life.condition("Ready") == ("False", "AccessDenied", "1.0.0: no key")
-    assert life.decision.orders[0][1].attempt == 0
-    life.after(CHECK_AGAIN).settle()
-    assert life.decision.orders[0][1].attempt == 1
-    life.checks["1.0.0"] = CheckReport(attempt=1, state=CheckState.PASSED, at=life.now.timestamp(), digest=DIGEST)
-    life.settle()
-    assert life.decision.apps == {"portrait-1-0-0"}
-    assert life.versions["portrait-1-0-0"][1].digest == DIGEST
+    simulation.checks["1.0.0"] = failed
+    simulation.decide_until_stable()
+    assert simulation.condition("Ready") == ("False", "AccessDenied", "1.0.0: no key")
+    assert simulation.decision.orders[0][1].attempt == 0
+    simulation.after(CHECK_AGAIN).decide_until_stable()
+    assert simulation.decision.orders[0][1].attempt == 1
+    simulation.checks["1.0.0"] = CheckReport(
+        attempt=1, state=CheckState.PASSED, at=simulation.now.timestamp(), digest=DIGEST
+    )
+    simulation.decide_until_stable()
+    assert simulation.decision.apps == {"portrait-1-0-0"}
+    assert simulation.versions["portrait-1-0-0"][1].digest == DIGEST
 
 
 def test_a_license_that_the_pool_does_not_allow_keeps_a_version_out() -> None:
-    life = Life(license="AGPL-3.0-only")
-    life.allowed_licenses = ("Apache-2.0",)
-    life.settle()
-    assert life.decision.apps == frozenset()
-    assert life.condition("Ready")[1] == "LicenseRefused"
+    simulation = ModelSimulation(license="AGPL-3.0-only")
+    simulation.allowed_licenses = ("Apache-2.0",)
+    simulation.decide_until_stable()
+    assert simulation.decision.apps == frozenset()
+    assert simulation.condition("Ready")[1] == "LicenseRefused"
 
 
 def test_the_weight_is_the_highest_of_every_router_and_unknown_without_one() -> None:
@@ -277,19 +281,19 @@ def test_the_weight_is_the_highest_of_every_router_and_unknown_without_one() -> 
         AppliedWeights(expires_at=1, weights={"m": {"2.0.0": 5}}),
         AppliedWeights(expires_at=1, weights={"m": {"1.0.0": 100}}),
     ]
-    assert weight_of("m", "2.0.0", routers) == 5
-    assert weight_of("m", "2.0.0", []) is None
+    assert applied_weight("m", "2.0.0", routers) == 5
+    assert applied_weight("m", "2.0.0", []) is None
 
 
 def test_of_very_many_seconds_a_spread_is_taken() -> None:
-    life = served().edit(version="2.0.0", source="s3://models/portrait/2")
-    assert isinstance(life, Rollout)
-    life.until(Phase.STEPPING)
-    while not (status := life.status.rollout) or not status.step_started_at:
-        life.pass_()
-    many = tuple(AnswerSample(at=time.time(), seconds=float(i)) for i in range(5 * SECONDS_MAX))
-    found = measured(status, ModelEvidence(since=status.step_started_at, answers={"2.0.0": many}))
+    simulation = served().edit(version="2.0.0", source="s3://models/portrait/2")
+    assert isinstance(simulation, Rollout)
+    simulation.until(Phase.STEPPING)
+    while not (status := simulation.status.rollout) or not status.step_started_at:
+        simulation.pass_()
+    many = tuple(AnswerSample(at=time.time(), seconds=float(i)) for i in range(5 * SAMPLES_MAX))
+    found = measurements(status, ModelEvidence(since=status.step_started_at, answers={"2.0.0": many}))
     assert found is not None
-    assert len(found.canary.seconds) <= SECONDS_MAX
-    assert max(found.canary.seconds) > 4.9 * SECONDS_MAX
-    assert found.canary.total == 5 * SECONDS_MAX
+    assert len(found.canary.seconds) <= SAMPLES_MAX
+    assert max(found.canary.seconds) > 4.9 * SAMPLES_MAX
+    assert found.canary.total == 5 * SAMPLES_MAX

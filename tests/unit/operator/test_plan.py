@@ -3,11 +3,11 @@ from typing import Any
 
 from matte_core.contracts.catalog import RouteTable
 from matte_core.contracts.k8s.common import Condition, ConditionStatus
+from matte_operator.events import conditions_to_report
 from matte_operator.kinds import MODEL, MODEL_VERSION, POD, POOL, RAY_CLUSTER, RAY_SERVICE, Body
-from matte_operator.observe import World
-from matte_operator.plan import Plan, covers, plan, pool_status, version_body
+from matte_operator.plan import Plan, decide_pool_status, is_subset, model_version_manifest, plan
 from matte_operator.render.pods import Release
-from matte_operator.story import events
+from matte_operator.snapshot import Snapshot
 from unit.operator.builders import NOW
 
 RELEASE = Release("ns", "matte", "inference:1", "matte-redis")
@@ -36,18 +36,18 @@ def model(name: str, created: int = 0, **spec: Any) -> Body:
 
 def made(model_body: Body, **status: Any) -> Body:
     """Its ModelVersion, as the API would have it."""
-    planned = plan(World.of({MODEL: [model_body]}), RELEASE, NOW).models[0]
+    planned = plan(Snapshot.of({MODEL: [model_body]}), RELEASE, NOW).models[0]
     assert planned.decision is not None
-    (wanted,) = planned.decision.wanted
-    found = version_body(RELEASE, model_body, wanted)
+    (wanted,) = planned.decision.apply
+    found = model_version_manifest(RELEASE, model_body, wanted)
     return body(MODEL_VERSION, found["metadata"]["name"], found["spec"], status=status)
 
 
-def world(*models: Body, running: tuple[str, ...] = (), pool: Body | None = None) -> World:
+def snapshot(*models: Body, running: tuple[str, ...] = (), pool: Body | None = None) -> Snapshot:
     apps = {app: {"status": "RUNNING"} for app in (*running, "router")}
     service = {"activeServiceStatus": {"rayClusterName": "c1", "applicationStatuses": apps}}
     cluster = {"readyWorkerReplicas": 1, "conditions": [{"type": "HeadPodReady", "status": "True"}]}
-    return World.of(
+    return Snapshot.of(
         {
             POOL: [pool or body(POOL, "default", {})],
             MODEL: list(models),
@@ -67,50 +67,50 @@ def config(planned: Plan) -> tuple[RouteTable, list[str]]:
 
 
 def test_the_application_comes_first_and_the_arm_when_it_runs() -> None:
-    table, apps = config(plan(world(model("portrait")), RELEASE, NOW))
+    table, apps = config(plan(snapshot(model("portrait")), RELEASE, NOW))
     assert (table.routes, apps) == ((), ["portrait-1-0-0"])
-    table, apps = config(plan(world(model("portrait"), running=("portrait-1-0-0",)), RELEASE, NOW))
+    table, apps = config(plan(snapshot(model("portrait"), running=("portrait-1-0-0",)), RELEASE, NOW))
     assert [route.model for route in table.routes] == ["portrait"]
 
 
 def test_the_default_is_the_one_that_says_so_else_the_oldest() -> None:
     running = ("a-1-0-0", "b-1-0-0")
-    oldest = world(model("a", 5), model("b", 1), running=running)
+    oldest = snapshot(model("a", 5), model("b", 1), running=running)
     assert config(plan(oldest, RELEASE, NOW))[0].default_model == "b"
-    said = world(model("a", 5, default=True), model("b", 1), running=running)
+    said = snapshot(model("a", 5, default=True), model("b", 1), running=running)
     assert config(plan(said, RELEASE, NOW))[0].default_model == "a"
 
 
 def test_a_default_that_does_not_answer_yet_is_not_replaced_by_another_model() -> None:
-    said = world(model("a", 5, default=True), model("b", 1), running=("b-1-0-0",))
+    said = snapshot(model("a", 5, default=True), model("b", 1), running=("b-1-0-0",))
     assert config(plan(said, RELEASE, NOW))[0].default_model is None
 
 
 def test_a_model_whose_spec_is_unknown_disturbs_nobody() -> None:
     strange = body(MODEL, "strange", {"family": "magic", "version": "1.0.0"})
-    seen = world(model("portrait"), running=("portrait-1-0-0",))
+    seen = snapshot(model("portrait"), running=("portrait-1-0-0",))
     planned = plan(
-        World.of(
+        Snapshot.of(
             {kind: [*bodies.values(), *([strange] if kind is MODEL else [])] for kind, bodies in seen.objects.items()}
         ),
         RELEASE,
         NOW,
     )
     assert config(planned)[1] == ["portrait-1-0-0"]
-    assert "family" in next(each for each in planned.models if each.name == "strange").problem
+    assert ["family" in each.error for each in planned.invalid if each.body is strange] == [True]
 
 
 def test_a_model_that_is_being_deleted_leaves_the_route_and_its_applications_end() -> None:
     going = model("portrait")
     going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-    seen = world(model("portrait"), running=("portrait-1-0-0",))
+    seen = snapshot(model("portrait"), running=("portrait-1-0-0",))
     lists = {kind: list(bodies.values()) for kind, bodies in seen.objects.items()}
-    planned = plan(World.of({**lists, MODEL: [going]}), RELEASE, NOW)
+    planned = plan(Snapshot.of({**lists, MODEL: [going]}), RELEASE, NOW)
     assert config(planned) == (RouteTable(), [])
 
 
 def test_the_same_world_gives_the_same_objects() -> None:
-    seen = world(model("portrait"), running=("portrait-1-0-0",))
+    seen = snapshot(model("portrait"), running=("portrait-1-0-0",))
     one, two = plan(seen, RELEASE, NOW), plan(seen, RELEASE, NOW)
     assert one.pools[0].service == two.pools[0].service
 
@@ -119,41 +119,41 @@ def test_two_models_whose_versions_would_share_a_name() -> None:
     first = model("a-1", version="0.0.1")
     second = model("a", version="1.0.0-1")
     third = body(MODEL, "a", {"family": "grabcut", "version": "1.0.0-0.0.1"})
-    seen = World.of({MODEL: [first, third], MODEL_VERSION: [made(second)]})
+    seen = Snapshot.of({MODEL: [first, third], MODEL_VERSION: [made(second)]})
     assert all(each.decision for each in plan(seen, RELEASE, NOW).models)
-    clash = World.of({MODEL: [model("a-1-0-0", version="0.0.1"), model("a", version="1.0.0-0.0.1")]})
+    clash = Snapshot.of({MODEL: [model("a-1-0-0", version="0.0.1"), model("a", version="1.0.0-0.0.1")]})
     name = "a-1-0-0-0-0-1"
     owner = made(model("a-1-0-0", version="0.0.1"))
     assert owner["metadata"]["name"] == name
-    lists = {MODEL: list(clash.all(MODEL).values()), MODEL_VERSION: [owner]}
-    planned = {each.name: each for each in plan(World.of(lists), RELEASE, NOW).models}
+    lists = {MODEL: list(clash.objects[MODEL].values()), MODEL_VERSION: [owner]}
+    planned = {each.model.name: each for each in plan(Snapshot.of(lists), RELEASE, NOW).models}
     decision = planned["a"].decision
     assert decision is not None
-    assert decision.wanted == ()
+    assert decision.apply == ()
     assert decision.status.conditions[0].reason == "NameTaken"
 
 
 def test_a_pool_s_status_is_about_its_own_pods() -> None:
-    seen = world(model("portrait"))
+    seen = snapshot(model("portrait"))
     other = body(POD, "x", {})
     other["metadata"]["labels"] = {"matte.dev/pool": "other", "ray.io/node-type": "worker"}
     other["status"] = {
         "containerStatuses": [{"image": "x", "name": "c", "state": {"waiting": {"reason": "ErrImagePull"}}}]
     }
     lists = {kind: list(bodies.values()) for kind, bodies in seen.objects.items()}
-    seen = World.of({**lists, POD: [other]})
+    seen = Snapshot.of({**lists, POD: [other]})
     planned = plan(seen, RELEASE, NOW)
-    status = pool_status(seen, planned.pools[0], free=None, refused="", now=NOW)
+    status = decide_pool_status(seen, planned.pools[0], free_gpus=None, apply_error="", now=NOW)
     assert [c.status.value for c in status.conditions] == ["True", "True"]
 
 
 def test_covers() -> None:
     there = {"a": [{"b": 1, "defaulted": True}], "c": "x", "more": 1}
-    assert covers({"a": [{"b": 1}], "c": "x"}, there)
-    assert not covers({"a": [{"b": 2}]}, there)
-    assert not covers({"a": []}, there)
-    assert not covers({"z": 1}, there)
-    assert not covers({"a": 1}, None)
+    assert is_subset({"a": [{"b": 1}], "c": "x"}, there)
+    assert not is_subset({"a": [{"b": 2}]}, there)
+    assert not is_subset({"a": []}, there)
+    assert not is_subset({"z": 1}, there)
+    assert not is_subset({"a": 1}, None)
 
 
 def condition(status: str, reason: str, message: str = "", type_: str = "Ready") -> Condition:
@@ -168,14 +168,14 @@ def condition(status: str, reason: str, message: str = "", type_: str = "Ready")
 
 def test_events_are_told_on_change_only() -> None:
     good, bad = condition("True", "Running", "2 workers"), condition("False", "ImagePullFailed", "x")
-    assert events([good], [good]) == []
-    assert events([good], [condition("True", "Running", "3 workers")]) == []
-    assert events([good], [bad]) == [bad]
-    assert events([bad], [condition("False", "ImagePullFailed", "y")]) != []
-    assert events([bad], [good]) == [good]
+    assert conditions_to_report([good], [good]) == []
+    assert conditions_to_report([good], [condition("True", "Running", "3 workers")]) == []
+    assert conditions_to_report([good], [bad]) == [bad]
+    assert conditions_to_report([bad], [condition("False", "ImagePullFailed", "y")]) != []
+    assert conditions_to_report([bad], [good]) == [good]
 
 
 def test_what_everybody_expects_is_no_event() -> None:
-    assert events([], [condition("True", "Scheduled", type_="CapacityAvailable")]) == []
-    assert events([], [condition("False", "PoolNotReady", "the Pool has told it")]) == []
-    assert events([], [condition("True", "Routed", type_="Serving")]) == []
+    assert conditions_to_report([], [condition("True", "Scheduled", type_="CapacityAvailable")]) == []
+    assert conditions_to_report([], [condition("False", "PoolNotReady", "the Pool has told it")]) == []
+    assert conditions_to_report([], [condition("True", "Routed", type_="Serving")]) == []

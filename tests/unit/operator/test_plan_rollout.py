@@ -20,11 +20,11 @@ from matte_core.contracts.evidence import (
 )
 from matte_core.contracts.k8s.common import format_time
 from matte_core.contracts.k8s.rollout import Phase
-from matte_operator.asked import asked
 from matte_operator.domain.rollout.evidence import ModelEvidence
 from matte_operator.kinds import MODEL, MODEL_VERSION, POD, POOL, RAY_CLUSTER, RAY_SERVICE, Body, name_of
-from matte_operator.observe import World
-from matte_operator.plan import Plan, PlannedModel, Told, plan, short_of_gpus, version_body
+from matte_operator.plan import ExternalFacts, Plan, PlannedModel, model_version_manifest, plan, pools_short_of_gpus
+from matte_operator.required_evidence import required_evidence
+from matte_operator.snapshot import Snapshot
 from unit.operator.builders import NOW
 from unit.operator.test_plan import RELEASE, body
 
@@ -52,10 +52,10 @@ class Namespace:
         self.configs: list[str] = []
         self.pods: list[Body] = []
 
-    def world(self) -> World:
+    def snapshot(self) -> Snapshot:
         apps = {app["name"]: {"status": "RUNNING"} for app in self.applications} if self.head else {}
         service = {"activeServiceStatus": {"rayClusterName": "c1", "applicationStatuses": apps}}
-        return World.of(
+        return Snapshot.of(
             {
                 POOL: [self.pool],
                 MODEL: [self.model],
@@ -68,10 +68,10 @@ class Namespace:
 
     def pass_(self, **told: Any) -> PlannedModel:
         """One pass, applied; two seconds go by."""
-        world = self.world()
-        questions = asked(world, self.now).questions if self.reachable else ()
+        world = self.snapshot()
+        questions = required_evidence(world, self.now).models if self.reachable else ()
         evidence = {one.model: self._evidence(one.since) for one in questions}
-        self.planned = plan(world, RELEASE, self.now, Told(evidence, **told))
+        self.planned = plan(world, RELEASE, self.now, ExternalFacts(evidence, **told))
         (model,) = self.planned.models
         self._apply(model)
         self.now += timedelta(seconds=2)
@@ -102,15 +102,15 @@ class Namespace:
 
     def _apply(self, model: PlannedModel) -> None:
         decision = model.decision
-        assert decision is not None, model.problem
+        assert decision is not None
         for pool, order in decision.orders:
             self._check(pool, order)
-        for name in decision.remove:
+        for name in decision.delete:
             del self.versions[name]
-        for name, status in decision.versions.items():
+        for name, status in decision.version_statuses.items():
             self.versions[name]["status"] = status.model_dump(mode="json", exclude_none=True)
-        for spec in decision.wanted:
-            wire = version_body(RELEASE, self.model, spec)
+        for spec in decision.apply:
+            wire = model_version_manifest(RELEASE, self.model, spec)
             name = name_of(wire)
             there = self.versions.get(name, body(MODEL_VERSION, name, {}, created=len(self.versions)))
             self.versions[name] = {**there, "spec": wire["spec"]}
@@ -198,7 +198,7 @@ def test_masks_are_mirrored_while_it_steps_only(served: Namespace) -> None:
 
 
 def test_at_rest_nothing_is_asked_and_nothing_changes(served: Namespace) -> None:
-    assert asked(served.world(), served.now).questions == ()
+    assert required_evidence(served.snapshot(), served.now).models == ()
     before = json.dumps([served.model, served.versions, served.applications])
     for _ in range(3):
         decision = served.pass_().decision
@@ -242,9 +242,9 @@ def test_gpus_are_counted_where_a_worker_waits_for_a_node() -> None:
     reason = {"type": "PodScheduled", "status": "False", "message": "0/3 nodes are available: Insufficient gpu."}
     waits["status"] = {"conditions": [reason]}
     namespace.pods = [waits]
-    assert list(short_of_gpus(namespace.world())) == ["default"]
+    assert list(pools_short_of_gpus(namespace.snapshot())) == ["default"]
     namespace.pool["spec"]["workers"] = {"gpus": 0}
-    assert short_of_gpus(namespace.world()) == {}
+    assert pools_short_of_gpus(namespace.snapshot()) == {}
 
 
 def test_a_window_is_that_of_the_status(served: Namespace) -> None:
@@ -254,5 +254,5 @@ def test_a_window_is_that_of_the_status(served: Namespace) -> None:
     begun = served.model["status"]["rollout"]["stepStartedAt"]
     assert begun <= format_time(served.now)
     served.now += timedelta(seconds=10)
-    (question,) = asked(served.world(), served.now).questions
+    (question,) = required_evidence(served.snapshot(), served.now).models
     assert question.since == begun

@@ -1,8 +1,8 @@
 from typing import Any
 
 import pytest
-from matte_operator.domain.serving import TroubleKind
-from matte_operator.pods import free_gpus, troubles
+from matte_operator.domain.ray_state import PodProblemKind
+from matte_operator.pods import free_gpus, pod_problems
 
 GPU = "nvidia.com/gpu"
 
@@ -31,8 +31,8 @@ def unscheduled(message: str) -> dict[str, Any]:
 )
 @pytest.mark.parametrize("reason", ["ErrImagePull", "ImagePullBackOff"])
 def test_images(reason: str, message: str, told: str) -> None:
-    (found,) = troubles([pod(initContainerStatuses=waiting(reason, message))])
-    assert found.kind is TroubleKind.IMAGE
+    (found,) = pod_problems([pod(initContainerStatuses=waiting(reason, message))])
+    assert found.kind is PodProblemKind.IMAGE
     assert "image x:1 cannot be pulled" in found.message
     assert told in found.message
 
@@ -40,22 +40,22 @@ def test_images(reason: str, message: str, told: str) -> None:
 def test_a_crash_says_how_and_where_to_look() -> None:
     crash = waiting("CrashLoopBackOff")
     crash[0]["lastState"] = {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}
-    (found,) = troubles([pod(containerStatuses=crash)])
-    assert found.kind is TroubleKind.CRASH
+    (found,) = pod_problems([pod(containerStatuses=crash)])
+    assert found.kind is PodProblemKind.CRASH
     assert "exit code 137, OOMKilled): raise its memory; see kubectl logs w --previous" in found.message
 
 
 def test_a_missing_secret() -> None:
-    (found,) = troubles([pod(containerStatuses=waiting("CreateContainerConfigError", 'secret "redis" not found'))])
-    assert found.kind is TroubleKind.REFUSED
+    (found,) = pod_problems([pod(containerStatuses=waiting("CreateContainerConfigError", 'secret "redis" not found'))])
+    assert found.kind is PodProblemKind.REFUSED
     assert 'secret "redis" not found' in found.message
 
 
 def test_a_missing_claim_and_a_full_cluster() -> None:
     claim = unscheduled('persistentvolumeclaim "models" not found. preemption: 0/1 nodes')
     full = unscheduled("0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available.")
-    found = [trouble for each in (claim, full) for trouble in troubles([each])]
-    assert [trouble.kind for trouble in found] == [TroubleKind.VOLUME, TroubleKind.UNSCHEDULABLE]
+    found = [problem for each in (claim, full) for problem in pod_problems([each])]
+    assert [problem.kind for problem in found] == [PodProblemKind.VOLUME, PodProblemKind.UNSCHEDULABLE]
     assert "PersistentVolumeClaim models" in found[0].message
     assert found[1].message == "no node takes the pod: 0/1 nodes are available: 1 Insufficient cpu"
 
@@ -63,7 +63,7 @@ def test_a_missing_claim_and_a_full_cluster() -> None:
 def test_pods_that_end_and_cleanup_jobs_are_no_trouble() -> None:
     ending = pod(containerStatuses=waiting("ErrImagePull"))
     ending["metadata"]["deletionTimestamp"] = "now"
-    assert troubles([ending, pod("c", "redis-cleanup", containerStatuses=waiting("ErrImagePull")), pod()]) == ()
+    assert pod_problems([ending, pod("c", "redis-cleanup", containerStatuses=waiting("ErrImagePull")), pod()]) == ()
 
 
 def node(name: str, gpus: int, **spec: Any) -> dict[str, Any]:

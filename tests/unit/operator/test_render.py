@@ -130,7 +130,7 @@ def test_the_head_takes_no_work() -> None:
     assert found["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
     assert ray_service(RELEASE, "p", FULL, EMPTY)["spec"]["excludeHeadPodFromServeSvc"] is True
     serving = [p for p in pods(FULL)[0]["containers"][0]["ports"] if p["name"] == "serve"]
-    assert serving  # KubeRay makes no Service without it, and is never ready without the Service
+    assert serving  # KubeRay makes no RayService without it, and is never ready without the RayService
 
 
 @pytest.mark.parametrize("pod", pods(FULL) + pods(PoolSpec()))

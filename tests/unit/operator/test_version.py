@@ -3,9 +3,9 @@ import dataclasses
 import pytest
 from matte_core.contracts.k8s.model import ModelVersionSpec, ModelVersionStatus
 from matte_core.contracts.registry import Reason
-from matte_operator.domain.causes import cause
-from matte_operator.domain.serving import App, AppStatus
-from matte_operator.domain.version import VersionSeen, readiness
+from matte_operator.domain.deploy_errors import parse_deploy_error
+from matte_operator.domain.ray_state import AppStatus, ServeApp
+from matte_operator.domain.version import VersionObservation, ready_condition
 from unit.operator.builders import RUNNING
 
 TRACEBACK = """\
@@ -24,15 +24,17 @@ ValueError: the weights in /models/a have the digest sha256:1, not sha256:2: ref
 """
 
 
-def seen(app: App | None) -> VersionSeen:
+def seen(app: ServeApp | None) -> VersionObservation:
     spec = ModelVersionSpec.model_validate(
         {"model": "portrait", "version": "1.0.0", "family": "unet", "source": "file:///models/portrait"}
     )
-    return VersionSeen("portrait-1-0-0", spec, ModelVersionStatus(), 1, "2026-01-01T00:00:00Z", app, has_workers=True)
+    return VersionObservation(
+        "portrait-1-0-0", spec, ModelVersionStatus(), 1, "2026-01-01T00:00:00Z", app, has_workers=True
+    )
 
 
 def test_missing_weights_are_told_with_path_and_fix() -> None:
-    found = readiness(seen(App(AppStatus.DEPLOY_FAILED, TRACEBACK)))
+    found = ready_condition(seen(ServeApp(AppStatus.DEPLOY_FAILED, TRACEBACK)))
     assert (found.status, found.reason) == ("False", "WeightsMissing")
     assert "file:///models/portrait" in found.message
     assert "spec.weights.claimName" in found.message
@@ -40,7 +42,7 @@ def test_missing_weights_are_told_with_path_and_fix() -> None:
 
 
 def test_the_last_error_is_the_cause() -> None:
-    assert cause(ACTOR_DIED) == (
+    assert parse_deploy_error(ACTOR_DIED) == (
         "DigestMismatch",
         "the weights in /models/a have the digest sha256:1, not sha256:2: refusing to load them",
     )
@@ -60,42 +62,42 @@ def test_the_last_error_is_the_cause() -> None:
     ],
 )
 def test_reasons(message: str, reason: str) -> None:
-    assert cause(message)[0] == reason
+    assert parse_deploy_error(message)[0] == reason
 
 
 @pytest.mark.parametrize("reason", Reason)
 def test_what_the_registry_says_is_told_with_its_own_reason(reason: Reason) -> None:
     message = f"ray::x()\nmatte_inference.families.base.WeightsError: {reason}: portrait-1-0-0: why, and what to do\n"
-    assert cause(message) == (reason, "portrait-1-0-0: why, and what to do")
+    assert parse_deploy_error(message) == (reason, "portrait-1-0-0: why, and what to do")
 
 
 def test_no_room_names_the_pool_and_what_is_asked_for() -> None:
     message = "Deployment 'ModelVersion' in application 'x' 1 replicas that have taken more than 30s to be scheduled."
-    found = readiness(seen(App(AppStatus.DEPLOYING, message)))
+    found = ready_condition(seen(ServeApp(AppStatus.DEPLOYING, message)))
     assert found.reason == "NoRoom"
     assert "Pool default has room for 0.5 CPUs and 0 GPUs" in found.message
 
 
 def test_a_failure_is_told_while_serve_still_tries() -> None:
-    assert readiness(seen(App(AppStatus.DEPLOYING, TRACEBACK))).reason == "WeightsMissing"
+    assert ready_condition(seen(ServeApp(AppStatus.DEPLOYING, TRACEBACK))).reason == "WeightsMissing"
 
 
 @pytest.mark.parametrize("status", [AppStatus.DEPLOYING, AppStatus.NOT_STARTED])
 def test_starting(status: AppStatus) -> None:
-    assert readiness(seen(App(status))).reason == "Starting"
+    assert ready_condition(seen(ServeApp(status))).reason == "Starting"
 
 
 def test_not_taken_in_yet() -> None:
-    assert readiness(seen(None)).reason == "Verifying"
+    assert ready_condition(seen(None)).reason == "Verifying"
     checked = dataclasses.replace(seen(None), status=ModelVersionStatus(digest=f"sha256:{'0' * 64}"))
-    assert readiness(checked).reason == "Starting"
+    assert ready_condition(checked).reason == "Starting"
 
 
 def test_a_missing_pool_is_the_reason() -> None:
     lost = dataclasses.replace(seen(None), pool_problem=("PoolMissing", "there is no Pool gpu"))
-    assert readiness(lost).reason == "PoolMissing"
+    assert ready_condition(lost).reason == "PoolMissing"
 
 
 def test_running() -> None:
-    assert readiness(seen(RUNNING)).status == "True"
-    assert readiness(seen(App(AppStatus.DELETING))).reason == "Removing"
+    assert ready_condition(seen(RUNNING)).status == "True"
+    assert ready_condition(seen(ServeApp(AppStatus.DELETING))).reason == "Removing"

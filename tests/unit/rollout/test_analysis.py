@@ -6,18 +6,25 @@ from dataclasses import replace
 import pytest
 from matte_core.contracts.k8s.rollout import MetricVerdict, RolloutAnalysis, RolloutSpec, Verdict
 from matte_core.domain.statistics import wilson_bounds
-from matte_operator.domain.rollout.analysis import combined, judge, judge_golden
-from matte_operator.domain.rollout.observe import Answers, ExternalSeen, Gate, GoldenAnswer, GoldenSeen, Measured
+from matte_operator.domain.rollout.analysis import combine_verdicts, judge_golden, judge_metrics
+from matte_operator.domain.rollout.observation import (
+    AnswerStats,
+    ExternalResult,
+    Gate,
+    GoldenAnswer,
+    GoldenResults,
+    Measurements,
+)
 from matte_operator.domain.rollout.stats import increase, percentile
-from rollouts import EMPTY, ERRORS, FEW, GOOD, SAME, SHIFTED, SLOW
+from rollout_simulation import EMPTY, ERRORS, FEW, GOOD, SAME, SHIFTED, SLOW
 
 P, F, I = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE  # noqa: E741
-CALM = Measured("t", GOOD, GOOD, (SAME,) * 60)
+CALM = Measurements("t", GOOD, GOOD, (SAME,) * 60)
 
 
-def verdicts(measured: Measured | None, **fields: object) -> dict[str, Verdict]:
+def verdicts(measured: Measurements | None, **fields: object) -> dict[str, Verdict]:
     spec = RolloutAnalysis.model_validate(fields)
-    return {found.metric: found.verdict for found in judge(spec, measured)}
+    return {found.metric: found.verdict for found in judge_metrics(spec, measured)}
 
 
 def test_as_good_as_stable_passes() -> None:
@@ -27,7 +34,7 @@ def test_as_good_as_stable_passes() -> None:
 @pytest.mark.parametrize(
     ("canary", "metric"), [(ERRORS, "errors"), (SLOW, "latency"), (EMPTY, "masks")], ids=["errors", "slow", "empty"]
 )
-def test_each_fault_fails_its_own_metric(canary: Answers, metric: str) -> None:
+def test_each_fault_fails_its_own_metric(canary: AnswerStats, metric: str) -> None:
     found = verdicts(replace(CALM, canary=canary))
     assert [name for name, verdict in found.items() if verdict is F] == [metric]
 
@@ -44,12 +51,12 @@ def test_a_fault_that_stable_has_too_is_no_failure() -> None:
 
 def test_no_data_and_few_data_are_inconclusive() -> None:
     assert set(verdicts(None).values()) == {I}
-    assert set(verdicts(Measured("t", GOOD, FEW)).values()) == {I}
-    assert verdicts(Measured("t", FEW, ERRORS))["errors"] is I
+    assert set(verdicts(Measurements("t", GOOD, FEW)).values()) == {I}
+    assert verdicts(Measurements("t", FEW, ERRORS))["errors"] is I
 
 
 def test_between_pass_and_fail_is_inconclusive() -> None:
-    one = Answers(100, 1, 0, GOOD.seconds[:100])
+    one = AnswerStats(100, 1, 0, GOOD.seconds[:100])
     assert verdicts(replace(CALM, canary=one))["errors"] is I
 
 
@@ -68,7 +75,7 @@ def test_skipped_metrics_are_not_judged() -> None:
 )
 def test_queries(value: float | None, expected: Verdict) -> None:
     queries = [{"name": "mine", "query": "up", "min": 0, "max": 1}]
-    assert verdicts(replace(CALM, external={"mine": ExternalSeen(value)}), queries=queries)["mine"] is expected
+    assert verdicts(replace(CALM, external={"mine": ExternalResult(value)}), queries=queries)["mine"] is expected
     assert verdicts(CALM, queries=queries)["mine"] is I
 
 
@@ -76,7 +83,7 @@ def test_webhooks() -> None:
     hooks = [{"name": "judge", "url": "https://judge.example/v"}]
     assert verdicts(CALM, webhooks=hooks)["judge"] is I
     for verdict in Verdict:
-        seen = replace(CALM, external={"judge": ExternalSeen(verdict=verdict)})
+        seen = replace(CALM, external={"judge": ExternalResult(verdict=verdict)})
         assert verdicts(seen, webhooks=hooks)["judge"] is verdict
 
 
@@ -84,7 +91,7 @@ def test_webhooks() -> None:
     ("parts", "expected"), [((), I), ((P, P), P), ((P, I), I), ((P, I, F), F)], ids=["none", "pass", "unsure", "fail"]
 )
 def test_combined(parts: tuple[Verdict, ...], expected: Verdict) -> None:
-    assert combined(MetricVerdict(metric="m", verdict=part) for part in parts) is expected
+    assert combine_verdicts(MetricVerdict(metric="m", verdict=part) for part in parts) is expected
 
 
 def test_golden_images() -> None:
@@ -100,10 +107,10 @@ def test_golden_images() -> None:
         (broken,): Gate.FAILED,
         (bad,): Gate.FAILED,
     }
-    assert {answers: judge_golden(spec, GoldenSeen(2, answers)).gate for answers in gates} == gates
-    assert judge_golden(spec, GoldenSeen()).gate is Gate.WAITING
+    assert {answers: judge_golden(spec, GoldenResults(2, answers)).gate for answers in gates} == gates
+    assert judge_golden(spec, GoldenResults()).gate is Gate.WAITING
     lenient = RolloutSpec.model_validate({"golden": {"maxDisagreements": 1}})
-    assert judge_golden(lenient, GoldenSeen(2, (good, shifted))).gate is Gate.PASSED
+    assert judge_golden(lenient, GoldenResults(2, (good, shifted))).gate is Gate.PASSED
 
 
 def test_wilson_against_published_values() -> None:

@@ -3,13 +3,15 @@ from typing import Any
 import pytest
 from matte_core.contracts.k8s.model import ModelVersionSpec
 from matte_core.contracts.k8s.pool import PoolSpec, PoolStatus
-from matte_operator.domain.rollout.observe import Gate, GateSeen
+from matte_operator.domain.ray_state import PodProblem, PodProblemKind
+from matte_operator.domain.rollout.observation import Gate, GateResult
 from matte_operator.domain.rollout.preflight import preflight
-from matte_operator.domain.serving import Trouble, TroubleKind
 
-NO_NODE = Trouble("w", TroubleKind.UNSCHEDULABLE, "0/3 nodes are available: Insufficient nvidia.com/gpu", worker=True)
-NO_IMAGE = Trouble("w", TroubleKind.IMAGE, "image x cannot be pulled", worker=True)
-NO_HEAD = Trouble("h", TroubleKind.UNSCHEDULABLE, "0/3 nodes are available", worker=False)
+NO_NODE = PodProblem(
+    "w", PodProblemKind.UNSCHEDULABLE, "0/3 nodes are available: Insufficient nvidia.com/gpu", worker=True
+)
+NO_IMAGE = PodProblem("w", PodProblemKind.IMAGE, "image x cannot be pulled", worker=True)
+NO_HEAD = PodProblem("h", PodProblemKind.UNSCHEDULABLE, "0/3 nodes are available", worker=False)
 
 
 def version(gpus: float) -> ModelVersionSpec:
@@ -17,7 +19,7 @@ def version(gpus: float) -> ModelVersionSpec:
     return ModelVersionSpec.model_validate(spec)
 
 
-def look(gpus: float, *troubles: Trouble, each: int = 1, most: int = 4, **seen: Any) -> GateSeen:
+def look(gpus: float, *troubles: PodProblem, each: int = 1, most: int = 4, **seen: Any) -> GateResult:
     pool = PoolSpec.model_validate({"workers": {"gpus": each, "maxReplicas": most}})
     return preflight(pool, PoolStatus(), version(gpus), troubles, **seen)
 

@@ -17,14 +17,14 @@ from matte_telemetry.names import OPERATOR
 from matte_telemetry.prometheus import MetricsServer, PrometheusMeter
 from pydantic import ValidationError
 
-from matte_operator.aside import Aside
+from matte_operator.background_loop import BackgroundLoop
 from matte_operator.cleanup import clean_up
-from matte_operator.cluster import Cluster, api_client
-from matte_operator.evidence import Reports
-from matte_operator.external import Judges
-from matte_operator.lease import Lease
-from matte_operator.reconcile import Reconciler
-from matte_operator.run import Operator, calm, registry
+from matte_operator.controller import Controller, downgrade_retries, registry
+from matte_operator.evidence_client import EvidenceClient
+from matte_operator.external_checks import ExternalChecks
+from matte_operator.kube_client import KubeClient, api_client
+from matte_operator.leader_election import LeaderElector
+from matte_operator.reconciler import Reconciler
 from matte_operator.settings import OperatorSettings
 
 log = logging.getLogger("matte.operator")
@@ -41,52 +41,52 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"matte-operator: {error}\n")
         return 2
     logs.set_up("INFO")
-    for chatty in ("kopf", "urllib3", "aiohttp.access"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    for name in ("kopf", "urllib3", "aiohttp.access"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     for handler in logging.getLogger().handlers:
-        handler.addFilter(calm)
+        handler.addFilter(downgrade_retries)
     meter = PrometheusMeter(OPERATOR)
-    cluster = Cluster(api_client(), settings.namespace, meter)
+    kube = KubeClient(api_client(), settings.namespace, meter)
     if arguments:
-        left = clean_up(cluster, settings.cleanup_seconds)
+        left = clean_up(kube, settings.cleanup_seconds)
         for what in left:
             log.error("still there: %s", what)
         return 1 if left else 0
-    return _operate(settings, cluster, meter)
-
-
-def _operate(settings: OperatorSettings, cluster: Cluster, meter: PrometheusMeter) -> int:
-    identity = settings.identity or f"{socket.gethostname()}-{secrets.token_hex(4)}"
-    name = f"{settings.release}-matte-operator"
-    here = socket.gethostname()
-    lease = Lease(cluster, name, identity, clock=time.monotonic, now=lambda: datetime.now(UTC), pod=here)
-    aside = Aside()
-    reconciler = Reconciler(
-        cluster,
-        settings.of_release(),
-        meter,
-        acting=lambda: lease.mine,
-        reports=Reports(aside, settings.redis_url.get_secret_value(), settings.redis_prefix),
-        judges=Judges(aside, settings.prometheus_url),
-    )
-    tracer, shut_down_tracing = tracing.set_up("matte-operator", version=version("matte-operator"), instance=identity)
-    server = MetricsServer.start(meter.registry, host=settings.listen, port=settings.metrics_port)
-    try:
-        asyncio.run(_serve(settings, Operator(lease, reconciler, meter, tracer)))
-    finally:
-        aside.close()
-        server.close()
-        shut_down_tracing()
+    _operate(settings, kube, meter)
     return 0
 
 
-async def _serve(settings: OperatorSettings, operator: Operator) -> None:
-    await kopf.operator(
-        registry=registry(operator),
-        standalone=True,
-        namespaces=[settings.namespace],
-        liveness_endpoint=f"http://{settings.listen}:{settings.health_port}/healthz",
+def _operate(settings: OperatorSettings, kube: KubeClient, meter: PrometheusMeter) -> None:
+    pod = socket.gethostname()
+    identity = settings.identity or f"{pod}-{secrets.token_hex(4)}"
+    lease = f"{settings.release}-matte-operator"
+    elector = LeaderElector(kube, lease, identity, clock=time.monotonic, now=lambda: datetime.now(UTC), pod=pod)
+    background = BackgroundLoop()
+    reconciler = Reconciler(
+        kube,
+        settings.to_release(),
+        meter,
+        may_write=lambda: elector.is_leader,
+        evidence_client=EvidenceClient(background, settings.redis_url.get_secret_value(), settings.redis_prefix),
+        external_checks=ExternalChecks(background, settings.prometheus_url),
     )
+    tracer, shut_down_tracing = tracing.set_up("matte-operator", version=version("matte-operator"), instance=identity)
+    server = MetricsServer.start(meter.registry, host=settings.listen, port=settings.metrics_port)
+
+    async def serve() -> None:
+        await kopf.operator(
+            registry=registry(Controller(elector, reconciler, meter, tracer)),
+            standalone=True,
+            namespaces=[settings.namespace],
+            liveness_endpoint=f"http://{settings.listen}:{settings.health_port}/healthz",
+        )
+
+    try:
+        asyncio.run(serve())
+    finally:
+        background.close()
+        server.close()
+        shut_down_tracing()
 
 
 if __name__ == "__main__":

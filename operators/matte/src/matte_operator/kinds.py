@@ -1,4 +1,4 @@
-"""The kinds that the operator reads and writes, with their paths in the API."""
+"""The kinds that the operator reads and writes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ FIELD_MANAGER = "matte-operator"
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of the Kubernetes API."""
-
     api_version: str
     kind: str
     plural: str
@@ -26,7 +24,6 @@ class Kind:
 
     @property
     def version(self) -> str:
-        """Such as v1."""
         return self.api_version.rpartition("/")[2]
 
 
@@ -41,20 +38,20 @@ NODE = Kind("v1", "Node", "nodes", namespaced=False)
 EVENT = Kind("v1", "Event", "events")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 
-#: what is watched
+#: read by every pass
+OBSERVED = (POOL, MODEL, MODEL_VERSION, RAY_SERVICE, RAY_CLUSTER, BUDGET, POD)
 WATCHED = (POOL, MODEL, MODEL_VERSION, RAY_SERVICE, RAY_CLUSTER, POD)
 
-#: an object of the API, as JSON has it
+#: an object of the API, as JSON
 Body = dict[str, Any]
 
 
 def name_of(body: Body) -> str:
-    """Its name."""
     return str(body["metadata"]["name"])
 
 
 def owner_of(body: Body) -> Body:
-    """An owner reference to it: what it owns goes with it."""
+    """An owner reference to the object: what it owns is deleted with it."""
     return {
         "apiVersion": body["apiVersion"],
         "kind": body["kind"],

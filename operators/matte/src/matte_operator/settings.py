@@ -1,4 +1,4 @@
-"""What the operator reads from the environment (``MATTE_…``)."""
+"""Settings from environment variables (``MATTE_…``)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class OperatorSettings(BaseSettings):
     identity: str = Field("", description="Identity of the lease holder; '': host name and a random suffix")
     cleanup_seconds: float = Field(540.0, gt=0, description="Seconds that `cleanup` waits for all objects to be gone")
 
-    def of_release(self) -> Release:
+    def to_release(self) -> Release:
         """What every Pool of the release shares."""
         return Release(
             namespace=self.namespace,

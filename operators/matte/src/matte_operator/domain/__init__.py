@@ -1,1 +1,1 @@
-"""What the operator decides, as pure functions: states and times come in, decisions go out."""
+"""What the operator decides, as pure functions of typed observations and the time. No API calls and no rendering."""

@@ -1,14 +1,14 @@
-"""What becomes of a Model: its versions, its split, its conditions."""
+"""What becomes of a Model: its versions, its traffic split, its routes and its conditions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from matte_core.contracts.catalog import Arm, Mirror, Route, app_name
 from matte_core.contracts.catalog import Rule as RouteRule
-from matte_core.contracts.evidence import CheckOrder
+from matte_core.contracts.evidence import CheckOrder, CheckState
 from matte_core.contracts.k8s.model import (
     ModelSpec,
     ModelStatus,
@@ -19,65 +19,79 @@ from matte_core.contracts.k8s.model import (
 )
 from matte_core.contracts.k8s.rollout import Phase, RolloutStatus
 
-from matte_operator.domain.conditions import Finding, find, is_true, settle, since
-from matte_operator.domain.rollout.decide import POLL
+from matte_operator.domain.conditions import ConditionUpdate, find, is_true, merge_conditions
+from matte_operator.domain.rollout.decide import POLL_SECONDS
 from matte_operator.domain.rollout.evidence import ModelEvidence
-from matte_operator.domain.rollout.observe import GateSeen
-from matte_operator.domain.rollout.of_model import PROGRESSING, ROOM, Rolled, RolloutSeen, orders_of, roll, under_way
-from matte_operator.domain.rollout.of_model import findings as rollout_findings
-from matte_operator.domain.traffic import Split, VersionFacts, split, wanted
-from matte_operator.domain.version import READY, SERVING, VersionSeen, failed, readiness, verified
+from matte_operator.domain.rollout.observation import Gate, GateResult
+from matte_operator.domain.rollout.reconcile import (
+    PROGRESSING,
+    RolloutResult,
+    in_progress,
+    reconcile_rollout,
+    rollout_conditions,
+)
+from matte_operator.domain.traffic import TrafficSplit, VersionFacts, desired_weights, split_traffic
+from matte_operator.domain.version import (
+    READY,
+    SERVING,
+    VersionObservation,
+    needs_intervention,
+    ready_condition,
+    verified_condition,
+)
 
-#: a version that lost its traffic still answers pins, and jobs given to it before, for so long (seconds)
+#: nothing keeps a version from starting
+NO_PREFLIGHT = GateResult(Gate.PASSED)
+#: a version that lost its traffic still answers rules, and jobs assigned to it before, for this long (seconds)
 RETIRE_AFTER = 60.0
 #: then it leaves the route, and this long after the loss its application ends and the ModelVersion is deleted
 REMOVE_AFTER = 75.0
-#: a first route takes up to so long through KubeRay, Serve and the frontends' catalogs; Ready waits for it (seconds)
+#: a first route takes up to this long through KubeRay, Serve and the frontends' catalogs; Ready waits for it (seconds)
 ROUTE_AFTER = 4.0
-#: a folder that was refused is checked again (seconds): it may have been mended
+#: a folder that was refused is checked again after this long (seconds), since somebody may have fixed it
 CHECK_AGAIN = 60.0
-#: ModelVersions of a Model with rollouts that are kept for their story
+#: ModelVersions of a Model with rollouts that are kept for the status of their rollout
 HISTORY = 5
 
 
 @dataclass(frozen=True, slots=True)
 class ModelObservation:
-    """What is seen.
+    """What is known of a Model.
 
     Attributes:
-        versions: the Model's.
-        obstacle: why a new version cannot be made: reason and message; None where it can.
-        evidence: what routers and replicas report; None where it was not asked for, or could not be had.
+        versions: its ModelVersions.
+        obstacle: reason and message why a new ModelVersion cannot be made; None where it can.
+        evidence: what routers and replicas report; None where it is not needed, or Redis is away.
         preflight: whether the Pool has room for the spec's version.
     """
 
-    versions: tuple[VersionSeen, ...] = ()
+    versions: tuple[VersionObservation, ...] = ()
     obstacle: tuple[str, str] | None = None
     evidence: ModelEvidence | None = None
-    preflight: GateSeen = ROOM
+    preflight: GateResult = NO_PREFLIGHT
 
 
 @dataclass(frozen=True, slots=True)
 class ModelDecision:
-    """What is to be done.
+    """What is to be done about a Model.
 
     Attributes:
-        status: the Model's new one.
-        wanted: ModelVersions to apply: new ones, or such with another number of replicas.
-        versions: the new status of those that stay, by name of the ModelVersion.
+        status: the new one.
+        apply: ModelVersions to apply: new ones, or such with another number of replicas.
+        version_statuses: the new status of the ModelVersions that stay, by name.
         apps: names of the ModelVersions that have a Serve application.
-        remove: names of the ModelVersions to delete.
+        delete: names of the ModelVersions to delete.
         routes: by Pool.
-        orders: checks to ask for, by Pool and version.
-        retract: versions that are gone from their Pool: nothing reported of them counts any more.
-        requeue_after: seconds until the next look; None: when something changes.
+        orders: checks to ask for, with their Pool.
+        retract: Pool and version of what is gone: nothing reported about it counts any more.
+        requeue_after: seconds until the next decision; None: when something changes.
     """
 
     status: ModelStatus
-    wanted: tuple[ModelVersionSpec, ...]
-    versions: Mapping[str, ModelVersionStatus]
+    apply: tuple[ModelVersionSpec, ...]
+    version_statuses: Mapping[str, ModelVersionStatus]
     apps: frozenset[str]
-    remove: tuple[str, ...]
+    delete: tuple[str, ...]
     routes: Mapping[str, Route]
     orders: tuple[tuple[str, CheckOrder], ...]
     retract: tuple[tuple[str, str], ...]
@@ -86,11 +100,11 @@ class ModelDecision:
 
 @dataclass(frozen=True, slots=True)
 class _Version:
-    """A version while it is decided on."""
+    """A version and what is decided about it. ``*_seconds``: since it got, or lost, its traffic."""
 
-    seen: VersionSeen
-    ready: Finding
-    verified: Finding
+    observed: VersionObservation
+    ready: ConditionUpdate
+    verified: ConditionUpdate
     weight: int | None = None
     status: ModelVersionStatus = field(default_factory=ModelVersionStatus)
     idle_seconds: float | None = None
@@ -98,266 +112,272 @@ class _Version:
 
     @property
     def name(self) -> str:
-        return self.seen.spec.version
+        return self.observed.spec.version
 
     @property
-    def answers(self) -> bool:
-        return self.ready.status == "True"
+    def pool(self) -> str:
+        return self.observed.spec.pool
 
-    @property
-    def may_start(self) -> bool:
-        return self.verified.status == "True"
+
+def needs_evidence(spec: ModelSpec, status: ModelStatus, versions: Iterable[VersionObservation]) -> bool:
+    """Whether a decision needs what routers and replicas report; at rest it does not."""
+    if spec.rollout and in_progress(spec, status.rollout):
+        return True
+    return any(version.spec.source and not verified_condition(version).is_true for version in versions)
 
 
 def decide_model(
-    name: str, spec: ModelSpec, status: ModelStatus, generation: int, seen: ModelObservation, now: datetime
+    name: str, spec: ModelSpec, status: ModelStatus, generation: int, observed: ModelObservation, now: datetime
 ) -> ModelDecision:
     """What is to be done about a Model. ``now`` is in UTC."""
-    ordered = sorted(
-        (_Version(version, readiness(version), verified(version)) for version in seen.versions),
-        key=lambda v: (v.seen.created, v.seen.name),
-    )
-    old = {item.version: item.weight for item in status.traffic}
-    rolled = None
+    versions = [
+        _Version(version, ready_condition(version), verified_condition(version))
+        for version in sorted(observed.versions, key=lambda version: (version.created, version.name))
+    ]
+    old_weights = {item.version: item.weight for item in status.traffic}
+    rollout = None
     if spec.rollout:
-        everything = RolloutSeen(seen.versions, seen.evidence, old, seen.preflight)
-        rolled = roll(name, spec, status.rollout, everything, now)
-    shares = Split(rolled.weights) if rolled else split(spec, old, _facts(ordered))
-    decided = [_placed(version, shares, rolled, generation=version.seen.generation, now=now) for version in ordered]
-    stays = [version for version in decided if _stays(version, spec, shares, rolled, decided)]
-    apps = [version for version in stays if version.status.application]
-    routed = [version for version in apps if _routed(version, shares, old)]
+        rollout = reconcile_rollout(
+            spec, status.rollout, observed.versions, observed.evidence, old_weights, observed.preflight, now
+        )
+        split = TrafficSplit(rollout.weights)
+    else:
+        facts = [VersionFacts(v.name, v.pool, v.ready.is_true, rank) for rank, v in enumerate(versions)]
+        split = split_traffic(spec, old_weights, facts)
+    versions = [_with_status(version, split, rollout, now) for version in versions]
+    newest = versions[-HISTORY:]
+    kept = [v for v in versions if _is_kept(v, spec, split, rollout, in_history=v in newest)]
+    deployed = [v for v in kept if v.status.application]
+    routed = [
+        v
+        for v in deployed
+        if v.name in split.weights
+        or (v.name in old_weights and v.idle_seconds is not None and v.idle_seconds < RETIRE_AFTER)
+    ]
+    if rollout:
+        mirror = rollout.mirror
+    else:
+        mirror = Mirror(version=spec.mirror.version, percent=spec.mirror.percent) if spec.mirror else None
+    was_ready = is_true(status.conditions, READY)
+    conditions = [_ready(spec, versions=kept, routed=routed, obstacle=observed.obstacle, was_ready=was_ready)]
+    if rollout and rollout.status and not observed.obstacle:
+        conditions += rollout_conditions(rollout.status)
+    else:
+        conditions.append(_progressing(spec, split, versions=kept, routed=routed, obstacle=observed.obstacle))
+    answering = [v.name for v in kept if v.ready.is_true]
     return ModelDecision(
-        status=_status(spec, status, generation, _Now(seen, shares, stays, routed, rolled), now),
-        wanted=tuple(_to_make(name, spec, seen, rolled)),
-        versions={version.seen.name: version.status for version in stays},
-        apps=frozenset(version.seen.name for version in apps),
-        remove=tuple(version.seen.name for version in decided if version not in stays),
-        routes=_routes(name, spec, routed, rolled.mirror if rolled else _mirror(spec)),
-        orders=tuple(_orders(stays, rolled, now)),
-        retract=tuple((v.seen.spec.pool, v.name) for v in decided if v.seen.app is not None and v not in apps),
-        requeue_after=_due(stays, rolled, waits=not is_true(status.conditions, READY), now=now),
+        status=ModelStatus(
+            observed_generation=generation,
+            conditions=merge_conditions(status.conditions, conditions, generation=generation, now=now),
+            ready_version=spec.version if spec.version in answering else answering[-1] if answering else None,
+            replicas=next((v.observed.spec.replicas for v in kept if v.name == spec.version and v.ready.is_true), 0),
+            traffic=tuple(ServedTraffic(version=v.name, weight=v.weight or 0, ready=v.ready.is_true) for v in routed),
+            rollout=rollout.status if rollout else None,
+        ),
+        apply=tuple(_versions_to_apply(name, spec, observed, rollout)),
+        version_statuses={v.observed.name: v.status for v in kept},
+        apps=frozenset(v.observed.name for v in deployed),
+        delete=tuple(v.observed.name for v in versions if v not in kept),
+        routes=_routes(name, spec, routed, mirror),
+        orders=tuple((v.pool, order) for v in kept if (order := _check_order(v, rollout, now))),
+        retract=tuple((v.pool, v.name) for v in versions if v.observed.app is not None and v not in deployed),
+        requeue_after=min(_due_times(kept, rollout, was_ready=was_ready, now=now), default=None),
     )
 
 
-def _facts(versions: Iterable[_Version]) -> list[VersionFacts]:
-    return [VersionFacts(v.name, v.seen.spec.pool, v.answers, rank) for rank, v in enumerate(versions)]
-
-
-def wants_evidence(spec: ModelSpec, status: ModelStatus, versions: Iterable[VersionSeen]) -> bool:
-    """Whether a decision needs what routers and replicas report; at rest it does not."""
-    if spec.rollout and under_way(spec, status.rollout):
-        return True
-    return any(seen.spec.source and verified(seen).status != "True" for seen in versions)
-
-
-def parameters_of(spec: VersionParameters) -> dict[str, object]:
-    """What a version is made of."""
-    return {name: getattr(spec, name) for name in VersionParameters.model_fields}
-
-
-def _to_make(name: str, spec: ModelSpec, seen: ModelObservation, rolled: Rolled | None) -> Iterator[ModelVersionSpec]:
-    """The ModelVersions to apply: the spec's where it is not there, and those with other replicas than wanted."""
-    there = {version.spec.version: version.spec for version in seen.versions}
-    if spec.version not in there and not seen.obstacle:
-        yield ModelVersionSpec.model_validate({"model": name, "version": spec.version, **parameters_of(spec)})
-    sizes = {spec.version: spec.replicas} if rolled is None else rolled.replicas or {}
+def _versions_to_apply(
+    name: str, spec: ModelSpec, observed: ModelObservation, rollout: RolloutResult | None
+) -> list[ModelVersionSpec]:
+    """The spec's version where it does not exist, and those with another number of replicas than desired."""
+    existing = {version.spec.version: version.spec for version in observed.versions}
+    specs = []
+    if spec.version not in existing and not observed.obstacle:
+        parameters = {field_name: getattr(spec, field_name) for field_name in VersionParameters.model_fields}
+        specs.append(ModelVersionSpec.model_validate({"model": name, "version": spec.version, **parameters}))
+    sizes = {spec.version: spec.replicas} if rollout is None else rollout.replicas or {}
     for version, replicas in sizes.items():
-        known = there.get(version)
-        if known is not None and replicas and known.replicas != replicas:
-            yield known.model_copy(update={"replicas": replicas})
+        current = existing.get(version)
+        if current is not None and replicas and current.replicas != replicas:
+            specs.append(current.model_copy(update={"replicas": replicas}))
+    return specs
 
 
-def _placed(version: _Version, shares: Split, rolled: Rolled | None, *, generation: int, now: datetime) -> _Version:
-    """With its weight, its new status, and how long it has been with traffic, or without."""
-    spec, status = version.seen.spec, version.seen.status
-    weight = shares.weights.get(spec.version)
+def _with_status(version: _Version, split: TrafficSplit, rollout: RolloutResult | None, now: datetime) -> _Version:
+    """The version with its weight, its new status, and how long it has been with or without traffic."""
+    observed, spec, status = version.observed, version.observed.spec, version.observed.status
+    weight = split.weights.get(spec.version)
     if weight:
-        serving = Finding.yes(SERVING, "Routed", f"{weight} % of the model's traffic")
+        serving = ConditionUpdate.true(SERVING, "Routed", f"{weight} % of the model's traffic")
     else:
-        lost = is_true(status.conditions, SERVING)
         before = find(status.conditions, SERVING)
-        reason = "Replaced" if lost else before.reason if before and not lost else "NotRouted"
-        serving = Finding.no(SERVING, reason, "no share of the model's traffic")
-    findings = (version.verified, version.ready, serving)
-    conditions = settle(status.conditions, findings, generation=generation, now=now)
-    condition = find(conditions, SERVING)
-    assert condition is not None
+        reason = "Replaced" if is_true(status.conditions, SERVING) else before.reason if before else "NotRouted"
+        serving = ConditionUpdate.false(SERVING, reason, "no share of the model's traffic")
+    updates = (version.verified, version.ready, serving)
+    conditions = merge_conditions(status.conditions, updates, generation=observed.generation, now=now)
+    since = datetime.fromisoformat(conditions[-1].last_transition_time)
+    seconds = max(0.0, (now - since).total_seconds())
+
+    # what may start, or runs; in a rollout, what has replicas
+    has_app = version.verified.is_true
+    if rollout and rollout.replicas is None:
+        has_app = status.application is not None
+    elif rollout and rollout.replicas is not None:
+        has_app = has_app and rollout.replicas.get(spec.version, 0) > 0
+    check = observed.check
     return _Version(
-        version.seen,
+        observed,
         version.ready,
         version.verified,
         weight,
         ModelVersionStatus(
-            observed_generation=generation,
+            observed_generation=observed.generation,
             conditions=conditions,
-            application=app_name(spec.model, spec.version) if _has_app(version, rolled) else None,
-            digest=status.digest or (version.seen.check.digest if version.may_start and version.seen.check else None),
-            license=status.license or (version.seen.check.license if version.seen.check else None) or spec.license,
-            rollout=_story(spec.version, status.rollout, rolled),
+            application=app_name(spec.model, spec.version) if has_app else None,
+            digest=status.digest or (check.digest if version.verified.is_true and check else None),
+            license=status.license or (check.license if check else None) or spec.license,
+            rollout=_rollout_history(spec.version, status.rollout, rollout.status if rollout else None),
         ),
-        **{"routed_seconds" if weight else "idle_seconds": max(0.0, (now - since(condition)).total_seconds())},
+        idle_seconds=None if weight else seconds,
+        routed_seconds=seconds if weight else None,
     )
 
 
-def _story(version: str, before: RolloutStatus | None, rolled: Rolled | None) -> RolloutStatus | None:
-    """What became of the version's own rollout: kept where the Model goes on to others."""
-    status = rolled.status if rolled else None
-    if status is None:
+def _rollout_history(version: str, before: RolloutStatus | None, current: RolloutStatus | None) -> RolloutStatus | None:
+    """The status of the version's own rollout: it stays where the Model goes on to others."""
+    if current is None:
         return before
-    own = status.canary == version or (
-        status.phase is Phase.SUCCEEDED
-        and status.stable == version
-        and before is not None
-        and before.phase is not Phase.SUCCEEDED
+    just_succeeded = before is not None and before.phase is not Phase.SUCCEEDED
+    is_own = current.canary == version or (
+        current.phase is Phase.SUCCEEDED and current.stable == version and just_succeeded
     )
-    return status if own else before
+    return current if is_own else before
 
 
-def _stays(version: _Version, spec: ModelSpec, shares: Split, rolled: Rolled | None, every: Sequence[_Version]) -> bool:
-    name = version.name
-    if name == spec.version or name in shares.weights:
+def _is_kept(
+    version: _Version, spec: ModelSpec, split: TrafficSplit, rollout: RolloutResult | None, *, in_history: bool
+) -> bool:
+    if version.name == spec.version or version.name in split.weights:
         return True
-    if rolled is not None:
-        return rolled.replicas is None or name in rolled.replicas or version in list(every)[-HISTORY:]
-    return name in wanted(spec) or (version.idle_seconds is not None and version.idle_seconds < REMOVE_AFTER)
-
-
-def _has_app(version: _Version, rolled: Rolled | None) -> bool:
-    """What may start, or runs; in a rollout, what it has replicas for."""
-    if rolled is None:
-        return version.may_start
-    if rolled.replicas is None:
-        return version.seen.status.application is not None
-    return version.may_start and rolled.replicas.get(version.name, 0) > 0
-
-
-def _routed(version: _Version, shares: Split, old: Mapping[str, int]) -> bool:
-    """In the split, or out of it for so short that pins and earlier jobs still find it."""
-    name = version.name
-    if name in shares.weights:
-        return True
-    return name in old and version.idle_seconds is not None and version.idle_seconds < RETIRE_AFTER
+    if rollout is not None:
+        return rollout.replicas is None or version.name in rollout.replicas or in_history
+    return version.name in desired_weights(spec) or (
+        version.idle_seconds is not None and version.idle_seconds < REMOVE_AFTER
+    )
 
 
 def _routes(name: str, spec: ModelSpec, routed: list[_Version], mirror: Mirror | None) -> dict[str, Route]:
     """By Pool; a Pool without a share of the traffic has no route."""
     arms: dict[str, list[Arm]] = {}
     for version in routed:
-        arms.setdefault(version.seen.spec.pool, []).append(Arm(version=version.name, weight=version.weight or 0))
+        arms.setdefault(version.pool, []).append(Arm(version=version.name, weight=version.weight or 0))
     rules = tuple(RouteRule.model_validate(rule.model_dump(by_alias=False)) for rule in spec.rules)
     return {
         pool: Route(
             model=name,
-            arms=tuple(found),
+            arms=tuple(pool_arms),
             rules=rules,
-            mirror=mirror if mirror and mirror.version in {arm.version for arm in found} else None,
+            mirror=mirror if mirror and mirror.version in {arm.version for arm in pool_arms} else None,
         )
-        for pool, found in arms.items()
-        if any(arm.weight for arm in found)
+        for pool, pool_arms in arms.items()
+        if any(arm.weight for arm in pool_arms)
     }
 
 
-def _mirror(spec: ModelSpec) -> Mirror | None:
-    return Mirror(version=spec.mirror.version, percent=spec.mirror.percent) if spec.mirror else None
+def _check_order(version: _Version, rollout: RolloutResult | None, now: datetime) -> CheckOrder | None:
+    """The check of the version's folder that a router of its Pool is to make.
 
-
-def _orders(stays: list[_Version], rolled: Rolled | None, now: datetime) -> Iterator[tuple[str, CheckOrder]]:
-    if rolled is not None:
-        pools = {version.name: version.seen.spec.pool for version in stays}
-        if rolled.order:
-            yield pools[rolled.order.version], rolled.order
-        return
-    waiting = [version.seen for version in stays if version.seen.spec.source and not version.may_start]
-    pools = {seen.spec.version: seen.spec.pool for seen in waiting}
-    for order in orders_of(waiting, now.timestamp(), CHECK_AGAIN):
-        yield pools[order.version], order
-
-
-def _due(stays: list[_Version], rolled: Rolled | None, *, waits: bool, now: datetime) -> float | None:
-    """Seconds until the next look: a version retires or goes, has its route, or is checked."""
-    routes = [
-        ROUTE_AFTER - version.routed_seconds
-        for version in stays
-        if waits and version.routed_seconds is not None and version.routed_seconds < ROUTE_AFTER
-    ]
-    retirements = [
-        limit - version.idle_seconds
-        for version in stays
-        if rolled is None and version.idle_seconds is not None and version.weight is None
-        for limit in (RETIRE_AFTER, REMOVE_AFTER)
-        if version.idle_seconds < limit
-    ]
-    checks = [
-        max(POLL, CHECK_AGAIN - (now.timestamp() - report.at))
-        if (report := v.seen.check) and failed(v.verified)
-        else POLL
-        for v in stays
-        if rolled is None and v.seen.spec.source and not v.may_start and v.seen.pool_problem is None
-    ]
-    rollout = [rolled.requeue_after] if rolled and rolled.requeue_after is not None else []
-    return min([*routes, *retirements, *checks, *rollout], default=None)
-
-
-@dataclass(frozen=True, slots=True)
-class _Now:
-    """What the Model's conditions are made of."""
-
-    seen: ModelObservation
-    shares: Split
-    versions: list[_Version]
-    routed: list[_Version]
-    rolled: Rolled | None = None
-
-    def version(self, name: str) -> _Version | None:
-        return next((v for v in self.versions if v.seen.spec.version == name), None)
-
-
-def _status(spec: ModelSpec, status: ModelStatus, generation: int, at: _Now, now: datetime) -> ModelStatus:
-    current = at.version(spec.version)
-    answering = [version.seen.spec.version for version in at.versions if version.answers]
-    rollout = at.rolled.status if at.rolled else None
-    progress = (_progressing(spec, at),) if rollout is None or at.seen.obstacle else rollout_findings(rollout)
-    findings = (_ready(spec, at, was=is_true(status.conditions, READY)), *progress)
-    return ModelStatus(
-        observed_generation=generation,
-        conditions=settle(status.conditions, findings, generation=generation, now=now),
-        ready_version=spec.version if spec.version in answering else answering[-1] if answering else None,
-        replicas=current.seen.spec.replicas if current and current.answers else 0,
-        traffic=tuple(
-            ServedTraffic(version=v.seen.spec.version, weight=v.weight or 0, ready=v.answers) for v in at.routed
-        ),
-        rollout=rollout,
+    In a rollout: of the version that is verified, for its attempt. Else: of a version that waits for one, with the next
+    attempt once a failed check is old.
+    """
+    spec, status, report = version.observed.spec, version.observed.status, version.observed.check
+    if rollout is not None:
+        if rollout.verify != version.name or rollout.status is None:
+            return None
+        attempt = rollout.status.attempt
+    elif spec.source and not version.verified.is_true:
+        failed = report is not None and report.state is CheckState.FAILED
+        attempt = report.attempt if report else 0
+        if report and failed and now.timestamp() - report.at >= CHECK_AGAIN:
+            attempt += 1
+    else:
+        return None
+    return CheckOrder(
+        model=spec.model,
+        version=spec.version,
+        attempt=attempt,
+        source=spec.source,
+        digest=spec.digest or status.digest,
+        license=spec.license,
+        allowed_licenses=version.observed.allowed_licenses,
+        public_keys=spec.public_keys,
     )
 
 
-def _ready(spec: ModelSpec, at: _Now, *, was: bool) -> Finding:
-    serving = [version for version in at.routed if version.weight]
-    answering = [version for version in serving if version.answers]
-    if answering and not was and all((version.routed_seconds or 0) < ROUTE_AFTER for version in answering):
-        return Finding.no(READY, "Routing", f"{answering[0].seen.spec.version} runs, its route is on the way")
+def _due_times(
+    versions: list[_Version], rollout: RolloutResult | None, *, was_ready: bool, now: datetime
+) -> list[float]:
+    """Seconds until each next decision: a version has its route, retires, is deleted, or is checked."""
+    due = []
+    if not was_ready:
+        routed = [v.routed_seconds for v in versions if v.routed_seconds is not None]
+        due += [ROUTE_AFTER - seconds for seconds in routed if seconds < ROUTE_AFTER]
+    if rollout is not None:
+        return due if rollout.requeue_after is None else [*due, rollout.requeue_after]
+    for version in versions:
+        if version.idle_seconds is not None and version.weight is None:
+            limits = RETIRE_AFTER - version.idle_seconds, REMOVE_AFTER - version.idle_seconds
+            due += [seconds for seconds in limits if seconds > 0]
+        observed = version.observed
+        if observed.spec.source and not version.verified.is_true and observed.pool_problem is None:
+            wait = POLL_SECONDS
+            if observed.check and needs_intervention(version.verified):
+                wait = max(wait, CHECK_AGAIN - (now.timestamp() - observed.check.at))
+            due.append(wait)
+    return due
+
+
+def _ready(
+    spec: ModelSpec,
+    *,
+    versions: list[_Version],
+    routed: list[_Version],
+    obstacle: tuple[str, str] | None,
+    was_ready: bool,
+) -> ConditionUpdate:
+    serving = [version for version in routed if version.weight]
+    answering = [version for version in serving if version.ready.is_true]
+    if answering and not was_ready and all((v.routed_seconds or 0) < ROUTE_AFTER for v in answering):
+        return ConditionUpdate.false(READY, "Routing", f"{answering[0].name} runs, its route is on the way")
     if answering:
-        text = ", ".join(f"{v.seen.spec.version} {v.weight} %" for v in serving)
-        return Finding.yes(READY, "Serving", text)
-    if at.seen.obstacle:
-        return Finding.no(READY, *at.seen.obstacle)
-    culprit = serving[0] if serving else at.version(spec.version)
-    if culprit is None:
-        return Finding.no(READY, "Starting", f"{spec.version} is being made")
-    return Finding.no(READY, culprit.ready.reason, f"{culprit.seen.spec.version}: {culprit.ready.message}")
+        return ConditionUpdate.true(READY, "Serving", ", ".join(f"{v.name} {v.weight} %" for v in serving))
+    if obstacle:
+        return ConditionUpdate.false(READY, *obstacle)
+    blamed = serving[0] if serving else next((v for v in versions if v.name == spec.version), None)
+    if blamed is None:
+        return ConditionUpdate.false(READY, "Starting", f"{spec.version} is being made")
+    return ConditionUpdate.false(READY, blamed.ready.reason, f"{blamed.name}: {blamed.ready.message}")
 
 
-def _progressing(spec: ModelSpec, at: _Now) -> Finding:
-    if at.seen.obstacle:
-        return Finding.no(PROGRESSING, *at.seen.obstacle)
-    if not at.shares.refused:
-        return Finding.no(PROGRESSING, "Complete", "the traffic is split as the spec says")
-    serving = [version.seen.spec.version for version in at.routed if version.weight]
+def _progressing(
+    spec: ModelSpec,
+    split: TrafficSplit,
+    *,
+    versions: list[_Version],
+    routed: list[_Version],
+    obstacle: tuple[str, str] | None,
+) -> ConditionUpdate:
+    if obstacle:
+        return ConditionUpdate.false(PROGRESSING, *obstacle)
+    if not split.refusal:
+        return ConditionUpdate.false(PROGRESSING, "Complete", "the traffic is split as the spec says")
+    serving = [version.name for version in routed if version.weight]
     keeps = f"; {', '.join(serving)} {'keeps' if len(serving) == 1 else 'keep'} the traffic" if serving else ""
     if spec.traffic:
-        return Finding.no(PROGRESSING, "TrafficRefused", f"traffic: {at.shares.refused}{keeps}")
-    current = at.version(spec.version)
-    if current and failed(current.ready):
-        return Finding.no(PROGRESSING, current.ready.reason, f"{spec.version}: {current.ready.message}{keeps}")
+        return ConditionUpdate.false(PROGRESSING, "TrafficRefused", f"traffic: {split.refusal}{keeps}")
+    current = next((v for v in versions if v.name == spec.version), None)
+    if current and needs_intervention(current.ready):
+        return ConditionUpdate.false(
+            PROGRESSING, current.ready.reason, f"{spec.version}: {current.ready.message}{keeps}"
+        )
     why = current.ready.message if current else "it is being made"
-    return Finding.yes(PROGRESSING, "Starting", f"{spec.version} is on its way: {why}{keeps}")
+    return ConditionUpdate.true(PROGRESSING, "Starting", f"{spec.version} is on its way: {why}{keeps}")

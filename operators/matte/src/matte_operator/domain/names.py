@@ -1,4 +1,4 @@
-"""Names of the objects that the operator makes."""
+"""Names of the objects that the operator creates."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _LABEL_MAX = 63
 
 
 def ray_service_name(pool: str) -> str:
-    """The RayService of a Pool, and its PodDisruptionBudget."""
+    """Name of a Pool's RayService and of its PodDisruptionBudget."""
     return f"matte-{pool}"
 
 
 def model_version_name(model: str, version: str) -> str:
-    """The ModelVersion of a Model: the Serve application's name where that is a DNS label, else with a hash."""
+    """Name of a ModelVersion: the Serve application's name where that is a DNS label, else with a hash."""
     name = app_name(model, version)
     if len(name) <= _LABEL_MAX and name == name.lower():
         return name

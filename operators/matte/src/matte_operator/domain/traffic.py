@@ -1,4 +1,4 @@
-"""How a model's traffic is to be split: what was asked for where it can be, else as it was."""
+"""How a Model's traffic is split: as the spec asks where that is possible, else as before."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matte_core.contracts.k8s.model import ModelSpec
 
 @dataclass(frozen=True, slots=True)
 class VersionFacts:
-    """What the split must know of a version. ``rank``: newer is higher."""
+    """What the split depends on. ``rank``: newer versions have higher ones."""
 
     version: str
     pool: str
@@ -19,56 +19,56 @@ class VersionFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
-    """Per cent by version (a 0 answers pins only), and why what was asked for is not done; '' where it is."""
+class TrafficSplit:
+    """Percent by version (0: reached by rules only). ``refusal``: why the spec's split is not applied; '' if it is."""
 
     weights: Mapping[str, int]
-    refused: str = ""
+    refusal: str = ""
 
 
-def wanted(spec: ModelSpec) -> dict[str, int]:
-    """What is asked for."""
+def desired_weights(spec: ModelSpec) -> dict[str, int]:
+    """The split that the spec asks for."""
     return {target.version: target.weight for target in spec.traffic} or {spec.version: 100}
 
 
-def split(spec: ModelSpec, old: Mapping[str, int], versions: Iterable[VersionFacts]) -> Split:
+def split_traffic(spec: ModelSpec, old: Mapping[str, int], versions: Iterable[VersionFacts]) -> TrafficSplit:
     """The split from now on.
 
     Args:
-        spec: the model's.
-        old: the split until now; weights of versions that are gone are given to the others.
+        spec: the Model's.
+        old: the split until now; the shares of versions that are gone go to the others.
         versions: those that exist.
     """
     known = {facts.version: facts for facts in versions}
-    asked = wanted(spec)
-    kept = {version: weight for version, weight in old.items() if version in known}
-    if not (why := _obstacle(spec, asked, kept, known)):
-        return Split(asked)
-    if any(kept.values()):
-        return Split(_whole(kept), why)
+    desired = desired_weights(spec)
+    current = {version: weight for version, weight in old.items() if version in known}
+    refusal = _refusal(spec, desired, current, known)
+    if not refusal:
+        return TrafficSplit(desired)
+    if any(current.values()):
+        return TrafficSplit(_scale_to_100(current), refusal)
     if spec.traffic:
-        return Split({}, why)
+        return TrafficSplit({}, refusal)
     ready = [facts for facts in known.values() if facts.ready]
-    return Split({max(ready, key=lambda facts: facts.rank).version: 100} if ready else {}, why)
+    return TrafficSplit({max(ready, key=lambda facts: facts.rank).version: 100} if ready else {}, refusal)
 
 
-def _obstacle(
-    spec: ModelSpec, asked: Mapping[str, int], kept: Mapping[str, int], known: Mapping[str, VersionFacts]
+def _refusal(
+    spec: ModelSpec, desired: Mapping[str, int], current: Mapping[str, int], known: Mapping[str, VersionFacts]
 ) -> str:
-    unknown = sorted(set(asked) - set(known) - {spec.version})
-    if unknown:
-        there = ", ".join(sorted(known)) or "none yet"
-        return f"there is no version {', '.join(unknown)}; there is {there}"
-    unready = [version for version in asked if version not in kept and not (version in known and known[version].ready)]
+    if unknown := sorted(set(desired) - set(known) - {spec.version}):
+        return f"there is no version {', '.join(unknown)}; there is {', '.join(sorted(known)) or 'none yet'}"
+    # a version that has traffic keeps it while it is not ready
+    unready = [v for v in desired if v not in current and not (v in known and known[v].ready)]
     if unready:
         return f"{', '.join(sorted(unready))} is not ready"
-    pools = {known[version].pool for version, weight in asked.items() if weight}
+    pools = {known[version].pool for version, weight in desired.items() if weight}
     if len(pools) > 1:
         return f"its versions are in the Pools {', '.join(sorted(pools))}: traffic is split within one Pool"
     return ""
 
 
-def _whole(weights: Mapping[str, int]) -> dict[str, int]:
+def _scale_to_100(weights: Mapping[str, int]) -> dict[str, int]:
     """The same proportions, with 100 as their sum."""
     total = sum(weights.values())
     scaled = {version: weight * 100 // total for version, weight in weights.items()}

@@ -1,4 +1,4 @@
-"""Whether a version of a model answers, from what Ray Serve says of its application."""
+"""The conditions Verified and Ready of a ModelVersion, from what Ray Serve says of its application."""
 
 from __future__ import annotations
 
@@ -6,32 +6,29 @@ from dataclasses import dataclass
 
 from matte_core.contracts.catalog import app_name
 from matte_core.contracts.evidence import CheckReport, CheckState
-from matte_core.contracts.k8s.common import ConditionStatus
 from matte_core.contracts.k8s.model import ModelVersionSpec, ModelVersionStatus
 from matte_core.domain.license import license_refusal
 
-from matte_operator.domain.causes import cause, explains
-from matte_operator.domain.conditions import Finding, is_true
-from matte_operator.domain.rollout.evidence import told
-from matte_operator.domain.serving import App, AppStatus
+from matte_operator.domain.conditions import ConditionUpdate, is_true
+from matte_operator.domain.deploy_errors import has_error, parse_deploy_error
+from matte_operator.domain.ray_state import AppStatus, ServeApp
 
 VERIFIED = "Verified"
 READY = "Ready"
 SERVING = "Serving"
-#: reasons that may pass by themselves
-_HOPEFUL = frozenset({"Running", "Starting", "Verifying", "PoolNotReady", "NoRoom", "Removing", "Unhealthy"})
-_PASSING = frozenset({AppStatus.DEPLOYING, AppStatus.NOT_STARTED})
+#: reasons that may go away without anybody's help
+_TRANSIENT = frozenset({"Running", "Starting", "Verifying", "PoolNotReady", "NoRoom", "Removing", "Unhealthy"})
 
 
 @dataclass(frozen=True, slots=True)
-class VersionSeen:
+class VersionObservation:
     """A ModelVersion as it is.
 
     Attributes:
-        app: its Serve application; None where there is none, or Ray cannot be asked.
+        app: its Serve application; None where there is none, or Ray does not answer.
         pool_problem: reason and message why its Pool cannot run it; None where it can.
-        check: what a router of the Pool says of its folder; None where none was asked, or Redis is away.
-        allowed_licenses: by the Pool; none: every one.
+        check: the latest report of a router of the Pool on its folder; None where there is none, or Redis is away.
+        allowed_licenses: by the Pool; empty: every one.
     """
 
     name: str
@@ -39,7 +36,7 @@ class VersionSeen:
     status: ModelVersionStatus
     generation: int
     created: str
-    app: App | None = None
+    app: ServeApp | None = None
     has_workers: bool = False
     pool_problem: tuple[str, str] | None = None
     check: CheckReport | None = None
@@ -47,99 +44,85 @@ class VersionSeen:
 
     @property
     def was_ready(self) -> bool:
-        """As its status has it."""
         return is_true(self.status.conditions, READY)
 
 
-def verified(seen: VersionSeen) -> Finding:
-    """Its condition Verified: whether it may be started."""
-    if seen.status.digest:
-        return Finding.yes(VERIFIED, "Verified", f"its folder is {seen.status.digest}")
-    if seen.app is not None or seen.was_ready:
-        return Finding.yes(VERIFIED, "Started", "it runs already")
-    if seen.spec.source is None:
-        return _licensed(seen)
-    return _checked(seen.check)
+def check_progress(report: CheckReport) -> str:
+    """How far the check of a folder is, in words."""
+    if report.state is CheckState.RUNNING and report.total:
+        return f"{report.done / 1e6:.0f} of {report.total / 1e6:.0f} MB are here. {report.message}".strip()
+    return report.message or report.state.value
 
 
-def _checked(report: CheckReport | None) -> Finding:
+def verified_condition(version: VersionObservation) -> ConditionUpdate:  # noqa: PLR0911 - one per reason
+    """Whether the version may be started."""
+    spec, report = version.spec, version.check
+    if version.status.digest:
+        return ConditionUpdate.true(VERIFIED, "Verified", f"its folder is {version.status.digest}")
+    if version.app is not None or version.was_ready:
+        return ConditionUpdate.true(VERIFIED, "Started", "it runs already")
+    if spec.source is None:  # without a folder there is only the license that the Model names
+        if why := license_refusal(spec.license, version.allowed_licenses):
+            return ConditionUpdate.false(VERIFIED, "LicenseRefused", f"Pool {spec.pool}: {why}")
+        return ConditionUpdate.true(VERIFIED, "NothingToVerify", "it has no weights")
     if report is None:
-        return Finding.no(VERIFIED, "Verifying", "its folder is to be checked by a router of its Pool")
+        return ConditionUpdate.false(VERIFIED, "Verifying", "its folder is to be checked by a router of its Pool")
     match report.state:
         case CheckState.PASSED:
-            return Finding.yes(VERIFIED, "Verified", f"its folder is {report.digest}")
+            return ConditionUpdate.true(VERIFIED, "Verified", f"its folder is {report.digest}")
         case CheckState.FAILED:
-            return Finding.no(VERIFIED, report.reason or "CheckFailed", told(report))
+            return ConditionUpdate.false(VERIFIED, report.reason or "CheckFailed", check_progress(report))
         case _:
-            return Finding.no(VERIFIED, "Verifying", told(report))
+            return ConditionUpdate.false(VERIFIED, "Verifying", check_progress(report))
 
 
-def _licensed(seen: VersionSeen) -> Finding:
-    """Without a folder there is only what the Model says."""
-    if why := license_refusal(seen.spec.license, seen.allowed_licenses):
-        return Finding.no(VERIFIED, "LicenseRefused", f"Pool {seen.spec.pool}: {why}")
-    return Finding.yes(VERIFIED, "NothingToVerify", "it has no weights")
+def ready_condition(version: VersionObservation) -> ConditionUpdate:  # noqa: PLR0911 - one per reason
+    """Whether the version answers.
 
-
-def readiness(seen: VersionSeen) -> Finding:
-    """Its condition Ready.
-
-    A version that answers stays ready while Ray cannot be asked, or while Serve changes something about it.
+    One that answered stays ready while Ray does not answer, or while Serve changes something about it.
     """
-    app = seen.app
-    stays = seen.was_ready and seen.has_workers
-    if app is not None and app.status is AppStatus.RUNNING:
-        return _running(seen)
-    if stays and (app is None or app.status in _PASSING):
-        return _running(seen)
-    if app is None and seen.pool_problem:
-        return Finding.no(READY, *seen.pool_problem)
+    app = version.app
+    changing = app is None or app.status in {AppStatus.DEPLOYING, AppStatus.NOT_STARTED}
+    still_ready = changing and version.was_ready and version.has_workers
+    if still_ready or (app is not None and app.status is AppStatus.RUNNING):
+        replicas = version.spec.replicas
+        message = f"{replicas} {'replica' if replicas == 1 else 'replicas'} wanted, it answers"
+        return ConditionUpdate.true(READY, "Running", message)
     if app is None:
-        found = verified(seen)
-        sound = found.status is ConditionStatus.TRUE
-        text = ("Starting", "Ray Serve has not taken it in yet") if sound else (found.reason, found.message)
-        return Finding.no(READY, *text)
-    return _not_running(seen, app)
-
-
-def _not_running(seen: VersionSeen, app: App) -> Finding:
+        if version.pool_problem:
+            return ConditionUpdate.false(READY, *version.pool_problem)
+        verified = verified_condition(version)
+        if verified.is_true:
+            return ConditionUpdate.false(READY, "Starting", "Ray Serve has not taken it in yet")
+        return ConditionUpdate.false(READY, verified.reason, verified.message)
     match app.status:
         case AppStatus.DELETING:
-            return Finding.no(READY, "Removing", "it is being removed")
+            return ConditionUpdate.false(READY, "Removing", "it is being removed")
         case AppStatus.DEPLOY_FAILED:
-            return Finding.no(READY, *_failure(seen, app))
+            return ConditionUpdate.false(READY, *_deploy_error(version.spec, app))
         case AppStatus.UNHEALTHY:
-            return Finding.no(READY, "Unhealthy", f"its replicas fail: {_failure(seen, app)[1]}")
-        case _:
-            return _starting(seen, app)
-
-
-def failed(finding: Finding) -> bool:
-    """Whether it will not become ready without somebody's help."""
-    return finding.reason not in _HOPEFUL
-
-
-def _running(seen: VersionSeen) -> Finding:
-    replicas = seen.spec.replicas
-    return Finding.yes(READY, "Running", f"{replicas} {'replica' if replicas == 1 else 'replicas'} wanted, it answers")
-
-
-def _starting(seen: VersionSeen, app: App) -> Finding:
+            message = f"its replicas fail: {_deploy_error(version.spec, app)[1]}"
+            return ConditionUpdate.false(READY, "Unhealthy", message)
     if "to be scheduled" in app.message:
-        wants = seen.spec.resources
-        text = (
-            f"no worker of Pool {seen.spec.pool} has room for {wants.cpus:g} CPUs and {wants.gpus:g} GPUs per replica:"
-            " raise the Pool's workers, or lower resources or replicas"
+        resources = version.spec.resources
+        message = (
+            f"no worker of Pool {version.spec.pool} has room for {resources.cpus:g} CPUs and {resources.gpus:g} GPUs"
+            " per replica: raise the Pool's workers, or lower resources or replicas"
         )
-        return Finding.no(READY, "NoRoom", text)
-    if explains(app.message):
-        return Finding.no(READY, *_failure(seen, app))
-    return Finding.no(READY, "Starting", "its replicas are starting")
+        return ConditionUpdate.false(READY, "NoRoom", message)
+    if has_error(app.message):  # Serve still tries
+        return ConditionUpdate.false(READY, *_deploy_error(version.spec, app))
+    return ConditionUpdate.false(READY, "Starting", "its replicas are starting")
 
 
-def _failure(seen: VersionSeen, app: App) -> tuple[str, str]:
-    spec = seen.spec
-    reason, text = cause(app.message)
+def needs_intervention(condition: ConditionUpdate) -> bool:
+    """Whether a version that is not ready stays so until somebody acts."""
+    return condition.reason not in _TRANSIENT
+
+
+def _deploy_error(spec: ModelVersionSpec, app: ServeApp) -> tuple[str, str]:
+    """Reason and message, with the fix where it is known."""
+    reason, text = parse_deploy_error(app.message)
     text = text.removeprefix(f"{app_name(spec.model, spec.version)}: ")
     if reason == "WeightsMissing" and spec.source:
         text = (

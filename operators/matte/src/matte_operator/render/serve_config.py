@@ -10,7 +10,7 @@ from matte_core.contracts.catalog import RouteTable, VersionConfig
 from matte_core.contracts.family import Family
 from matte_core.contracts.k8s.model import ModelVersionSpec
 
-from matte_operator.domain.serving import ROUTER
+from matte_operator.domain.ray_state import ROUTER
 
 
 def version_config(spec: ModelVersionSpec) -> VersionConfig:

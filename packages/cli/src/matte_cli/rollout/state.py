@@ -50,16 +50,9 @@ class Rollout:
     @property
     def over(self) -> bool:
         """Nothing happens any more about the version that the spec asks for."""
-        status = self.status
-        if status is None or status.phase not in TERMINAL or self._asked(status):
+        status, request = self.status, self.spec.request if self.spec else None
+        if status is None or status.phase not in TERMINAL or (request and request.is_pending(self.version, status)):
             return False
         if status.phase is Phase.SUCCEEDED:
             return status.stable == self.version
         return self.version in {status.canary, status.stable}
-
-    def _asked(self, status: RolloutStatus) -> bool:
-        """A request waits that the operator has not seen yet."""
-        request = self.spec.request if self.spec else None
-        if request is None or request.version != self.version:
-            return False
-        return request.token != status.handled_request

@@ -1,1 +1,1 @@
-"""How a new version takes over from a stable one: phases, verdicts, capacity."""
+"""How a new version takes over from the stable one: phases, verdicts, weights and replicas."""

@@ -1,63 +1,57 @@
-"""Whether a new version's first replica can ever be placed, and whether it could be now."""
+"""Whether a new version's first replica can ever be placed, and whether it can be placed now."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 from matte_core.contracts.k8s.model import ModelVersionSpec
 from matte_core.contracts.k8s.pool import PoolSpec, PoolStatus
 
-from matte_operator.domain.rollout.observe import Gate, GateSeen
-from matte_operator.domain.serving import Trouble, TroubleKind
+from matte_operator.domain.ray_state import PodProblem, waiting_for_node
+from matte_operator.domain.rollout.observation import Gate, GateResult
 
 
 def preflight(
     pool: PoolSpec,
     status: PoolStatus,
     version: ModelVersionSpec,
-    troubles: Iterable[Trouble] = (),
+    pod_problems: tuple[PodProblem, ...] = (),
     free_gpus: int | None = None,
     reserved_gpus: float = 0,
     ready: int = 0,
-) -> GateSeen:
-    """Failed where no node that is added can help; waiting while a worker waits for a node with GPUs.
+) -> GateResult:
+    """Failed where no additional node can help; waiting while a worker waits for a node with GPUs.
 
-    Waiting is no failure: such a worker is what lets a cluster's autoscaler add a node. It ends with the phase.
+    Waiting is no failure: a pending worker is what makes a cluster autoscaler add a node. It ends with the phase.
 
     Args:
         pool: that the version runs in.
         status: of the Pool.
         version: whose first replica is to start.
-        troubles: of the Pool's pods.
-        free_gpus: that the cluster's nodes have left; None where nobody counted.
-        reserved_gpus: that replicas have which stay while it starts: those of stable.
+        pod_problems: of the Pool's pods.
+        free_gpus: that the cluster's nodes have left; None where they were not counted.
+        reserved_gpus: used by stable's replicas, which stay while it starts.
         ready: replicas of the version that answer.
     """
-    workers, wanted = pool.workers, version.resources.gpus
+    workers, needed = pool.workers, version.resources.gpus
     resource, gpus = workers.gpu_resource, workers.gpus
-    if ready or not wanted:
-        return GateSeen(Gate.PASSED, "a replica runs" if ready else "no GPU is needed")
-    if wanted > gpus:
-        text = (
-            f"a replica needs {wanted:g} {resource}, the workers of Pool {version.pool} have {gpus or 'none'}:"
+    if ready or not needed:
+        return GateResult(Gate.PASSED, "a replica runs" if ready else "no GPU is needed")
+    if needed > gpus:
+        message = (
+            f"a replica needs {needed:g} {resource}, the workers of Pool {version.pool} have {gpus or 'none'}:"
             " raise workers.gpus of the Pool, or lower resources.gpus"
         )
-        return GateSeen(Gate.FAILED, text)
-    most = max(workers.max_replicas, status.desired_workers) * gpus
-    if reserved_gpus + wanted > most:
-        text = (
-            f"a replica needs {wanted:g} {resource} beside {reserved_gpus:g} of stable, Pool"
-            f" {version.pool} has {most} at most: raise its workers.maxReplicas"
+        return GateResult(Gate.FAILED, message)
+    pool_gpus = max(workers.max_replicas, status.desired_workers) * gpus
+    if reserved_gpus + needed > pool_gpus:
+        message = (
+            f"a replica needs {needed:g} {resource} beside {reserved_gpus:g} of stable, Pool"
+            f" {version.pool} has {pool_gpus} at most: raise its workers.maxReplicas"
         )
-        return GateSeen(Gate.FAILED, text)
-    return _placed(workers.gpu_resource, gpus, troubles, free_gpus)
-
-
-def _placed(resource: str, gpus: int, troubles: Iterable[Trouble], free_gpus: int | None) -> GateSeen:
-    short = [t for t in troubles if t.worker and t.kind is TroubleKind.UNSCHEDULABLE]
-    if not short:
-        return GateSeen(Gate.PASSED, f"the Pool's workers have {gpus} {resource} each")
+        return GateResult(Gate.FAILED, message)
+    waiting = waiting_for_node(pod_problems)
+    if not waiting:
+        return GateResult(Gate.PASSED, f"the Pool's workers have {gpus} {resource} each")
     if free_gpus is not None and free_gpus < gpus:
-        text = f"a worker waits for {gpus} {resource}, the cluster has {free_gpus} free: add a node with GPUs"
-        return GateSeen(Gate.WAITING, text)
-    return GateSeen(Gate.WAITING, f"a worker waits: {short[0].message}")
+        message = f"a worker waits for {gpus} {resource}, the cluster has {free_gpus} free: add a node with GPUs"
+        return GateResult(Gate.WAITING, message)
+    return GateResult(Gate.WAITING, f"a worker waits: {waiting[0].message}")

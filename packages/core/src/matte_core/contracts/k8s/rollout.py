@@ -199,6 +199,10 @@ class RolloutRequest(KubeContract):
         """What a status records as ``handled_request`` once the request was acted on."""
         return f"{self.action} {self.version} {self.id}"
 
+    def is_pending(self, version: str, status: RolloutStatus) -> bool:
+        """Whether it is about ``version``, which the spec asks for, and was not acted on yet."""
+        return self.version == version and self.token != status.handled_request
+
 
 def _steps(*weights: int) -> tuple[RolloutStep, ...]:
     return tuple(RolloutStep(weight=weight) for weight in weights)

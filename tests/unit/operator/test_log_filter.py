@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
-from matte_operator.run import calm
+from matte_operator.controller import downgrade_retries
 
 
 @pytest.mark.parametrize(
@@ -17,5 +17,5 @@ from matte_operator.run import calm
 )
 def test_what_is_tried_again_is_no_error(message: str, level: str) -> None:
     record = logging.LogRecord("kopf", logging.ERROR, "", 0, message, None, None)
-    assert calm(record)
+    assert downgrade_retries(record)
     assert record.levelname == level

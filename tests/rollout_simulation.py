@@ -1,4 +1,4 @@
-"""A rollout in a world made for tests: pods that start and end, routers that follow, answers that are good or bad."""
+"""A simulated rollout: pods that start and end, routers that follow, answers that are good or bad."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from typing import Any
 from matte_core.contracts.evidence import Agreement
 from matte_core.contracts.k8s.rollout import Phase, RolloutSpec, RolloutStatus
 from matte_operator.domain.rollout.decide import Decision, decide
-from matte_operator.domain.rollout.observe import (
-    Answers,
-    CanarySeen,
+from matte_operator.domain.rollout.observation import (
+    AnswerStats,
+    CanaryGates,
+    DesiredRollout,
     Gate,
-    GateSeen,
+    GateResult,
     GoldenAnswer,
-    GoldenSeen,
-    Measured,
+    GoldenResults,
+    Measurements,
     Observation,
-    VersionNow,
-    Wanted,
+    VersionState,
 )
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, 250_000, tzinfo=UTC)
-DONE = GateSeen(Gate.PASSED, "done")
+DONE = GateResult(Gate.PASSED, "done")
 SAME = Agreement(iou=0.98, boundary=0.95, alpha_difference=0.01)
 SHIFTED = Agreement(iou=0.5, boundary=0.2, alpha_difference=0.2)
-GOOD = Answers(400, 0, 0, tuple(0.1 + 0.0001 * (i % 50) for i in range(400)))
-ERRORS = Answers(400, 20, 0, GOOD.seconds)
-SLOW = Answers(400, 0, 0, tuple(3 * s for s in GOOD.seconds))
-EMPTY = Answers(400, 0, 400, GOOD.seconds)
-FEW = Answers(10, 0, 0, GOOD.seconds[:10])
+GOOD = AnswerStats(400, 0, 0, tuple(0.1 + 0.0001 * (i % 50) for i in range(400)))
+ERRORS = AnswerStats(400, 20, 0, GOOD.seconds)
+SLOW = AnswerStats(400, 0, 0, tuple(3 * s for s in GOOD.seconds))
+EMPTY = AnswerStats(400, 0, 400, GOOD.seconds)
+FEW = AnswerStats(10, 0, 0, GOOD.seconds[:10])
 
 
 def rollout(**fields: Any) -> RolloutSpec:
@@ -39,15 +39,15 @@ def rollout(**fields: Any) -> RolloutSpec:
     return RolloutSpec.model_validate({"steps": steps, **fields})
 
 
-def wanted(version: str = "2.0.0", replicas: int = 4, **fields: Any) -> Wanted:
-    return Wanted(version, f"hash of {version}", replicas, rollout(**fields))
+def wanted(version: str = "2.0.0", replicas: int = 4, **fields: Any) -> DesiredRollout:
+    return DesiredRollout(version, f"hash of {version}", replicas, rollout(**fields))
 
 
 @dataclass
-class World:
+class RolloutSimulation:
     """Decides, applies, goes on. ``gpus``: pods that fit; None: any number."""
 
-    spec: Wanted = field(default_factory=wanted)
+    spec: DesiredRollout = field(default_factory=wanted)
     status: RolloutStatus | None = field(
         default_factory=lambda: RolloutStatus(
             phase=Phase.SUCCEEDED, stable="1.0.0", stable_replicas=4, observed_spec_hash="hash of 1.0.0"
@@ -60,34 +60,34 @@ class World:
     trouble: dict[str, str] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
     gates: dict[str, Any] = field(default_factory=dict)
-    answers: dict[str, Answers] = field(default_factory=dict)
+    answers: dict[str, AnswerStats] = field(default_factory=dict)
     pairs: tuple[Agreement, ...] = (SAME,) * 60
     phases: list[Phase] = field(default_factory=list)
-    story: list[tuple[Phase, Mapping[str, int], Mapping[str, int]]] = field(default_factory=list)
+    history: list[tuple[Phase, Mapping[str, int], Mapping[str, int]]] = field(default_factory=list)
     restarts: bool = False
     most_pods: int = 0
 
     def seen(self) -> Observation:
         names = {*self.pods, *self.routed}
         versions = {
-            name: VersionNow(
-                held=self.pods.get(name, 0),
+            name: VersionState(
+                allocated=self.pods.get(name, 0),
                 ready=0 if name in self.broken else self.pods.get(name, 0),
                 weight=self.routed.get(name, 0),
-                trouble=self.trouble.get(name, ""),
+                failure=self.trouble.get(name, ""),
             )
             for name in names
         }
         status = self.status
         if status is None or status.canary is None:
             return Observation(versions)
-        golden = GoldenSeen(2, (GoldenAnswer("a", agreement=SAME), GoldenAnswer("b", agreement=SAME)))
+        golden = GoldenResults(2, (GoldenAnswer("a", agreement=SAME), GoldenAnswer("b", agreement=SAME)))
         gates: dict[str, Any] = {"verified": DONE, "preflight": DONE, "warmed": DONE, "golden": golden} | self.gates
         measured = None
         if status.step_started_at:
             stable, canary = (self.answers.get(name or "", GOOD) for name in (status.stable, status.canary))
-            measured = Measured(status.step_started_at, stable, canary, self.pairs)
-        return Observation(versions, CanarySeen(status.canary, status.attempt, **gates), measured)
+            measured = Measurements(status.step_started_at, stable, canary, self.pairs)
+        return Observation(versions, CanaryGates(status.canary, status.attempt, **gates), measured)
 
     def pass_(self, seconds: float = 5) -> Decision:
         """One pass of the operator, and what the cluster makes of it."""
@@ -97,7 +97,7 @@ class World:
         self.status = decision.status
         if not self.phases or self.phases[-1] is not decision.status.phase:
             self.phases.append(decision.status.phase)
-        self.story.append((decision.status.phase, decision.weights, decision.replicas))
+        self.history.append((decision.status.phase, decision.weights, decision.replicas))
         self._apply(decision)
         self.now += timedelta(seconds=seconds)
         return decision

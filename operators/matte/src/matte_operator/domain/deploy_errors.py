@@ -1,4 +1,4 @@
-"""What a failed Serve application says, cut down to its cause and the fix."""
+"""Finds the root cause of a failed Serve application in Serve's message, with its tracebacks."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _ERROR = re.compile(
 #: errors that only wrap another one
 _WRAPPERS = frozenset({"RayTaskError", "ActorDiedError", "RayActorError", "RuntimeEnvSetupError"})
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
-_FIRST_MAX = 500
-#: what the registry says of a version: ``Reason: text``
-_REGISTRY = re.compile(rf"({'|'.join(Reason)}): (.+)")
+_TEXT_MAX = 500
+#: an error of the model registry: ``Reason: text``
+_REGISTRY_ERROR = re.compile(rf"({'|'.join(Reason)}): (.+)")
 
 _REASONS: tuple[tuple[str, str], ...] = (
     (r"there is no folder|No such file or directory", "WeightsMissing"),
@@ -30,24 +30,22 @@ _REASONS: tuple[tuple[str, str], ...] = (
 )
 
 
-def cause(message: str) -> tuple[str, str]:
-    """The reason (CamelCase, stable) and the text of a failure, from Serve's message with its tracebacks."""
-    found = _last_error(_ANSI.sub("", message))
-    if said := _REGISTRY.fullmatch(found):
-        return said[1], said[2]
-    reason = next((reason for pattern, reason in _REASONS if re.search(pattern, found)), "DeployFailed")
-    return reason, found
+def parse_deploy_error(message: str) -> tuple[str, str]:
+    """The reason of a failure (CamelCase, stable) and its text, from Serve's message."""
+    message = _ANSI.sub("", message)
+    errors = [(match[1], match[2].strip()) for match in _ERROR.finditer(message)]
+    root_causes = [error for error in errors if error[0] not in _WRAPPERS] or errors
+    if root_causes:
+        text = root_causes[-1][1]
+    else:
+        text = next((line.strip() for line in message.splitlines() if line.strip()), "no message")
+    text = text[:_TEXT_MAX]
+    if registry_error := _REGISTRY_ERROR.fullmatch(text):
+        return registry_error[1], registry_error[2]
+    reason = next((reason for pattern, reason in _REASONS if re.search(pattern, text)), "DeployFailed")
+    return reason, text
 
 
-def explains(message: str) -> bool:
-    """Whether Serve's message has an error in it, and not only the news that something goes on."""
+def has_error(message: str) -> bool:
+    """Whether Serve's message contains an error, not only progress."""
     return _ERROR.search(_ANSI.sub("", message)) is not None
-
-
-def _last_error(text: str) -> str:
-    errors = [(m.group(1), m.group(2).strip()) for m in _ERROR.finditer(text)]
-    own = [pair for pair in errors if pair[0] not in _WRAPPERS] or errors
-    if not own:
-        first = next((line.strip() for line in text.splitlines() if line.strip()), "no message")
-        return first[:_FIRST_MAX]
-    return own[-1][1][:_FIRST_MAX]

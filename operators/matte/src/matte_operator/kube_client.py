@@ -1,4 +1,4 @@
-"""The Kubernetes API as the operator uses it: server-side apply, lists, deletes."""
+"""A client of the Kubernetes API: server-side apply, get, list, create, replace and delete."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from kubernetes.dynamic.exceptions import DynamicApiError, NotFoundError
 from kubernetes.dynamic.resource import Resource
 from matte_telemetry.instruments import Meter
 from matte_telemetry.names import API_REQUESTS
+from urllib3.exceptions import HTTPError
 
 from matte_operator.kinds import FIELD_MANAGER, Body, Kind, name_of
 
 #: seconds to connect, and to wait for an answer
 TIMEOUT = (5, 30)
-ApiError = (ApiException, DynamicApiError)
+#: all that a call can raise: the API server refused it, or did not answer
+ApiError = (ApiException, DynamicApiError, HTTPError)
 
 
 def api_client() -> client.ApiClient:
-    """A client by the pod's service account, else by kubectl's configuration (``KUBECONFIG``)."""
+    """A client with the pod's service account, else with kubectl's configuration (``KUBECONFIG``)."""
     configuration = client.Configuration()
     try:  # load_config does the same, but prints a line of its own
         config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
@@ -30,8 +32,8 @@ def api_client() -> client.ApiClient:
     return client.ApiClient(configuration)
 
 
-class Cluster:
-    """Blocking calls; every one is counted. Errors are ``ApiError``, or urllib3's where nobody answers."""
+class KubeClient:
+    """Blocking calls in one namespace, each counted. They raise ``ApiError``."""
 
     def __init__(self, api: client.ApiClient, namespace: str, meter: Meter) -> None:
         self._namespace = namespace
@@ -43,59 +45,56 @@ class Cluster:
         return self._apply(kind.kind, self._path(kind, name_of(body)), body)
 
     def apply_status(self, kind: Kind, name: str, status: Body) -> Body:
-        """Server-side apply of the status alone."""
+        """Server-side apply of the status subresource."""
         metadata = {"name": name, "namespace": self._namespace}
         body = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata, "status": status}
         return self._apply(f"{kind.kind}/status", f"{self._path(kind, name)}/status", body)
 
     def create(self, kind: Kind, body: Body) -> Body:
-        """A new object."""
         return self._call("post", kind.kind, self._path(kind), body=body)
 
     def replace(self, kind: Kind, body: Body) -> Body:
-        """An object that must still be the one that ``resourceVersion`` names; 409 where it is not."""
+        """Fails with 409 where the object is no longer the one that ``resourceVersion`` names."""
         return self._call("put", kind.kind, self._path(kind, name_of(body)), body=body)
 
     def get(self, kind: Kind, name: str) -> Body | None:
-        """An object, or None."""
         try:
             return self._call("get", kind.kind, self._path(kind, name))
         except NotFoundError:
             return None
 
-    def list(self, kind: Kind, *, everywhere: bool = False, label_selector: str | None = None) -> list[Body]:
-        """The objects of a kind in the namespace, or in all of them."""
-        path = self._path(kind, everywhere=everywhere)
-        found = self._call("get", kind.kind, path, verb="list", label_selector=label_selector)
-        known = {"apiVersion": kind.api_version, "kind": kind.kind}  # a list leaves them out of its items
-        return [{**known, **item} for item in found["items"]]
+    def list(self, kind: Kind, *, all_namespaces: bool = False, label_selector: str | None = None) -> list[Body]:
+        path = self._path(kind, all_namespaces=all_namespaces)
+        answer = self._call("get", kind.kind, path, verb="list", label_selector=label_selector)
+        type_meta = {"apiVersion": kind.api_version, "kind": kind.kind}  # the items of a list come without it
+        return [{**type_meta, **item} for item in answer["items"]]
 
     def delete(self, kind: Kind, name: str) -> None:
-        """Deletes it, and what it owns in the background; gone already is fine."""
+        """Deletes an object, and what it owns in the background; it may be gone already."""
         try:
             self._call("delete", kind.kind, self._path(kind, name), body={"propagationPolicy": "Background"})
         except NotFoundError:
             return
 
-    def _apply(self, counted: str, path: str, body: Body) -> Body:
+    def _apply(self, counted_kind: str, path: str, body: Body) -> Body:
         options: dict[str, Any] = {"field_manager": FIELD_MANAGER, "force_conflicts": True}
         options["content_type"] = "application/apply-patch+yaml"
-        return self._call("patch", counted, path, verb="apply", body=body, **options)
+        return self._call("patch", counted_kind, path, verb="apply", body=body, **options)
 
-    def _call(self, method: str, counted: str, path: str, verb: str = "", **options: Any) -> Body:
+    def _call(self, method: str, counted_kind: str, path: str, verb: str = "", **options: Any) -> Body:
         code = "none"
         try:
-            found: Body = self._dynamic.request(method, path, _request_timeout=TIMEOUT, **options).to_dict()
+            answer: Body = self._dynamic.request(method, path, _request_timeout=TIMEOUT, **options).to_dict()
             code = "2xx"
-        except ApiError as error:
+        except (ApiException, DynamicApiError) as error:
             code = str(error.status)
             raise
         finally:
-            self._meter.add(API_REQUESTS, verb or method, counted, code)
-        return found
+            self._meter.add(API_REQUESTS, verb or method, counted_kind, code)
+        return answer
 
-    def _path(self, kind: Kind, name: str | None = None, *, everywhere: bool = False) -> str:
-        """Made by hand: discovery would ask the API server a dozen times at every start."""
+    def _path(self, kind: Kind, name: str | None = None, *, all_namespaces: bool = False) -> str:
+        """Built by hand: discovery would ask the API server a dozen times at every start."""
         resource = Resource(  # type: ignore[no-untyped-call]
             prefix="apis" if kind.group else "api",
             group=kind.group,
@@ -106,12 +105,12 @@ class Cluster:
             verbs=[],
             client=self._dynamic,
         )
-        namespace = self._namespace if kind.namespaced and not everywhere else None
+        namespace = self._namespace if kind.namespaced and not all_namespaces else None
         return str(resource.path(name=name, namespace=namespace))  # type: ignore[no-untyped-call]
 
 
-def explained(error: BaseException) -> str:
-    """What the API server said, or what kept it from saying anything."""
+def error_message(error: BaseException) -> str:
+    """What the API server answered, or why there is no answer."""
     body = getattr(error, "body", None)
     try:
         return str(json.loads(body)["message"]) if body else str(error)

@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 from matte_core.contracts.k8s.common import Condition, ConditionStatus
 from matte_core.contracts.k8s.rollout import Cause, Phase, RolloutStatus
-from matte_operator.story import News, event_type, events, rollout_news
-from rollouts import World, wanted
+from matte_operator.events import EventRecord, conditions_to_report, event_type, rollout_events
+from rollout_simulation import RolloutSimulation, wanted
 
 
 def status(phase: Phase, **fields: Any) -> RolloutStatus:
@@ -13,21 +13,21 @@ def status(phase: Phase, **fields: Any) -> RolloutStatus:
 
 
 def told(before: RolloutStatus | None, after: RolloutStatus | None) -> list[tuple[str, str]]:
-    return [(one.type, one.reason) for one in rollout_news("portrait", before, after)]
+    return [(one.type, one.reason) for one in rollout_events("portrait", before, after)]
 
 
-def live(world: World, passes: int = 400) -> list[News]:
+def live(simulation: RolloutSimulation, passes: int = 400) -> list[EventRecord]:
     """Every Event of a rollout, pass by pass."""
     found = []
     for _ in range(passes):
-        before = world.status
-        world.pass_()
-        found += rollout_news("portrait", before, world.status)
+        before = simulation.status
+        simulation.pass_()
+        found += rollout_events("portrait", before, simulation.status)
     return found
 
 
 def test_the_story_of_a_good_version_is_told_once() -> None:
-    found = live(World())
+    found = live(RolloutSimulation())
     assert [one.reason for one in found] == [
         "RolloutStarted",
         "RolloutVerified",
@@ -45,7 +45,7 @@ def test_the_story_of_a_good_version_is_told_once() -> None:
 def test_nothing_is_told_at_rest() -> None:
     for phase in Phase:
         same = status(phase, step_started_at="2026-01-01T12:00:00Z")
-        assert rollout_news("portrait", same, same.model_copy(update={"weight": 11, "message": "else"})) == []
+        assert rollout_events("portrait", same, same.model_copy(update={"weight": 11, "message": "else"})) == []
 
 
 def test_what_serves_before_there_are_rollouts_is_no_news() -> None:
@@ -54,7 +54,7 @@ def test_what_serves_before_there_are_rollouts_is_no_news() -> None:
 
 
 def test_a_first_version_replaces_nobody() -> None:
-    (one,) = rollout_news("portrait", None, status(Phase.VERIFYING, stable=None))
+    (one,) = rollout_events("portrait", None, status(Phase.VERIFYING, stable=None))
     assert one.message == "2.0.0 is to be the first to serve (attempt 1)"
 
 
@@ -70,7 +70,7 @@ def test_a_first_version_replaces_nobody() -> None:
     ],
 )
 def test_what_a_person_can_do_is_said(phase: Phase, cause: Cause, type_: str, words: str) -> None:
-    (one,) = rollout_news("portrait", status(Phase.STEPPING), status(phase, cause=cause))
+    (one,) = rollout_events("portrait", status(Phase.STEPPING), status(phase, cause=cause))
     assert one.type == type_
     assert words in one.message
 
@@ -91,8 +91,8 @@ def test_a_fresh_attempt_that_fails_at_once_tells_both() -> None:
 
 
 def test_a_paused_world_tells_one_pause() -> None:
-    world = World(wanted(paused=True))
-    found = [one.reason for one in live(world)]
+    simulation = RolloutSimulation(wanted(paused=True))
+    found = [one.reason for one in live(simulation)]
     assert found.count("RolloutPaused") == 1
 
 
@@ -109,10 +109,10 @@ def test_conditions_do_not_repeat_what_the_rollout_tells() -> None:
         condition("Progressing", yes, "Stepping"),
         condition("Stalled", yes, "AnalysisFailed"),
     ]
-    assert events(before, after, rollout=True) == []
-    assert [one.type for one in events(before, after[:1])] == ["Ready"]
+    assert conditions_to_report(before, after, rollout=True) == []
+    assert [one.type for one in conditions_to_report(before, after[:1])] == ["Ready"]
     lost = condition("Ready", no, "OutOfMemory", "1.0.0: out of memory")
-    assert events(before, [lost], rollout=True) == [lost]
+    assert conditions_to_report(before, [lost], rollout=True) == [lost]
 
 
 def test_stalled_is_bad_where_it_holds() -> None:

@@ -6,10 +6,11 @@ import pytest
 from matte_core.contracts.k8s.common import format_time
 from matte_core.contracts.k8s.model import ModelSpec
 from matte_core.contracts.k8s.rollout import Phase, RolloutSpec, RolloutStatus
-from matte_operator.asked import Question, asked, check_in, inquiry
-from matte_operator.domain.rollout.observe import spec_hash
+from matte_operator.domain.rollout.advance import seconds_until_check
+from matte_operator.domain.rollout.observation import spec_hash
 from matte_operator.kinds import MODEL, MODEL_VERSION, Body
-from matte_operator.observe import World
+from matte_operator.required_evidence import ModelQuery, external_check_request, required_evidence
+from matte_operator.snapshot import Snapshot
 from unit.operator.builders import NOW
 from unit.operator.test_plan import body
 
@@ -43,9 +44,9 @@ def settled(**spec: Any) -> RolloutStatus:
     return RolloutStatus(phase=Phase.SUCCEEDED, stable="2.0.0", stable_replicas=1, observed_spec_hash=hash_)
 
 
-def questions(status: RolloutStatus | None, *versions: Body, after: float = 0, **spec: Any) -> list[Question]:
-    world = World.of({MODEL: [model(status, **spec)], MODEL_VERSION: list(versions)})
-    return list(asked(world, NOW + timedelta(seconds=after)).questions)
+def questions(status: RolloutStatus | None, *versions: Body, after: float = 0, **spec: Any) -> list[ModelQuery]:
+    world = Snapshot.of({MODEL: [model(status, **spec)], MODEL_VERSION: list(versions)})
+    return list(required_evidence(world, NOW + timedelta(seconds=after)).models)
 
 
 def test_nothing_is_asked_at_rest() -> None:
@@ -55,8 +56,8 @@ def test_nothing_is_asked_at_rest() -> None:
 
 def test_a_new_version_is_asked_about() -> None:
     (one,) = questions(settled(), made("2.0.0"), version="3.0.0")
-    assert one == Question("portrait", "default", {"2.0.0": "default"}, None)
-    assert questions(None, rollout=None) == [Question("portrait", "default", {})]
+    assert one == ModelQuery("portrait", "default", {"2.0.0": "default"}, None)
+    assert questions(None, rollout=None) == [ModelQuery("portrait", "default", {})]
 
 
 def test_what_was_measured_is_read_when_a_check_is_due_and_not_before() -> None:
@@ -76,13 +77,13 @@ def test_a_failed_rollout_that_still_has_traffic_is_watched() -> None:
 
 
 def test_every_version_is_known_those_of_others_too() -> None:
-    world = World.of({MODEL: [model(None)], MODEL_VERSION: [made("1.0.0"), made("3.0.0", "other")]})
-    assert asked(world, NOW).known == {("portrait", "1.0.0"), ("other", "3.0.0")}
+    world = Snapshot.of({MODEL: [model(None)], MODEL_VERSION: [made("1.0.0"), made("3.0.0", "other")]})
+    assert required_evidence(world, NOW).known_versions == {("portrait", "1.0.0"), ("other", "3.0.0")}
 
 
 def test_a_model_that_cannot_be_read_is_passed_over() -> None:
-    world = World.of({MODEL: [body(MODEL, "strange", {"family": "magic", "version": "1.0.0"})]})
-    assert asked(world, NOW).questions == ()
+    world = Snapshot.of({MODEL: [body(MODEL, "strange", {"family": "magic", "version": "1.0.0"})]})
+    assert required_evidence(world, NOW).models == ()
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,7 @@ def test_a_model_that_cannot_be_read_is_passed_over() -> None:
 def test_judges_are_asked_as_late_as_the_slowest_allows(judges: Any, first: float) -> None:
     spec = rollout(**judges)
     times = [tenths / 10 for tenths in range(200)]
-    at = [t for t in times if inquiry("portrait", spec, stepping(), NOW + timedelta(seconds=t))]
+    at = [t for t in times if external_check_request("portrait", spec, stepping(), NOW + timedelta(seconds=t))]
     assert min(at, default=math.inf) == first
 
 
@@ -105,8 +106,8 @@ def test_a_judge_is_asked_once_per_check() -> None:
     spec = rollout(queries=[QUERY])
 
     def about(after: float, **fields: Any) -> Any:
-        found = inquiry("portrait", spec, stepping(**fields), NOW + timedelta(seconds=after))
-        return found and found.about
+        found = external_check_request("portrait", spec, stepping(**fields), NOW + timedelta(seconds=after))
+        return found and found.key
 
     assert about(12) == about(15)
     later = format_time(NOW + timedelta(seconds=15))
@@ -115,8 +116,8 @@ def test_a_judge_is_asked_once_per_check() -> None:
 
 @pytest.mark.parametrize("phase", [phase for phase in Phase if phase not in {"Stepping", "Paused", "Promoting"}])
 def test_no_check_is_made_in_other_phases(phase: Phase) -> None:
-    assert check_in(rollout(), stepping(phase=phase), NOW) == math.inf
+    assert seconds_until_check(rollout(), stepping(phase=phase), NOW) == math.inf
 
 
 def test_no_check_before_every_router_has_the_weight() -> None:
-    assert check_in(rollout(), stepping(stepStartedAt=None), NOW) == math.inf
+    assert seconds_until_check(rollout(), stepping(stepStartedAt=None), NOW) == math.inf

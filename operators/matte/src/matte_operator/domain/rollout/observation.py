@@ -1,4 +1,4 @@
-"""What a rollout is decided from: what is asked for, and what is seen."""
+"""What a rollout is decided from: the desired state and the observed one."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from matte_core.contracts.k8s.rollout import RolloutSpec, Verdict
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What the Model asks for. ``hash``: see :func:`spec_hash`; ``replicas``: the full size."""
+class DesiredRollout:
+    """What the Model asks for. ``hash``: see :func:`spec_hash`; ``replicas``: of the version at its full size."""
 
     version: str
     hash: str
@@ -24,7 +24,7 @@ class Wanted:
 
 
 class Gate(StrEnum):
-    """Whether something that must be true once is."""
+    """The state of a check that a version must pass once."""
 
     WAITING = "waiting"
     PASSED = "passed"
@@ -32,8 +32,8 @@ class Gate(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class GateSeen:
-    """A gate, and what is known about it."""
+class GateResult:
+    """A gate's state, and why."""
 
     gate: Gate = Gate.WAITING
     message: str = ""
@@ -50,49 +50,49 @@ class GoldenAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class GoldenSeen:
+class GoldenResults:
     """The golden images answered so far, how many there are, and the version to compare with; '' for none."""
 
     total: int = 0
     answers: tuple[GoldenAnswer, ...] = ()
-    against: str = ""
+    stable: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class CanarySeen:
+class CanaryGates:
     """The gates of one attempt to roll out one version."""
 
     version: str
     attempt: int
-    verified: GateSeen = GateSeen()
-    preflight: GateSeen = GateSeen()
-    warmed: GateSeen = GateSeen()
-    golden: GoldenSeen = GoldenSeen()
+    verified: GateResult = GateResult()
+    preflight: GateResult = GateResult()
+    warmed: GateResult = GateResult()
+    golden: GoldenResults = GoldenResults()
 
 
 @dataclass(frozen=True, slots=True)
-class VersionNow:
-    """A version's processes and traffic now.
+class VersionState:
+    """A version's replicas and traffic.
 
     Attributes:
-        held: replicas that hold, or wait for, their resources, those that start or end included.
+        allocated: replicas that hold, or wait for, their resources, those that start or end included.
         ready: replicas that answer.
-        weight: per cent that every router gives it, the highest where they differ; None where one cannot be asked.
-        trouble: why it will not run without help (crash loop, out of memory); '' where nothing is known.
+        weight: percent that the routers give it, the highest where they differ; None where none answers.
+        failure: why it cannot run without help (crash loop, out of memory); '' where nothing is known.
     """
 
-    held: int = 0
+    allocated: int = 0
     ready: int = 0
     weight: int | None = None
-    trouble: str = ""
+    failure: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
-    """A version's unpinned answers in a window.
+class AnswerStats:
+    """A version's answers in a window, without those that a rule sent to it.
 
     Attributes:
-        total: answers, errors that are the version's fault included.
+        total: answers, including errors that are the version's fault.
         errors: of those, failed by the version.
         bad_masks: of those, empty or full.
         seconds: a sample of at most 2000, drawn evenly, of seconds from the router's choice to the answer.
@@ -105,8 +105,8 @@ class Answers:
 
 
 @dataclass(frozen=True, slots=True)
-class ExternalSeen:
-    """The answer of a query (``value``) or of a webhook (``verdict``)."""
+class ExternalResult:
+    """The answer of a query (``value``) or of a webhook (``verdict``); without one, ``message`` says why."""
 
     value: float | None = None
     verdict: Verdict | None = None
@@ -114,31 +114,30 @@ class ExternalSeen:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class Measurements:
     """What was measured since ``since``, which is the status' ``step_started_at``."""
 
     since: str
-    stable: Answers = Answers()
-    canary: Answers = Answers()
+    stable: AnswerStats = AnswerStats()
+    canary: AnswerStats = AnswerStats()
     pairs: tuple[Agreement, ...] = ()
-    external: Mapping[str, ExternalSeen] = field(default_factory=dict)
+    external: Mapping[str, ExternalResult] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What is seen. A version that is not in ``versions`` has no processes and no traffic."""
+    """The observed state. A version that is not in ``versions`` has no replicas and no traffic."""
 
-    versions: Mapping[str, VersionNow] = field(default_factory=dict)
-    canary: CanarySeen | None = None
-    measured: Measured | None = None
+    versions: Mapping[str, VersionState] = field(default_factory=dict)
+    canary: CanaryGates | None = None
+    measurements: Measurements | None = None
 
-    def version(self, name: str | None) -> VersionNow:
-        """A version now."""
-        return self.versions.get(name or "", VersionNow(weight=0))
+    def version(self, name: str | None) -> VersionState:
+        return self.versions.get(name or "", VersionState(weight=0))
 
 
 def spec_hash(version: str, parameters: VersionParameters) -> str:
-    """Names what a rollout is about: the version and all that is fixed within it, not the number of replicas."""
+    """Identifies what a rollout is about: the version and its immutable parameters, not the number of replicas."""
     names = VersionParameters.model_fields.keys() - MUTABLE_FIELDS
     body = parameters.model_dump(mode="json", include=set(names))
     text = json.dumps({"version": version, **body}, sort_keys=True, separators=(",", ":"))

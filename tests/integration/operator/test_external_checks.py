@@ -1,4 +1,4 @@
-"""Judges of rollouts: real HTTP servers that answer well, badly, slowly, or not at all."""
+"""ExternalChecks of rollouts: real HTTP servers that answer well, badly, slowly, or not at all."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from matte_core.contracts.k8s.rollout import Phase, QueryCheck, RolloutStatus, Verdict, WebhookCheck
-from matte_operator.aside import Aside
-from matte_operator.asked import Inquiry
-from matte_operator.domain.rollout.observe import ExternalSeen
-from matte_operator.external import ANSWER_MAX, Judges, ask
+from matte_operator.background_loop import BackgroundLoop
+from matte_operator.domain.rollout.observation import ExternalResult
+from matte_operator.external_checks import MAX_ANSWER_BYTES, ExternalChecks, run_checks
+from matte_operator.required_evidence import ExternalCheckRequest
 
 STATUS = RolloutStatus(
     phase=Phase.STEPPING,
@@ -75,10 +75,14 @@ def judge() -> Iterator[Judge]:
     server.server_close()
 
 
-def inquiry(*checks: QueryCheck | WebhookCheck, model: str = "portrait", due_in: float = 0, **status: Any) -> Inquiry:
+def inquiry(
+    *checks: QueryCheck | WebhookCheck, model: str = "portrait", due_in: float = 0, **status: Any
+) -> ExternalCheckRequest:
     queries = tuple(check for check in checks if isinstance(check, QueryCheck))
     hooks = tuple(check for check in checks if isinstance(check, WebhookCheck))
-    return Inquiry(model, STATUS.model_copy(update=status), queries, hooks, seconds=59.2, due_in=due_in)
+    return ExternalCheckRequest(
+        model, STATUS.model_copy(update=status), queries, hooks, step_seconds=59.2, due_in=due_in
+    )
 
 
 def query(text: str = "up", name: str = "rate") -> QueryCheck:
@@ -94,14 +98,14 @@ def vector(*values: Any) -> dict[str, Any]:
     return {"status": "success", "data": {"resultType": "vector", "result": result}}
 
 
-async def answer(judge: Judge, check: QueryCheck | WebhookCheck) -> ExternalSeen:
-    return (await ask(inquiry(check), judge.url))[check.name]
+async def answer(judge: Judge, check: QueryCheck | WebhookCheck) -> ExternalResult:
+    return (await run_checks(inquiry(check), judge.url))[check.name]
 
 
 async def test_a_query_has_its_placeholders_filled_and_gives_a_number(judge: Judge) -> None:
     judge.says(vector("0.25"))
     text = 'rate(x{model="{{model}}",version="{{ version }}",old="{{stable}}"}[{{window}}])'
-    assert await answer(judge, query(text)) == ExternalSeen(value=0.25)
+    assert await answer(judge, query(text)) == ExternalResult(value=0.25)
     method, path, _ = judge.asked[0]
     assert (method, urlsplit(path).path) == ("GET", "/api/v1/query")
     asked = parse_qs(urlsplit(path).query)["query"]
@@ -125,7 +129,7 @@ async def test_a_scalar_is_a_number_too(judge: Judge) -> None:
         ({"status": "success", "data": {"resultType": "matrix", "result": []}}, 200, "no vector and no scalar"),
         (b"<html>", 200, "no Prometheus"),
         (b"", 503, "HTTP 503"),
-        (vector("1") | {"more": "x" * ANSWER_MAX}, 200, f"longer than {ANSWER_MAX} bytes"),
+        (vector("1") | {"more": "x" * MAX_ANSWER_BYTES}, 200, f"longer than {MAX_ANSWER_BYTES} bytes"),
     ],
 )
 async def test_an_answer_that_is_no_number_says_why(judge: Judge, body: Any, code: int, words: str) -> None:
@@ -142,13 +146,13 @@ async def test_an_unknown_placeholder_is_named_and_nobody_is_asked(judge: Judge)
 
 
 async def test_without_prometheus_it_says_what_to_set() -> None:
-    assert "operator.prometheusUrl" in (await ask(inquiry(query()), ""))["rate"].message
+    assert "operator.prometheusUrl" in (await run_checks(inquiry(query()), ""))["rate"].message
 
 
 @pytest.mark.parametrize("verdict", list(Verdict))
 async def test_a_webhook_is_told_what_it_is_about_and_judges(judge: Judge, verdict: Verdict) -> None:
     judge.says({"verdict": verdict.value, "message": "seen", "more": 1})
-    assert await answer(judge, hook(judge)) == ExternalSeen(verdict=verdict, message="seen")
+    assert await answer(judge, hook(judge)) == ExternalResult(verdict=verdict, message="seen")
     method, path, body = judge.asked[0]
     assert (method, path) == ("POST", "/verdict")
     assert json.loads(body) == {
@@ -177,20 +181,20 @@ async def test_no_redirect_is_followed(judge: Judge) -> None:
 
 async def test_a_judge_that_is_not_there() -> None:
     gone = WebhookCheck(name="gone", url="http://127.0.0.1:9/x")
-    assert "cannot be reached" in (await ask(inquiry(gone), ""))["gone"].message
+    assert "cannot be reached" in (await run_checks(inquiry(gone), ""))["gone"].message
 
 
 async def test_all_are_asked_at_once_and_the_slow_ones_are_cut(judge: Judge) -> None:
     judge.says({"verdict": "pass"}, seconds=1.5)
     began = time.monotonic()
-    found = await ask(inquiry(*(hook(judge, 1, f"j{n}") for n in range(8))), "")
+    found = await run_checks(inquiry(*(hook(judge, 1, f"j{n}") for n in range(8))), "")
     assert time.monotonic() - began < 1.4
     assert {seen.message for seen in found.values()} == {"no answer within 1 s"}
 
 
 @pytest.fixture
-def aside() -> Iterator[Aside]:
-    found = Aside()
+def background() -> Iterator[BackgroundLoop]:
+    found = BackgroundLoop()
     yield found
     found.close()
 
@@ -202,33 +206,33 @@ def until(holds: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def test_what_was_asked_early_is_there_when_the_check_is_due(judge: Judge, aside: Aside) -> None:
+def test_what_was_asked_early_is_there_when_the_check_is_due(judge: Judge, background: BackgroundLoop) -> None:
     judge.says({"verdict": "pass"})
-    judges = Judges(aside, "", patience=5)
+    checks_ = ExternalChecks(background, "", wait_seconds=5)
     for _ in range(3):
-        assert judges.answers([inquiry(hook(judge), due_in=3)]) == {}
-    assert judges.answers([inquiry(hook(judge))]) == {"portrait": {"judge": ExternalSeen(verdict=Verdict.PASS)}}
+        assert checks_.results([inquiry(hook(judge), due_in=3)]) == {}
+    assert checks_.results([inquiry(hook(judge))]) == {"portrait": {"judge": ExternalResult(verdict=Verdict.PASS)}}
     assert len(judge.asked) == 1
-    judges.answers([inquiry(hook(judge), checked_at="2026-01-01T00:00:15Z")])
+    checks_.results([inquiry(hook(judge), checked_at="2026-01-01T00:00:15Z")])
     assert len(judge.asked) == 2
 
 
-def test_a_pass_does_not_wait_for_a_slow_judge(judge: Judge, aside: Aside) -> None:
+def test_a_pass_does_not_wait_for_a_slow_judge(judge: Judge, background: BackgroundLoop) -> None:
     judge.says({"verdict": "pass"}, seconds=2)
-    judges = Judges(aside, "", patience=0.2)
+    checks_ = ExternalChecks(background, "", wait_seconds=0.2)
     began = time.monotonic()
-    found = judges.answers([inquiry(hook(judge)), inquiry(query(), model="other")])
+    found = checks_.results([inquiry(hook(judge)), inquiry(query(), model="other")])
     assert time.monotonic() - began < 0.6
     assert found["portrait"]["judge"].message == "no answer until the check was due"
     assert "operator.prometheusUrl" in found["other"]["rate"].message
 
 
-def test_a_rollout_that_is_over_asks_nobody_any_more(judge: Judge, aside: Aside) -> None:
+def test_a_rollout_that_is_over_asks_nobody_any_more(judge: Judge, background: BackgroundLoop) -> None:
     judge.says({"verdict": "pass"}, seconds=1)
-    judges = Judges(aside, "", patience=0.05)
-    judges.answers([inquiry(hook(judge))])
+    checks_ = ExternalChecks(background, "", wait_seconds=0.05)
+    checks_.results([inquiry(hook(judge))])
     until(lambda: len(judge.asked) == 1)
-    assert judges.answers([]) == {}
+    assert checks_.results([]) == {}
     judge.says({"verdict": "fail"})
-    judges = Judges(aside, "", patience=5)
-    assert judges.answers([inquiry(hook(judge))])["portrait"]["judge"].verdict is Verdict.FAIL
+    checks_ = ExternalChecks(background, "", wait_seconds=5)
+    assert checks_.results([inquiry(hook(judge))])["portrait"]["judge"].verdict is Verdict.FAIL
