@@ -257,7 +257,7 @@ class TestPolicy:
 
     def test_people_make_none(self, api: Api) -> None:
         message = api.refused(lambda: api.create(sound("ModelVersion")))
-        assert "ModelVersions are made by the operator" in message
+        assert "ModelVersions are created by the operator" in message
         assert f"kubectl -n {api.namespace} edit model portrait" in message
 
     def test_people_scale_none(self, api: Api, version: Object) -> None:
@@ -275,11 +275,11 @@ class TestPolicy:
     @pytest.mark.parametrize("name", ["matte-operator-2", "default", "not.matte-operator"])
     def test_other_service_accounts_make_none(self, api: Api, name: str) -> None:
         other = Api(api.namespace, f"system:serviceaccount:{api.namespace}:{name}")
-        assert "made by the operator" in other.refused(lambda: other.create(sound("ModelVersion")))
+        assert "created by the operator" in other.refused(lambda: other.create(sound("ModelVersion")))
 
     def test_operator_of_another_namespace_makes_none(self, api: Api) -> None:
         other = Api(api.namespace, "system:serviceaccount:elsewhere:matte-operator")
-        assert "made by the operator" in other.refused(lambda: other.create(sound("ModelVersion")))
+        assert "created by the operator" in other.refused(lambda: other.create(sound("ModelVersion")))
 
     def test_named_users_make_them(self, api: Api) -> None:
         Api(api.namespace, "restorer").create(sound("ModelVersion"))

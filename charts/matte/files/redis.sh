@@ -1,4 +1,4 @@
-# Starts Redis with its password in a file that only it can read, and with room left for copy-on-write.
+# Starts Redis with its password in a private file, and with memory left for copy-on-write.
 set -eu
 umask 077
 {

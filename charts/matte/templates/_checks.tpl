@@ -1,12 +1,12 @@
-{{/* What the schema cannot say. An API that is missing is known only where there is a cluster: helm's own list of
-     APIs, which `helm template` uses, has no apiregistration.k8s.io. */}}
+{{/* Checks beyond the schema. Missing APIs are detected only with a cluster: the list of APIs that `helm template`
+     uses has no apiregistration.k8s.io. */}}
 {{- define "matte.checks" -}}
 {{- with .Values }}
 {{- if gt (int .limits.maxWaitSeconds) (int .streamTimeout) }}
-{{- fail (printf "limits.maxWaitSeconds (%d) must not be above streamTimeout (%d)" (int .limits.maxWaitSeconds) (int .streamTimeout)) }}
+{{- fail (printf "limits.maxWaitSeconds (%d) must not exceed streamTimeout (%d)" (int .limits.maxWaitSeconds) (int .streamTimeout)) }}
 {{- end }}
 {{- if gt (int .frontend.autoscaling.minReplicas) (int .frontend.autoscaling.maxReplicas) }}
-{{- fail "frontend.autoscaling.minReplicas must not be above frontend.autoscaling.maxReplicas" }}
+{{- fail "frontend.autoscaling.minReplicas must not exceed frontend.autoscaling.maxReplicas" }}
 {{- end }}
 {{- if and .redis.external.url .redis.external.existingSecret }}
 {{- fail "set redis.external.url or redis.external.existingSecret, not both" }}
@@ -26,7 +26,7 @@
 {{- end }}
 {{- end }}
 
-{{/* (list $ asked "group/version/Kind" "what to do") */}}
+{{/* Fails if an API is required but missing: (list $ required "group/version/Kind" "error message") */}}
 {{- define "matte.needs" -}}
 {{- if and (index . 1) (not ((index . 0).Capabilities.APIVersions.Has (index . 2))) }}
 {{- fail (index . 3) }}

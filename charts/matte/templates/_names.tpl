@@ -6,7 +6,7 @@
 {{- default $full .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
 {{- end }}
 
-{{/* What selects a release's pods of one component: (list $ "frontend") */}}
+{{/* Selector labels of a component: (list $ "frontend") */}}
 {{- define "matte.selector" -}}
 app.kubernetes.io/name: matte
 app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
@@ -42,7 +42,7 @@ app.kubernetes.io/managed-by: {{ $.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" $.Chart.Name $.Chart.Version | replace "+" "_" }}
 {{- end }}
 
-{{/* An image of ours: (list $ "frontend") */}}
+{{/* Image of a component: (list $ "frontend") */}}
 {{- define "matte.image" -}}
 {{- $ := index . 0 -}}
 {{- $images := $.Values.images -}}
@@ -58,7 +58,7 @@ helm.sh/chart: {{ printf "%s-%s" $.Chart.Name $.Chart.Version | replace "+" "_" 
 {{- default (printf "%s-redis" (include "matte.fullname" .)) (coalesce $redis.external.existingSecret $redis.existingSecret) -}}
 {{- end }}
 
-{{/* Names that the frontend answers to. A route without a host takes every name, so the frontend must, too. */}}
+{{/* Host names that the frontend accepts. A route without a host accepts any name, so the frontend must, too. */}}
 {{- define "matte.allowedHosts" -}}
 {{- $service := printf "%s-frontend" (include "matte.fullname" .) -}}
 {{- $inside := printf "%s.%s" $service .Release.Namespace -}}

@@ -1,6 +1,6 @@
-{{/* Peers and rules that several policies use. */}}
+{{/* Peers and rules of NetworkPolicies. */}}
 
-{{/* Pods of the release: (list $ "frontend" "inference") */}}
+{{/* Pods of these components: (list $ "frontend" "inference") */}}
 {{- define "matte.peers" -}}
 {{- $ := first . -}}
 {{- $peers := list -}}
@@ -28,7 +28,7 @@
       port: 53
 {{- end }}
 
-{{/* An Egress of the values */}}
+{{/* Egress rule for a section of the values with cidr and ports */}}
 {{- define "matte.egress" -}}
 - to:
     - ipBlock:
@@ -55,7 +55,7 @@
 {{- end }}
 {{- end }}
 
-{{/* Who reads metrics: (list $ port) */}}
+{{/* Ingress rule for scrapers: (list $ port) */}}
 {{- define "matte.fromMetrics" -}}
 {{- $ := first . -}}
 {{- $clients := $.Values.networkPolicy.metricsClients -}}

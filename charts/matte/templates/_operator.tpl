@@ -1,4 +1,4 @@
-{{/* What the operator is told. */}}
+{{/* Environment variables of the operator. */}}
 {{- define "matte.operatorEnv" -}}
 - name: MATTE_NAMESPACE
   value: {{ .Release.Namespace }}
@@ -41,7 +41,7 @@
 {{- end }}
 {{- end }}
 
-{{/* What it may do in the release's namespace: operators/matte/README.md says why. */}}
+{{/* Permissions in the namespace of the release, explained in operators/matte/README.md. */}}
 {{- define "matte.operatorRules" -}}
 - apiGroups: [matte.dev]
   resources: [pools, models]

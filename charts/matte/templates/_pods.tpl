@@ -1,6 +1,6 @@
-{{/* What pods have in common. */}}
+{{/* Common parts of pods. */}}
 
-{{/* Pod Security "restricted" for a user: (dict "user" 10001) */}}
+{{/* Security context of a pod, for Pod Security level "restricted": (dict "user" 10001) */}}
 {{- define "matte.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: {{ .user }}
@@ -27,7 +27,7 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
-{{/* Where a pod may run: a section of the values. */}}
+{{/* Scheduling fields of a pod, from a section of the values. */}}
 {{- define "matte.scheduling" -}}
 {{- with .nodeSelector }}
 nodeSelector:
@@ -46,7 +46,7 @@ priorityClassName: {{ . }}
 {{- end }}
 {{- end }}
 
-{{/* Environment that frontends and Ray's pods share, as a YAML mapping */}}
+{{/* Environment variables of the frontends and the Ray pods, as a YAML mapping */}}
 {{- define "matte.env" -}}
 MATTE_DURABILITY: {{ .Values.redis.durability }}
 MATTE_MAX_BYTES: {{ .Values.limits.maxBytes | int64 | quote }}
@@ -59,7 +59,7 @@ MATTE_MAX_PIXELS: {{ .Values.limits.maxPixels | int64 | quote }}
 {{- end }}
 {{- end }}
 
-{{/* OpenTelemetry's standard environment, as a YAML mapping */}}
+{{/* Standard environment variables of OpenTelemetry, as a YAML mapping */}}
 {{- define "matte.traces" -}}
 {{- with .Values.traces }}
 {{- if .endpoint }}
@@ -70,7 +70,7 @@ OTEL_TRACES_SAMPLER_ARG: {{ .ratio | quote }}
 {{- end }}
 {{- end }}
 
-{{/* A YAML mapping as a container's env */}}
+{{/* Converts a YAML mapping to a container's env */}}
 {{- define "matte.asEnv" -}}
 {{- $env := list -}}
 {{- range $name, $value := fromYaml . }}
