@@ -25,14 +25,12 @@ def address(text: str) -> str:
 def policy(
     digest: str | None, keys: list[Path] | None, licenses: list[str] | None, license: str | None
 ) -> VerificationPolicy:
-    """What the options ask of a version."""
     return VerificationPolicy(
         digest, tuple(public_key(path.read_bytes()) for path in keys or ()), frozenset(licenses or ()), license
     )
 
 
 def signing_key(path: Path | None, passphrase: str | None) -> PrivateKey | None:
-    """The private key that an option names."""
     if path is None:
         return None
     return private_key(path.read_bytes(), passphrase.encode() if passphrase else None)
@@ -63,7 +61,6 @@ def progress(what: str) -> Iterator[OnProgress]:
 
 
 def size(count: int | None) -> str:
-    """Bytes as people say them."""
     if count is None:
         return "–"
     return f"{count / 1e6:.1f} MB" if count >= 100_000 else f"{count} B"

@@ -18,7 +18,6 @@ _SHOWN = 40
 
 
 def list_versions(source: str, limit: int, *, as_json: bool) -> None:
-    """One row per version."""
     with told():
         found = list(itertools.islice(Registry().versions(address(source)), limit))
     if as_json:
@@ -33,7 +32,6 @@ def list_versions(source: str, limit: int, *, as_json: bool) -> None:
 
 
 def verify(source: str, policy: VerificationPolicy, *, as_json: bool) -> None:
-    """What was checked, and what was not asked for."""
     with progress("reading") as on_progress:
         found = Registry().verify(address(source), policy, on_progress)
     license = found.metadata.license if found.metadata else policy.license
@@ -51,7 +49,6 @@ def verify(source: str, policy: VerificationPolicy, *, as_json: bool) -> None:
 
 
 def diff(old: str, new: str, *, values: bool, as_json: bool) -> None:
-    """Files, tensors, and how far they moved."""
     with told():
         registry = Registry()
         found = compare(registry.remote(address(old)), registry.remote(address(new)), values=values)

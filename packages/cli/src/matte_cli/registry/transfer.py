@@ -12,7 +12,6 @@ from matte_cli.registry.common import address, progress, signing_key, told
 
 
 def push(folder: Path, target: str, sign_key: Path | None, passphrase: str | None, *, as_json: bool) -> None:
-    """Publishes a folder, and says source and digest."""
     with told(), progress("pushing") as on_progress:
         ready = Registry().push(folder, address(target), signing_key(sign_key, passphrase), on_progress)
     if as_json:
@@ -22,7 +21,6 @@ def push(folder: Path, target: str, sign_key: Path | None, passphrase: str | Non
 
 
 def pull(source: str, folder: Path, policy: VerificationPolicy) -> None:
-    """Downloads a version into a folder."""
     with progress("pulling") as on_progress:
         ready = Registry().pull(address(source), folder, policy, on_progress)
     screen().print(f"source: {ready.source}\ndigest: {ready.digest}\nfolder: {ready.folder}", markup=False)

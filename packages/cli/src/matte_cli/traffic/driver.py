@@ -35,7 +35,6 @@ class Order:
     retry: Retry = field(default_factory=Retry)
 
     def user(self, number: int) -> str | None:
-        """Whose picture number ``number`` is: the users take turns."""
         return f"drive-{number % self.users}" if self.users and self.key_header else None
 
 
@@ -63,7 +62,6 @@ class Drive:
 
     @property
     def stopping(self) -> bool:
-        """Whether :meth:`stop` was called."""
         return self._stop.is_set()
 
     async def run(self) -> None:

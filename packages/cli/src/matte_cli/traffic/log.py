@@ -38,7 +38,6 @@ class Log:
     unseen: int = 0
 
     def send(self, due: float, now: float) -> None:
-        """A picture is sent for the first time."""
         self.sent += 1
         self.late += now - due > LATE_SECONDS
         self.latest = max(self.latest, now - due)

@@ -13,8 +13,6 @@ from matte_cli.cut import media_type, read_picture
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The bytes of a picture, as they are sent."""
-
     data: bytes
     media_type: str
 

@@ -146,7 +146,6 @@ def report(asked: Asked, log: Log, seconds: float, *, interrupted: bool) -> Repo
 
 
 def latencies(answers: Sequence[Answer]) -> tuple[Latency, ...]:
-    """One row per version, by name."""
     by_version: dict[str, list[float]] = {}
     for answer in answers:
         by_version.setdefault(answer.version, []).append(answer.latency)
@@ -181,7 +180,6 @@ def split(window: Window, answers: Sequence[Answer]) -> Split:
 
 
 def share(version: str, per_cent: int, seen: int, n: int) -> Share:
-    """What was seen beside what was asked."""
     interval, asked = wilson_interval(seen, n, CONFIDENCE), per_cent / 100
     return Share(version, asked, seen, seen / n, interval.lower, interval.upper, asked in interval)
 

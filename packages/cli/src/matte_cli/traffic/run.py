@@ -39,8 +39,6 @@ FRAME_SECONDS = 0.25
 
 @dataclass(frozen=True, slots=True)
 class DriveOptions:
-    """What the command was asked for."""
-
     url: str
     model: str | None
     pictures: tuple[Path, ...]
@@ -147,7 +145,6 @@ def _interrupts(drive: Drive, work: asyncio.Future[None], console: Console) -> I
 
 
 async def _show(work: asyncio.Future[None], console: Console, log: Log, clock: Callable[[], float]) -> None:
-    """Shows the run until it ends."""
     if console.is_terminal:
         with Live(console=console, auto_refresh=False, transient=True) as shown:
             while not (await asyncio.wait([work], timeout=FRAME_SECONDS))[0]:

@@ -26,17 +26,14 @@ def ms(value: float | None) -> str:
 
 
 def percent(share: float) -> str:
-    """A share: 12.3 %."""
     return f"{100 * share:.1f} %"
 
 
 def weights(found: Weights) -> str:
-    """``1.0.0 90 %, 2.0.0 10 %``."""
     return ", ".join(f"{version} {weight} %" for version, weight in found.items()) or "none"
 
 
 def line(log: Log, now: float) -> str:
-    """A run so far in one line."""
     taken = sorted(answer.latency for answer in log.answers[-RECENT:])
     counts = Counter(answer.version for answer in log.answers)
     seen = ", ".join(f"{version} {percent(n / counts.total())}" for version, n in sorted(counts.items()))
@@ -49,7 +46,6 @@ def line(log: Log, now: float) -> str:
 
 
 def live(log: Log, now: float) -> RenderableType:
-    """A run so far, for a terminal."""
     head = Table.grid(padding=(0, 3))
     failed = f"[red]{len(log.failures)}[/]" if log.failures else "0"
     head.add_row(
@@ -70,7 +66,6 @@ def live(log: Log, now: float) -> RenderableType:
 
 
 def closing(report: Report) -> Iterator[RenderableType]:
-    """The report for a person, part by part."""
     yield ""
     yield from _latencies(report)
     for found in report.splits:
@@ -144,7 +139,6 @@ def _remarks(report: Report) -> Iterator[str]:
 
 
 def verdict(report: Report) -> str:
-    """The last line."""
     took = f"{report.sent} pictures in {report.seconds:.0f} s"
     if report.interrupted:
         took += ", ended early"
