@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import psutil
-from matte_jobs.connect import connect
+from matte_jobs.client import connect
 from matte_jobs.embedded import EmbeddedRedis
 
 from bench.drill import ways

@@ -16,7 +16,7 @@ from matte_core.contracts.evidence import (
     MirroredPair,
     StartReport,
 )
-from matte_jobs.evidence import SHOWN_MAX, EvidenceStore
+from matte_jobs.evidence import MAX_COMPARISONS, EvidenceStore
 from matte_jobs.store import JobStore
 
 SAME = Agreement(iou=1, boundary=1, alpha_difference=0)
@@ -59,13 +59,15 @@ async def test_masks_are_compared_and_a_few_shown(store: JobStore) -> None:
     assert await evidence.get_mask("j1") == b"mask"
     await evidence.record_pair("m", "2.0.0", MirroredPair(at=1.0, job="j1", agreement=SAME))
     assert [pair.job for pair in await evidence.pairs("m", "2.0.0", 0)] == ["j1"]
-    for number in range(SHOWN_MAX + 3):
+    for number in range(MAX_COMPARISONS + 3):
         one = MaskComparison(
             at=1.0, name=f"j{number}", stable="1.0.0", agreement=SAME,
             picture="", stable_mask="", canary_mask="", difference="",
         )  # fmt: skip
         await evidence.record_comparison("m", "2.0.0", one)
-    assert [one.name for one in await evidence.comparisons("m", "2.0.0")] == [f"j{n}" for n in range(3, SHOWN_MAX + 3)]
+    assert [one.name for one in await evidence.comparisons("m", "2.0.0")] == [
+        f"j{n}" for n in range(3, MAX_COMPARISONS + 3)
+    ]
     await evidence.put_golden_masks("m", "1.0.0", {"cat": b"png"})
     assert await evidence.golden_masks("m", "1.0.0") == {"cat": b"png"}
 

@@ -45,7 +45,7 @@ async def test_the_same_idempotency_key_is_the_same_job(store: JobStore) -> None
     for i, owner in enumerate(owners):
         other = await admit(store, f"other{i}", idempotency_key="k", fingerprint="one", **owner)
         assert not other.existing
-    assert not [key async for key in store.redis.scan_iter(match=f"{store.prefix}*:k*")]  # it may be a secret
+    assert not [key async for key in store.redis.scan_iter(match=f"{store.keys.prefix}*:k*")]  # it may be a secret
 
 
 async def test_a_job_is_its_owners_alone(store: JobStore) -> None:
@@ -66,7 +66,10 @@ async def test_a_removed_job_leaves_nothing_and_its_key_starts_anew(store: JobSt
     await lease_one(store)
     await finish(store, "a", now=1.0)
     await store.remove("a", 2.0)
-    left = {key.decode().removeprefix(store.prefix) async for key in store.redis.scan_iter(match=f"{store.prefix}*")}
+    left = {
+        key.decode().removeprefix(store.keys.prefix)
+        async for key in store.redis.scan_iter(match=f"{store.keys.prefix}*")
+    }
     assert not [key for key in left if "a" in key.split(":")]
     assert not (await admit(store, "b", now=3.0, idempotency_key="k", fingerprint="another")).existing
 
@@ -87,7 +90,7 @@ async def fill(store: JobStore) -> None:
     for i in range(100):
         try:
             await store.redis.set(f"ballast{i}", b"x" * 100_000)
-        except redis.exceptions.OutOfMemoryError:
+        except Problem:
             return
     raise AssertionError("Redis took everything")
 
@@ -123,7 +126,7 @@ async def test_events_can_be_read_from_any_point_by_any_process(store: JobStore,
     whole = asyncio.create_task(follow("0"))
     await asyncio.sleep(0.1)
     await lease_one(store)
-    lease_token = (await store.redis.hget(f"{store.prefix}job:a", "token")).decode()  # type: ignore[union-attr]
+    lease_token = (await store.redis.hget(store.keys.job("a"), "token")).decode()
     await store.start("a", lease_token, "1.0.0", 1.0)
     half = (await store.events("a"))[0].id
     rest = asyncio.create_task(follow(half))

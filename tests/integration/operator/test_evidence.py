@@ -24,6 +24,7 @@ from matte_core.contracts.evidence import (
 from matte_core.contracts.k8s.common import format_time
 from matte_jobs.catalog import CatalogStore
 from matte_jobs.evidence import EvidenceStore
+from matte_jobs.keys import Keyspace
 from matte_jobs.settings import StoreSettings
 from matte_jobs.store import JobStore
 from matte_operator.background_loop import BackgroundLoop
@@ -171,8 +172,8 @@ def test_a_redis_that_is_away_delays_a_pass_little(background: BackgroundLoop, t
 
 def test_reports_of_another_release_are_none(reports: EvidenceClient, store_settings: StoreSettings) -> None:
     async def strange(evidence: EvidenceStore, _: CatalogStore) -> None:
-        raw: Any = evidence._raw
-        await raw.hset(f"{store_settings.redis_prefix}rollout:checks:default", "m@2.0.0", '{"state": "perhaps"}')
+        key = Keyspace(store_settings.redis_prefix).check_reports("default")
+        await evidence._redis.hset(key, "m@2.0.0", '{"state": "perhaps"}')
 
     do(store_settings, strange)
     assert reports.read(asking(QUESTION), time.time()) == {}

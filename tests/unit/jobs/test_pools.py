@@ -6,8 +6,7 @@ import pytest
 from jobs import MODEL, admit
 from matte_core.contracts.catalog import Arm, Replica, Route, RouteTable
 from matte_jobs.catalog import FORGET_SECONDS, CatalogStore, merge
-from matte_jobs.instances import end_instance, named
-from matte_jobs.store import JobStore
+from matte_jobs.store import JobStore, instance_member
 
 
 def table(default: str | None, *models: str, version: str = "1.0.0") -> RouteTable:
@@ -49,15 +48,15 @@ async def test_ready_means_a_live_replica_and_a_live_router(store: JobStore) -> 
 async def test_an_instance_that_ended_is_forgotten_and_its_jobs_go_back(store: JobStore) -> None:
     catalog = CatalogStore(store)
     for instance in ("me", "other"):
-        router = named(instance, "router")
+        router = instance_member(instance, "router")
         await admit(store, instance)
         taken = await store.lease(
             MODEL, holder=router, now=1.0, until=99.0, n=1, unassigned=True, versions={"1.0.0": 1}, only_version="1.0.0"
         )
         assert [lease.id for lease in taken] == [instance]
         await catalog.announce_router("default", router, expires_at=99.0, now=1.0)
-        await catalog.announce_replica(replica(named(instance, "1"), MODEL, until=99.0), new=True)
-    assert await end_instance(store, "me", "default", 2.0) == 1
+        await catalog.announce_replica(replica(instance_member(instance, "1"), MODEL, until=99.0), new=True)
+    assert await store.end_instance("me", "default", 2.0) == 1
     assert [(await store.view(id_, 2.0)).state for id_ in ("me", "other")] == ["queued", "running"]
     assert [left.id for left in await catalog.replicas(2.0)] == ["other.1"]
     assert await catalog.announce_router("default", "third", expires_at=99.0, now=2.0) == 2
@@ -65,7 +64,7 @@ async def test_an_instance_that_ended_is_forgotten_and_its_jobs_go_back(store: J
 
 async def test_a_pool_is_asleep_for_a_day_and_then_forgotten(store: JobStore) -> None:
     catalog = CatalogStore(store)
-    assert await catalog.route_table(0.0) is None
+    assert await catalog.route_tables(0.0) == {}
     await catalog.publish("a", table("x", "x"), 0.0)
     await catalog.publish("b", table(None, "y"), 0.0)
     await catalog.refresh("b", table(None, "old"), 1000.0)

@@ -14,10 +14,11 @@ from matte_core.contracts.catalog import Replica
 from matte_core.contracts.evidence import AppliedWeights, CheckOrder
 from matte_core.errors import Problem
 from matte_jobs.catalog import CatalogStore
+from matte_jobs.client import RedisClient
 from matte_jobs.evidence import EvidenceStore
 from matte_jobs.settings import StoreSettings
 from matte_jobs.store import JobStore
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool
 
 from matte_operator.background_loop import BackgroundLoop
 from matte_operator.domain.rollout.evidence import ModelEvidence
@@ -113,7 +114,7 @@ class EvidenceClient:
             socket_timeout=self._timeout,
         )
         settings = StoreSettings(redis_url=self._url, redis_prefix=self._prefix, blob_url="")
-        store = JobStore(Redis.from_pool(pool), settings)
+        store = JobStore(RedisClient(connection_pool=pool), settings)
         try:
             yield store
         finally:

@@ -20,7 +20,6 @@ import typer
 from matte_core.domain.addresses import is_loopback
 from matte_core.errors import Problem
 from matte_jobs.embedded import EmbeddedRedis
-from matte_jobs.instances import end_instance
 from matte_jobs.settings import Durability, StoreSettings
 from matte_jobs.store import JobStore
 from rich.console import Console
@@ -38,6 +37,8 @@ POLL_SECONDS = 0.25  # while starting only
 
 @dataclass(frozen=True, slots=True)
 class Plan:
+    """What runs where."""
+
     host: str
     ports: tuple[int, ...]
     data: Path
@@ -59,6 +60,7 @@ class Plan:
         return sha256(str(self.data.resolve()).encode()).hexdigest()[:8]
 
     def log(self, name: str) -> Path:
+        """The log of a part."""
         return self.data / "logs" / f"{name}.log"
 
 
@@ -75,6 +77,7 @@ def redis_child(plan: Plan) -> tuple[Child, dict[str, str]]:
 
 
 def service_children(plan: Plan, store: dict[str, str]) -> list[Child]:
+    """Inference and the frontends, on a store."""
     common = {}
     if plan.config is not None:
         common["MATTE_CONFIG"] = str(plan.config.absolute())
@@ -104,12 +107,13 @@ async def forget_dead(plan: Plan, store: dict[str, str]) -> None:
     jobs = JobStore.open(StoreSettings(redis_url=store["MATTE_REDIS_URL"]))
     try:
         with contextlib.suppress(Problem):  # Redis is away: then leases and announcements run out by themselves
-            await end_instance(jobs, plan.instance, plan.pool, time.time())
+            await jobs.end_instance(plan.instance, plan.pool, time.time())
     finally:
         await jobs.close()
 
 
 async def start_all(plan: Plan, supervisor: Supervisor, console: Console) -> None:
+    """Starts everything, the store first."""
     if plan.redis_url is None:
         redis, store = redis_child(plan)
         await supervisor.add(redis)
@@ -122,6 +126,7 @@ async def start_all(plan: Plan, supervisor: Supervisor, console: Console) -> Non
 
 
 async def wait_ready(url: str, console: Console, *, trust_env: bool = False) -> Readiness:
+    """Waits until the server is ready, saying what for."""
     said = ""
     async with httpx.AsyncClient(base_url=url, timeout=5, trust_env=trust_env) as client:
         with console.status("starting") as status:
@@ -214,6 +219,7 @@ def _on_signals(supervisor: Supervisor, console: Console) -> asyncio.Event:
 
 
 def welcome(urls: tuple[str, ...], models: tuple[str, ...]) -> str:
+    """What a person reads when all is ready: the address, and three things to try."""
     url = urls[0]
     more = "".join(f"\n  also  {other}" for other in urls[1:])
     return (

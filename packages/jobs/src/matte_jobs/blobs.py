@@ -1,4 +1,4 @@
-"""Bytes of jobs: in Redis up to a size, in an object store beyond it."""
+"""Blobs of jobs: in Redis up to a size, in an object store beyond it."""
 
 from __future__ import annotations
 
@@ -6,47 +6,47 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from matte_core.contracts.job import BlobRef
 from matte_core.errors import Problem
 from obstore.exceptions import BaseError
-from redis.asyncio import Redis
 
-from matte_jobs.objects import Objects, objects_at
+from matte_jobs.keys import Keyspace
+from matte_jobs.objects import Bucket, Folder, open_objects
 
 
 @dataclass(frozen=True, slots=True)
 class BlobStore:
     """Where a blob goes is decided by its size alone.
 
-    Object keys are ``{owner}/{name}``. When one of them ends is written in Redis (the sorted set ``garbage``, by Unix
-    seconds), and :meth:`collect` deletes it. A process that dies between an object and its job leaves the object
-    behind: a lifecycle rule of the bucket, longer than dead jobs are kept, takes those.
+    Object keys are ``{owner}/{name}``. When an object expires is written in Redis (:meth:`Keyspace.garbage`), and
+    :meth:`collect` deletes it. A process that dies between an object and its job leaves the object behind: a lifecycle
+    rule of the bucket, longer than dead jobs are kept, takes those.
     """
 
-    redis: Redis
-    prefix: str
+    redis: Any
+    keys: Keyspace
     inline_max_bytes: int
-    objects: Objects | None
+    objects: Bucket | Folder | None
 
     @classmethod
-    def open(cls, redis: Redis, *, prefix: str, inline_max_bytes: int, url: str, fsync: bool = False) -> BlobStore:
+    def open(cls, redis: Any, keys: Keyspace, *, inline_max_bytes: int, url: str, fsync: bool = False) -> BlobStore:
         """``url`` as in ``MATTE_BLOB_URL``, '' keeps everything in Redis; ``fsync``: see :class:`Folder`."""
-        return cls(redis, prefix, inline_max_bytes, objects_at(url, fsync=fsync) if url else None)
+        return cls(redis, keys, inline_max_bytes, open_objects(url, fsync=fsync) if url else None)
 
     def ref(self, owner: str, name: str, size: int, content_type: str) -> BlobRef:
         """The address of a blob that is about to be stored."""
         if self.objects is not None and size > self.inline_max_bytes:
             return BlobRef(store="object", key=f"{owner}/{name}", size=size, content_type=content_type)
-        return BlobRef(store="redis", key=f"{self.prefix}blob:{owner}:{name}", size=size, content_type=content_type)
+        return BlobRef(store="redis", key=self.keys.blob(owner, name), size=size, content_type=content_type)
 
     async def put(self, ref: BlobRef, data: bytes, now: float, *, ttl_seconds: int) -> None:
         """Stores a blob on its own, outside a job's atomic step."""
         if ref.store == "redis":
             await self.redis.set(ref.key, data, ex=ttl_seconds)
             return
-        await self._raw.zadd(self._garbage, {ref.key: now + ttl_seconds})
+        await self.redis.zadd(self.keys.garbage(), {ref.key: now + ttl_seconds})
         await self.put_object(ref, data)
 
     async def put_object(self, ref: BlobRef, data: bytes) -> None:
@@ -56,7 +56,7 @@ class BlobStore:
             Problem: storage_unavailable.
         """
         with _object_errors():
-            await self._objects().put(ref.key, data)
+            await self._object_store().put(ref.key, data)
 
     async def get(self, ref: BlobRef) -> bytes | None:
         """The bytes, or None if they are gone.
@@ -65,17 +65,19 @@ class BlobStore:
             Problem: storage_unavailable.
         """
         if ref.store == "redis":
-            return cast("bytes | None", await self.redis.get(ref.key))
+            data: bytes | None = await self.redis.get(ref.key)
+            return data
         with _object_errors(), suppress(FileNotFoundError):
-            return await self._objects().get(ref.key, ref.size)
+            return await self._object_store().get(ref.key, ref.size)
         return None
 
     async def take(self, ref: BlobRef, now: float, *, keep_seconds: int) -> bytes | None:
         """As :meth:`get`, and the blob is kept only so much longer."""
         if ref.store == "redis":
-            return cast("bytes | None", await self.redis.getex(ref.key, keep_seconds))
-        sooner = self._raw.zadd(self._garbage, {ref.key: now + keep_seconds}, lt=True)
-        data, _ = await asyncio.gather(self.get(ref), sooner)
+            data: bytes | None = await self.redis.getex(ref.key, keep_seconds)
+            return data
+        expiry = self.redis.zadd(self.keys.garbage(), {ref.key: now + keep_seconds}, lt=True)
+        data, _ = await asyncio.gather(self.get(ref), expiry)
         return data
 
     async def collect(self, keys: Sequence[str]) -> None:
@@ -88,17 +90,9 @@ class BlobStore:
             return
         with _object_errors():
             await self.objects.delete(keys)
-        await self._raw.zrem(self._garbage, *keys)
+        await self.redis.zrem(self.keys.garbage(), *keys)
 
-    @property
-    def _raw(self) -> Any:
-        return self.redis
-
-    @property
-    def _garbage(self) -> str:
-        return f"{self.prefix}garbage"
-
-    def _objects(self) -> Objects:
+    def _object_store(self) -> Bucket | Folder:
         if self.objects is None:
             raise RuntimeError("a job names a blob in the object store, but MATTE_BLOB_URL is not set here")
         return self.objects

@@ -16,14 +16,14 @@ from matte_jobs.settings import Durability
 
 #: seconds; a process that dies between a file and its job leaves the file behind, dead jobs keep theirs for a week
 ORPHAN_SECONDS = 8 * 86400
-#: Redis' own words; it answers nobody before what he sent is on the disk, or within a second
+#: as Redis calls it: a command is on the disk before it is answered, or within a second
 APPENDFSYNC: dict[Durability, str] = {"fsync": "always", "second": "everysec"}
 #: smaller blobs are cheaper in Redis than as a file
 INLINE_MAX_BYTES = 64 * 1024
 
 
 class NoRedisServerError(RuntimeError):
-    """There is no redis-server here, and the package that carries one has no build for this Python."""
+    """There is no redis-server here, and the package that carries one has no build for this version of Python."""
 
 
 def find_server() -> str:
@@ -59,17 +59,14 @@ class EmbeddedRedis:
 
     @property
     def socket(self) -> Path:
-        """Its Unix socket."""
         return self.folder / "redis.sock"
 
     @property
     def url(self) -> str:
-        """The address for ``MATTE_REDIS_URL``."""
         return f"unix://{self.socket}"
 
     @property
     def blobs(self) -> Path:
-        """Where large blobs are files."""
         return self.folder / "blobs"
 
     @property
@@ -94,9 +91,18 @@ class EmbeddedRedis:
             RuntimeError: it did not answer in time; its log is in the folder.
         """
         self.blobs.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._forget_orphans(time.time() - ORPHAN_SECONDS)
+        for path in self.blobs.glob("*/*"):
+            if path.stat().st_mtime < time.time() - ORPHAN_SECONDS:
+                path.unlink()
+        options = [
+            "--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700", "--daemonize", "no",
+            "--dir", str(self.folder), "--logfile", str(self.folder / "redis.log"),
+            "--appendonly", "yes", "--appendfsync", APPENDFSYNC[self.durability], "--save", "",
+            "--auto-aof-rewrite-min-size", "1gb",
+            "--maxmemory", str(self.max_memory_bytes), "--maxmemory-policy", "noeviction",
+        ]  # fmt: skip
         self.process = subprocess.Popen(
-            ["env", *(f"{name}={value}" for name, value in THRESHOLDS.items()), find_server(), *self._options()],
+            ["env", *(f"{name}={value}" for name, value in THRESHOLDS.items()), find_server(), *options],
             stdout=subprocess.DEVNULL,
             start_new_session=True,  # a Ctrl-C ends the frontend first, Redis last
         )
@@ -105,20 +111,6 @@ class EmbeddedRedis:
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"redis-server did not start: see {self.folder / 'redis.log'}")
             time.sleep(0.02)
-
-    def _forget_orphans(self, before: float) -> None:
-        for path in self.blobs.glob("*/*"):
-            if path.stat().st_mtime < before:
-                path.unlink()
-
-    def _options(self) -> list[str]:
-        return [
-            "--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700", "--daemonize", "no",
-            "--dir", str(self.folder), "--logfile", str(self.folder / "redis.log"),
-            "--appendonly", "yes", "--appendfsync", APPENDFSYNC[self.durability], "--save", "",
-            "--auto-aof-rewrite-min-size", "1gb",
-            "--maxmemory", str(self.max_memory_bytes), "--maxmemory-policy", "noeviction",
-        ]  # fmt: skip
 
     def alive(self) -> bool:
         """Whether it answers (and has loaded its file)."""

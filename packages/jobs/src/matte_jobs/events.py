@@ -1,7 +1,7 @@
 """Events as they happen, over one connection per process.
 
-Redis pub/sub only wakes; the truth is each job's stream. After a lost connection every watcher reads its stream
-again, so that nothing is missed and nothing comes twice.
+Redis pub/sub only wakes; the truth is each job's stream. After a lost connection every stream that is followed is read
+again, so that no event is missed and none comes twice.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 
 from matte_core.contracts.job import Event
@@ -16,29 +17,27 @@ from matte_core.contracts.job import Event
 from matte_jobs.pubsub import Subscriber
 from matte_jobs.store import JobStore
 
-#: put into every watcher's queue when messages may have been missed
+#: put into every queue when messages may have been missed: the stream is to be read
 _RESYNC: Event | None = None
 
 
 class EventBroker:
-    """Follows the events of jobs. ``channel`` is this process' own: the end of a job admitted with
-    ``origin=channel`` is heard without a subscription for it.
+    """Follows the events of jobs. ``origin`` is this process' own: the end of a job that was admitted with it is
+    heard without a subscription for the job.
     """
 
-    def __init__(self, store: JobStore, channel: str) -> None:
-        self.channel = channel
+    def __init__(self, store: JobStore, origin: str) -> None:
+        self.origin = origin
         self._store = store
-        self._prefix = f"{store.prefix}n:"
-        self._watchers: dict[str, set[asyncio.Queue[Event | None]]] = {}
-        self._foreign: dict[str, int] = {}
-        self._subscriber = Subscriber(store.redis, self._prefix + channel, self._dispatch, self._resync)
+        self._queues: dict[str, set[asyncio.Queue[Event | None]]] = {}
+        self._subscriptions: Counter[str] = Counter()
+        channel = store.keys.origin_channel(origin)
+        self._subscriber = Subscriber(store.redis, channel, self._dispatch, self._resync)
 
     async def start(self) -> None:
-        """Subscribes and begins to listen."""
         await self._subscriber.start()
 
     async def close(self) -> None:
-        """Stops listening."""
         await self._subscriber.close()
 
     async def stream(self, job_id: str, *, after: str = "0", heartbeat: float = 15.0) -> AsyncGenerator[Event | None]:
@@ -49,67 +48,66 @@ class EventBroker:
             after: id of the last event already seen.
             heartbeat: seconds.
         """
-        async with self._watching(job_id) as queue, self._subscribed(job_id):
+        async with self._queue(job_id) as queue, self._subscribed(job_id):
             queue.put_nowait(_RESYNC)
             while True:
-                event = _RESYNC
+                message = _RESYNC
                 try:
                     # not wait_for: until Python 3.12 it can swallow a cancellation
                     async with asyncio.timeout(heartbeat):
-                        event = await queue.get()
+                        message = await queue.get()
                 except TimeoutError:
                     yield None
-                events = [event] if event is not None else await self._store.events(job_id, after)
-                for found in events:
-                    if _later(found.id, after):
-                        after = found.id
-                        yield found
-                        if found.type == "finished" and found is events[-1]:  # a dead job may have been revived
+                events = [message] if message is not None else await self._store.events(job_id, after)
+                for event in events:
+                    if _position(event.id) > _position(after):
+                        after = event.id
+                        yield event
+                        if event.type == "finished" and event is events[-1]:  # a dead job may have been requeued
                             return
 
     @contextlib.asynccontextmanager
     async def completion_waiter(self, job_id: str) -> AsyncIterator[CompletionWaiter]:
-        """Waits for the end of a job whose ``origin`` is the channel; enter it before the job is admitted."""
-        async with self._watching(job_id) as queue:
+        """Waits for the end of a job that is admitted with this ``origin``; enter it before that."""
+        async with self._queue(job_id) as queue:
             yield CompletionWaiter(self._store, job_id, queue)
 
     @contextlib.asynccontextmanager
-    async def _watching(self, job_id: str) -> AsyncIterator[asyncio.Queue[Event | None]]:
+    async def _queue(self, job_id: str) -> AsyncIterator[asyncio.Queue[Event | None]]:
         queue: asyncio.Queue[Event | None] = asyncio.Queue()
-        self._watchers.setdefault(job_id, set()).add(queue)
+        self._queues.setdefault(job_id, set()).add(queue)
         try:
             yield queue
         finally:
-            watchers = self._watchers[job_id]
-            watchers.discard(queue)
-            if not watchers:
-                del self._watchers[job_id]
+            self._queues[job_id].discard(queue)
+            if not self._queues[job_id]:
+                del self._queues[job_id]
 
     @contextlib.asynccontextmanager
     async def _subscribed(self, job_id: str) -> AsyncIterator[None]:
-        channel = f"{self._prefix}job:{job_id}"
-        self._foreign[job_id] = self._foreign.get(job_id, 0) + 1
+        channel = self._store.keys.stream_channel(job_id)
+        self._subscriptions[job_id] += 1
         try:
-            if self._foreign[job_id] == 1:
+            if self._subscriptions[job_id] == 1:
                 await self._subscriber.add(channel)
             yield
         finally:
-            self._foreign[job_id] -= 1
-            if self._foreign[job_id] == 0:
-                del self._foreign[job_id]
+            self._subscriptions[job_id] -= 1
+            if self._subscriptions[job_id] == 0:
+                del self._subscriptions[job_id]
                 await self._subscriber.remove(channel)
 
     def _dispatch(self, text: bytes) -> None:
         message: dict[str, str] = json.loads(text)
-        watchers = self._watchers.get(message["job"])
-        if not watchers:
+        queues = self._queues.get(message["stream"])
+        if not queues:
             return
         event = Event(id=message["id"], type=message["type"], at=float(message["at"]), data=json.loads(message["data"]))
-        for queue in watchers:
+        for queue in queues:
             queue.put_nowait(event)
 
     def _resync(self) -> None:
-        for queues in self._watchers.values():
+        for queues in self._queues.values():
             for queue in queues:
                 queue.put_nowait(_RESYNC)
 
@@ -124,7 +122,6 @@ class CompletionWaiter:
         self.stopped = False
 
     def stop(self) -> None:
-        """Ends the waiting."""
         self.stopped = True
         self._queue.put_nowait(_RESYNC)
 
@@ -144,10 +141,6 @@ class CompletionWaiter:
         return None
 
 
-def _later(a: str, b: str) -> bool:
-    return _stream_id(a) > _stream_id(b)
-
-
-def _stream_id(text: str) -> tuple[int, int]:
-    ms, _, seq = text.partition("-")
-    return int(ms), int(seq or 0)
+def _position(event_id: str) -> tuple[int, int]:
+    milliseconds, _, sequence = event_id.partition("-")
+    return int(milliseconds), int(sequence or 0)

@@ -1,4 +1,9 @@
-"""What holds blobs that are too large for Redis: a bucket, or a folder on one machine."""
+"""What holds blobs that are too large for Redis: a bucket, or a folder on one machine.
+
+Both have the same methods. ``put`` stores an object, or another one in its place: it is there whole or not at all.
+``get`` raises FileNotFoundError where it is gone; its ``size`` is known to whoever asks. ``delete`` passes over objects
+that are gone. All raise OSError or obstore's BaseError where the store is away.
+"""
 
 from __future__ import annotations
 
@@ -9,35 +14,18 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 import obstore
 from obstore.store import ObjectStore, from_url
 
-#: bytes that a folder takes and gives within the time that a thread would take to be woken; larger ones go to one
-AT_ONCE = 4 << 20
+#: a file of so many bytes is read or written sooner than a thread is woken; larger ones go to a thread
+INLINE_IO_BYTES = 4 << 20
 #: another process may delete an object's empty folder just before it is written into
-_TRIES = 10
+_MKDIR_TRIES = 10
 
 
-class Objects(Protocol):
-    """Objects by key. Every call raises OSError or obstore's BaseError where the store is away."""
-
-    async def put(self, key: str, data: bytes) -> None:
-        """Stores an object, or another one in its place: it is there whole or not at all."""
-        ...
-
-    async def get(self, key: str, size: int) -> bytes:
-        """The bytes, of which there are ``size``. FileNotFoundError: they are gone."""
-        ...
-
-    async def delete(self, keys: Sequence[str]) -> None:
-        """Deletes objects; those that are gone already are fine."""
-        ...
-
-
-def objects_at(url: str, *, fsync: bool) -> Objects:
+def open_objects(url: str, *, fsync: bool) -> Bucket | Folder:
     """``url`` as in ``MATTE_BLOB_URL``; a folder is made. ``fsync`` is a folder's, a bucket keeps what it took."""
     if not url.startswith("file:"):
         return Bucket(from_url(url))
@@ -53,16 +41,13 @@ class Bucket:
     store: ObjectStore
 
     async def put(self, key: str, data: bytes) -> None:
-        """As :class:`Objects`."""
         await obstore.put_async(self.store, key, data)
 
-    async def get(self, key: str, size: int) -> bytes:  # noqa: ARG002 - a folder's matter
-        """As :class:`Objects`."""
+    async def get(self, key: str, size: int) -> bytes:  # noqa: ARG002 - as Folder
         found = await obstore.get_async(self.store, key)
         return bytes(memoryview(await found.bytes_async()))
 
     async def delete(self, keys: Sequence[str]) -> None:
-        """As :class:`Objects`."""
         with suppress(FileNotFoundError):
             await obstore.delete_async(self.store, list(keys))
 
@@ -83,19 +68,17 @@ class Folder:
     fsync: bool = False
 
     async def put(self, key: str, data: bytes) -> None:
-        """As :class:`Objects`."""
-        if len(data) <= AT_ONCE and not self.fsync:
+        if len(data) <= INLINE_IO_BYTES and not self.fsync:
             self._write(key, data)
         else:
             await asyncio.to_thread(self._write, key, data)
 
     async def get(self, key: str, size: int) -> bytes:
-        """As :class:`Objects`."""
         path = self.root / key
-        return path.read_bytes() if size <= AT_ONCE else await asyncio.to_thread(path.read_bytes)
+        return path.read_bytes() if size <= INLINE_IO_BYTES else await asyncio.to_thread(path.read_bytes)
 
     async def delete(self, keys: Sequence[str]) -> None:
-        """As :class:`Objects`; the folders that are empty then go too."""
+        """Deletes objects, and the folders that are empty then."""
         await asyncio.to_thread(self._unlink, keys)
 
     def _write(self, key: str, data: bytes) -> None:
@@ -106,14 +89,14 @@ class Folder:
             part.replace(path)
             if self.fsync:
                 for folder in (path.parent, self.root):
-                    _sync(folder)
+                    _fsync_folder(folder)
         except OSError:
             with suppress(OSError):
                 part.unlink()
             raise
 
     def _write_part(self, part: Path, data: bytes) -> None:
-        for _ in range(_TRIES):
+        for _ in range(_MKDIR_TRIES):
             with suppress(FileNotFoundError):
                 with part.open("wb") as file:
                     file.write(data)
@@ -122,7 +105,7 @@ class Folder:
                         os.fsync(file.fileno())
                 return
             part.parent.mkdir(parents=True, exist_ok=True)
-        raise OSError(f"{part.parent} goes away again and again")
+        raise OSError(f"{part.parent} is deleted again and again")
 
     def _unlink(self, keys: Sequence[str]) -> None:
         for key in keys:
@@ -132,8 +115,7 @@ class Folder:
                 path.parent.rmdir()
 
 
-def _sync(folder: Path) -> None:
-    """What the folder lists is on the disk."""
+def _fsync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

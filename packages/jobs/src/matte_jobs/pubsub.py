@@ -1,4 +1,4 @@
-"""Redis pub/sub that survives lost connections and says when messages may have been missed."""
+"""Redis pub/sub that survives lost connections."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from redis.asyncio import Redis
 
 
 class Subscriber:
-    """Hears a channel, and others while they are wanted.
+    """Receives the messages of a channel, and of others while they are wanted.
 
     Args:
-        redis: where.
-        channel: heard from start to close.
+        redis: the client.
+        channel: subscribed to from start to close.
         on_message: gets each message's bytes.
         on_gap: called when messages may have been missed: at the start and after every lost connection, which the
             client shows only by subscribing again.
@@ -32,12 +32,10 @@ class Subscriber:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Subscribes and begins to listen."""
         await self._pubsub.subscribe(self._channel)
         self._task = asyncio.create_task(self._listen(), name=f"listen {self._channel}")
 
     async def close(self) -> None:
-        """Stops listening."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -46,11 +44,9 @@ class Subscriber:
             await self._pubsub.aclose()  # type: ignore[no-untyped-call]
 
     async def add(self, channel: str) -> None:
-        """Hears one more channel."""
         await self._pubsub.subscribe(channel)
 
     async def remove(self, channel: str) -> None:
-        """Hears a channel no more."""
         with contextlib.suppress(rex.RedisError, OSError):
             await self._pubsub.unsubscribe(channel)
 
@@ -70,25 +66,24 @@ class Subscriber:
 
 
 class WakeupChannel:
-    """Wakes whoever waits for work. Every listener hears every ring: one without room keeps it from nobody.
+    """Wakes a process that waits for work. Every subscriber gets every message: one without free slots keeps none from
+    another.
 
     Args:
-        redis: where.
-        prefix: of the store's keys.
+        redis: the client.
+        channel: see :meth:`Keyspace.wakeup_channel`.
         on_canceled: gets the ids of jobs that were canceled while they ran.
     """
 
-    def __init__(self, redis: Redis, prefix: str, on_canceled: Callable[[str], None]) -> None:
+    def __init__(self, redis: Redis, channel: str, on_canceled: Callable[[str], None]) -> None:
         self._woken = asyncio.Event()
         self._on_canceled = on_canceled
-        self._subscriber = Subscriber(redis, f"{prefix}wakeup", self._on_message, self._woken.set)
+        self._subscriber = Subscriber(redis, channel, self._on_message, self._woken.set)
 
     async def start(self) -> None:
-        """Begins to listen."""
         await self._subscriber.start()
 
     async def close(self) -> None:
-        """Stops listening."""
         await self._subscriber.close()
 
     def _on_message(self, job_id: bytes) -> None:
@@ -98,9 +93,9 @@ class WakeupChannel:
             self._woken.set()
 
     async def wait(self, seconds: float) -> bool:
-        """Until it rings (or rang since the last wait), at most so long; whether it did."""
+        """Waits for a message, at most so long; whether one came since the last wait."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._woken.wait(), seconds)
-        rang = self._woken.is_set()
+        woken = self._woken.is_set()
         self._woken.clear()
-        return rang
+        return woken

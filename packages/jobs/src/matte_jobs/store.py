@@ -1,37 +1,42 @@
-"""The life of a job. Every move is one atomic step in Redis; ``matte_jobs/lua`` holds the steps.
+"""The life of a job. Every transition is one atomic step in Redis; ``matte_jobs/lua`` holds the steps.
 
 Times are Unix seconds and passed in. Everything here may be called by any process at any moment: a call that comes
 too late (a lease that is no longer the caller's, a second result) changes nothing and says so in what it returns.
+Every call raises a :class:`Problem` where Redis is full or out of reach (storage_full, storage_unavailable).
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from matte_core.contracts.job import BlobRef, Event, JobSpec, JobView, Result
+from matte_core.contracts.job import BlobRef, Event, JobSpec, JobState, JobView, Result
 from matte_core.contracts.owner import Owner
 from matte_core.domain.eta import MIN_MEGAPIXELS
 from matte_core.domain.order import tag_increment
 from matte_core.errors import Problem
-from redis.asyncio import Redis
 
 from matte_jobs.blobs import BlobStore
-from matte_jobs.connect import connect, translated
+from matte_jobs.client import RedisClient, connect
+from matte_jobs.keys import Keyspace
 from matte_jobs.pubsub import WakeupChannel
-from matte_jobs.samples import SAMPLES_KEPT, samples_key
 from matte_jobs.scripts import Scripts
 from matte_jobs.settings import StoreSettings
-from matte_jobs.views import CapacityLookup, job_view, seconds_until_room, unknown_capacity
+from matte_jobs.views import CapacityLookup, job_view, queue_full_retry_after, unknown_capacity
 
 #: share of Redis' memory from which on no job is admitted
-ADMIT_BELOW = 0.8
+ADMIT_BELOW_MEMORY = 0.8
 #: jobs ahead, and jobs that run, that an ETA looks at one by one
-LOOKED_AT = 64
+ETA_LOOKAHEAD = 64
+#: jobs of about one size whose seconds are kept by version: they follow the load within a few
+MAX_SAMPLES = 12
+#: keys that one step of a scan looks at, and steps of one page
+_SCAN_KEYS, _SCAN_STEPS = 1000, 20
 LEASE_EXPIRED = Problem("attempts_exhausted", "The process that ran the job died or stalled on every attempt.")
 
 
@@ -49,7 +54,7 @@ class Admission:
 class Lease:
     """The right to finish a job until a moment.
 
-    ``version`` is set where it was clear (a pin, a retry that keeps its arm, only one version that is open): the job is
+    ``version`` is set where it was clear (a pin, a retry that keeps its version, only one that is open): the job is
     started then; else the caller chooses one and calls :meth:`JobStore.start` or :meth:`JobStore.defer`.
     """
 
@@ -62,7 +67,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class SweepResult:
-    """What a sweep found; ``next_due`` is when the next lease or deadline runs out."""
+    """How many jobs a sweep requeued, buried and expired; ``next_due`` is when the next lease or deadline runs out."""
 
     requeued: int
     dead: int
@@ -70,22 +75,35 @@ class SweepResult:
     next_due: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class StoreStats:
+    """Dead jobs, and bytes of memory; ``max_bytes`` 0 is without a limit."""
+
+    dead_jobs: int
+    used_bytes: int
+    max_bytes: int
+
+
+def instance_member(instance: str, name: str) -> str:
+    """The name of a replica or a router that one ``matte serve`` runs; ``name`` alone where ``instance`` is ''."""
+    return f"{instance}.{name}" if instance else name
+
+
 class JobStore:
     """Jobs in one Redis. Open one per process and event loop; close it with :meth:`close`."""
 
-    def __init__(self, redis: Redis, settings: StoreSettings) -> None:
-        self.redis = redis
-        self._raw: Any = redis  # the client's own types cannot say that answers are bytes here
+    def __init__(self, redis: RedisClient, settings: StoreSettings) -> None:
+        self.redis: Any = redis  # redis-py's types cannot say that replies are bytes here
         self.settings = settings
-        self.prefix = settings.redis_prefix
+        self.keys = Keyspace(settings.redis_prefix)
         self.blobs = BlobStore.open(
             redis,
-            prefix=self.prefix,
+            self.keys,
             inline_max_bytes=settings.blob_inline_max_bytes,
             url=settings.blob_url,
             fsync=settings.durability == "fsync",
         )
-        self._run = Scripts(redis, self.prefix)
+        self._run = Scripts(redis, self.keys)
 
     @classmethod
     def open(cls, settings: StoreSettings) -> JobStore:
@@ -93,7 +111,6 @@ class JobStore:
         return cls(connect(settings.redis_url, max_connections=settings.redis_max_connections), settings)
 
     async def close(self) -> None:
-        """Closes every connection."""
         await self.redis.aclose()
         await self.redis.connection_pool.disconnect()
 
@@ -108,48 +125,64 @@ class JobStore:
             spec: the job; its blob references come from ``blobs.ref(spec.id, …)``.
             data: bytes by blob key.
             now: Unix seconds.
-            capacity: says when a full queue has room again.
+            capacity: says when a full queue takes jobs again.
 
         Raises:
-            Problem: queue_full, idempotency_key_reused, storage_full, storage_unavailable.
+            Problem: queue_full, idempotency_key_reused.
         """
         refs = [ref for ref in (spec.image, spec.background) if ref is not None]
-        inline = await self._put_large(refs, data)
-        with translated():
-            kind, *rest = await self._run(
-                "admit", now, spec.id, spec.model_dump_json(), spec.model, spec.version or "", spec.tenant,
-                spec.priority, tag_increment(spec.cost, spec.share),
-                f"{max(MIN_MEGAPIXELS, spec.picture.megapixels):.6f}",
-                spec.expires_at, spec.max_attempts, spec.origin, _idempotency(spec), spec.fingerprint,
-                self.settings.idempotency_ttl_seconds, self.settings.max_queue_length,
-                json.dumps([ref.handle for ref in refs]), spec.owner.scope, blobs=inline,
-            )  # fmt: skip
+        kind, *rest = await self._run(
+            "admit",
+            now,
+            await self._put_large(refs, data),
+            job_id=spec.id,
+            spec=spec.model_dump_json(),
+            model=spec.model,
+            pin=spec.version or "",
+            tenant=spec.tenant,
+            priority=spec.priority,
+            tag_increment=tag_increment(spec.cost, spec.share),
+            megapixels=f"{max(MIN_MEGAPIXELS, spec.picture.megapixels):.6f}",
+            expires_at=spec.expires_at,
+            max_attempts=spec.max_attempts,
+            origin=spec.origin,
+            idempotency_digest=spec.owner.digest(spec.idempotency_key) if spec.idempotency_key else "",
+            fingerprint=spec.fingerprint,
+            idempotency_ttl_seconds=self.settings.idempotency_ttl_seconds,
+            max_queue_length=self.settings.max_queue_length,
+            inputs=json.dumps([ref.handle for ref in refs]),
+            owner=spec.owner.scope,
+        )
+        if kind == b"ok":
+            return Admission(rest[0].decode(), int(rest[1]), int(rest[2]), existing=False)
         if kind == b"full":
             queued, megapixels = int(rest[0]), float(rest[1])
-            able = capacity(spec.model, spec.version)
+            retry_after = queue_full_retry_after(capacity(spec.model, spec.version), queued, megapixels)
+            raise Problem("queue_full", f"{queued} jobs are waiting for this model already.", retry_after=retry_after)
+        if kind == b"reused":
             raise Problem(
-                "queue_full", f"{queued} jobs are waiting for this model already.",
-                retry_after=seconds_until_room(able, queued, megapixels),
-            )  # fmt: skip
-        return await self._admitted(spec.owner, kind.decode(), rest, now)
+                "idempotency_key_reused",
+                "This Idempotency-Key came before with another picture or other parameters; use a new key.",
+            )
+        view = await self.view(rest[0].decode(), now, owner=spec.owner)
+        return Admission(view.id, view.position or 0, view.queue_length, existing=True)
 
     async def _put_large(self, refs: Sequence[BlobRef], data: Mapping[str, bytes]) -> list[tuple[str, bytes]]:
         """Stores what goes to the object store; returns the rest, for the atomic step."""
         await asyncio.gather(*(self.blobs.put_object(ref, data[ref.key]) for ref in refs if ref.store == "object"))
         return [(ref.key, data[ref.key]) for ref in refs if ref.store == "redis"]
 
-    async def _admitted(self, owner: Owner, kind: str, rest: Sequence[Any], now: float) -> Admission:
-        if kind == "ok":
-            return Admission(rest[0].decode(), int(rest[1]), int(rest[2]), existing=False)
-        if kind == "reused":
-            raise Problem(
-                "idempotency_key_reused",
-                "This Idempotency-Key came before with another picture or other parameters; use a new key.",
-            )
-        view = await self.view(rest[0].decode(), now, owner=owner)
-        return Admission(view.id, view.position or 0, view.queue_length, existing=True)
+    async def has_memory_for_jobs(self) -> bool:
+        """Whether new jobs may come in; the rest of the memory is for the results of those that did."""
+        stats = await self.stats()
+        return not stats.max_bytes or stats.used_bytes < stats.max_bytes * ADMIT_BELOW_MEMORY
 
-    # the holder's side ----------------------------------------------------------------------------------------
+    async def stats(self) -> StoreStats:
+        memory = await self.redis.info("memory")
+        dead = await self.redis.zcard(self.keys.dead())
+        return StoreStats(int(dead), int(memory["used_memory"]), int(memory["maxmemory"]))
+
+    # the runner's side ----------------------------------------------------------------------------------------
 
     async def lease(
         self,
@@ -175,50 +208,48 @@ class JobStore:
             versions: free slots by version; jobs that already have one of these versions are taken up to that.
             only_version: the one of ``versions`` that every job without a version gets; None: the caller chooses.
         """
-        slots = [part for version, free in versions.items() for part in (version, free)]
-        with translated():
-            taken = await self._run("lease", now, model, holder, until, n, int(unassigned), only_version or "", *slots)
+        leased = await self._run(
+            "lease", now, model=model, holder=holder, expires_at=until, limit=n, unassigned=int(unassigned),
+            only_version=only_version or "", free_slots=json.dumps(dict(versions)),
+        )  # fmt: skip
         return [
             Lease(
                 id_.decode(), token.decode(), int(attempt), JobSpec.model_validate_json(spec), version.decode() or None
             )
-            for id_, token, attempt, spec, version in taken
+            for id_, token, attempt, spec, version in leased
         ]
 
     async def start(self, job_id: str, token: str, version: str, now: float) -> bool:
-        """Writes the chosen arm on the job and tells whoever waits; False if the lease is lost."""
-        with translated():
-            return bool(await self._run("start", now, job_id, token, version))
+        """Writes the chosen version on the job and emits ``started``; False if the lease is lost."""
+        return bool(await self._run("start", now, job_id=job_id, token=token, version=version))
 
     async def defer(self, job_id: str, token: str, version: str | None, now: float) -> bool:
         """Back to the queue, in its old place, to wait for ``version``; not counted as an attempt."""
-        with translated():
-            return bool(await self._run("defer", now, job_id, token, version or ""))
+        return bool(await self._run("defer", now, job_id=job_id, token=token, version=version or ""))
 
     async def fall_back(self, job_id: str, token: str, version: str, problem: Problem, now: float) -> bool:
         """Back to the queue, in its old place, for ``version``: another one was tried, and is to blame.
 
         It counts as no attempt, and happens once in a job's life. False: the lease is lost, or it happened before.
         """
-        with translated():
-            return bool(await self._run("fall_back", now, job_id, token, version, json.dumps(problem.document())))
+        return bool(
+            await self._run("fall_back", now, job_id=job_id, token=token, version=version, problem=_json(problem))
+        )
 
     async def renew(self, leases: Mapping[str, str], *, now: float, until: float) -> set[str]:
         """Renews leases (token by id); returns the ids that are no longer the caller's."""
-        pairs = [part for pair in leases.items() for part in pair]
-        with translated():
-            return {id_.decode() for id_ in await self._run("renew", now, until, *pairs)} if pairs else set()
+        if not leases:
+            return set()
+        lost = await self._run("renew", now, expires_at=until, tokens=json.dumps(dict(leases)))
+        return {id_.decode() for id_ in lost}
 
     async def release(self, job_id: str, token: str, problem: Problem, now: float) -> str:
         """The holder could not finish: ``queued`` again, ``dead`` after the last attempt, or ``lost``."""
-        with translated():
-            return str(
-                (
-                    await self._run(
-                        "release", now, job_id, token, json.dumps(problem.document()), self.settings.dead_ttl_seconds
-                    )
-                ).decode()
-            )
+        state = await self._run(
+            "release", now, job_id=job_id, token=token, problem=_json(problem),
+            dead_ttl_seconds=self.settings.dead_ttl_seconds,
+        )  # fmt: skip
+        return str(state.decode())
 
     async def finish(self, job_id: str, result: Result, data: Mapping[str, bytes], *, now: float) -> bool:
         """Stores the result, and how long the lease was held; the first result wins, whoever brings it.
@@ -226,28 +257,30 @@ class JobStore:
         False: it came too late.
         """
         refs = list(result.files.values())
-        inline = await self._put_large(refs, data)
-        samples = samples_key(self.prefix, result.model, result.version)
-        with translated():
-            stored = await self._run(
-                "finish", now, job_id, result.model_dump_json(), self.settings.result_ttl_seconds, samples,
-                SAMPLES_KEPT, *(ref.handle for ref in refs), blobs=inline,
-            )  # fmt: skip
+        stored = await self._run(
+            "finish", now, await self._put_large(refs, data), job_id=job_id, result=result.model_dump_json(),
+            result_ttl_seconds=self.settings.result_ttl_seconds, version=result.version, max_samples=MAX_SAMPLES,
+            handles=json.dumps([ref.handle for ref in refs]),
+        )  # fmt: skip
         return bool(stored)
 
     async def fail(self, job_id: str, token: str, problem: Problem, now: float) -> bool:
         """Ends the job by its own fault; ``token`` '' fails one that is still queued."""
-        with translated():
-            return bool(
-                await self._run(
-                    "fail", now, job_id, token, json.dumps(problem.document()), self.settings.result_ttl_seconds
-                )
-            )
+        failed = await self._run(
+            "fail", now, job_id=job_id, token=token, problem=_json(problem),
+            result_ttl_seconds=self.settings.result_ttl_seconds,
+        )  # fmt: skip
+        return bool(failed)
+
+    async def emit_event(
+        self, job_id: str, token: str, kind: Literal["progress", "preview"], data: Mapping[str, Any], now: float
+    ) -> bool:
+        """An event on the way, for whoever follows the job; False, and none, if the lease is lost."""
+        return bool(await self._run("emit_event", now, job_id=job_id, token=token, type=kind, data=json.dumps(data)))
 
     async def subqueues(self, model: str) -> set[str]:
         """Versions that jobs of the model wait for."""
-        with translated():
-            return {version.decode() for version in await self._raw.smembers(f"{self.prefix}subqueues:{model}")}
+        return {version.decode() for version in await self.redis.smembers(self.keys.subqueues(model))}
 
     async def unassign(
         self, model: str, version: str, problem: Problem | None, now: float, *, limit: int = 1000
@@ -261,35 +294,47 @@ class JobStore:
             now: Unix seconds.
             limit: looks at so many; returns how many of them moved or failed.
         """
-        document = json.dumps(problem.document()) if problem else ""
-        with translated():
-            return int(
-                await self._run("unassign", now, model, version, limit, document, self.settings.result_ttl_seconds)
-            )
+        moved = await self._run(
+            "unassign", now, model=model, version=version, limit=limit, problem=_json(problem) if problem else "",
+            result_ttl_seconds=self.settings.result_ttl_seconds,
+        )  # fmt: skip
+        return int(moved)
 
     async def sweep(self, now: float, *, limit: int = 1000) -> SweepResult:
-        """Gives back leases that ran out, expires jobs that waited too long, deletes blobs that are due.
+        """Releases leases that ran out, expires jobs that waited too long, deletes blobs that are due.
 
         Any process may do it.
         """
-        keep = (self.settings.dead_ttl_seconds, self.settings.result_ttl_seconds)
-        with translated():
-            requeued, dead, expired, due, garbage = await self._run(
-                "sweep", now, limit, json.dumps(LEASE_EXPIRED.document()), *keep
-            )
-            await self.blobs.collect([key.decode() for key in garbage])
-        return SweepResult(int(requeued), int(dead), int(expired), float(due) if due else None)
+        requeued, dead, expired, next_due, garbage = await self._run(
+            "sweep", now, limit=limit, problem=_json(LEASE_EXPIRED), dead_ttl_seconds=self.settings.dead_ttl_seconds,
+            result_ttl_seconds=self.settings.result_ttl_seconds,
+        )  # fmt: skip
+        await self.blobs.collect([key.decode() for key in garbage])
+        return SweepResult(int(requeued), int(dead), int(expired), float(next_due) if next_due else None)
 
-    async def emit_event(
-        self, job_id: str, token: str, kind: Literal["progress", "preview"], data: Mapping[str, Any], now: float
-    ) -> bool:
-        """An event on the way, for whoever follows the job; False, and none, if the lease is lost."""
-        with translated():
-            return bool(await self._run("emit_event", now, job_id, token, kind, json.dumps(data)))
+    async def end_instance(self, instance: str, pool: str, now: float) -> int:
+        """All that one ``matte serve`` ran has ended: its jobs are queued again, its replicas and routers forgotten.
+
+        Nobody waits for leases and announcements to run out. Only for whoever ended the processes, or saw them end,
+        before new ones are started. Each job is still answered once: the first result wins.
+
+        Args:
+            instance: as in :func:`instance_member`, not ''.
+            pool: of its router.
+            now: Unix seconds.
+
+        Returns:
+            How many jobs are queued again.
+        """
+        count = await self._run(
+            "end_instance", now, name_prefix=instance_member(instance, ""), pool=pool, problem=_json(LEASE_EXPIRED),
+            dead_ttl_seconds=self.settings.dead_ttl_seconds,
+        )  # fmt: skip
+        return int(count)
 
     def wakeup_channel(self, on_canceled: Callable[[str], None] = lambda _: None) -> WakeupChannel:
-        """Rings when a job may be ready, or a running one was canceled; start it, and close it before the store."""
-        return WakeupChannel(self.redis, self.prefix, on_canceled)
+        """Wakes when a job may be ready, or a running one was canceled; start it, and close it before the store."""
+        return WakeupChannel(self.redis, self.keys.wakeup_channel(), on_canceled)
 
     # the owner's side -----------------------------------------------------------------------------------------
 
@@ -303,18 +348,10 @@ class JobStore:
         Raises:
             Problem: job_not_found, also for a job that is somebody else's.
         """
-        with translated():
-            found = await self._run("view", now, job_id, _asker(owner), LOOKED_AT)
-        if not found:
-            raise _no_job(job_id)
-        return job_view(job_id, found, now, capacity)
-
-    async def has_memory_for_jobs(self) -> bool:
-        """Whether new jobs may come in; the rest of the memory is for the results of those that did."""
-        with translated():
-            memory = await self._raw.info("memory")
-        most = int(memory["maxmemory"])
-        return not most or int(memory["used_memory"]) < most * ADMIT_BELOW
+        reply = await self._run("view", now, job_id=job_id, owner=_scope(owner), lookahead=ETA_LOOKAHEAD)
+        if not reply:
+            raise _not_found(job_id)
+        return job_view(job_id, reply, now, capacity)
 
     async def cancel(self, job_id: str, now: float, *, owner: Owner | None = None) -> bool:
         """Ends a job; False: it had ended. ``owner`` as for :meth:`view`.
@@ -322,26 +359,25 @@ class JobStore:
         Raises:
             Problem: job_not_found.
         """
-        with translated():
-            done = int(await self._run("cancel", now, job_id, _asker(owner), self.settings.result_ttl_seconds))
+        done = await self._run(
+            "cancel", now, job_id=job_id, owner=_scope(owner), result_ttl_seconds=self.settings.result_ttl_seconds
+        )
         if done < 0:
-            raise _no_job(job_id)
+            raise _not_found(job_id)
         return bool(done)
 
     async def remove(self, job_id: str, now: float, *, owner: Owner | None = None) -> None:
         """Forgets a job that has ended, with its pictures and its idempotency key; another is left alone."""
-        with translated():
-            objects = await self._run("remove", now, job_id, _asker(owner))
-            with suppress(Problem):  # a sweep deletes what is left
-                await self.blobs.collect([key.decode() for key in objects])
+        objects = await self._run("remove", now, job_id=job_id, owner=_scope(owner))
+        with suppress(Problem):  # a sweep deletes what is left
+            await self.blobs.collect([key.decode() for key in objects])
 
-    async def events(self, job_id: str, after: str = "0") -> list[Event]:
-        """Everything that happened after the event with this id."""
-        with translated():
-            found = await self._raw.xrange(f"{self.prefix}ev:{job_id}", min=f"({after}" if after != "0" else "-")
+    async def events(self, stream: str, after: str = "0") -> list[Event]:
+        """Everything that happened to a job after the event with this id."""
+        entries = await self.redis.xrange(self.keys.events(stream), min=f"({after}" if after != "0" else "-")
         return [
-            Event(id=sid.decode(), type=f[b"t"].decode(), at=float(f[b"a"]), data=json.loads(f[b"d"]))
-            for sid, f in found
+            Event(id=id_.decode(), type=fields[b"t"].decode(), at=float(fields[b"a"]), data=json.loads(fields[b"d"]))
+            for id_, fields in entries
         ]
 
     async def result_bytes(self, ref: BlobRef, *, delivered_at: float | None = None) -> bytes:
@@ -354,22 +390,48 @@ class JobStore:
         Raises:
             Problem: result_expired.
         """
-        with translated():
-            if delivered_at is None:
-                data = await self.blobs.get(ref)
-            else:
-                data = await self.blobs.take(ref, delivered_at, keep_seconds=self.settings.delivered_ttl_seconds)
+        if delivered_at is None:
+            data = await self.blobs.get(ref)
+        else:
+            data = await self.blobs.take(ref, delivered_at, keep_seconds=self.settings.delivered_ttl_seconds)
         if data is None:
             raise Problem("result_expired", "Results are kept for a while only; send the picture again.")
         return data
 
-    # dead letters ---------------------------------------------------------------------------------------------
+    # the administrator's side ---------------------------------------------------------------------------------
+
+    async def list_job_ids(self, state: JobState | None, cursor: int, *, enough: int) -> tuple[list[str], int]:
+        """Ids of some jobs in a state (None: any), in no order, and where the next page begins; 0: there is none.
+
+        There is no index of all jobs: nothing but this asks for one, and every job would pay for it. So the keys are
+        scanned, a bounded number per page; a job that is there from the first page to the last is listed at least once.
+
+        Args:
+            state: which ones.
+            cursor: 0, or what the page before returned.
+            enough: the page ends with so many, or some more.
+        """
+        prefix = self.keys.job("").encode()
+        pattern = re.sub(rb"[*?\[\]\\]", rb"\\\g<0>", prefix) + b"*"
+        ids: list[str] = []
+        for _ in range(_SCAN_STEPS):
+            cursor, keys = await self.redis.scan(cursor, match=pattern, count=_SCAN_KEYS)
+            pipe = self.redis.pipeline(transaction=False)
+            for key in keys:
+                pipe.hget(key, "state")
+            states = await pipe.execute() if keys else []
+            ids += [
+                key.removeprefix(prefix).decode()
+                for key, found in zip(keys, states, strict=True)
+                if found is not None and state in (None, found.decode())
+            ]
+            if not cursor or len(ids) >= enough:
+                break
+        return ids, int(cursor)
 
     async def dead_job_ids(self, *, limit: int = 100) -> list[str]:
         """Ids on the dead-letter list, the newest first."""
-        with translated():
-            found = await self._raw.zrange(f"{self.prefix}dead", 0, limit - 1, desc=True)
-        return [id_.decode() for id_ in found]
+        return [id_.decode() for id_ in await self.redis.zrange(self.keys.dead(), 0, limit - 1, desc=True)]
 
     async def requeue_dead(self, job_id: str, *, now: float, expires_at: float) -> None:
         """Requeues a dead job, with all its attempts again.
@@ -377,21 +439,20 @@ class JobStore:
         Raises:
             Problem: job_not_found, job_not_dead.
         """
-        with translated():
-            done = int(await self._run("requeue_dead", now, job_id, expires_at))
+        done = await self._run("requeue_dead", now, job_id=job_id, expires_at=expires_at)
         if done < 0:
-            raise _no_job(job_id)
+            raise _not_found(job_id)
         if done == 0:
             raise Problem("job_not_dead", f"Job {job_id} is not on the dead-letter list.")
 
 
-def _idempotency(spec: JobSpec) -> str:
-    return spec.owner.digest(spec.idempotency_key) if spec.idempotency_key else ""
+def _json(problem: Problem) -> str:
+    return json.dumps(problem.document())
 
 
-def _asker(owner: Owner | None) -> str:
+def _scope(owner: Owner | None) -> str:
     return "*" if owner is None else owner.scope
 
 
-def _no_job(job_id: str) -> Problem:
+def _not_found(job_id: str) -> Problem:
     return Problem("job_not_found", f"There is no job {job_id}; finished jobs are kept for a while only.")

@@ -11,18 +11,14 @@ from typing import Any
 from matte_core.contracts.job import JobState, JobView, Result, ResultView
 from matte_core.domain.eta import Cost, Queue, retry_after, seconds_left, seconds_waiting
 
-#: a full queue is asked again after so many seconds where nothing has been measured
-FULL_SECONDS = 30.0
+#: ``Retry-After`` of a full queue where nothing has been measured, in seconds
+QUEUE_FULL_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What can run a job.
-
-    Attributes:
-        versions: that may take it.
-        slots: of their live replicas.
-        cost: of a job in one of them; None: not measured yet.
+    """What can run a job: the versions that may take it, the slots of their live replicas, and what a job costs in one
+    of them (None: not measured yet).
     """
 
     versions: frozenset[str]
@@ -30,7 +26,7 @@ class Capacity:
     cost: Cost | None
 
 
-#: the capacity for a job of a model, which has its version or None
+#: the capacity for a job of a model and a version; None: of any version
 CapacityLookup = Callable[[str, str | None], Capacity]
 
 
@@ -40,23 +36,30 @@ def unknown_capacity(model: str, version: str | None) -> Capacity:
     return Capacity(frozenset(), 1, None)
 
 
-def job_view(job_id: str, found: Sequence[Any], now: float, capacity: CapacityLookup) -> JobView:
-    """The job's owner's view of it, from what the script ``view`` returns."""
-    raw, ahead, length = found[:3]
+def job_view(job_id: str, reply: Sequence[Any], now: float, lookup: CapacityLookup) -> JobView:
+    """A job as its owner sees it, from the reply of the script ``view``."""
+    raw, position, length, queue_cost, ahead, running = reply
     fields = {raw[i].decode(): raw[i + 1].decode() for i in range(0, len(raw), 2) if raw[i] != b"inputs"}
     state, version = JobState(fields["state"]), fields.get("version") or None
-    able, started = capacity(fields["model"], version), _number(fields, "started")
-    queued, eta, megapixels = state is JobState.QUEUED, None, float(fields["cost"])
-    if able.cost is not None and queued:
-        waiting = seconds_waiting(able.cost, _queue(found, able, now), able.slots)
-        eta = round(waiting + able.cost.seconds(megapixels), 3)
-    elif able.cost is not None and state is JobState.RUNNING:
-        eta = round(seconds_left(able.cost, megapixels, now - (now if started is None else started)), 3)
+    started, megapixels = _number(fields, "started"), float(fields["cost"])
+    capacity, eta = lookup(fields["model"], version), None
+    if capacity.cost is not None and state is JobState.QUEUED:
+        # of what is before the job, that which needs the same slots; a job without a version may need any
+        shared = {b"", *(version.encode() for version in capacity.versions)}
+        queue = Queue(
+            running=[(float(cost), now - float(begun)) for version, cost, begun in running if version in shared],
+            ahead=[float(cost) for version, cost in ahead if version in shared],
+            further=int(position) - len(ahead),
+            mean=float(queue_cost) / max(1, int(length)),
+        )
+        eta = round(seconds_waiting(capacity.cost, queue, capacity.slots) + capacity.cost.seconds(megapixels), 3)
+    elif capacity.cost is not None and state is JobState.RUNNING:
+        eta = round(seconds_left(capacity.cost, megapixels, now - (now if started is None else started)), 3)
     result = Result.model_validate_json(fields["result"]) if "result" in fields else None
     return JobView(
         id=job_id,
         state=state,
-        position=int(ahead) if queued else None,
+        position=int(position) if state is JobState.QUEUED else None,
         queue_length=int(length),
         eta_seconds=eta,
         attempts=int(fields["attempts"]),
@@ -70,30 +73,12 @@ def job_view(job_id: str, found: Sequence[Any], now: float, capacity: CapacityLo
     )
 
 
-def _queue(found: Sequence[Any], able: Capacity, now: float) -> Queue:
-    """What is before the job, of what needs the same slots; a job without a version may need any."""
-    _, position, length, queued, ahead, running = found
-    mine = {b"", *(version.encode() for version in able.versions)}
-    return Queue(
-        running=[(float(cost), now - float(begun)) for version, cost, begun in running if version in mine],
-        ahead=[float(cost) for version, cost in ahead if version in mine],
-        further=int(position) - len(ahead),
-        mean=float(queued) / max(1, int(length)),
-    )
-
-
-def seconds_until_room(able: Capacity, queued: int, megapixels: float) -> float:
-    """After which a full queue has a tenth of its places free, for ``Retry-After``.
-
-    Args:
-        able: what takes its jobs.
-        queued: how many there are.
-        megapixels: of all of them.
-    """
-    if able.cost is None:
-        return FULL_SECONDS
+def queue_full_retry_after(capacity: Capacity, queued: int, megapixels: float) -> float:
+    """Seconds until a tenth of a full queue has been taken, where its ``queued`` jobs have ``megapixels`` in all."""
+    if capacity.cost is None:
+        return QUEUE_FULL_SECONDS
     leaving = math.ceil(queued / 10)
-    return retry_after(leaving * able.cost.seconds(megapixels / max(1, queued)) / max(1, able.slots))
+    return retry_after(leaving * capacity.cost.seconds(megapixels / max(1, queued)) / max(1, capacity.slots))
 
 
 def _number(fields: Mapping[str, str], name: str) -> float | None:

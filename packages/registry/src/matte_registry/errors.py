@@ -18,6 +18,7 @@ class RegistryError(Exception):
         self.reason = reason
 
     def __reduce__(self) -> tuple[type[RegistryError], tuple[Reason, str]]:
+        """It passes between processes."""
         return type(self), (self.reason, str(self))
 
     @property
@@ -31,6 +32,7 @@ class FailedRequest(RegistryError):  # noqa: N818 - it reads as what happened
 
 
 def http_failure(what: str, status: int, fix: str) -> FailedRequest:
+    """The error for an HTTP status: denied, not there, or away."""
     if status in {401, 403}:
         return FailedRequest(Reason.ACCESS_DENIED, f"{what}: access denied (HTTP {status}). {fix}")
     if status in {404, 410}:
@@ -45,4 +47,5 @@ def http_failure(what: str, status: int, fix: str) -> FailedRequest:
 
 
 def unreachable(what: str, cause: object) -> FailedRequest:
+    """The error for a server that does not answer."""
     return FailedRequest(Reason.SOURCE_UNAVAILABLE, f"{what}: cannot be reached ({cause}). Is the address right?")

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Progress:
+    """Bytes that are there, of all."""
+
     done: int
     total: int
 
     @property
     def fraction(self) -> float:
+        """0 … 1."""
         return self.done / self.total if self.total else 1.0
 
 
@@ -21,7 +24,8 @@ class Progress:
 OnProgress = Callable[[Progress], None]
 
 
-def ignore(_: Progress) -> None: ...
+def ignore(_: Progress) -> None:
+    """For those who do not want to know."""
 
 
 class Tally:

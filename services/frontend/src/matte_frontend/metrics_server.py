@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 
 from matte_core.contracts.catalog import Catalog
 from matte_core.errors import Problem
-from matte_jobs.gauges import StoreState
 from matte_telemetry import names
 from matte_telemetry.prometheus import MetricsServer, Samples, Seen
 
@@ -47,16 +46,16 @@ async def serve_metrics(app: AppState) -> AsyncIterator[None]:
 
 
 async def _read_store(app: AppState) -> Samples:
-    state = await StoreState.read(app.store)
+    stats = await app.store.stats()
     try:
         catalog = await app.catalog.get()
     except Problem:
         catalog = Catalog(models=())  # inference has not started yet
     versions = [((model.name, version.version), version) for model in catalog.models for version in model.versions]
     return {
-        names.DEAD_JOBS: [((), state.dead_jobs)],
-        names.STORE_USED: [((), state.used_bytes)],
-        names.STORE_MAX: [((), state.max_bytes)],
+        names.DEAD_JOBS: [((), stats.dead_jobs)],
+        names.STORE_USED: [((), stats.used_bytes)],
+        names.STORE_MAX: [((), stats.max_bytes)],
         names.QUEUE_LENGTH: [((model.name,), model.queue_length) for model in catalog.models],
         names.VERSION_REPLICAS: [(labels, version.replicas) for labels, version in versions],
         names.VERSION_SLOTS: [(labels, version.slots) for labels, version in versions],

@@ -1,4 +1,4 @@
-"""A whole run, from reading the server's models to the report."""
+"""A run from asking the server what it has to the report."""
 
 from __future__ import annotations
 
@@ -24,24 +24,27 @@ from matte_cli.client import Api
 from matte_cli.console import print_json, screen
 from matte_cli.outputs import STDIO
 from matte_cli.traffic import view
-from matte_cli.traffic.driver import Drive
+from matte_cli.traffic.driver import Drive, Order
 from matte_cli.traffic.log import Log
-from matte_cli.traffic.report import Report, RunSettings, report
-from matte_cli.traffic.workload import Schedule, Workload, load_pictures
+from matte_cli.traffic.pictures import load
+from matte_cli.traffic.report import Asked, Report, report
+from matte_cli.traffic.schedule import Plan
 
 #: the frontend's header that keeps a user on a version
 KEY_HEADER = "X-Route-Key"
-#: between two lines of output, and between two frames of the live view on a terminal
+#: between two lines where nobody watches live, and between two pictures of the live view
 LINE_SECONDS = 5.0
 FRAME_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class DriveOptions:
+    """What the command was asked for."""
+
     url: str
     model: str | None
     pictures: tuple[Path, ...]
-    schedule: Schedule
+    plan: Plan
     concurrency: int
     users: int | None
     key_header: str | None
@@ -51,48 +54,51 @@ class DriveOptions:
 
 
 def run(options: DriveOptions) -> bool:
-    """Whether the run passed; prints it and writes its report.
+    """The whole run; returns whether it passed.
 
     Raises:
-        Problem: the server's, before the first picture: no such model, for one.
-        UnreachableError: no server answers.
-        OSError: a picture cannot be read, or the report cannot be written.
+        Problem: what the server says before the first picture: no such model, for one.
+        UnreachableError: nobody answers there.
+        OSError: a picture cannot be read, or the report not be written.
     """
     console = screen(stderr=options.json == STDIO)
     found = asyncio.run(_run(options, console))
     for part in view.closing(found):
         console.print(part)
-    if options.json == STDIO:
-        print_json(dataclasses.asdict(found))
-    elif options.json is not None:
-        options.json.write_text(json.dumps(dataclasses.asdict(found), indent=2) + "\n")
+    _write(found, options.json)
     return found.passed
 
 
+def _write(found: Report, target: Path | None) -> None:
+    if target == STDIO:
+        print_json(dataclasses.asdict(found))
+    elif target is not None:
+        target.write_text(json.dumps(dataclasses.asdict(found), indent=2) + "\n")
+
+
 async def _run(options: DriveOptions, console: Console) -> Report:
-    workload = await _workload(options)
+    order = await _order(options)
     log, began, started_at = Log(), time.monotonic(), datetime.now(UTC)
 
     def clock() -> float:
         return time.monotonic() - began
 
-    # the requests for the weights never wait for a picture's connection
-    pool = httpx.Limits(max_connections=workload.concurrency + 4, max_keepalive_connections=workload.concurrency + 4)
+    # the questions for the weights never wait for a picture's connection
+    pool = httpx.Limits(max_connections=order.concurrency + 4, max_keepalive_connections=order.concurrency + 4)
     timeout = httpx.Timeout(options.timeout, connect=min(5.0, options.timeout))
     async with httpx.AsyncClient(base_url=options.url.rstrip("/"), timeout=timeout, limits=pool) as http:
-        drive = Drive(http, workload, log, clock)
+        drive = Drive(http, order, log, clock)
         with _interrupts(drive, work := asyncio.ensure_future(drive.run()), console):
             await _show(work, console, log, clock)
-    schedule = workload.schedule
-    asked = RunSettings(
-        url=options.url, model=workload.model, started_at=started_at.isoformat(timespec="seconds"), rate=schedule.rate,
-        planned=schedule.total, concurrency=workload.concurrency, users=workload.users,
-        key_header=workload.key_header, settle=workload.settle,
+    asked = Asked(
+        url=options.url, model=order.model, started_at=started_at.isoformat(timespec="seconds"), rate=order.plan.rate,
+        planned=order.plan.total, concurrency=order.concurrency, users=order.users, key_header=order.key_header,
+        settle=order.settle,
     )  # fmt: skip
     return report(asked, log, clock(), interrupted=drive.stopping)
 
 
-async def _workload(options: DriveOptions) -> Workload:
+async def _order(options: DriveOptions) -> Order:
     async with Api.at(options.url) as api:
         limits = await api.limits()
         catalog = Catalog.model_validate_json((await api.get("/models")).content)
@@ -103,8 +109,8 @@ async def _workload(options: DriveOptions) -> Workload:
         header = options.key_header
         if options.users and header is None:
             header = key_header((await api.get("/openapi.json")).json())
-    return Workload(
-        model=model, pictures=load_pictures(list(options.pictures), limits.max_bytes), schedule=options.schedule,
+    return Order(
+        model=model, pictures=load(list(options.pictures), limits.max_bytes), plan=options.plan,
         concurrency=options.concurrency, users=options.users, key_header=header if options.users else None,
         settle=options.settle,
     )  # fmt: skip
@@ -119,7 +125,7 @@ def key_header(document: Mapping[str, Any]) -> str | None:
 
 @contextlib.contextmanager
 def _interrupts(drive: Drive, work: asyncio.Future[None], console: Console) -> Iterator[None]:
-    """The first Ctrl-C sends nothing more, the second abandons what is in flight. Either way there is a report."""
+    """Ctrl-C: nothing more is sent; once more: what is in flight is given up. Either way there is a report."""
 
     def interrupted() -> None:
         if drive.stopping:
@@ -141,6 +147,7 @@ def _interrupts(drive: Drive, work: asyncio.Future[None], console: Console) -> I
 
 
 async def _show(work: asyncio.Future[None], console: Console, log: Log, clock: Callable[[], float]) -> None:
+    """Shows the run until it ends."""
     if console.is_terminal:
         with Live(console=console, auto_refresh=False, transient=True) as shown:
             while not (await asyncio.wait([work], timeout=FRAME_SECONDS))[0]:

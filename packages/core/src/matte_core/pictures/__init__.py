@@ -1,4 +1,8 @@
-"""The admission check of pictures: format, size, completeness. No module here decodes pixels or inflates a stream.
+"""Pictures before they are decoded: what they are, how big, and whether they are whole.
 
-Other packages call ``probe.probe`` and ``sniff.sniff``.
+``probe`` is the door. The formats are walked by one module each; none of them decodes a pixel or inflates a stream.
 """
+
+from matte_core.pictures.probe import probe
+
+__all__ = ["probe"]

@@ -1,29 +1,20 @@
--- Shared by every script. ARGV[1] is the key prefix, ARGV[2] the caller's time in Unix seconds.
--- Single primary: keys are derived here, so they are not declared in KEYS.
-local P, NOW = ARGV[1], ARGV[2]
+-- Shared by every script. PREFIX begins every key, NOW is the caller's time in Unix seconds; a script's own arguments
+-- follow in ARGV. Single primary: keys are derived here (see keys.py), so they are not declared in KEYS.
 
-local function job_key(id) return P .. 'job:' .. id end
-local function subqueues_key(model) return P .. 'subqueues:' .. model end
-local function fair_key(model) return P .. 'fair:' .. model end
-local function subqueue_key(model, version)
-  if version == '' then return P .. 'q:' .. model end
-  return P .. 'q:' .. model .. '@' .. version
-end
-
--- every subqueue of a model: the unassigned one, and one per version that has jobs of its own
+-- the versions that have a subqueue, and '' for the subqueue of unassigned jobs
 local function subqueues(model)
-  local all = redis.call('SMEMBERS', subqueues_key(model))
-  all[#all + 1] = ''
-  return all
+  local versions = redis.call('SMEMBERS', subqueues_key(model))
+  versions[#versions + 1] = ''
+  return versions
 end
 
-local function length(model)
+local function queue_length(model)
   local n = 0
   for _, version in ipairs(subqueues(model)) do n = n + redis.call('ZCARD', subqueue_key(model, version)) end
   return n
 end
 
-local function position(model, sort_key)
+local function queue_position(model, sort_key)
   local n = 0
   for _, version in ipairs(subqueues(model)) do
     n = n + redis.call('ZLEXCOUNT', subqueue_key(model, version), '-', '(' .. sort_key)
@@ -31,99 +22,96 @@ local function position(model, sort_key)
   return n
 end
 
+local function queue_cost(model)
+  return redis.call('HGET', fair_key(model), 'cost') or '0'
+end
+
+local function job_id_of(sort_key) return string.match(sort_key, '|(.*)$') end
+
 local function wake_routers()
-  redis.call('PUBLISH', P .. 'wakeup', '')
+  redis.call('PUBLISH', wakeup_channel_key(), '')
 end
 
--- one more event of a job, for whoever follows it
-local function emit(id, kind, data)
-  local key = P .. 'ev:' .. id
-  local sid = redis.call('XADD', key, 'MAXLEN', '~', 1000, '*', 't', kind, 'a', NOW, 'd', data)
-  local message = cjson.encode({ job = id, id = sid, type = kind, at = NOW, data = data })
-  redis.call('PUBLISH', P .. 'n:job:' .. id, message)
-  return sid, message
+-- one more event of a job, for whoever follows it; returns the message that was published
+local function emit_event(job_id, type, data)
+  local id = redis.call('XADD', events_key(job_id), 'MAXLEN', '~', 1000, '*', 't', type, 'a', NOW, 'd', data)
+  local message = cjson.encode({ stream = job_id, id = id, type = type, at = NOW, data = data })
+  redis.call('PUBLISH', stream_channel_key(job_id), message)
+  return message
 end
 
-local function enqueue(id, model, version, sort_key, cost, expires)
-  redis.call('ZADD', subqueue_key(model, version), 0, sort_key)
-  if version ~= '' then redis.call('SADD', subqueues_key(model), version) end
-  redis.call('HINCRBYFLOAT', fair_key(model), 'cost', cost)
-  redis.call('ZADD', P .. 'deadlines', expires, id)
+local function enqueue(job)
+  redis.call('ZADD', subqueue_key(job.model, job.subqueue), 0, job.sort_key)
+  if job.subqueue ~= '' then redis.call('SADD', subqueues_key(job.model), job.subqueue) end
+  redis.call('HINCRBYFLOAT', fair_key(job.model), 'cost', job.cost)
+  redis.call('ZADD', deadlines_key(), job.expires_at, job.id)
 end
 
 -- the busy period ends: virtual time moves on to the last finish tag, and no tenant owes anything
 local function reset_virtual_time(model)
-  local fair, all = fair_key(model), redis.call('HGETALL', fair_key(model))
-  local latest = {}
+  local all, latest = redis.call('HGETALL', fair_key(model)), {}
   for i = 1, #all, 2 do
     local kind, priority = string.match(all[i], '^([vf]):(%d)')
     if kind then
       latest[priority] = math.max(latest[priority] or 0, tonumber(all[i + 1]))
     end
   end
-  redis.call('DEL', fair)
-  for priority, tag in pairs(latest) do redis.call('HSET', fair, 'v:' .. priority, string.format('%.0f', tag)) end
-end
-
--- takes a job out of its subqueue
-local function dequeue(id, model, version, sort_key, cost)
-  local subqueue = subqueue_key(model, version)
-  redis.call('ZREM', subqueue, sort_key)
-  redis.call('ZREM', P .. 'deadlines', id)
-  redis.call('HINCRBYFLOAT', fair_key(model), 'cost', -cost)
-  if version ~= '' and redis.call('ZCARD', subqueue) == 0 then redis.call('SREM', subqueues_key(model), version) end
-  if length(model) == 0 then reset_virtual_time(model) end
-end
-
--- What is before a queued job: version and cost of each of the first n in line, and of each of those that run, with
--- the moment it was leased; of all that run, n of the longest leased are looked at.
-local function before(job, n)
-  local line, ahead, running = {}, {}, {}
-  for _, version in ipairs(subqueues(job.model)) do
-    local subqueue = subqueue_key(job.model, version)
-    for _, sort_key in ipairs(redis.call('ZRANGEBYLEX', subqueue, '-', '(' .. job.sort_key, 'LIMIT', 0, n)) do
-      line[#line + 1] = { sort_key, version }
-    end
+  redis.call('DEL', fair_key(model))
+  for priority, tag in pairs(latest) do
+    redis.call('HSET', fair_key(model), 'v:' .. priority, string.format('%.0f', tag))
   end
-  table.sort(line, function(a, b) return a[1] < b[1] end)
-  for i = 1, math.min(n, #line) do
-    ahead[i] = { line[i][2], redis.call('HGET', job_key(string.match(line[i][1], '|(.*)$')), 'cost') }
-  end
-  for _, id in ipairs(redis.call('ZRANGE', P .. 'leases', 0, n - 1)) do
-    local held = redis.call('HMGET', job_key(id), 'model', 'version', 'cost', 'started')
-    if held[1] == job.model then running[#running + 1] = { held[2], held[3], held[4] } end
-  end
-  return ahead, running
 end
 
--- writes the arm on a leased job, so that a retry goes to the same version, and tells whoever waits
-local function start(id, version, attempt)
-  redis.call('HSET', job_key(id), 'version', version, 'subqueue', version)
-  emit(id, 'started', '{"version":"' .. version .. '","attempt":' .. attempt .. '}')
+local function delete_empty_subqueue(model, version)
+  if version ~= '' and redis.call('ZCARD', subqueue_key(model, version)) == 0 then
+    redis.call('SREM', subqueues_key(model), version)
+  end
 end
 
-local FIELDS = { 'state', 'model', 'subqueue', 'sort_key', 'cost', 'expires', 'origin', 'token', 'attempts', 'max_attempts',
-  'inputs', 'version', 'pin', 'owner', 'started' }
-local function load(id)
-  local values = redis.call('HMGET', job_key(id), unpack(FIELDS))
+local function dequeue(job)
+  redis.call('ZREM', subqueue_key(job.model, job.subqueue), job.sort_key)
+  redis.call('ZREM', deadlines_key(), job.id)
+  redis.call('HINCRBYFLOAT', fair_key(job.model), 'cost', -job.cost)
+  delete_empty_subqueue(job.model, job.subqueue)
+  if queue_length(job.model) == 0 then reset_virtual_time(job.model) end
+end
+
+-- writes the version on a leased job, so that a retry goes to the same one, and emits 'started'
+local function start(job_id, version, attempt)
+  redis.call('HSET', job_key(job_id), 'version', version, 'subqueue', version)
+  emit_event(job_id, 'started', '{"version":"' .. version .. '","attempt":' .. attempt .. '}')
+end
+
+local FIELDS = { 'state', 'model', 'subqueue', 'sort_key', 'cost', 'expires_at', 'origin', 'token', 'attempts',
+  'max_attempts', 'inputs', 'version', 'pin', 'owner', 'started' }
+
+-- the fields that the scripts need, '' for those that are not set; nil where there is no such job
+local function load_job(job_id)
+  local values = redis.call('HMGET', job_key(job_id), unpack(FIELDS))
   if not values[1] then return nil end
-  local job = { id = id }
+  local job = { id = job_id }
   for i, name in ipairs(FIELDS) do job[name] = values[i] or '' end
   return job
 end
 
--- The job, for its owner: to others there is none. '*' is everybody's: administrators'.
-local function owned(id, owner)
-  local job = load(id)
+-- the job, if it is running under this lease
+local function load_leased_job(job_id, token)
+  local job = load_job(job_id)
+  if job and job.state == 'running' and job.token == token then return job end
+end
+
+-- the job, if it is this owner's; '*' is everybody's: administrators'
+local function load_owned_job(job_id, owner)
+  local job = load_job(job_id)
   if job and (owner == '*' or job.owner == owner) then return job end
 end
 
--- A blob is kept for so many seconds more. Those of the object store have handles with 'object:' before the key: the
--- sweep deletes them once they are due in this list.
-local function keep_blob(handle, seconds)
+-- Keeps a blob for so many seconds more. The handle of one in the object store is 'object:' and its key: a sweep
+-- deletes it once it is due.
+local function expire_blob(handle, seconds)
   local object = string.match(handle, '^object:(.+)$')
   if object then
-    redis.call('ZADD', P .. 'garbage', NOW + seconds, object)
+    redis.call('ZADD', garbage_key(), NOW + seconds, object)
   elseif tonumber(seconds) > 0 then
     redis.call('EXPIRE', handle, seconds)
   else
@@ -131,46 +119,53 @@ local function keep_blob(handle, seconds)
   end
 end
 
-local function keep_blobs(handles, seconds)
-  for _, handle in ipairs(cjson.decode(handles)) do keep_blob(handle, seconds) end
-end
-
--- a blob that was due for deletion is kept for good again
-local function persist_blob(handle)
-  local object = string.match(handle, '^object:(.+)$')
-  if object then redis.call('ZREM', P .. 'garbage', object) else redis.call('PERSIST', handle) end
+local function expire_blobs(handles, seconds)
+  for _, handle in ipairs(cjson.decode(handles)) do expire_blob(handle, seconds) end
 end
 
 -- back to its subqueue, in its old place
 local function requeue(job)
   redis.call('HSET', job_key(job.id), 'state', 'queued', 'token', '', 'holder', '')
-  redis.call('ZREM', P .. 'leases', job.id)
-  enqueue(job.id, job.model, job.subqueue, job.sort_key, job.cost, job.expires)
+  redis.call('ZREM', leases_key(), job.id)
+  enqueue(job)
   wake_routers()
 end
 
--- the end of a job: the last event is written and the lease released in the same step
-local function conclude(job, state, keep, data)
-  if job.state == 'queued' then dequeue(job.id, job.model, job.subqueue, job.sort_key, job.cost) end
-  redis.call('ZREM', P .. 'leases', job.id)
-  redis.call('HSET', job_key(job.id), 'state', state, 'finished', NOW, 'token', '', 'holder', '')
-  if state ~= 'dead' then keep_blobs(job.inputs, 0) end
-  local _, message = emit(job.id, 'finished', data)
-  if job.origin ~= '' then redis.call('PUBLISH', P .. 'n:' .. job.origin, message) end
-  redis.call('EXPIRE', job_key(job.id), keep)
-  redis.call('EXPIRE', P .. 'ev:' .. job.id, keep)
+-- back to the queue for a version ('' for none), in its old place; it counts as no attempt
+local function reassign(job, version)
+  redis.call('HINCRBY', job_key(job.id), 'attempts', -1)
+  redis.call('HSET', job_key(job.id), 'version', version, 'subqueue', version)
+  job.subqueue = version
+  requeue(job)
 end
 
--- a lease was lost: once more, or dead
-local function retry_or_bury(job, problem, keep)
+-- ends a job: the last event is written and the lease released in the same step
+local function conclude(job, state, ttl_seconds, data)
+  if job.state == 'queued' then dequeue(job) end
+  redis.call('ZREM', leases_key(), job.id)
+  redis.call('HSET', job_key(job.id), 'state', state, 'finished', NOW, 'token', '', 'holder', '')
+  if state ~= 'dead' then expire_blobs(job.inputs, 0) end
+  local message = emit_event(job.id, 'finished', data)
+  if job.origin ~= '' then redis.call('PUBLISH', origin_channel_key(job.origin), message) end
+  redis.call('EXPIRE', job_key(job.id), ttl_seconds)
+  redis.call('EXPIRE', events_key(job.id), ttl_seconds)
+end
+
+local function fail(job, problem, ttl_seconds)
+  redis.call('HSET', job_key(job.id), 'error', problem)
+  conclude(job, 'failed', ttl_seconds, '{"state":"failed","error":' .. problem .. '}')
+end
+
+-- a lease was lost: the job is queued again, or after its last attempt a dead letter
+local function retry_or_bury(job, problem, dead_ttl_seconds)
   if tonumber(job.attempts) >= tonumber(job.max_attempts) then
     redis.call('HSET', job_key(job.id), 'error', problem)
-    redis.call('ZADD', P .. 'dead', NOW, job.id)
-    keep_blobs(job.inputs, keep)
-    conclude(job, 'dead', keep, '{"state":"dead","error":' .. problem .. '}')
+    redis.call('ZADD', dead_key(), NOW, job.id)
+    expire_blobs(job.inputs, dead_ttl_seconds)
+    conclude(job, 'dead', dead_ttl_seconds, '{"state":"dead","error":' .. problem .. '}')
     return 'dead'
   end
   requeue(job)
-  emit(job.id, 'retrying', '{"attempt":' .. job.attempts .. ',"error":' .. problem .. '}')
+  emit_event(job.id, 'retrying', '{"attempt":' .. job.attempts .. ',"error":' .. problem .. '}')
   return 'queued'
 end

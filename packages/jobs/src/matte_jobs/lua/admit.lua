@@ -1,45 +1,47 @@
 -- One step: record, queue entry, first event. The blobs were set just before, in the same transaction.
--- 3 id, 4 spec, 5 model, 6 pin, 7 tenant, 8 priority, 9 cost/share in thousandths, 10 megapixels, 11 expires,
--- 12 max attempts, 13 origin, 14 idempotency key, 15 fingerprint, 16 idempotency ttl, 17 longest queue,
--- 18 handles of the inputs as JSON, 19 owner
-local id, model, pin, priority = ARGV[3], ARGV[5], ARGV[6], ARGV[8]
-local idem, fingerprint = ARGV[14], ARGV[15]
+-- tag_increment: cost / share in thousandths; inputs: handles of the blobs as JSON
+-- returns 'ok', id, position and queue length, or 'existing' and the id, or 'reused', or 'full', length and cost
+local job_id, spec, model, pin, tenant, priority, tag_increment, megapixels, expires_at, max_attempts, origin,
+  idempotency_digest, fingerprint, idempotency_ttl_seconds, max_queue_length, inputs, owner = unpack(ARGV, 3)
 local function refuse(...)
-  keep_blobs(ARGV[18], 0)
+  expire_blobs(inputs, 0)
   return { ... }
 end
-local before = load(id)
-if before then
-  if before.state == 'queued' or before.state == 'running' or before.state == 'dead' then return { 'existing', id } end
-  return refuse('existing', id)
+
+local known = load_job(job_id)
+if known then
+  if known.state == 'queued' or known.state == 'running' or known.state == 'dead' then return { 'existing', job_id } end
+  return refuse('existing', job_id)
 end
-if idem ~= '' then
-  local held = redis.call('GET', P .. 'idem:' .. idem)
-  if held then
-    local old, print = string.match(held, '^(%S+) (%S*)$')
-    if redis.call('EXISTS', job_key(old)) == 1 then
-      if print ~= fingerprint then return refuse('reused') end
-      return refuse('existing', old)
+if idempotency_digest ~= '' then
+  local entry = redis.call('GET', idempotency_key(idempotency_digest))
+  if entry then
+    local earlier_id, earlier_fingerprint = string.match(entry, '^(%S+) (%S*)$')
+    if redis.call('EXISTS', job_key(earlier_id)) == 1 then
+      if earlier_fingerprint ~= fingerprint then return refuse('reused') end
+      return refuse('existing', earlier_id)
     end
   end
 end
-local queued = length(model)
-if queued >= tonumber(ARGV[17]) then return refuse('full', queued, redis.call('HGET', fair_key(model), 'cost') or '0') end
+local length = queue_length(model)
+if length >= tonumber(max_queue_length) then return refuse('full', length, queue_cost(model)) end
 
-local fair = fair_key(model)
-local virtual = tonumber(redis.call('HGET', fair, 'v:' .. priority) or '0')
-local last = tonumber(redis.call('HGET', fair, 'f:' .. priority .. ':' .. ARGV[7]) or '0')
-local tag = math.max(virtual, last)
-local seq = redis.call('INCR', P .. 'seq')
-local sort_key = string.format('%s%015.0f%015.0f|%s', priority, tag, seq, id)
+local fair, finish_field = fair_key(model), 'f:' .. priority .. ':' .. tenant
+local virtual_time = tonumber(redis.call('HGET', fair, 'v:' .. priority) or '0')
+local finish_tag = tonumber(redis.call('HGET', fair, finish_field) or '0')
+local tag = math.max(virtual_time, finish_tag)
+redis.call('HSET', fair, finish_field, string.format('%.0f', tag + tonumber(tag_increment)))
+local sequence = redis.call('INCR', job_sequence_key())
+local sort_key = string.format('%s%015.0f%015.0f|%s', priority, tag, sequence, job_id)
 
-redis.call('HSET', job_key(id), 'spec', ARGV[4], 'state', 'queued', 'model', model, 'pin', pin, 'subqueue', pin,
-  'sort_key', sort_key, 'cost', ARGV[10], 'expires', ARGV[11], 'max_attempts', ARGV[12], 'origin', ARGV[13],
-  'attempts', 0, 'created', NOW, 'inputs', ARGV[18], 'version', pin, 'owner', ARGV[19])
-redis.call('HSET', fair, 'f:' .. priority .. ':' .. ARGV[7], string.format('%.0f', tag + tonumber(ARGV[9])))
-enqueue(id, model, pin, sort_key, ARGV[10], ARGV[11])
-if idem ~= '' then redis.call('SET', P .. 'idem:' .. idem, id .. ' ' .. fingerprint, 'EX', ARGV[16]) end
-local ahead = position(model, sort_key)
-emit(id, 'queued', '{"position":' .. ahead .. ',"queue_length":' .. (queued + 1) .. '}')
+redis.call('HSET', job_key(job_id), 'spec', spec, 'state', 'queued', 'model', model, 'pin', pin, 'subqueue', pin,
+  'sort_key', sort_key, 'cost', megapixels, 'expires_at', expires_at, 'max_attempts', max_attempts, 'origin', origin,
+  'attempts', 0, 'created', NOW, 'inputs', inputs, 'version', pin, 'owner', owner)
+enqueue({ id = job_id, model = model, subqueue = pin, sort_key = sort_key, cost = megapixels, expires_at = expires_at })
+if idempotency_digest ~= '' then
+  redis.call('SET', idempotency_key(idempotency_digest), job_id .. ' ' .. fingerprint, 'EX', idempotency_ttl_seconds)
+end
+local position = queue_position(model, sort_key)
+emit_event(job_id, 'queued', '{"position":' .. position .. ',"queue_length":' .. (length + 1) .. '}')
 wake_routers()
-return { 'ok', id, ahead, queued + 1 }
+return { 'ok', job_id, position, length + 1 }

@@ -1,8 +1,8 @@
--- The job's own fault: final.  3 id, 4 token ('' for a job that is still queued), 5 problem (JSON), 6 seconds to keep
-local job = load(ARGV[3])
+-- The job's own fault: final. token: '' for a job that is still queued
+local job_id, token, problem, result_ttl_seconds = unpack(ARGV, 3)
+local job = load_job(job_id)
 if not job then return 0 end
-local mine = job.state == 'running' and job.token == ARGV[4]
-if not mine and not (job.state == 'queued' and ARGV[4] == '') then return 0 end
-redis.call('HSET', job_key(job.id), 'error', ARGV[5])
-conclude(job, 'failed', ARGV[6], '{"state":"failed","error":' .. ARGV[5] .. '}')
+local leased = job.state == 'running' and job.token == token
+if not leased and not (job.state == 'queued' and token == '') then return 0 end
+fail(job, problem, result_ttl_seconds)
 return 1

@@ -1,38 +1,39 @@
--- Takes up to n jobs of a model in the queue's order, from the unassigned subqueue and the subqueues of the named versions.
--- A job that has its version, or gets the only one that is open, is started in the same step.
--- 3 model, 4 holder, 5 until, 6 n, 7 the unassigned subqueue: '0' closed, '1' open, 8 the version that all of it goes to
--- ('': the caller chooses), then pairs of version and free slots
-local model, n, only_version = ARGV[3], tonumber(ARGV[6]), ARGV[8]
-local open = {}
-for i = 9, #ARGV, 2 do open[ARGV[i]] = tonumber(ARGV[i + 1]) end
-if ARGV[7] == '1' and only_version == '' then open[''] = n end
--- subqueues that are open, and whose slots each of them takes
-local slots = {}
-for version in pairs(open) do slots[version] = version end
-if ARGV[7] == '1' and open[only_version] then slots[''] = only_version end
+-- Takes up to `limit` jobs of a model in the queue's order: those that have one of the versions in free_slots (a JSON
+-- object of slots by version), and where `unassigned` is '1' those that have none. They all get only_version; where it
+-- is '', the caller chooses. A job that has or gets its version is started in the same step.
+-- returns id, token, attempt, spec and version of each
+local model, holder, expires_at, limit, unassigned, only_version, free_slots = unpack(ARGV, 3)
+limit = tonumber(limit)
+-- free slots by version; '' is for jobs whose version the caller chooses
+local free = cjson.decode(free_slots)
+-- by open subqueue, whose slots its jobs take
+local takes = {}
+for version in pairs(free) do takes[version] = version end
+if unassigned == '1' and only_version == '' then free[''], takes[''] = limit, '' end
+if unassigned == '1' and free[only_version] then takes[''] = only_version end
+
 local taken = {}
-while #taken < n do
-  local best, from
-  for subqueue, version in pairs(slots) do
-    if open[version] > 0 then
-      local head = redis.call('ZRANGE', subqueue_key(model, subqueue), 0, 0)[1]
-      if head and (not best or head < best) then best, from = head, subqueue end
+while #taken < limit do
+  local first, subqueue
+  for open, version in pairs(takes) do
+    if free[version] > 0 then
+      local head = redis.call('ZRANGE', subqueue_key(model, open), 0, 0)[1]
+      if head and (not first or head < first) then first, subqueue = head, open end
     end
   end
-  if not best then break end
-  open[slots[from]] = open[slots[from]] - 1
-  local id = string.match(best, '|(.*)$')
-  local priority, tag = string.sub(best, 1, 1), tonumber(string.sub(best, 2, 16))
-  local record = redis.call('HMGET', job_key(id), 'spec', 'cost')
-  local fair = fair_key(model)
-  local virtual = tonumber(redis.call('HGET', fair, 'v:' .. priority) or '0')
-  if tag > virtual then redis.call('HSET', fair, 'v:' .. priority, string.format('%.0f', tag)) end
-  dequeue(id, model, from, best, record[2])
-  local attempts = redis.call('HINCRBY', job_key(id), 'attempts', 1)
-  local token = ARGV[4] .. ':' .. redis.call('INCR', P .. 'token')
-  redis.call('HSET', job_key(id), 'state', 'running', 'token', token, 'holder', ARGV[4], 'started', NOW)
-  redis.call('ZADD', P .. 'leases', ARGV[5], id)
-  if slots[from] ~= '' then start(id, slots[from], attempts) end
-  taken[#taken + 1] = { id, token, attempts, record[1], slots[from] }
+  if not first then break end
+  local version, job_id = takes[subqueue], job_id_of(first)
+  free[version] = free[version] - 1
+  local priority, tag = string.sub(first, 1, 1), tonumber(string.sub(first, 2, 16))
+  local virtual_time = tonumber(redis.call('HGET', fair_key(model), 'v:' .. priority) or '0')
+  if tag > virtual_time then redis.call('HSET', fair_key(model), 'v:' .. priority, string.format('%.0f', tag)) end
+  local spec, cost = unpack(redis.call('HMGET', job_key(job_id), 'spec', 'cost'))
+  dequeue({ id = job_id, model = model, subqueue = subqueue, sort_key = first, cost = cost })
+  local attempt = redis.call('HINCRBY', job_key(job_id), 'attempts', 1)
+  local token = holder .. ':' .. redis.call('INCR', token_sequence_key())
+  redis.call('HSET', job_key(job_id), 'state', 'running', 'token', token, 'holder', holder, 'started', NOW)
+  redis.call('ZADD', leases_key(), expires_at, job_id)
+  if version ~= '' then start(job_id, version, attempt) end
+  taken[#taken + 1] = { job_id, token, attempt, spec, version }
 end
 return taken

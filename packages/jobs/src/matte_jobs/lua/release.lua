@@ -1,5 +1,5 @@
--- The holder could not finish: once more, or dead after the last attempt.
--- 3 id, 4 token, 5 problem (JSON), 6 seconds a dead job is kept
-local job = load(ARGV[3])
-if not job or job.state ~= 'running' or job.token ~= ARGV[4] then return 'lost' end
-return retry_or_bury(job, ARGV[5], ARGV[6])
+-- The holder could not finish: the job is queued again, or after its last attempt a dead letter.
+local job_id, token, problem, dead_ttl_seconds = unpack(ARGV, 3)
+local job = load_leased_job(job_id, token)
+if not job then return 'lost' end
+return retry_or_bury(job, problem, dead_ttl_seconds)

@@ -1,11 +1,11 @@
--- 3 until, then pairs of id and token; returns the ids whose lease is no longer the caller's
+-- tokens: a JSON object of tokens by job id; returns the ids whose lease is no longer the caller's
+local expires_at, tokens = unpack(ARGV, 3)
 local lost = {}
-for i = 4, #ARGV, 2 do
-  local state = redis.call('HMGET', job_key(ARGV[i]), 'state', 'token')
-  if state[1] == 'running' and state[2] == ARGV[i + 1] then
-    redis.call('ZADD', P .. 'leases', 'XX', ARGV[3], ARGV[i])
+for job_id, token in pairs(cjson.decode(tokens)) do
+  if load_leased_job(job_id, token) then
+    redis.call('ZADD', leases_key(), 'XX', expires_at, job_id)
   else
-    lost[#lost + 1] = ARGV[i]
+    lost[#lost + 1] = job_id
   end
 end
 return lost

@@ -1,29 +1,30 @@
--- Leases that ran out go back, jobs that waited too long expire.
--- 3 at most, 4 problem (JSON) for a lost lease, 5 seconds a dead job is kept, 6 seconds an expired one is kept
--- returns requeued, dead, expired, when the next is due ('' if nothing is), and keys of the object store to delete
+-- Leases that ran out are released, jobs that waited too long expire.
+-- returns how many were requeued, are dead and expired, when the next is due ('' if nothing is), and the keys of the
+-- object store to delete
+local limit, problem, dead_ttl_seconds, result_ttl_seconds = unpack(ARGV, 3)
 local counts = { queued = 0, dead = 0, expired = 0 }
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'leases', '-inf', NOW, 'LIMIT', 0, ARGV[3])) do
-  local job = load(id)
+for _, job_id in ipairs(redis.call('ZRANGEBYSCORE', leases_key(), '-inf', NOW, 'LIMIT', 0, limit)) do
+  local job = load_job(job_id)
   if job and job.state == 'running' then
-    local to = retry_or_bury(job, ARGV[4], ARGV[5])
-    counts[to] = counts[to] + 1
+    local state = retry_or_bury(job, problem, dead_ttl_seconds)
+    counts[state] = counts[state] + 1
   else
-    redis.call('ZREM', P .. 'leases', id)
+    redis.call('ZREM', leases_key(), job_id)
   end
 end
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'deadlines', '-inf', NOW, 'LIMIT', 0, ARGV[3])) do
-  local job = load(id)
+for _, job_id in ipairs(redis.call('ZRANGEBYSCORE', deadlines_key(), '-inf', NOW, 'LIMIT', 0, limit)) do
+  local job = load_job(job_id)
   if job and job.state == 'queued' then
-    conclude(job, 'expired', ARGV[6], '{"state":"expired"}')
+    conclude(job, 'expired', result_ttl_seconds, '{"state":"expired"}')
     counts.expired = counts.expired + 1
   else
-    redis.call('ZREM', P .. 'deadlines', id)
+    redis.call('ZREM', deadlines_key(), job_id)
   end
 end
-local due = ''
-for _, key in ipairs({ 'leases', 'deadlines' }) do
-  local head = redis.call('ZRANGE', P .. key, 0, 0, 'WITHSCORES')
-  if head[2] and (due == '' or tonumber(head[2]) < tonumber(due)) then due = head[2] end
+local next_due = ''
+for _, key in ipairs({ leases_key(), deadlines_key() }) do
+  local due = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]
+  if due and (next_due == '' or tonumber(due) < tonumber(next_due)) then next_due = due end
 end
-return { counts.queued, counts.dead, counts.expired, due,
-  redis.call('ZRANGEBYSCORE', P .. 'garbage', '-inf', NOW, 'LIMIT', 0, ARGV[3]) }
+local garbage = redis.call('ZRANGEBYSCORE', garbage_key(), '-inf', NOW, 'LIMIT', 0, limit)
+return { counts.queued, counts.dead, counts.expired, next_due, garbage }

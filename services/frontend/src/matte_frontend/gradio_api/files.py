@@ -17,7 +17,6 @@ from matte_core.contracts.job import BlobRef
 from matte_core.contracts.owner import Owner
 from matte_core.errors import Problem
 from matte_core.pictures.sniff import sniff
-from matte_jobs.connect import translated
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -56,16 +55,11 @@ async def upload(request: Request) -> Response:
         except Problem:
             content_type = BYTES
         ref = app.store.blobs.ref(f"upload-{upload_id}", "data", len(data), content_type)
-        with translated():
-            await app.store.blobs.put(ref, data, app.clock(), ttl_seconds=ttl)
-            await app.store.redis.set(_upload_key(app, owner, upload_id), ref.model_dump_json(), ex=ttl)
+        await app.store.blobs.put(ref, data, app.clock(), ttl_seconds=ttl)
+        await app.store.redis.set(app.store.keys.upload(owner.scoped(upload_id)), ref.model_dump_json(), ex=ttl)
         name = _UNSAFE_CHARACTERS.sub("_", (file.filename or "").rpartition("/")[2])[-100:].lstrip(".") or "file"
         paths.append(f"uploads/{upload_id}/{name}")
     return JSONResponse(paths)
-
-
-def _upload_key(app: AppState, owner: Owner, upload_id: str) -> str:
-    return f"{app.store.prefix}upload:{owner.scoped(upload_id)}"
 
 
 async def upload_progress(request: Request) -> Response:
@@ -102,15 +96,13 @@ async def find_file(app: AppState, owner: Owner, path: str) -> StoredFile:
     etag = make_etag(path)
     if match := _UPLOAD.fullmatch(path):
         gone = Problem("not_found", "There is no such upload; uploads are kept for a while only. Upload it again.")
-        with translated():
-            text = await app.store.redis.get(_upload_key(app, owner, match[1]))
+        text = await app.store.redis.get(app.store.keys.upload(owner.scoped(match[1])))
         if not text:
             raise gone
         ref = BlobRef.model_validate_json(text)
 
         async def read_upload() -> bytes:
-            with translated():
-                data = await app.store.blobs.get(ref)
+            data = await app.store.blobs.get(ref)
             if data is None:
                 raise gone
             return data

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from matte_jobs.connect import translated
 from matte_jobs.store import JobStore
 
 
@@ -33,8 +32,8 @@ class Sessions:
     """Calls by session in Redis; a session is forgotten ``result_ttl_seconds`` after its last call."""
 
     def __init__(self, store: JobStore) -> None:
-        self._store = store
-        self._raw: Any = store.redis
+        self._redis = store.redis
+        self._keys = store.keys
         self._ttl = store.settings.result_ttl_seconds
 
     def stream(self, session: str) -> str:
@@ -42,41 +41,30 @@ class Sessions:
         return f"session-{session}"
 
     async def add(self, session: str, call: Call, now: float) -> None:
-        """Adds a call and tells whoever reads the session."""
-        name, at = self.stream(session), f"{now:.3f}"
+        """Adds a call and notifies whoever reads the session."""
+        stream, at = self.stream(session), f"{now:.3f}"
+        calls, events = self._keys.session_calls(session), self._keys.events(stream)
         data = json.dumps({"id": call.id, "endpoint": call.endpoint, "error": call.error})
-        calls = self._calls(session)
-        with translated():
-            async with self._raw.pipeline(transaction=True) as pipe:
-                pipe.hset(calls, call.id, data)
-                pipe.expire(calls, self._ttl)
-                pipe.xadd(self._events(session), {"t": "queued", "a": at, "d": data}, maxlen=1000)
-                pipe.expire(self._events(session), self._ttl)
-                sid = (await pipe.execute())[2]
-            message = json.dumps({"job": name, "id": sid.decode(), "type": "queued", "at": at, "data": data})
-            await self._raw.publish(f"{self._store.prefix}n:job:{name}", message)
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hset(calls, call.id, data)
+            pipe.expire(calls, self._ttl)
+            pipe.xadd(events, {"t": "queued", "a": at, "d": data}, maxlen=1000)
+            pipe.expire(events, self._ttl)
+            event_id = (await pipe.execute())[2].decode()
+        message = json.dumps({"stream": stream, "id": event_id, "type": "queued", "at": at, "data": data})
+        await self._redis.publish(self._keys.stream_channel(stream), message)
 
     async def open_calls(self, session: str) -> dict[str, Call]:
         """Calls whose end no reader has acknowledged, by id."""
-        with translated():
-            found = await self._raw.hgetall(self._calls(session))
-        return {id_.decode(): Call.from_data(json.loads(data)) for id_, data in found.items()}
+        calls = await self._redis.hgetall(self._keys.session_calls(session))
+        return {id_.decode(): Call.from_data(json.loads(data)) for id_, data in calls.items()}
 
     async def get(self, session: str, call_id: str) -> Call | None:
         """One of the session's calls that is not acknowledged yet, or None."""
-        with translated():
-            data = await self._raw.hget(self._calls(session), call_id)
+        data = await self._redis.hget(self._keys.session_calls(session), call_id)
         return Call.from_data(json.loads(data)) if data else None
 
     async def acknowledge(self, session: str, call_ids: Iterable[str]) -> None:
         """The reader has got everything about these calls."""
-        ids = list(call_ids)
-        if ids:
-            with translated():
-                await self._raw.hdel(self._calls(session), *ids)
-
-    def _calls(self, session: str) -> str:
-        return f"{self._store.prefix}session:{session}"
-
-    def _events(self, session: str) -> str:
-        return f"{self._store.prefix}ev:{self.stream(session)}"
+        if ids := list(call_ids):
+            await self._redis.hdel(self._keys.session_calls(session), *ids)

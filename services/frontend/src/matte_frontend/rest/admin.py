@@ -7,7 +7,6 @@ import re
 
 from matte_core.contracts.job import JobState
 from matte_core.errors import Problem
-from matte_jobs.listing import list_job_ids
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -28,8 +27,8 @@ async def jobs(request: Request) -> Response:
         raise Problem("invalid_parameter", f"There is no state {state!r}; there is: {', '.join(JobState)}.")
     if not _CURSOR.fullmatch(cursor):
         raise Problem("invalid_parameter", "cursor is what the page before said as next.")
-    ids, next_cursor = await list_job_ids(
-        app.store, None if state is None else JobState(state), int(cursor), enough=_PAGE_SIZE
+    ids, next_cursor = await app.store.list_job_ids(
+        None if state is None else JobState(state), int(cursor), enough=_PAGE_SIZE
     )
     views = []
     for job_id in ids:

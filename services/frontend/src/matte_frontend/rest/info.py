@@ -6,7 +6,6 @@ from importlib import metadata
 
 from matte_core.contracts.catalog import Catalog
 from matte_core.errors import Problem
-from matte_jobs.connect import translated
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -54,8 +53,7 @@ async def readyz(request: Request) -> Response:
     app = app_state(request)
     if app.draining:
         raise Problem("shutting_down", "This frontend takes no new work; another one does.", retry_after=1)
-    with translated():
-        await app.store.redis.ping()
+    await app.store.redis.ping()
     try:
         catalog = await app.catalog.get()
     except Problem as problem:

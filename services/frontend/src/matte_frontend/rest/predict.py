@@ -140,7 +140,7 @@ async def _admit_and_wait(
     """
     key = idempotency_key(request)
     spec, data = build_job(
-        app, validated, traceparent=request.scope["matte"]["traceparent"], origin=app.event_broker.channel,
+        app, validated, traceparent=request.scope["matte"]["traceparent"], origin=app.event_broker.origin,
         idempotency_key=key,
     )  # fmt: skip
     # watched before the job exists: its end cannot be missed

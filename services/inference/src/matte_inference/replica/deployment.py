@@ -14,8 +14,7 @@ from matte_core.contracts.job import JobSpec
 from matte_core.contracts.limits import Limits
 from matte_jobs.catalog import CatalogStore
 from matte_jobs.evidence import EvidenceStore
-from matte_jobs.instances import named
-from matte_jobs.store import JobStore
+from matte_jobs.store import JobStore, instance_member
 from matte_telemetry import logs, tracing
 from matte_telemetry.instruments import Instruments
 
@@ -38,7 +37,7 @@ class ModelVersion:
         keep_serve_on_loopback()
         settings = InferenceSettings()
         version = VersionConfig.model_validate(config)
-        replica_id = named(settings.instance, uuid.uuid4().hex)
+        replica_id = instance_member(settings.instance, uuid.uuid4().hex)
         logs.set_up(settings.log_level)
         meter = RayMeter()
         tracer, self._shut_down_tracing = tracing.set_up("matte-replica", version=VERSION, instance=replica_id)

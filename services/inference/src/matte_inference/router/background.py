@@ -22,7 +22,6 @@ from matte_core.contracts.registry import Reason
 from matte_core.domain.backoff import exponential_backoff
 from matte_core.domain.license import license_refusal
 from matte_core.errors import Problem
-from matte_jobs.connect import translated
 from matte_jobs.evidence import EvidenceStore
 from matte_jobs.store import JobStore
 from matte_registry.errors import RegistryError
@@ -30,7 +29,6 @@ from matte_registry.policy import VerificationPolicy
 from matte_registry.progress import OnProgress, Progress
 from matte_registry.registry import Ready, Registry
 from matte_registry.signature import public_key
-from redis.asyncio import Redis
 
 from matte_inference.settings import InferenceSettings
 
@@ -74,21 +72,19 @@ async def keep_ray_state(store: JobStore, storage: str) -> None:
         await asyncio.sleep(RAY_STATE_REFRESH_SECONDS)
 
 
-async def refresh_ray_state(redis: Redis, storage: str) -> int:
+async def refresh_ray_state(redis: Any, storage: str) -> int:
     """Sets the expiry of the state of a Ray cluster to :data:`RAY_STATE_TTL_SECONDS`; returns the number of its keys.
 
     Args:
-        redis: where Ray keeps it.
+        redis: :attr:`JobStore.redis`, where Ray keeps it, too.
         storage: ``RAY_external_storage_namespace`` of the cluster.
 
     Raises:
         Problem: storage_unavailable.
     """
-    raw: Any = redis
-    with translated():
-        keys = [key async for key in raw.scan_iter(match=f"RAY{storage}@*", count=1000)]
-        for key in keys:
-            await raw.expire(key, RAY_STATE_TTL_SECONDS)
+    keys = [key async for key in redis.scan_iter(match=f"RAY{storage}@*", count=1000)]
+    for key in keys:
+        await redis.expire(key, RAY_STATE_TTL_SECONDS)
     return len(keys)
 
 

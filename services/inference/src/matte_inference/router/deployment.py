@@ -16,8 +16,7 @@ from typing import Any
 from matte_core.contracts.catalog import RouteTable, app_name
 from matte_core.contracts.job import JobSpec
 from matte_core.errors import Problem
-from matte_jobs.instances import named
-from matte_jobs.store import JobStore, Lease
+from matte_jobs.store import JobStore, Lease, instance_member
 from matte_telemetry import logs, tracing
 from matte_telemetry.instruments import Instruments
 from pydantic import ValidationError
@@ -96,7 +95,7 @@ class Router:
         keep_serve_on_loopback()
         settings = InferenceSettings()
         logs.set_up(settings.log_level)
-        name = named(settings.instance, f"router-{uuid.uuid4().hex[:8]}")
+        name = instance_member(settings.instance, f"router-{uuid.uuid4().hex[:8]}")
         tracer, self._shut_down_tracing = tracing.set_up("matte-router", version=VERSION, instance=name)
         self._versions = ServeVersions(settings.max_run_seconds)
         self._table: RouteTable | None = None
