@@ -1,4 +1,4 @@
-"""A case of the corpus, the scene that the sound ones show, and a sound file of each kind."""
+"""A case of the corpus, the scene that the valid ones show, and a valid file of each kind."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ WEBP = encode(IMAGE, "WEBP", quality=95)
 WEBP_LOSSLESS = encode(IMAGE, "WEBP", lossless=True)
 HEIC = heic(IMAGE)
 AVIF = avif(IMAGE)
-#: one sound file of each kind, for cutting and mutating
-SOUND = {
+#: one valid file of each kind, for cutting and mutating
+VALID = {
     "jpeg": JPEG,
     "jpeg_progressive": PROGRESSIVE,
     "png": PNG,

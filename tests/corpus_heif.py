@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from corpus_case import AVIF, HEIC, IMAGE, SCENE, SPOTS, Case, bad, ok, paint, quadrants
 from corpus_make import avif, encode, exif, exif_bomb, heic
-from corpus_sound import STORED
+from corpus_valid import STORED
 from matte_core.pictures.isobmff import Item, Property, Reader
 from PIL import Image
 
@@ -90,7 +90,7 @@ def _tile(color: Sequence[int], name: str) -> Part:
     return coded(heic(image) if name == "HEIC" else avif(image), name)
 
 
-def sound() -> Iterator[Case]:
+def valid() -> Iterator[Case]:
     """What a decoder must show."""
     alphas = paint((255,), (128,), (64,), (0,))
     rgba = Image.fromarray(np.dstack([SCENE, alphas]))

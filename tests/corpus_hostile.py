@@ -15,8 +15,8 @@ from corpus_case import (
     PNG,
     PROGRESSIVE,
     SCENE,
-    SOUND,
     TIFF,
+    VALID,
     WEBP,
     WEBP_LOSSLESS,
     WIDTH,
@@ -44,7 +44,7 @@ from corpus_make import (
 
 
 def _truncated() -> Iterator[Case]:
-    for name, data in SOUND.items():
+    for name, data in VALID.items():
         yield bad(f"{name}_cut_3", data[:3], "picture_truncated|not_a_picture")
         for cut in (12, 24, len(data) // 3, len(data) // 2, len(data) - 5, len(data) - 1):
             yield bad(f"{name}_cut_{cut}", data[:cut], "picture_truncated")

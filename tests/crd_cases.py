@@ -11,7 +11,7 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True)
 class Bad:
-    """A change that makes a sound object a bad one, and what the API server has to say of it."""
+    """A change that makes a valid object a bad one, and what the API server has to say of it."""
 
     name: str
     kind: str
@@ -21,8 +21,8 @@ class Bad:
     contract: bool = True
 
 
-def sound(kind: str, name: str = "portrait") -> Object:
-    """A sound object, small."""
+def valid(kind: str, name: str = "portrait") -> Object:
+    """A valid object, small."""
     unet = {"family": "unet", "source": "file:///models/portrait", "version": "1.2.0", "parameters": {"refine": "none"}}
     specs: dict[str, Object] = {"Pool": {}, "Model": unet, "ModelVersion": unet | {"model": "portrait"}}
     return {"apiVersion": "matte.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": specs[kind]}

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from crd_cases import BAD, Bad, Object, changed, sound
+from crd_cases import BAD, Bad, Object, changed, valid
 from e2e.kube import until
 from kubernetes import config
 from matte_core.contracts.k8s import API_VERSION
@@ -117,7 +117,7 @@ def unbound(api: Api) -> Iterator[None]:
 
     def taken() -> bool:
         try:
-            api.create(sound("ModelVersion"))
+            api.create(valid("ModelVersion"))
         except Refused:
             return False
         return True
@@ -131,12 +131,12 @@ def unbound(api: Api) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def model(api: Api) -> Object:
-    return api.create(sound("Model", "kept"), dry=False)
+    return api.create(valid("Model", "kept"), dry=False)
 
 
 @pytest.fixture(scope="module")
 def version(api: Api) -> Object:
-    return api.create(sound("ModelVersion", "kept-1-2-0"), dry=False)
+    return api.create(valid("ModelVersion", "kept-1-2-0"), dry=False)
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
@@ -146,7 +146,7 @@ def test_example_is_taken(api: Api, path: Path) -> None:
 
 @pytest.mark.parametrize("bad", BAD, ids=lambda bad: bad.name)
 def test_bad_object_is_refused(api: Api, bad: Bad) -> None:
-    body = changed(sound(bad.kind), {"spec": bad.spec})
+    body = changed(valid(bad.kind), {"spec": bad.spec})
     assert bad.says in api.refused(lambda: api.create(body))
 
 
@@ -160,13 +160,13 @@ def test_bad_object_is_refused(api: Api, bad: Bad) -> None:
     ],
 )
 def test_bad_name_is_refused(api: Api, kind: str, name: str, says: str) -> None:
-    assert says in api.refused(lambda: api.create(sound(kind, name)))
+    assert says in api.refused(lambda: api.create(valid(kind, name)))
 
 
 @pytest.mark.parametrize("kind", CONTRACTS)
 def test_defaults_of_the_server_are_those_of_the_contract(api: Api, kind: str) -> None:
-    spec = api.create(sound(kind))["spec"]
-    ours = CONTRACTS[kind].model_validate(sound(kind)).spec.model_dump(mode="json", exclude_none=True)
+    spec = api.create(valid(kind))["spec"]
+    ours = CONTRACTS[kind].model_validate(valid(kind)).spec.model_dump(mode="json", exclude_none=True)
     assert spec == _without_empty(ours)
 
 
@@ -234,7 +234,7 @@ def policy(api: Api, version: Object) -> Iterator[None]:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:  # the API server takes a moment to know it
         try:
-            api.create(sound("ModelVersion"))
+            api.create(valid("ModelVersion"))
         except Refused:
             break
         time.sleep(0.2)
@@ -256,7 +256,7 @@ class TestPolicy:
         assert kubectl("get", name, "--output=jsonpath={.status.typeChecking.expressionWarnings}") == ""
 
     def test_people_make_none(self, api: Api) -> None:
-        message = api.refused(lambda: api.create(sound("ModelVersion")))
+        message = api.refused(lambda: api.create(valid("ModelVersion")))
         assert "ModelVersions are created by the operator" in message
         assert f"kubectl -n {api.namespace} edit model portrait" in message
 
@@ -269,23 +269,23 @@ class TestPolicy:
         assert api.patch(version, labels)["metadata"]["labels"] == {"a": "b"}
 
     def test_operator_makes_and_scales(self, operator: Api, version: Object) -> None:
-        operator.create(sound("ModelVersion"))
+        operator.create(valid("ModelVersion"))
         assert operator.patch(version, {"spec": {"replicas": 3}})["spec"]["replicas"] == 3
 
     @pytest.mark.parametrize("name", ["matte-operator-2", "default", "not.matte-operator"])
     def test_other_service_accounts_make_none(self, api: Api, name: str) -> None:
         other = Api(api.namespace, f"system:serviceaccount:{api.namespace}:{name}")
-        assert "created by the operator" in other.refused(lambda: other.create(sound("ModelVersion")))
+        assert "created by the operator" in other.refused(lambda: other.create(valid("ModelVersion")))
 
     def test_operator_of_another_namespace_makes_none(self, api: Api) -> None:
         other = Api(api.namespace, "system:serviceaccount:elsewhere:matte-operator")
-        assert "created by the operator" in other.refused(lambda: other.create(sound("ModelVersion")))
+        assert "created by the operator" in other.refused(lambda: other.create(valid("ModelVersion")))
 
     def test_named_users_make_them(self, api: Api) -> None:
-        Api(api.namespace, "restorer").create(sound("ModelVersion"))
+        Api(api.namespace, "restorer").create(valid("ModelVersion"))
 
     def test_anybody_deletes(self, api: Api, operator: Api) -> None:
-        gone = operator.create(sound("ModelVersion", "gone-1-0-0"), dry=False)
+        gone = operator.create(valid("ModelVersion", "gone-1-0-0"), dry=False)
         api.patch(gone, {"metadata": {"finalizers": ["matte.dev/test"]}}, dry=False)
         api.delete(gone)
         api.patch(gone, {"metadata": {"finalizers": None}}, dry=False)

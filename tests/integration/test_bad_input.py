@@ -1,4 +1,4 @@
-"""Every picture of the corpus through a whole Matte: hostile ones are refused at the door, sound ones come back cut
+"""Every picture of the corpus through a whole Matte: hostile ones are refused at the door, valid ones come back cut
 out, and none costs memory that is not given back.
 """
 
@@ -31,7 +31,7 @@ WIDE = 4
 #: no answer may take longer
 SECONDS = 60.0
 REFUSED = [case for case in corpus.CASES if not case.ok]
-SOUND = [case for case in corpus.CASES if case.ok]
+VALID = [case for case in corpus.CASES if case.ok]
 MIB = 2**20
 #: of the corpus, at most, until one takes no more memory than those before it
 PASSES = 5
@@ -63,7 +63,7 @@ Answers = dict[str, Answer]
 
 @dataclass(frozen=True)
 class Pass:
-    """The corpus sent once: the answers by case, what refused and sound ones left in the store, memory afterwards."""
+    """The corpus sent once: the answers by case, what refused and valid ones left in the store, memory afterwards."""
 
     answers: Answers
     refused_left: set[bytes]
@@ -87,7 +87,7 @@ def sent(stack: Stack) -> Pass:
     before = jobs(stack)
     answers = answered(stack, REFUSED)
     between, queued = jobs(stack), queue_length(stack)
-    answers |= answered(stack, SOUND)
+    answers |= answered(stack, VALID)
     return Pass(answers, between - before, jobs(stack) - between, queued, memory(stack))
 
 
@@ -154,7 +154,7 @@ def test_a_refused_picture_never_becomes_a_job(first: Pass) -> None:
 def test_sound_pictures_come_back_at_their_size(first: Pass) -> None:
     """Some pass the door and break in the decoder, where the case says so; those were jobs."""
     wrong, whole = {}, 0
-    for case in SOUND:
+    for case in VALID:
         answer = first.answers[case.name]
         if answer.status == 200 and "ok" in case.decode:
             whole += 1
@@ -168,7 +168,7 @@ def test_sound_pictures_come_back_at_their_size(first: Pass) -> None:
 
 @pytest.mark.parametrize("way", ["query", "form", "json"])
 def test_an_unknown_parameter_is_refused_whichever_way_it_comes(stack: Stack, way: str) -> None:
-    picture, url = corpus.SOUND["jpeg"], f"{stack.url}/v2/predict"
+    picture, url = corpus.VALID["jpeg"], f"{stack.url}/v2/predict"
     if way == "query":
         answer = httpx.post(f"{url}?sise=full", content=picture, headers={"Content-Type": "image/jpeg"})
     elif way == "form":

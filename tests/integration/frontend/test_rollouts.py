@@ -196,7 +196,7 @@ class TestReports:
         assert httpx.get(f"{reports}/v1/rollouts/cut/1.0.0").json()["answers"]["total"] == 200
         empty = httpx.get(f"{reports}/v1/rollouts/split/1.1.0").json()
         assert (empty["answers"]["total"], empty["stable"], empty["agreement"]) == (0, "1.0.0", None)
-        assert "No picture was kept" in httpx.get(f"{reports}/v1/rollouts/split/1.1.0/report").text
+        assert "No pictures were kept" in httpx.get(f"{reports}/v1/rollouts/split/1.1.0/report").text
 
     @pytest.mark.parametrize(
         ("path", "code"), [("cut/7.0.0", "version_not_found"), ("none/1.0.0", "model_not_found"),

@@ -9,10 +9,9 @@ from collections.abc import Callable
 
 import httpx
 import pytest
-from matte_cli.traffic.driver import Drive, Order
+from matte_cli.traffic.driver import Drive
 from matte_cli.traffic.log import Log
-from matte_cli.traffic.pictures import Body
-from matte_cli.traffic.schedule import Plan
+from matte_cli.traffic.workload import Body, Schedule, Workload
 from matte_core.errors import Problem
 
 MODEL = {
@@ -35,7 +34,7 @@ def problem(found: Problem, *more: str) -> bytes:
 PICTURE = answer("200 OK", b"picture", "X-Model-Version: 1.0.0")
 
 
-async def driven(handler: Handler, order: Order, *, weights: Callable[[], Answer] | None = None) -> Log:
+async def driven(handler: Handler, load: Workload, *, weights: Callable[[], Answer] | None = None) -> Log:
     """A run to its end; ``handler`` gets the number of each picture as it comes, its headers and its bytes."""
     came = 0
 
@@ -59,16 +58,16 @@ async def driven(handler: Handler, order: Order, *, weights: Callable[[], Answer
     try:
         port = server.sockets[0].getsockname()[1]
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=1.0, trust_env=False) as http:
-            await Drive(http, order, log, lambda: time.monotonic() - began).run()
+            await Drive(http, load, log, lambda: time.monotonic() - began).run()
     finally:
         server.close()
         await server.wait_closed()
     return log
 
 
-def order(requests: int, *, rate: float | None = None, concurrency: int = 1, **more: object) -> Order:
+def workload(requests: int, *, rate: float | None = None, concurrency: int = 1, **more: object) -> Workload:
     pictures = (Body(b"one", "image/png"), Body(b"two", "image/jpeg"))
-    return Order("m", pictures, Plan(rate=rate, requests=requests), concurrency, settle=0.0, **more)  # type: ignore[arg-type]
+    return Workload("m", pictures, Schedule(rate=rate, requests=requests), concurrency, settle=0.0, **more)  # type: ignore[arg-type]
 
 
 async def test_pictures_and_users_take_turns() -> None:
@@ -78,7 +77,7 @@ async def test_pictures_and_users_take_turns() -> None:
         seen.append((headers.get("x-route-key"), headers["content-type"], body))
         return PICTURE
 
-    log = await driven(handler, order(4, users=3, key_header="X-Route-Key"))
+    log = await driven(handler, workload(4, users=3, key_header="X-Route-Key"))
     assert seen == [
         ("drive-0", "image/png", b"one"), ("drive-1", "image/jpeg", b"two"),
         ("drive-2", "image/png", b"one"), ("drive-0", "image/jpeg", b"two"),
@@ -95,7 +94,7 @@ async def test_nobody_is_named_where_the_server_does_not_care() -> None:
         named.append("drive-" in str(headers))
         return PICTURE
 
-    log = await driven(handler, order(2, users=3))
+    log = await driven(handler, workload(2, users=3))
     assert named == [False, False]
     assert [found.user for found in log.answers] == [None, None]
 
@@ -103,14 +102,14 @@ async def test_nobody_is_named_where_the_server_does_not_care() -> None:
 @pytest.mark.parametrize("code", ["queue_full", "storage_full"])
 async def test_what_the_server_asks_for_is_sent_again_and_counted_apart(code: str) -> None:
     full = problem(Problem(code, "not now", retry_after=0))
-    log = await driven(lambda number, *_: full if number in {0, 1} else PICTURE, order(2))
+    log = await driven(lambda number, *_: full if number in {0, 1} else PICTURE, workload(2))
     assert (log.sent, len(log.answers), log.failures) == (2, 2, [])
     assert (log.retried, log.retries) == (1, {code: 2})
 
 
 async def test_the_header_alone_says_it_too() -> None:
     full = problem(Problem("shutting_down", "another one does"), "Retry-After: 0")
-    log = await driven(lambda number, *_: PICTURE if number else full, order(1))
+    log = await driven(lambda number, *_: PICTURE if number else full, workload(1))
     assert (len(log.answers), log.retries) == (1, {"shutting_down": 1})
 
 
@@ -128,25 +127,25 @@ async def test_the_header_alone_says_it_too() -> None:
     ],
 )
 async def test_everything_else_is_a_failure(reply: Answer, code: str) -> None:
-    log = await driven(lambda number, *_: PICTURE if number else reply, order(2))
+    log = await driven(lambda number, *_: PICTURE if number else reply, workload(2))
     assert [found.code for found in log.failures] == [code]
     assert (log.sent, len(log.answers), log.retried, log.in_flight) == (2, 1, 0, 0)
 
 
 async def test_a_server_that_stays_full_is_a_failure() -> None:
     full = problem(Problem("queue_full", "not now", retry_after=0))
-    log = await driven(lambda *_: full, order(1))
+    log = await driven(lambda *_: full, workload(1))
     assert [found.code for found in log.failures] == ["queue_full"]
     assert (log.retried, log.retries) == (1, {"queue_full": 7})
 
 
 async def test_weights_that_nobody_says_leave_a_gap() -> None:
-    log = await driven(lambda *_: PICTURE, order(1), weights=lambda: answer("500 x"))
+    log = await driven(lambda *_: PICTURE, workload(1), weights=lambda: answer("500 x"))
     assert (log.samples, len(log.answers)) == ([], 1)
     assert log.unseen >= 2
 
 
 async def test_pictures_go_at_their_times() -> None:
-    log = await driven(lambda *_: PICTURE, order(5, rate=20, concurrency=8))
+    log = await driven(lambda *_: PICTURE, workload(5, rate=20, concurrency=8))
     assert [found.due for found in log.answers] == [0.0, 0.05, 0.1, 0.15, 0.2]
     assert all(found.sent >= found.due for found in log.answers)

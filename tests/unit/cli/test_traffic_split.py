@@ -9,11 +9,9 @@ import random
 
 import pytest
 from matte_cli.traffic import view
-from matte_cli.traffic.intervals import CONFIDENCE, quantile
-from matte_cli.traffic.log import Failure, Log
-from matte_cli.traffic.report import Asked, Report, must_move, report
+from matte_cli.traffic.log import Answer, Failure, Log, Sample, Weights, quantile, windows, within
+from matte_cli.traffic.report import CONFIDENCE, Report, RunSettings, must_move, report
 from matte_cli.traffic.run import key_header
-from matte_cli.traffic.windows import Answer, Sample, Weights, windows, within
 from matte_core.contracts.catalog import Arm, Route
 from matte_core.domain.routing import choose_arm
 from matte_core.domain.statistics import wilson_interval
@@ -23,8 +21,8 @@ EVEN: Weights = {"1.0.0": 50, "2.0.0": 50}
 NEW: Weights = {"1.0.0": 10, "2.0.0": 90}
 
 
-def asked(**changed: object) -> Asked:
-    plain = Asked("http://x", "m", "2026-01-01T00:00:00+00:00", 10.0, None, 8, None, None, 2.0)
+def asked(**changed: object) -> RunSettings:
+    plain = RunSettings("http://x", "m", "2026-01-01T00:00:00+00:00", 10.0, None, 8, None, None, 2.0)
     return dataclasses.replace(plain, **changed)  # type: ignore[arg-type]
 
 

@@ -12,7 +12,7 @@ import pytest
 from corpus import CASES, Case
 from matte_core.contracts.limits import Limits
 from matte_core.errors import CODES, Problem
-from matte_core.pictures import probe
+from matte_core.pictures.probe import probe
 from matte_inference.pixels.decode import decode
 
 LIMITS = Limits()

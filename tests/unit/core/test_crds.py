@@ -11,7 +11,7 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
-from crd_cases import BAD, Bad, changed, sound
+from crd_cases import BAD, Bad, changed, valid
 from generators.crd_schema import structural
 from generators.crds import definitions, object_schema
 from matte_core.contracts.k8s.model import Model, ModelVersion, immutable_fields
@@ -109,18 +109,18 @@ def test_there_are_examples_of_each() -> None:
 
 @pytest.mark.parametrize("kind", CONTRACTS)
 def test_sound_object_passes(kind: str) -> None:
-    CONTRACTS[kind].model_validate(sound(kind))
-    jsonschema.validate(sound(kind), object_schema(CONTRACTS[kind]))
+    CONTRACTS[kind].model_validate(valid(kind))
+    jsonschema.validate(valid(kind), object_schema(CONTRACTS[kind]))
 
 
 @pytest.mark.parametrize("bad", [bad for bad in BAD if bad.contract], ids=lambda bad: bad.name)
 def test_contract_refuses(bad: Bad) -> None:
     with pytest.raises(ValidationError):
-        CONTRACTS[bad.kind].model_validate(changed(sound(bad.kind), {"spec": bad.spec}))
+        CONTRACTS[bad.kind].model_validate(changed(valid(bad.kind), {"spec": bad.spec}))
 
 
 def test_whole_numbers_are_quantities() -> None:
-    pool = Pool.model_validate(changed(sound("Pool"), {"spec": {"workers": {"resources": {"cpu": 4}}}}))
+    pool = Pool.model_validate(changed(valid("Pool"), {"spec": {"workers": {"resources": {"cpu": 4}}}}))
     assert pool.spec.workers.resources.cpu == "4"
 
 

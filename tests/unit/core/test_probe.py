@@ -11,13 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from corpus import CASES, SOUND, Case
+from corpus import CASES, VALID, Case
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matte_core.contracts.job import Picture
 from matte_core.contracts.limits import Limits
 from matte_core.errors import CODES, Problem
-from matte_core.pictures import probe
+from matte_core.pictures.probe import probe
 from PIL import Image
 
 LIMITS = Limits()
@@ -55,24 +55,24 @@ def photo(side: int, quality: int, **options: bool) -> bytes:
 @pytest.mark.parametrize(
     ("limits", "code"),
     [
-        (Limits(max_bytes=len(SOUND["png"]) - 1), "payload_too_large"),
+        (Limits(max_bytes=len(VALID["png"]) - 1), "payload_too_large"),
         (Limits(max_pixels=48 * 32 - 1), "too_many_pixels"),
         (Limits(max_side=47), "too_many_pixels"),
         (Limits(formats=("JPEG",)), "unsupported_format"),
     ],
 )
 def test_limits_are_the_callers(limits: Limits, code: str) -> None:
-    assert answer(SOUND["png"], limits) == code
+    assert answer(VALID["png"], limits) == code
 
 
 def test_limits_are_inclusive() -> None:
-    exact = Limits(max_bytes=len(SOUND["png"]), max_pixels=48 * 32, max_side=48, formats=("PNG",))
-    assert probe(SOUND["png"], exact).width == 48
+    exact = Limits(max_bytes=len(VALID["png"]), max_pixels=48 * 32, max_side=48, formats=("PNG",))
+    assert probe(VALID["png"], exact).width == 48
 
 
 def test_details_carry_the_numbers_and_the_remedy() -> None:
     with pytest.raises(Problem) as many:
-        probe(SOUND["jpeg"], Limits(max_pixels=1000))
+        probe(VALID["jpeg"], Limits(max_pixels=1000))
     assert "48 × 32" in many.value.detail
     raw = next(case for case in CASES if case.name == "cr3")
     with pytest.raises(Problem) as named:
@@ -117,11 +117,11 @@ def test_threads_do_not_meet() -> None:
 
 
 def test_the_door_loads_no_codec() -> None:
-    code = "import sys, matte_core.pictures; sys.exit('PIL' in sys.modules)"
+    code = "import sys, matte_core.pictures.probe; sys.exit('PIL' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=30).returncode == 0
 
 
-def sound(result: Picture | str) -> bool:
+def is_expected(result: Picture | str) -> bool:
     """Whether the door gave one of its two answers."""
     return isinstance(result, Picture) or CODES[result].status in (413, 415, 422)
 
@@ -129,24 +129,24 @@ def sound(result: Picture | str) -> bool:
 @settings(deadline=300, max_examples=300)
 @given(st.sampled_from((b"", *MAGICS)), st.binary(max_size=400))
 def test_fuzz_anything(magic: bytes, tail: bytes) -> None:
-    assert sound(answer(magic + tail))
+    assert is_expected(answer(magic + tail))
 
 
 @settings(deadline=300, max_examples=300)
-@given(st.data(), st.sampled_from(sorted(SOUND)))
+@given(st.data(), st.sampled_from(sorted(VALID)))
 def test_fuzz_mutated(data: st.DataObject, name: str) -> None:
-    picture = bytearray(SOUND[name])
+    picture = bytearray(VALID[name])
     place = st.integers(0, len(picture) - 1)
     for at, value in data.draw(st.lists(st.tuples(place, st.integers(0, 255)), min_size=1, max_size=6)):
         picture[at] = value
     cut = data.draw(st.one_of(st.just(len(picture)), place))
-    assert sound(answer(bytes(picture[:cut])))
+    assert is_expected(answer(bytes(picture[:cut])))
 
 
-@given(st.sampled_from(sorted(SOUND)), st.data())
+@given(st.sampled_from(sorted(VALID)), st.data())
 @settings(deadline=300, max_examples=200)
 def test_every_cut_is_refused(name: str, data: st.DataObject) -> None:
-    whole = SOUND[name]
+    whole = VALID[name]
     cut = whole[: data.draw(st.integers(3, len(whole) - 1))]
     code = answer(cut)
     assert code == "picture_truncated" or (code == "not_a_picture" and len(cut) < 18), (name, len(cut), code)

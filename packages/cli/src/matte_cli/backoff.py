@@ -17,8 +17,6 @@ GIVE_UP_AFTER = 4
 
 @dataclass(frozen=True, slots=True)
 class Restarts:
-    """Failures in a row of one process."""
-
     failures: int = 0
 
 

@@ -22,8 +22,6 @@ Sleep = Callable[[float], Awaitable[None]]
 
 
 class UnreachableError(RuntimeError):
-    """No server answers there; the message says what to do."""
-
     def __init__(self, url: str, cause: Exception) -> None:
         super().__init__(
             f"no Matte server answers at {url} ({cause or type(cause).__name__}). "
@@ -66,8 +64,6 @@ def problem_of(response: httpx.Response) -> Problem:
 
 
 class Api:
-    """A server, and how patiently it is asked."""
-
     def __init__(self, http: httpx.AsyncClient, *, retry: Retry | None = None, sleep: Sleep = asyncio.sleep) -> None:
         self._http = http
         self._retry = retry or Retry()
@@ -75,7 +71,6 @@ class Api:
 
     @classmethod
     def at(cls, url: str) -> Api:
-        """The server at an address."""
         # a picture may be long under way, an event stream silent for a heartbeat (15 s)
         timeout = httpx.Timeout(60, connect=5)
         return cls(httpx.AsyncClient(base_url=url.rstrip("/"), timeout=timeout, follow_redirects=True))
@@ -96,15 +91,12 @@ class Api:
         return await self._once("GET", path)
 
     async def limits(self) -> Limits:
-        """What the server accepts; shows too that it is there."""
         return Limits.model_validate_json((await self.get("/v1/limits")).content)
 
     async def post(self, path: str) -> httpx.Response:
-        """As :meth:`get`."""
         return await self._once("POST", path)
 
     async def delete(self, path: str) -> httpx.Response:
-        """As :meth:`get`."""
         return await self._once("DELETE", path)
 
     async def submit(self, picture: bytes, media_type: str, parameters: Mapping[str, str], key: str) -> JobView:
@@ -114,11 +106,9 @@ class Api:
         return JobView.model_validate_json(response.content)
 
     async def view(self, job_id: str) -> JobView:
-        """The job as it is now."""
         return JobView.model_validate_json((await self._patient("GET", f"/v1/jobs/{job_id}")).content)
 
     async def result(self, job_id: str, parameters: Mapping[str, str] | None = None) -> bytes:
-        """The bytes of a result."""
         return (await self._patient("GET", f"/v1/jobs/{job_id}/result", params=dict(parameters or {}))).content
 
     async def follow(self, job_id: str) -> AsyncIterator[Event]:

@@ -28,7 +28,6 @@ def screen(*, stderr: bool = False) -> Console:
 
 
 def complain(text: str) -> None:
-    """An error for a person, on standard error."""
     screen(stderr=True).print(f"[red]✗[/] {escape(text)}")
 
 
@@ -54,6 +53,5 @@ def with_api(url: str | None, work: Callable[[Api], Awaitable[T]]) -> T:
 
 
 def print_json(document: Any) -> None:
-    """JSON on standard output."""
     json.dump(document, sys.stdout, indent=2, ensure_ascii=False)
     sys.stdout.write("\n")

@@ -31,8 +31,6 @@ Tell = Callable[[str, float | None], None]
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is asked for every picture."""
-
     parameters: Mapping[str, str]
     jobs: int
     max_bytes: int
@@ -66,7 +64,6 @@ async def cut_one(api: Api, order: Order, item: Item, key: str, tell: Tell) -> J
 
 
 def said_of(item: Item, view: JobView) -> str:
-    """What a person reads of a picture that was cut."""
     source, *targets = ({STDIO: "standard input"}.get(item.source, item.source), *map(_target_name, item.targets))
     empty = view.result is not None and not view.result.subject_found
     return f"{source} → {' and '.join(targets)}" + (" (no subject was found: it is empty)" if empty else "")
@@ -77,7 +74,6 @@ def _target_name(target: Path) -> str:
 
 
 def read_picture(path: Path, max_bytes: int) -> bytes:
-    """The bytes of a file, never more than the server takes."""
     with path.open("rb") as file:
         return bounded(file, max_bytes)
 
@@ -108,15 +104,12 @@ class Board:
         self._all = progress.add_task("all", total=total, text="", visible=total > 1)
 
     def open(self, item: Item) -> TaskID:
-        """A line for a picture."""
         return self._progress.add_task(escape(item.source.name), total=1, text="")
 
     def tell(self, line: TaskID, text: str, done: float | None) -> None:
-        """What becomes of it, and how much of it is done."""
         self._progress.update(line, text=text, completed=done)
 
     def close(self, line: TaskID, text: str) -> None:
-        """It is done, or failed."""
         self._progress.remove_task(line)
         self._progress.advance(self._all)
         self._progress.console.print(text)

@@ -45,13 +45,11 @@ class Check:
 
 
 def python_check(version: tuple[int, int]) -> Check:
-    """Whether this Python is one Matte runs on."""
     ok = (3, 11) <= version < (3, 14)
     return Check("Python", ok, f"{version[0]}.{version[1]}", "install Python 3.11, 3.12 or 3.13, then make clean")
 
 
 def redis_check(find: Callable[[], str]) -> Check:
-    """Whether there is a Redis server to start."""
     try:
         return Check("Redis server", ok=True, found=find())
     except NoRedisServerError as error:
@@ -67,7 +65,6 @@ def memory_check(available: int | None) -> Check:
 
 
 def disk_check(free: int, folder: Path) -> Check:
-    """Whether jobs have room."""
     fix = f"free some, or use another --data-dir: {DISK_NEEDED_BYTES / GB:g} GB are needed"
     return Check("disk", free >= DISK_NEEDED_BYTES, f"{free / GB:.1f} GB free at {folder}", fix)
 
@@ -131,7 +128,6 @@ def torch_check() -> Check:
 
 
 def gpu() -> str | None:
-    """The first NVIDIA GPU as its driver names it, or None."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return None
@@ -161,7 +157,6 @@ def _existing(folder: Path) -> Path:
 
 
 def checks(settings: CliSettings, url: str) -> Iterator[Check]:
-    """Every check, each made when it is asked for."""
     yield python_check(sys.version_info[:2])
     if settings.redis_url is None:
         yield redis_check(find_server)
@@ -184,7 +179,6 @@ async def _ask(url: str) -> Readiness:
 
 
 def line(check: Check) -> str:
-    """A check for a person: ✓ fine, ✗ must be mended, – worth knowing."""
     mark = "[green]✓[/]" if check.ok else ("[red]✗[/]" if check.needed else "[yellow]–[/]")
     fix = "" if check.ok or not check.fix else f"  → {escape(check.fix)}"
     return f"{mark} {check.name}: {escape(check.found)}{fix}"

@@ -70,14 +70,12 @@ class InstanceLock:
         return [int(pid) for pid in _read(self.file).get("children", {}).values()]
 
     def write(self, **about: Any) -> None:
-        """Says who we are, for the next one."""
         self.file.seek(0)
         self.file.truncate()
         json.dump(about, self.file)
         self.file.flush()
 
     def release(self) -> None:
-        """Gives the folder back."""
         self.write()
         self.file.close()
 
@@ -92,7 +90,6 @@ def _read(file: IO[str]) -> dict[str, Any]:
 
 
 def port_free(host: str, port: int) -> bool:
-    """Whether a server can listen there now."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -66,7 +66,6 @@ async def _jobs(api: Api, state: JobState | None) -> list[JobView]:
 
 
 def jobs_table(views: Sequence[JobView], now: float) -> Table:
-    """One row per job."""
     grid = Table("job", "state", "model", "version", "age", box=None, pad_edge=False, header_style="bold")
     for view in views:
         age = seconds(max(0.0, now - view.created_at))
@@ -92,7 +91,6 @@ async def _dead(api: Api) -> tuple[JobView, ...]:
 
 
 def dead_table(views: tuple[JobView, ...]) -> Table:
-    """One row per job."""
     grid = Table("job", "model", "version", "attempts", "why", box=None, pad_edge=False, header_style="bold")
     for view in views:
         why = "" if view.error is None else explain(Problem.from_document(view.error))
@@ -113,7 +111,6 @@ def show(job: Id, *, url: Url = None, as_json: Json = False) -> None:
 
 
 def lines(view: JobView) -> list[str]:
-    """A job in words."""
     said = [f"{view.id}: {view.state}", f"model {view.model} {view.version or '(version not chosen yet)'}"]
     if view.position is not None:
         said.append(waiting(view.model_dump()))

@@ -27,15 +27,12 @@ class Commands(TyperGroup):
     """Names and one line of each command; the command itself is imported when it is the one that is meant."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - typer's
-        """In the order of the table."""
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - typer's
-        """What lists and completions show."""
         return TyperCommand(cmd_name, help=COMMANDS[cmd_name][2]) if cmd_name in COMMANDS else None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The command that is called."""
         if args[0] not in COMMANDS:
             return super().resolve_command(ctx, args)
         name, *rest = args
@@ -43,7 +40,6 @@ class Commands(TyperGroup):
 
 
 def loaded(name: str) -> Any:
-    """A command, imported."""
     module, attribute, _ = COMMANDS[name]
     found = getattr(import_module(f"matte_cli.{module}"), attribute)
     if isinstance(found, typer.Typer):

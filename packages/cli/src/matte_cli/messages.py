@@ -38,7 +38,6 @@ def seconds(value: float) -> str:
 
 
 def explain(problem: Problem) -> str:
-    """What is wrong, and what to do about it."""
     fix = FIXES.get(problem.code)
     text = as_options(problem.text) if problem.code == "invalid_parameter" else problem.text
     return text + (f" → {fix}" if fix else "")

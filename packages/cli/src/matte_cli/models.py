@@ -37,7 +37,6 @@ def command(context: typer.Context, *, url: Url = None, as_json: Json = False) -
 
 
 def table(catalog: Catalog) -> Table:
-    """One row per version."""
     grid = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("model", "version", "weight", "ready", "replicas", "1 MP", "device", "license"):
         grid.add_column(title, justify="right" if title in {"weight", "replicas", "1 MP"} else "left")
@@ -48,7 +47,6 @@ def table(catalog: Catalog) -> Table:
 
 
 def in_a_line(model: ModelView, version: VersionView) -> str:
-    """A version where the table has no room."""
     name, number, weight, ready, replicas, measured, *rest = row(model, version)
     known = (f"{measured} s/MP", *rest)
     more = ", ".join(word for word in known if not word.startswith("–"))
@@ -56,7 +54,6 @@ def in_a_line(model: ModelView, version: VersionView) -> str:
 
 
 def row(model: ModelView, version: VersionView) -> tuple[str, ...]:
-    """The cells of a version; – is what is not known yet."""
     measured = (version.seconds_per_picture, version.seconds_per_megapixel)
     return (
         model.name + (" (default)" if model.default else ""),

@@ -37,13 +37,11 @@ class Item:
 
     @property
     def mask_target(self) -> Path:
-        """Where the mask goes when both are asked for."""
         stem = self.target.stem.removesuffix("-cutout")
         return self.target.with_name(f"{stem}-mask{self.target.suffix}")
 
     @property
     def targets(self) -> tuple[Path, ...]:
-        """Every file that is written."""
         return (self.target, self.mask_target) if self.both else (self.target,)
 
 

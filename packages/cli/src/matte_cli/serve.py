@@ -37,8 +37,6 @@ POLL_SECONDS = 0.25  # while starting only
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What runs where."""
-
     host: str
     ports: tuple[int, ...]
     data: Path
@@ -60,7 +58,6 @@ class Plan:
         return sha256(str(self.data.resolve()).encode()).hexdigest()[:8]
 
     def log(self, name: str) -> Path:
-        """The log of a part."""
         return self.data / "logs" / f"{name}.log"
 
 
@@ -77,7 +74,6 @@ def redis_child(plan: Plan) -> tuple[Child, dict[str, str]]:
 
 
 def service_children(plan: Plan, store: dict[str, str]) -> list[Child]:
-    """Inference and the frontends, on a store."""
     common = {}
     if plan.config is not None:
         common["MATTE_CONFIG"] = str(plan.config.absolute())
@@ -113,7 +109,6 @@ async def forget_dead(plan: Plan, store: dict[str, str]) -> None:
 
 
 async def start_all(plan: Plan, supervisor: Supervisor, console: Console) -> None:
-    """Starts everything, the store first."""
     if plan.redis_url is None:
         redis, store = redis_child(plan)
         await supervisor.add(redis)
@@ -126,7 +121,6 @@ async def start_all(plan: Plan, supervisor: Supervisor, console: Console) -> Non
 
 
 async def wait_ready(url: str, console: Console, *, trust_env: bool = False) -> Readiness:
-    """Waits until the server is ready, saying what for."""
     said = ""
     async with httpx.AsyncClient(base_url=url, timeout=5, trust_env=trust_env) as client:
         with console.status("starting") as status:
@@ -219,7 +213,6 @@ def _on_signals(supervisor: Supervisor, console: Console) -> asyncio.Event:
 
 
 def welcome(urls: tuple[str, ...], models: tuple[str, ...]) -> str:
-    """What a person reads when all is ready: the address, and three things to try."""
     url = urls[0]
     more = "".join(f"\n  also  {other}" for other in urls[1:])
     return (

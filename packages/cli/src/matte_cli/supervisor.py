@@ -47,7 +47,6 @@ class Child:
             self.process.send_signal(number)
 
     def kill(self) -> None:
-        """Ends the process and all that it started."""
         if self.process is not None and self.process.poll() is None:
             end_session(self.process.pid)  # it leads a session of its own
 
@@ -65,7 +64,6 @@ def launch(command: Sequence[str], environment: Mapping[str, str], log: Path) ->
 
 
 def tail(log: Path, *, lines: int = 12, max_bytes: int = 8192) -> str:
-    """The last lines of a log, or nothing."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - max_bytes))
@@ -90,7 +88,6 @@ class Supervisor:
     _threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(64, "child"))
 
     async def add(self, child: Child) -> None:
-        """Starts a child and watches it."""
         self.children.append(child)
         started = self.clock()
         await self._start(child)

@@ -40,7 +40,6 @@ class CacheLease:
     lock: Lock
 
     def release(self) -> None:
-        """Others may evict it."""
         self.lock.release()
 
 
@@ -168,7 +167,6 @@ class Cache:
         self._drop_files_of_none()
 
     def digests(self) -> list[str]:
-        """The versions that are here."""
         return sorted(f"sha256:{folder.name}" for folder in self._versions.iterdir())
 
     def _evictable(self, mine: Path) -> Iterator[tuple[float, Path]]:

@@ -77,7 +77,6 @@ def compare(old: Remote, new: Remote, *, values: bool = True) -> Diff:
 
 
 def changed_files(old: Remote, new: Remote) -> list[FileChange]:
-    """The covered files that differ, by their hashes."""
     ours, theirs = old.hashes(), new.hashes()
     paths = sorted(path for path in ours.keys() | theirs.keys() if ours.get(path) != theirs.get(path))
     return [FileChange(path, _size(old, path), _size(new, path)) for path in paths if is_covered(path)]
@@ -85,8 +84,6 @@ def changed_files(old: Remote, new: Remote) -> list[FileChange]:
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """A file of one side, and its tensors."""
-
     remote: Remote
     file: RemoteFile | None
     tensors: dict[str, Tensor]

@@ -79,28 +79,22 @@ class Part:
 
     @property
     def blocks(self) -> int:
-        """How many there are."""
         return -(-self.file.size // self.block)
 
     def range(self, number: int) -> tuple[int, int]:
-        """From which byte to before which."""
         return number * self.block, min(self.file.size, (number + 1) * self.block)
 
     def have(self) -> int:
-        """Bytes of the blocks that are there."""
         return sum(end - start for start, end in map(self.range, self.done))
 
     def missing(self) -> list[int]:
-        """The blocks that are not there."""
         return [number for number in range(self.blocks) if number not in self.done]
 
     def keep(self, number: int) -> None:
-        """Remembers a block whose bytes are written."""
         with self.journal.open("ab", buffering=0) as journal:
             journal.write(_NUMBER.pack(number))
 
     def forget(self) -> None:
-        """Nothing of it may be used."""
         self.path.unlink(missing_ok=True)
         self.journal.unlink(missing_ok=True)
 

@@ -18,7 +18,6 @@ class RegistryError(Exception):
         self.reason = reason
 
     def __reduce__(self) -> tuple[type[RegistryError], tuple[Reason, str]]:
-        """It passes between processes."""
         return type(self), (self.reason, str(self))
 
     @property
@@ -32,7 +31,6 @@ class FailedRequest(RegistryError):  # noqa: N818 - it reads as what happened
 
 
 def http_failure(what: str, status: int, fix: str) -> FailedRequest:
-    """The error for an HTTP status: denied, not there, or away."""
     if status in {401, 403}:
         return FailedRequest(Reason.ACCESS_DENIED, f"{what}: access denied (HTTP {status}). {fix}")
     if status in {404, 410}:
@@ -47,5 +45,4 @@ def http_failure(what: str, status: int, fix: str) -> FailedRequest:
 
 
 def unreachable(what: str, cause: object) -> FailedRequest:
-    """The error for a server that does not answer."""
     return FailedRequest(Reason.SOURCE_UNAVAILABLE, f"{what}: cannot be reached ({cause}). Is the address right?")

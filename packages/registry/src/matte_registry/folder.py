@@ -27,19 +27,15 @@ class Hashed:
 
     @property
     def manifest(self) -> str:
-        """Canonical."""
         return canonical(self.hashes)
 
     @property
     def digest(self) -> str:
-        """``sha256:…``."""
         return text_digest(self.manifest)
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How large a version may be, in files and bytes."""
-
     files: int
     size: int
 

@@ -13,8 +13,6 @@ from pathlib import Path
 
 
 class Lock:
-    """A lock that is held until :meth:`release`, or the end of the process."""
-
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path, self._descriptor = path, descriptor
 
@@ -34,7 +32,6 @@ class Lock:
         return cls(path, descriptor)
 
     def release(self) -> None:
-        """Gives it back; once more does nothing."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
@@ -42,7 +39,6 @@ class Lock:
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Alone, as long as the block runs."""
     lock = Lock.take(path)
     assert lock is not None
     try:

@@ -9,14 +9,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Bytes that are there, of all."""
-
     done: int
     total: int
 
     @property
     def fraction(self) -> float:
-        """0 … 1."""
         return self.done / self.total if self.total else 1.0
 
 
@@ -24,8 +21,7 @@ class Progress:
 OnProgress = Callable[[Progress], None]
 
 
-def ignore(_: Progress) -> None:
-    """For those who do not want to know."""
+def ignore(_: Progress) -> None: ...
 
 
 class Tally:

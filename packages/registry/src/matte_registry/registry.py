@@ -48,8 +48,6 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """What a source holds, without weights having been stored here."""
-
     source: str
     digest: str
     listing: Listing
@@ -57,15 +55,12 @@ class Resolved:
 
 
 class Registry:
-    """Every source, with one set of settings."""
-
     def __init__(self, settings: RegistrySettings | None = None) -> None:
         self._settings = settings or RegistrySettings()
         self._bounds = Bounds(self._settings.source_max_files, self._settings.source_max_bytes)
 
     @property
     def cache(self) -> Cache:
-        """The node's cache."""
         s = self._settings
         return Cache(s.cache_dir, s.cache_max_bytes, partial_seconds=s.cache_partial_seconds)
 

@@ -27,24 +27,19 @@ _SMALL = 1 << 20
 
 
 class Remote:
-    """A listing, and the place that it is of."""
-
     def __init__(self, store: Store, listing: Listing) -> None:
         self.store, self.listing = store, listing
         self._known: dict[str, str] | None = None
 
     def small(self, path: str) -> bytes | None:
-        """A small file, or None where there is none."""
         file = self.listing.file(path)
         return None if file is None else read_small(self.store, file, _SMALL)
 
     def metadata(self) -> ModelMetadata | None:
-        """Its ``matte.yaml``."""
         data = self.small(METADATA_FILE)
         return None if data is None else parse_metadata(data, f"{self.listing.source}/{METADATA_FILE}")
 
     def signature(self) -> bytes | None:
-        """Its ``matte.sig``."""
         return self.small(SIGNATURE_FILE)
 
     def known(self) -> dict[str, str]:

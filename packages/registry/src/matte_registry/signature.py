@@ -61,7 +61,6 @@ def private_key(pem: bytes, passphrase: bytes | None = None) -> PrivateKey:
 
 
 def sign(manifest: str, key: PrivateKey) -> bytes:
-    """The content of ``matte.sig``."""
     data = manifest.encode()
     raw = key.sign(data) if isinstance(key, Ed25519PrivateKey) else key.sign(data, ec.ECDSA(hashes.SHA256()))
     return base64.b64encode(raw) + b"\n"

@@ -21,8 +21,6 @@ _MAX_HEADER = 100_000_000
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """What a tensor is, and where its values lie in the file."""
-
     dtype: str
     shape: tuple[int, ...]
     start: int

@@ -1,1 +1,1 @@
-"""``matte models push|pull|list|verify|diff``: versions where they lie, without a server."""
+"""``matte models push|pull|list|verify|diff``: versions at their sources, without a server."""

@@ -17,65 +17,65 @@ Source = Annotated[
         help="A folder, s3://…, gs://…, hf://ORG/REPO@REVISION, mlflow://HOST/models/NAME/VERSION, oci://… or pvc://…"
     ),
 ]
-Digest = Annotated[str | None, typer.Option("--digest", help="The digest that it must have: sha256:…")]
+Digest = Annotated[str | None, typer.Option("--digest", help="Digest that the version must have: sha256:…")]
 Keys = Annotated[
     list[Path] | None,
-    typer.Option("--key", help="A public key in PEM; one of those given must have signed it.", exists=True),
+    typer.Option("--key", help="Public key (PEM); one of those given must have signed the version.", exists=True),
 ]
 Licenses = Annotated[
-    list[str] | None, typer.Option("--allow-license", help="An SPDX license that is allowed; none given: all are.")
+    list[str] | None, typer.Option("--allow-license", help="An allowed SPDX license; by default, all are allowed.")
 ]
-Assumed = Annotated[str | None, typer.Option("--license", help="Its license, where it has no matte.yaml that says it.")]
+Assumed = Annotated[str | None, typer.Option("--license", help="License of a version that has no matte.yaml.")]
 SignKey = Annotated[Path | None, typer.Option("--sign-key", help="Private key (PEM) to sign with.", exists=True)]
 Passphrase = Annotated[
-    str | None, typer.Option("--passphrase", envvar="MATTE_SIGN_PASSPHRASE", help="Of the private key.")
+    str | None, typer.Option("--passphrase", envvar="MATTE_SIGN_PASSPHRASE", help="Passphrase of the private key.")
 ]
 app = typer.Typer()
 
 
 @app.command()
 def push(
-    folder: Annotated[Path, typer.Argument(help="The version's folder: matte.yaml and safetensors.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the version: matte.yaml and safetensors.")],
     target: Source,
     *,
     sign_key: SignKey = None,
     passphrase: Passphrase = None,
     as_json: Json = False,
 ) -> None:
-    """Publish a folder as a version, with its digest; prints what to put into a Model."""
-    from matte_cli.registry import transfer
+    """Publish a folder as a version; prints the source and digest to put into a Model."""
+    from matte_cli.registry import operations
 
-    transfer.push(folder, target, sign_key, passphrase, as_json=as_json)
+    operations.push(folder, target, sign_key, passphrase, as_json=as_json)
 
 
 @app.command()
 def pull(
     source: Source,
-    folder: Annotated[Path, typer.Argument(help="Where it goes: a folder that is not there yet, or empty.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to download into: absent or empty.")],
     *,
     digest: Digest = None,
     key: Keys = None,
     allow_license: Licenses = None,
     license_: Assumed = None,
 ) -> None:
-    """Download a version into a folder and check it. What was cut off goes on with the same command."""
-    from matte_cli.registry import common, transfer
+    """Download a version into a folder and check it. The same command resumes a download that was cut off."""
+    from matte_cli.registry import operations
 
-    with common.told():
-        transfer.pull(source, folder, common.policy(digest, key, allow_license, license_))
+    with operations.exit_on_error():
+        operations.pull(source, folder, operations.policy(digest, key, allow_license, license_))
 
 
 @app.command("list")
 def list_versions(
     source: Source,
     *,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 200,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number of versions.")] = 200,
     as_json: Json = False,
 ) -> None:
     """List the versions below a folder or bucket, or the tags and versions of a name."""
-    from matte_cli.registry import look
+    from matte_cli.registry import operations
 
-    look.list_versions(source, limit, as_json=as_json)
+    operations.list_versions(source, limit, as_json=as_json)
 
 
 @app.command()
@@ -88,11 +88,11 @@ def verify(
     license_: Assumed = None,
     as_json: Json = False,
 ) -> None:
-    """Read every file of a version and check its digest, its signature and its license."""
-    from matte_cli.registry import common, look
+    """Read every file of a version and check its metadata, digest, signature and license."""
+    from matte_cli.registry import operations
 
-    with common.told():
-        look.verify(source, common.policy(digest, key, allow_license, license_), as_json=as_json)
+    with operations.exit_on_error():
+        operations.verify(source, operations.policy(digest, key, allow_license, license_), as_json=as_json)
 
 
 @app.command()
@@ -103,7 +103,7 @@ def diff(
     values: Annotated[bool, typer.Option("--values/--no-values", help="Read and compare the weights too.")] = True,
     as_json: Json = False,
 ) -> None:
-    """What differs between two versions: files, tensors' shapes and types, and how far the weights moved."""
-    from matte_cli.registry import look
+    """Show what differs between two versions: files, shapes and types of tensors, and how far the weights moved."""
+    from matte_cli.registry import operations
 
-    look.diff(old, new, values=values, as_json=as_json)
+    operations.diff(old, new, values=values, as_json=as_json)

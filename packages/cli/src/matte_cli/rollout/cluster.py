@@ -50,7 +50,6 @@ class Cluster:
         return cls(client.CustomObjectsApi(client.ApiClient(found)), namespace or inside or "default")
 
     def model(self, name: str) -> dict[str, Any]:
-        """A Model."""
         found: dict[str, Any] = self._call(
             lambda: self._api.get_namespaced_custom_object(
                 _GROUP, _VERSION, self.namespace, "models", name, _request_timeout=_TIMEOUT

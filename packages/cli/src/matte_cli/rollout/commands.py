@@ -37,8 +37,6 @@ Timeout = Annotated[float, typer.Option(min=0, help="Seconds; ends with status 2
 
 
 class Output(StrEnum):
-    """What programs read."""
-
     JSON = "json"
     YAML = "yaml"
 

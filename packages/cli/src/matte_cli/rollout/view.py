@@ -64,7 +64,6 @@ def _summary(rollout: Rollout, now: datetime) -> Iterator[RenderableType]:
 
 
 def head(rollout: Rollout, status: RolloutStatus, now: datetime) -> str:
-    """Who, from which version to which, and how it is."""
     way = " → ".join(escape(version) for version in (status.stable, status.canary) if version)
     cause = "" if status.cause is Cause.NONE else f" ({status.cause})"
     since = f", {ago(status.phase_started_at, now)}" if status.phase_started_at else ""
@@ -95,7 +94,6 @@ def _remarks(rollout: Rollout, status: RolloutStatus) -> Iterator[str]:
 
 
 def weights(status: RolloutStatus) -> Table:
-    """Per cent by version, as bars."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column()
     grid.add_column()
@@ -139,7 +137,6 @@ def _step(index: int, step: RolloutStep, reached: int, status: RolloutStatus, no
 
 
 def check(found: Check, now: datetime) -> Iterator[RenderableType]:
-    """One check with its numbers."""
     yield f"last check {ago(found.time, now)} at {found.weight} %: {_MARKS[found.verdict]}"
     grid = _grid("metric", "verdict", "new", "stable", "samples", "")
     for metric in found.metrics:
@@ -161,7 +158,6 @@ def history(checks: Sequence[Check]) -> RenderableType:
 
 
 def stories(found: Iterable[tuple[str, RolloutStatus]]) -> Table:
-    """How each version's rollout went."""
     grid = _grid("version", "phase", "cause", "since", "")
     for version, status in found:
         color = _COLORS.get(status.phase, "cyan")
@@ -185,7 +181,6 @@ def number(metric: str, value: float | None) -> str:
 
 
 def ago(time: str | None, now: datetime) -> str:
-    """How long ago a time of the status was."""
     return f"{seconds(elapsed_seconds(time, now))} ago" if time else "at an unknown time"
 
 

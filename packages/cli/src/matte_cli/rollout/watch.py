@@ -88,7 +88,6 @@ class _Shown:
             self._live.stop()
 
     def update(self, rollout: Rollout) -> None:
-        """What it is now."""
         self._last = rollout
         if self._live:
             self._live.update(view.summary(rollout, self._now()), refresh=True)
@@ -96,7 +95,6 @@ class _Shown:
             self._say(view.line(rollout, rollout.status))
 
     def trouble(self, text: str) -> None:
-        """It cannot be seen just now."""
         if self._live and self._last:
             self._live.update(Group(view.summary(self._last, self._now()), "", f"! {text}"), refresh=True)
         else:

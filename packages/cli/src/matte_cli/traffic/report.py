@@ -1,4 +1,4 @@
-"""From what happened to what is said of it: pure."""
+"""The report of a run, from its log: the data classes are its JSON."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from itertools import pairwise
 
 from matte_core.domain.statistics import wilson_interval
 
-from matte_cli.traffic.intervals import CONFIDENCE, quantile
-from matte_cli.traffic.log import Failure, Log
-from matte_cli.traffic.windows import Answer, Weights, Window, runs, windows, within
+from matte_cli.traffic.log import Answer, Failure, Log, Weights, Window, constant_runs, quantile, windows, within
+
+#: of the intervals
+CONFIDENCE = 0.99
 
 FIRST_FAILURES = 5
 
@@ -74,8 +75,8 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What was asked for. ``key_header`` is None where the server keeps nobody on a version."""
+class RunSettings:
+    """``key_header`` is None where the server keeps no user on a version."""
 
     url: str
     model: str
@@ -92,7 +93,7 @@ class Asked:
 class Report:
     """A run. Times are seconds since the start; ``abandoned`` were in flight when the run was cut off."""
 
-    asked: Asked
+    asked: RunSettings
     seconds: float
     passed: bool
     interrupted: bool
@@ -116,8 +117,8 @@ class Report:
     weights_unseen: int
 
 
-def report(asked: Asked, log: Log, seconds: float, *, interrupted: bool) -> Report:
-    """What is said of a run. It passes when something was answered and nothing failed."""
+def report(asked: RunSettings, log: Log, seconds: float, *, interrupted: bool) -> Report:
+    """A run passes when something was answered and nothing failed."""
     counted = [(window, within(window, log.answers)) for window in windows(log.samples, asked.settle)]
     return Report(
         asked=asked,
@@ -135,59 +136,55 @@ def report(asked: Asked, log: Log, seconds: float, *, interrupted: bool) -> Repo
         retries=dict(log.retries),
         sent_late=log.late,
         latest_seconds=log.latest,
-        latencies=latencies(log.answers),
+        latencies=_latencies(log.answers),
         confidence=CONFIDENCE,
-        splits=tuple(split(window, answers) for window, answers in counted if answers),
+        splits=tuple(_split(window, answers) for window, answers in counted if answers),
         outside_windows=len(log.answers) - sum(len(answers) for _, answers in counted),
-        moves=moves(counted),
-        weights=tuple(Change(run[0].answered, dict(run[0].weights)) for run in runs(log.samples)),
+        moves=_moves(counted),
+        weights=tuple(Change(run[0].answered, dict(run[0].weights)) for run in constant_runs(log.samples)),
         weights_unseen=log.unseen,
     )
 
 
-def latencies(answers: Sequence[Answer]) -> tuple[Latency, ...]:
-    """One row per version, by name."""
+def _latencies(answers: Sequence[Answer]) -> tuple[Latency, ...]:
     by_version: dict[str, list[float]] = {}
-    for answer in answers:
+    for answer in sorted(answers, key=lambda answer: answer.latency):
         by_version.setdefault(answer.version, []).append(answer.latency)
-    return tuple(_latency(version, sorted(by_version[version]), len(answers)) for version in sorted(by_version))
+    found = []
+    for version, taken in sorted(by_version.items()):
+        p50, p95, p99 = (quantile(taken, q) for q in (0.5, 0.95, 0.99))
+        found.append(Latency(version, len(taken), len(taken) / len(answers), p50, p95, p99, taken[-1]))
+    return tuple(found)
 
 
-def _latency(version: str, taken: Sequence[float], total: int) -> Latency:
-    p50, p95, p99 = (quantile(taken, q) for q in (0.5, 0.95, 0.99))
-    return Latency(version, len(taken), len(taken) / total, p50, p95, p99, taken[-1])
-
-
-def split(window: Window, answers: Sequence[Answer]) -> Split:
+def _split(window: Window, answers: Sequence[Answer]) -> Split:
     """The shares in a window. ``answers`` are those that count in it; there is at least one.
 
     Where users stay on their versions, a user's pictures are one draw, not many: then users are counted, each by the
     first answer, and the interval is as wide as that makes it.
     """
-    seen_by = versions_by_user(answers)
-    sticky = bool(seen_by)
-    drawn = [versions[0] for versions in seen_by.values()] if sticky else [answer.version for answer in answers]
-    counts = Counter(drawn)
-    names = [*window.weights, *sorted(counts.keys() - window.weights.keys())]
+    by_user = _versions_by_user(answers)
+    drawn = [versions[0] for versions in by_user.values()] or [answer.version for answer in answers]
+    counts, shares = Counter(drawn), []
+    for version in [*window.weights, *sorted(counts.keys() - window.weights.keys())]:
+        interval = wilson_interval(counts[version], len(drawn), CONFIDENCE)
+        asked = window.weights.get(version, 0) / 100
+        shares.append(
+            Share(version, asked, counts[version], interval.estimate, interval.lower, interval.upper, asked in interval)
+        )
     return Split(
         start=window.start,
         end=window.end,
         weights=dict(window.weights),
-        unit="users" if sticky else "requests",
+        unit="users" if by_user else "requests",
         counted=len(drawn),
-        shares=tuple(share(name, window.weights.get(name, 0), counts[name], len(drawn)) for name in names),
-        unsteady=sum(len(set(versions)) > 1 for versions in seen_by.values()),
+        shares=tuple(shares),
+        unsteady=sum(len(set(versions)) > 1 for versions in by_user.values()),
     )
 
 
-def share(version: str, per_cent: int, seen: int, n: int) -> Share:
-    """What was seen beside what was asked."""
-    interval, asked = wilson_interval(seen, n, CONFIDENCE), per_cent / 100
-    return Share(version, asked, seen, seen / n, interval.lower, interval.upper, asked in interval)
-
-
-def versions_by_user(answers: Sequence[Answer]) -> dict[str, list[str]]:
-    """Who saw which versions, in the order in which the pictures were sent; nobody where users are not named."""
+def _versions_by_user(answers: Sequence[Answer]) -> dict[str, list[str]]:
+    """The versions that each user got, in the order of sending; empty where users are not named."""
     found: dict[str, list[str]] = {}
     for answer in sorted(answers, key=lambda answer: answer.sent):
         if answer.user is not None:
@@ -195,11 +192,10 @@ def versions_by_user(answers: Sequence[Answer]) -> dict[str, list[str]]:
     return found
 
 
-def moves(counted: Sequence[tuple[Window, Sequence[Answer]]]) -> tuple[Move, ...]:
-    """Who changed version where the weights changed; nothing where users are not named."""
+def _moves(counted: Sequence[tuple[Window, Sequence[Answer]]]) -> tuple[Move, ...]:
     found = []
     for (before, earlier), (after, later) in pairwise(counted):
-        old, new = versions_by_user(earlier), versions_by_user(later)
+        old, new = _versions_by_user(earlier), _versions_by_user(later)
         both = old.keys() & new.keys()
         if both:
             changed = sum(old[user][-1] != new[user][0] for user in both)

@@ -1,4 +1,4 @@
-"""A run from asking the server what it has to the report."""
+"""A whole run, from reading the server's models to the report."""
 
 from __future__ import annotations
 
@@ -24,27 +24,24 @@ from matte_cli.client import Api
 from matte_cli.console import print_json, screen
 from matte_cli.outputs import STDIO
 from matte_cli.traffic import view
-from matte_cli.traffic.driver import Drive, Order
+from matte_cli.traffic.driver import Drive
 from matte_cli.traffic.log import Log
-from matte_cli.traffic.pictures import load
-from matte_cli.traffic.report import Asked, Report, report
-from matte_cli.traffic.schedule import Plan
+from matte_cli.traffic.report import Report, RunSettings, report
+from matte_cli.traffic.workload import Schedule, Workload, load_pictures
 
 #: the frontend's header that keeps a user on a version
 KEY_HEADER = "X-Route-Key"
-#: between two lines where nobody watches live, and between two pictures of the live view
+#: between two lines of output, and between two frames of the live view on a terminal
 LINE_SECONDS = 5.0
 FRAME_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class DriveOptions:
-    """What the command was asked for."""
-
     url: str
     model: str | None
     pictures: tuple[Path, ...]
-    plan: Plan
+    schedule: Schedule
     concurrency: int
     users: int | None
     key_header: str | None
@@ -54,51 +51,48 @@ class DriveOptions:
 
 
 def run(options: DriveOptions) -> bool:
-    """The whole run; returns whether it passed.
+    """Whether the run passed; prints it and writes its report.
 
     Raises:
-        Problem: what the server says before the first picture: no such model, for one.
-        UnreachableError: nobody answers there.
-        OSError: a picture cannot be read, or the report not be written.
+        Problem: the server's, before the first picture: no such model, for one.
+        UnreachableError: no server answers.
+        OSError: a picture cannot be read, or the report cannot be written.
     """
     console = screen(stderr=options.json == STDIO)
     found = asyncio.run(_run(options, console))
     for part in view.closing(found):
         console.print(part)
-    _write(found, options.json)
+    if options.json == STDIO:
+        print_json(dataclasses.asdict(found))
+    elif options.json is not None:
+        options.json.write_text(json.dumps(dataclasses.asdict(found), indent=2) + "\n")
     return found.passed
 
 
-def _write(found: Report, target: Path | None) -> None:
-    if target == STDIO:
-        print_json(dataclasses.asdict(found))
-    elif target is not None:
-        target.write_text(json.dumps(dataclasses.asdict(found), indent=2) + "\n")
-
-
 async def _run(options: DriveOptions, console: Console) -> Report:
-    order = await _order(options)
+    workload = await _workload(options)
     log, began, started_at = Log(), time.monotonic(), datetime.now(UTC)
 
     def clock() -> float:
         return time.monotonic() - began
 
-    # the questions for the weights never wait for a picture's connection
-    pool = httpx.Limits(max_connections=order.concurrency + 4, max_keepalive_connections=order.concurrency + 4)
+    # the requests for the weights never wait for a picture's connection
+    pool = httpx.Limits(max_connections=workload.concurrency + 4, max_keepalive_connections=workload.concurrency + 4)
     timeout = httpx.Timeout(options.timeout, connect=min(5.0, options.timeout))
     async with httpx.AsyncClient(base_url=options.url.rstrip("/"), timeout=timeout, limits=pool) as http:
-        drive = Drive(http, order, log, clock)
+        drive = Drive(http, workload, log, clock)
         with _interrupts(drive, work := asyncio.ensure_future(drive.run()), console):
             await _show(work, console, log, clock)
-    asked = Asked(
-        url=options.url, model=order.model, started_at=started_at.isoformat(timespec="seconds"), rate=order.plan.rate,
-        planned=order.plan.total, concurrency=order.concurrency, users=order.users, key_header=order.key_header,
-        settle=order.settle,
+    schedule = workload.schedule
+    asked = RunSettings(
+        url=options.url, model=workload.model, started_at=started_at.isoformat(timespec="seconds"), rate=schedule.rate,
+        planned=schedule.total, concurrency=workload.concurrency, users=workload.users,
+        key_header=workload.key_header, settle=workload.settle,
     )  # fmt: skip
     return report(asked, log, clock(), interrupted=drive.stopping)
 
 
-async def _order(options: DriveOptions) -> Order:
+async def _workload(options: DriveOptions) -> Workload:
     async with Api.at(options.url) as api:
         limits = await api.limits()
         catalog = Catalog.model_validate_json((await api.get("/models")).content)
@@ -109,8 +103,8 @@ async def _order(options: DriveOptions) -> Order:
         header = options.key_header
         if options.users and header is None:
             header = key_header((await api.get("/openapi.json")).json())
-    return Order(
-        model=model, pictures=load(list(options.pictures), limits.max_bytes), plan=options.plan,
+    return Workload(
+        model=model, pictures=load_pictures(list(options.pictures), limits.max_bytes), schedule=options.schedule,
         concurrency=options.concurrency, users=options.users, key_header=header if options.users else None,
         settle=options.settle,
     )  # fmt: skip
@@ -125,7 +119,7 @@ def key_header(document: Mapping[str, Any]) -> str | None:
 
 @contextlib.contextmanager
 def _interrupts(drive: Drive, work: asyncio.Future[None], console: Console) -> Iterator[None]:
-    """Ctrl-C: nothing more is sent; once more: what is in flight is given up. Either way there is a report."""
+    """The first Ctrl-C sends nothing more, the second abandons what is in flight. Either way there is a report."""
 
     def interrupted() -> None:
         if drive.stopping:
@@ -147,7 +141,6 @@ def _interrupts(drive: Drive, work: asyncio.Future[None], console: Console) -> I
 
 
 async def _show(work: asyncio.Future[None], console: Console, log: Log, clock: Callable[[], float]) -> None:
-    """Shows the run until it ends."""
     if console.is_terminal:
         with Live(console=console, auto_refresh=False, transient=True) as shown:
             while not (await asyncio.wait([work], timeout=FRAME_SECONDS))[0]:

@@ -1,4 +1,4 @@
-"""A run in words and tables: pure but for drawing."""
+"""Renders a run, while it lasts and at its end."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from matte_cli.traffic.intervals import quantile
-from matte_cli.traffic.log import Log
-from matte_cli.traffic.report import Report, Share, Split
-from matte_cli.traffic.windows import Weights
+from matte_cli.traffic.log import Log, Weights, quantile
+from matte_cli.traffic.report import Report
 
 #: the view's latencies are of the last answers, so that a change shows
 RECENT = 1000
@@ -26,17 +24,14 @@ def ms(value: float | None) -> str:
 
 
 def percent(share: float) -> str:
-    """A share: 12.3 %."""
     return f"{100 * share:.1f} %"
 
 
 def weights(found: Weights) -> str:
-    """``1.0.0 90 %, 2.0.0 10 %``."""
     return ", ".join(f"{version} {weight} %" for version, weight in found.items()) or "none"
 
 
 def line(log: Log, now: float) -> str:
-    """A run so far in one line."""
     taken = sorted(answer.latency for answer in log.answers[-RECENT:])
     counts = Counter(answer.version for answer in log.answers)
     seen = ", ".join(f"{version} {percent(n / counts.total())}" for version, n in sorted(counts.items()))
@@ -49,7 +44,6 @@ def line(log: Log, now: float) -> str:
 
 
 def live(log: Log, now: float) -> RenderableType:
-    """A run so far, for a terminal."""
     head = Table.grid(padding=(0, 3))
     failed = f"[red]{len(log.failures)}[/]" if log.failures else "0"
     head.add_row(
@@ -59,22 +53,37 @@ def live(log: Log, now: float) -> RenderableType:
     recent = log.answers[-RECENT:]
     counts = Counter(answer.version for answer in log.answers)
     asked = log.samples[-1].weights if log.samples else {}
-    arms = _grid("version", "asked now", "seen so far", "seen lately", "p50", "p95")
+    versions = _grid("version", "asked now", "seen so far", "seen lately", "p50", "p95")
     for version in [*asked, *sorted(counts.keys() - asked.keys())]:
         taken = sorted(answer.latency for answer in recent if answer.version == version)
-        arms.add_row(
+        versions.add_row(
             version, f"{asked.get(version, 0)} %", percent(counts[version] / max(1, counts.total())),
             percent(len(taken) / max(1, len(recent))), ms(quantile(taken, 0.5)), ms(quantile(taken, 0.95)),
         )  # fmt: skip
-    return Group(head, arms)
+    return Group(head, versions)
 
 
 def closing(report: Report) -> Iterator[RenderableType]:
-    """The report for a person, part by part."""
     yield ""
-    yield from _latencies(report)
-    for found in report.splits:
-        yield from _split(found, report.confidence)
+    latencies = _grid("version", "answered", "share", "p50", "p95", "p99", "longest")
+    for row in report.latencies:
+        taken = (ms(value) for value in (row.p50, row.p95, row.p99, row.longest))
+        latencies.add_row(row.version, str(row.answered), percent(row.share), *taken)
+    if report.latencies:
+        yield latencies
+    for split in report.splits:
+        yield ""
+        yield f"{split.start:.1f}–{split.end:.1f} s, constant weights, {split.counted} {split.unit}:"
+        shares = _grid("version", "asked", "seen", f"{report.confidence:.0%} interval", "")
+        for share in split.shares:
+            mark = "[green]✓ the asked share lies within[/]"
+            if not share.within:
+                mark = "[yellow]! the asked share lies outside[/]"
+            seen, interval = f"{percent(share.share)} ({share.seen})", f"{percent(share.low)} – {percent(share.high)}"
+            shares.add_row(share.version, percent(share.asked), seen, interval, mark)
+        yield shares
+        if split.unsteady:
+            yield f"[yellow]![/] {split.unsteady} users saw more than one version while the weights were constant"
     yield from _remarks(report)
     for failure in report.first_failures:
         job = f" (job {failure.job})" if failure.job else ""
@@ -87,32 +96,6 @@ def _grid(*titles: str) -> Table:
     for title in titles:
         grid.add_column(title, justify="left" if title == "version" else "right")
     return grid
-
-
-def _latencies(report: Report) -> Iterator[RenderableType]:
-    grid = _grid("version", "answered", "share", "p50", "p95", "p99", "longest")
-    for arm in report.latencies:
-        taken = (ms(value) for value in (arm.p50, arm.p95, arm.p99, arm.longest))
-        grid.add_row(arm.version, str(arm.answered), percent(arm.share), *taken)
-    if report.latencies:
-        yield grid
-
-
-def _split(split: Split, confidence: float) -> Iterator[RenderableType]:
-    yield ""
-    yield f"{split.start:.1f}–{split.end:.1f} s, constant weights, {split.counted} {split.unit}:"
-    grid = _grid("version", "asked", "seen", f"{confidence:.0%} interval", "")
-    for share in split.shares:
-        grid.add_row(*_share(share))
-    yield grid
-    if split.unsteady:
-        yield f"[yellow]![/] {split.unsteady} users saw more than one version while the weights were constant"
-
-
-def _share(share: Share) -> tuple[str, ...]:
-    interval = f"{percent(share.low)} – {percent(share.high)}"
-    mark = "[green]✓ the asked share lies within[/]" if share.within else "[yellow]! the asked share lies outside[/]"
-    return share.version, percent(share.asked), f"{percent(share.share)} ({share.seen})", interval, mark
 
 
 def _remarks(report: Report) -> Iterator[str]:
@@ -144,7 +127,6 @@ def _remarks(report: Report) -> Iterator[str]:
 
 
 def verdict(report: Report) -> str:
-    """The last line."""
     took = f"{report.sent} pictures in {report.seconds:.0f} s"
     if report.interrupted:
         took += ", ended early"

@@ -1,8 +1,4 @@
-"""Pictures before they are decoded: what they are, how big, and whether they are whole.
+"""The admission check of pictures: format, size, completeness. No module here decodes pixels or inflates a stream.
 
-``probe`` is the door. The formats are walked by one module each; none of them decodes a pixel or inflates a stream.
+Other packages call ``probe.probe`` and ``sniff.sniff``.
 """
-
-from matte_core.pictures.probe import probe
-
-__all__ = ["probe"]

@@ -1,4 +1,4 @@
-"""What the walkers of all formats share: the header they return, bounded reads, and their problems."""
+"""Shared by the walkers of all formats: their result, bounded reads, and their errors."""
 
 from __future__ import annotations
 
@@ -8,18 +8,12 @@ from dataclasses import dataclass
 from matte_core.contracts.limits import Limits
 from matte_core.errors import Problem
 
-MEND = "Open it in a picture program, save it again as JPEG, PNG or WebP, and send that."
+RESAVE = "Open it in a picture program, save it again as JPEG, PNG or WebP, and send that."
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a walk finds out.
-
-    Args:
-        width: stored pixels per row, before the EXIF orientation is applied.
-        height: stored rows.
-        orientation: EXIF orientation, 1 to 8.
-    """
+    """Stored width and height in pixels, and the EXIF orientation (1 to 8), which is not applied to them."""
 
     width: int
     height: int
@@ -27,7 +21,6 @@ class Header:
 
 
 def truncated(name: str, what: str) -> Problem:
-    """``picture_truncated``: ``what`` is the part that is cut or missing."""
     return Problem(
         "picture_truncated",
         f"The {name} ends too early: {what}. The upload or the file was probably cut off; send the whole file again.",
@@ -35,31 +28,29 @@ def truncated(name: str, what: str) -> Problem:
 
 
 def corrupt(name: str, what: str) -> Problem:
-    """``picture_corrupt``: ``what`` is the part that is broken."""
-    return Problem("picture_corrupt", f"The {name} is damaged: {what}. {MEND}")
+    return Problem("picture_corrupt", f"The {name} is damaged: {what}. {RESAVE}")
 
 
-def unsupported(what: str, mend: str = MEND) -> Problem:
-    """``unsupported_format``: ``what`` names the format or its variant, with an article."""
-    return Problem("unsupported_format", f"The picture is {what}, which is not supported. {mend}")
+def unsupported(what: str, fix: str = RESAVE) -> Problem:
+    """``what``: the format or its variant, with an article."""
+    return Problem("unsupported_format", f"The picture is {what}, which is not supported. {fix}")
 
 
 def animated(name: str, frames: str) -> Problem:
-    """``picture_animated``: ``frames`` says what there is more than one of."""
     return Problem("picture_animated", f"The {name} has more than one {frames}. Send the one you want as a picture.")
 
 
 def take(data: bytes, offset: int, layout: str, name: str, what: str) -> tuple[int, ...]:
-    """The numbers at ``offset`` by a ``struct`` layout; beyond the end: ``picture_truncated`` naming ``what``."""
+    """Unpacks a ``struct`` layout at ``offset``; beyond the end, raises ``picture_truncated`` with ``what``."""
     if offset < 0 or offset + struct.calcsize(layout) > len(data):
         raise truncated(name, what)
     return struct.unpack_from(layout, data, offset)
 
 
 def check_size(name: str, width: int, height: int, limits: Limits) -> None:
-    """Refuse a picture without pixels (``picture_empty``) or with too many (``too_many_pixels``)."""
+    """Raises ``picture_empty`` or ``too_many_pixels``."""
     if width <= 0 or height <= 0:
-        raise Problem("picture_empty", f"The {name} is {width} × {height} pixels: there is nothing to see. {MEND}")
+        raise Problem("picture_empty", f"The {name} is {width} × {height} pixels: there is nothing to see. {RESAVE}")
     if max(width, height) > limits.max_side:
         raise Problem(
             "too_many_pixels",

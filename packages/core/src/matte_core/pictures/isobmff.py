@@ -1,20 +1,21 @@
-"""ISO base media files (ISO/IEC 14496-12) that hold pictures (ISO/IEC 23008-12): their boxes and their items."""
+"""ISO base media files (ISO/IEC 14496-12) with pictures (ISO/IEC 23008-12): boxes and items."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import NamedTuple
 
 from matte_core.pictures.common import corrupt, take, truncated
 
-#: what libheif takes; a phone's photograph of 48 megapixels is in 200 tiles
+#: libheif's limits; a phone's photograph of 48 megapixels has 200 tiles
 MAX_ITEMS, MAX_EXTENTS = 1000, 32
 MAX_PROPERTIES = 10_000
 
 
 class Box(NamedTuple):
-    """A box: its type, and where its body begins and ends."""
+    """``start`` and ``end`` are those of the body."""
 
     kind: bytes
     start: int
@@ -22,21 +23,19 @@ class Box(NamedTuple):
 
 
 class Property(NamedTuple):
-    """What is said of items: a box's type and body."""
-
     kind: bytes
     body: bytes
 
 
 @dataclass(slots=True)
 class Item:
-    """One picture, or one block of metadata.
+    """A picture or a block of metadata.
 
-    Args:
+    Attributes:
         kind: four characters: ``hvc1``, ``av01``, ``grid``, ``Exif``, …
-        extents: (start, end) of the pieces of its data in the file.
-        properties: what is said of it, in order.
-        tiles: the items it is made of, for a ``grid``.
+        extents: (start, end) of the parts of its data in the file.
+        properties: in order.
+        tiles: numbers of the items in a ``grid``.
     """
 
     kind: bytes = b""
@@ -47,7 +46,7 @@ class Item:
 
 @dataclass(slots=True)
 class Pictures:
-    """The items of a file; ``primary`` is the one to show."""
+    """``primary``: number of the item to show."""
 
     primary: int = 0
     items: dict[int, Item] = field(default_factory=dict)
@@ -55,17 +54,13 @@ class Pictures:
 
 
 class Reader:
-    """Reads one file, of the format ``name``.
-
-    Raises:
-        Problem: truncated or corrupt.
-    """
+    """Reads a file of the format ``name``. Raises Problem: truncated or corrupt."""
 
     def __init__(self, data: bytes, name: str) -> None:
         self._data, self._name = data, name
 
     def pictures(self) -> Pictures:
-        """What its ``meta`` box says; all data that it speaks of is there."""
+        """The items in the ``meta`` box, all of whose data is present."""
         found = Pictures(is_sequence=self._data[8:12] in (b"avis", b"msf1", b"hevc", b"hevx"))
         meta: Box | None = None
         for box in self._boxes(0, len(self._data)):
@@ -79,24 +74,21 @@ class Reader:
         for box in self._boxes(meta.start + 4, meta.end):
             if box.end > meta.end:
                 raise corrupt(self._name, "a part of its structure is larger than the whole")
-            self._part(box, found, idat)
+            match box.kind:
+                case b"pitm":
+                    found.primary, _ = self._number(box.start + 4, 4 if self._version(box) else 2)
+                case b"iinf":
+                    self._read_kinds(box, found)
+                case b"iloc":
+                    self._read_locations(box, found, idat)
+                case b"iprp":
+                    self._read_properties(box, found)
+                case b"iref":
+                    self._read_references(box, found)
         return found
 
-    def _part(self, box: Box, found: Pictures, idat: int) -> None:
-        match box.kind:
-            case b"pitm":
-                found.primary, _ = self._number(box.start + 4, 4 if self._version(box) else 2)
-            case b"iinf":
-                self._kinds(box, found)
-            case b"iloc":
-                self._places(box, found, idat)
-            case b"iprp":
-                self._properties(box, found)
-            case b"iref":
-                self._references(box, found)
-
     def _boxes(self, place: int, end: int) -> Iterator[Box]:
-        """The boxes between two places; the last one may go beyond the end. What is no box ends them."""
+        """The boxes between two offsets, up to the first invalid one; the last may extend beyond ``end``."""
         while place + 8 <= end:
             length, kind, head = self._number(place, 4)[0], self._data[place + 4 : place + 8], 8
             if length == 1:
@@ -108,7 +100,7 @@ class Reader:
             place = stop
 
     def _number(self, place: int, size: int) -> tuple[int, int]:
-        """An unsigned number of ``size`` bytes (0: it is 0), and the place after it."""
+        """An unsigned number of ``size`` bytes (0 if there are none), and the offset after it."""
         if place + size > len(self._data):
             raise truncated(self._name, "its structure is cut")
         return int.from_bytes(self._data[place : place + size], "big"), place + size
@@ -121,7 +113,7 @@ class Reader:
             raise corrupt(self._name, f"it has more than {MAX_ITEMS} parts")
         return found.items.setdefault(number, Item())
 
-    def _kinds(self, box: Box, found: Pictures) -> None:
+    def _read_kinds(self, box: Box, found: Pictures) -> None:
         place = box.start + (8 if self._version(box) else 6)
         for entry in self._boxes(place, box.end):
             version = self._version(entry)
@@ -129,7 +121,7 @@ class Reader:
                 number, place = self._number(entry.start + 4, 2 if version == 2 else 4)
                 self._item(found, number).kind = self._data[place + 2 : place + 6]
 
-    def _places(self, box: Box, found: Pictures, idat: int) -> None:
+    def _read_locations(self, box: Box, found: Pictures, idat: int) -> None:
         """The item location box (ISO/IEC 14496-12 §8.11.3)."""
         version = self._version(box)
         sizes, place = self._number(box.start + 4, 2)
@@ -152,23 +144,20 @@ class Reader:
                     raise truncated(self._name, "its picture data is cut")
                 item.extents.append((start, start + length if length else len(self._data)))
 
-    def _properties(self, box: Box, found: Pictures) -> None:
-        """The item properties box (ISO/IEC 23008-12 §9.3): all of them, then which item has which."""
+    def _read_properties(self, box: Box, found: Pictures) -> None:
+        """The item properties box (ISO/IEC 23008-12 §9.3): all properties, then their association with items."""
         known: list[Property] = []
         for part in self._boxes(box.start, box.end):
             if part.kind == b"ipco":
-                known = [Property(one.kind, self._data[one.start : min(one.end, part.end)]) for one in self._some(part)]
+                boxes = list(islice(self._boxes(part.start, part.end), MAX_PROPERTIES + 1))
+                if len(boxes) > MAX_PROPERTIES:
+                    raise corrupt(self._name, f"it has more than {MAX_PROPERTIES} properties")
+                known = [Property(box.kind, self._data[box.start : min(box.end, part.end)]) for box in boxes]
         for part in self._boxes(box.start, box.end):
             if part.kind == b"ipma":
-                self._associations(part, known, found)
+                self._read_associations(part, known, found)
 
-    def _some(self, box: Box) -> Iterator[Box]:
-        for index, one in enumerate(self._boxes(box.start, box.end)):
-            if index >= MAX_PROPERTIES:
-                raise corrupt(self._name, f"it has more than {MAX_PROPERTIES} properties")
-            yield one
-
-    def _associations(self, box: Box, known: list[Property], found: Pictures) -> None:
+    def _read_associations(self, box: Box, known: list[Property], found: Pictures) -> None:
         version, flags = self._version(box), self._data[box.start + 3]
         count, place = self._number(box.start + 4, 4)
         for _ in range(min(count, box.end - place)):
@@ -182,7 +171,7 @@ class Reader:
                     raise corrupt(self._name, "it speaks of a property that is not there")
                 item.properties.append(known[index - 1])
 
-    def _references(self, box: Box, found: Pictures) -> None:
+    def _read_references(self, box: Box, found: Pictures) -> None:
         size = 4 if self._version(box) else 2
         for reference in self._boxes(box.start + 4, box.end):
             number, place = self._number(reference.start, size)

@@ -1,4 +1,4 @@
-"""JPEG (ITU T.81): marker by marker from SOI to EOI, over the entropy-coded data without decoding it."""
+"""JPEG (ITU T.81): marker by marker from SOI to EOI, skipping the entropy-coded data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NAME = "JPEG"
 #: 0xFF and a code that is neither stuffing, fill nor a restart: the end of a scan's data, or the next segment
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _SOF, _SOS, _EOI, _SOI, _APP1, _TEM = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA}), 0xDA, 0xD9, 0xD8, 0xE1, 0x01
-_ODD_SOF = frozenset({0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF, 0xDE})
+_UNSUPPORTED_SOF = frozenset({0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF, 0xDE})
 _EXIF = b"Exif\0\0"
 #: a progressive picture has about 10; thousands in a small file keep a decoder busy for minutes
 MAX_SCANS = 100
@@ -21,45 +21,44 @@ MAX_MARKERS = 5000
 
 
 def walk(data: bytes, limits: Limits) -> Header:
-    """Size and orientation of a JPEG that is whole.
+    """Size and orientation of a complete JPEG.
 
-    Data after the first EOI is left alone: it may be a phone's second picture (MPO), a video or garbage.
+    Data after the first EOI is ignored: it may be a phone's second picture (MPO), a video or garbage.
 
     Raises:
-        Problem: truncated, corrupt, empty, too many pixels, or a coding that no decoder here reads.
+        Problem: truncated, corrupt, empty, too many pixels, or a coding that our decoders cannot read.
     """
     size: tuple[int, int] | None = None
     scans, place = 0, 2
-    blocks: list[bytes] = []  # EXIF larger than a segment goes on in the next one
+    exif_segments: list[bytes] = []  # EXIF larger than a segment continues in the next one
     for _ in range(MAX_MARKERS):
-        code, place = _next_marker(data, place)
+        marker = _MARKER.search(data, place)
+        if marker is None:
+            raise truncated(NAME, "its end marker is missing")
+        place, code = marker.end(), data[marker.end() - 1]
         if code == _EOI:
             if size is None or not scans:
                 raise corrupt(NAME, "it ends before any picture data")
-            return Header(*size, exif.admit(b"".join(blocks), NAME))
-        if code in (_SOI, _TEM):
-            if code == _SOI:
-                raise corrupt(NAME, "a second picture starts inside the first")
+            return Header(*size, exif.read_orientation(b"".join(exif_segments), NAME))
+        if code == _SOI:
+            raise corrupt(NAME, "a second picture starts inside the first")
+        if code == _TEM:
             continue
         end = _segment_end(data, place)
-        if code in _SOF or code in _ODD_SOF:
+        if code in _SOF or code in _UNSUPPORTED_SOF:
             if size is not None:
                 raise corrupt(NAME, "it has two frame headers")
-            size = _frame(code, data, place, end, limits)
+            size = _frame_size(code, data, place, end, limits)
         elif code == _SOS:
+            if size is None:
+                raise corrupt(NAME, "picture data comes before the frame header")
             scans += 1
-            _check_scan(size, scans)
         elif code == _APP1 and data.startswith(_EXIF, place + 2):
-            blocks.append(data[place + 2 + len(_EXIF) : end])
+            exif_segments.append(data[place + 2 + len(_EXIF) : end])
+        if scans > MAX_SCANS:
+            raise corrupt(NAME, f"it has more than {MAX_SCANS} scans")
         place = end
     raise corrupt(NAME, f"it has more than {MAX_MARKERS} segments")
-
-
-def _next_marker(data: bytes, place: int) -> tuple[int, int]:
-    found = _MARKER.search(data, place)
-    if found is None:
-        raise truncated(NAME, "its end marker is missing")
-    return data[found.end() - 1], found.end()
 
 
 def _segment_end(data: bytes, place: int) -> int:
@@ -71,12 +70,12 @@ def _segment_end(data: bytes, place: int) -> int:
     return place + length
 
 
-def _frame(code: int, data: bytes, place: int, end: int, limits: Limits) -> tuple[int, int]:
-    """Width and height from a frame header (T.81 B.2.2)."""
+def _frame_size(code: int, data: bytes, place: int, end: int, limits: Limits) -> tuple[int, int]:
+    """Width and height in a frame header (T.81 B.2.2)."""
     if end - place < 8:
         raise corrupt(NAME, "its frame header is too short")
     bits, height, width, components = take(data, place + 2, ">BHHB", NAME, "its frame header is cut")
-    if code in _ODD_SOF:
+    if code in _UNSUPPORTED_SOF:
         raise unsupported("a lossless or hierarchical JPEG")
     if bits != 8:
         raise unsupported(f"a JPEG with {bits} bits per channel")
@@ -86,10 +85,3 @@ def _frame(code: int, data: bytes, place: int, end: int, limits: Limits) -> tupl
         raise corrupt(NAME, "its frame header is too short")
     check_size(NAME, width, height, limits)
     return width, height
-
-
-def _check_scan(size: tuple[int, int] | None, scans: int) -> None:
-    if size is None:
-        raise corrupt(NAME, "picture data comes before the frame header")
-    if scans > MAX_SCANS:
-        raise corrupt(NAME, f"it has more than {MAX_SCANS} scans")

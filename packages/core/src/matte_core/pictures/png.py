@@ -1,4 +1,4 @@
-"""PNG (W3C PNG, third edition): chunk by chunk with their checksums, to IEND. Nothing is inflated."""
+"""PNG (W3C PNG, third edition): chunk by chunk with their checksums up to IEND, without inflating."""
 
 from __future__ import annotations
 
@@ -9,38 +9,48 @@ from matte_core.pictures import exif
 from matte_core.pictures.common import Header, animated, check_size, corrupt, take, truncated
 
 NAME = "PNG"
-#: allowed bit depths of each color type (§11.2.1)
+#: allowed bit depths by color type (§11.2.1)
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 #: encoders cut IDAT at 8 KiB or more, so 30 MB are some 4000 chunks
 MAX_CHUNKS = 50_000
 
 
 def walk(data: bytes, limits: Limits) -> Header:
-    """Size and orientation of a PNG that is whole.
+    """Size and orientation of a complete PNG.
 
     Raises:
-        Problem: truncated, corrupt (a checksum, a chunk out of place), animated, empty or too many pixels.
+        Problem: truncated, corrupt (a wrong checksum, a misplaced chunk), animated, empty, too many pixels.
     """
     view = memoryview(data)
-    header: tuple[int, int] | None = None
+    size: tuple[int, int] | None = None
     orientation, seen, place = 1, set[bytes](), 8
     for _ in range(MAX_CHUNKS):
         length, kind_number = take(data, place, ">II", NAME, "a chunk or its end chunk is missing")
         kind = kind_number.to_bytes(4, "big")
-        body = place + 8
-        if header is None:
-            header = _size(kind, data, body, limits)
-        _check_chunk(view, kind, place, length)
+        body, end = place + 8, place + 8 + length
+        if size is None:
+            size = _size(kind, data, body, limits)
+        if not kind.isalpha():
+            raise corrupt(NAME, "a chunk has an impossible name")
+        if end + 4 > len(view):
+            raise truncated(NAME, f"its {kind.decode('ascii')} chunk is cut")
+        if zlib.crc32(view[place + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
+            raise corrupt(NAME, f"the checksum of its {kind.decode('ascii')} chunk is wrong")
         if kind == b"acTL" and length >= 4 and b"IDAT" not in seen and take(data, body, ">I", NAME, "a chunk")[0] > 1:
             raise animated("PNG (APNG)", "frame")
         if kind == b"eXIf" and kind not in seen:
-            orientation = exif.admit(data[body : body + length], NAME)
+            orientation = exif.read_orientation(data[body:end], NAME)
         if kind == b"IEND":
-            _check_complete(header, data, seen)
-            return Header(*header, orientation)
+            break
         seen.add(kind)
-        place = body + length + 4
-    raise corrupt(NAME, f"it has more than {MAX_CHUNKS} chunks")
+        place = end + 4
+    else:
+        raise corrupt(NAME, f"it has more than {MAX_CHUNKS} chunks")
+    if b"IDAT" not in seen:
+        raise corrupt(NAME, "it has no picture data")
+    if data[25] == 3 and b"PLTE" not in seen:
+        raise corrupt(NAME, "its palette is missing")
+    return Header(*size, orientation)
 
 
 def _size(kind: bytes, data: bytes, body: int, limits: Limits) -> tuple[int, int]:
@@ -51,21 +61,3 @@ def _size(kind: bytes, data: bytes, body: int, limits: Limits) -> tuple[int, int
     if depth not in _DEPTHS.get(color, ()) or method or filters or interlace > 1:
         raise corrupt(NAME, "its header has impossible values")
     return width, height
-
-
-def _check_chunk(view: memoryview, kind: bytes, place: int, length: int) -> None:
-    """The chunk at ``place`` lies inside the data, is named by letters, and its checksum is right."""
-    if not kind.isalpha():
-        raise corrupt(NAME, "a chunk has an impossible name")
-    end = place + 8 + length
-    if end + 4 > len(view):
-        raise truncated(NAME, f"its {kind.decode('ascii')} chunk is cut")
-    if zlib.crc32(view[place + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
-        raise corrupt(NAME, f"the checksum of its {kind.decode('ascii')} chunk is wrong")
-
-
-def _check_complete(header: tuple[int, int], data: bytes, seen: set[bytes]) -> None:
-    if header is None or b"IDAT" not in seen:
-        raise corrupt(NAME, "it has no picture data")
-    if data[25] == 3 and b"PLTE" not in seen:
-        raise corrupt(NAME, "its palette is missing")

@@ -1,4 +1,4 @@
-"""What bytes are, by their first ones."""
+"""The format of a file by its first bytes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class _Magic(NamedTuple):
     name: str
 
 
-_PICTURES = (
+_SUPPORTED = (
     _Magic(0, b"\xff\xd8\xff", JPEG),
     _Magic(0, b"\x89PNG\r\n\x1a\n", PNG),
     _Magic(0, b"GIF87a", GIF),
@@ -30,8 +30,8 @@ _PICTURES = (
     _Magic(0, b"MM\0+", TIFF),
 )
 _RAW = "a camera RAW file"
-#: pictures that are known and not read; looked up before :data:`_PICTURES`, as some look like a TIFF at first
-_OTHERS = (
+#: looked up before :data:`_SUPPORTED`, as some look like a TIFF at first
+_UNSUPPORTED = (
     _Magic(8, b"CR\x02\0", _RAW),
     _Magic(4, b"ftypcrx ", _RAW),
     _Magic(0, b"FUJIFILMCCD-RAW", _RAW),
@@ -62,7 +62,7 @@ _OTHERS = (
     _Magic(0, b"SIMPLE  =", "a FITS file"),
     _Magic(128, b"DICM", "a DICOM file"),
 )
-_THINGS = (
+_NO_PICTURES = (
     _Magic(0, b"%PDF", "a PDF document"),
     _Magic(0, b"PK\3\4", "a ZIP archive or an office document"),
     _Magic(0, b"\x7fELF", "a program"),
@@ -76,7 +76,7 @@ _THINGS = (
     _Magic(8, b"WAVE", "a sound file"),
     _Magic(8, b"AVI ", "a video"),
 )
-#: brands of ISO base media files that are pictures, the first that fits: those of one codec before those of any
+#: brands of ISO base media files; those of a codec come before the general ones
 _BRANDS = (
     (re.compile(rb"avif|avis"), AVIF),
     (re.compile(rb"hei[cxms]|hev[cxms]|mif1|msf1"), HEIC),
@@ -91,36 +91,14 @@ _HEAD = 1024
 
 
 def sniff(data: bytes) -> str:
-    """The format of a picture that can be read: JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF or HEIC.
+    """The format of a supported picture: JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF or HEIC.
 
     Raises:
         Problem: ``unsupported_format`` for other pictures, ``not_a_picture``, or ``picture_truncated`` where the data
             ends inside a signature.
     """
     head = data[:_HEAD]
-    _refuse_others(head)
-    name = _brand(head) or _lookup(_PICTURES, head)
-    if name is not None and (name != WEBP or head.startswith(b"RIFF")):
-        return name
-    _refuse_stumps(data)
-    thing = _lookup(_THINGS, head) or _text(head)
-    saw = f"looks like {thing}" if thing else "begins like no picture format"
-    raise Problem("not_a_picture", f"The file {saw}. Send a JPEG, PNG, WebP, HEIC, AVIF, BMP, TIFF or GIF.")
-
-
-def _lookup(table: tuple[_Magic, ...], head: bytes) -> str | None:
-    return next((name for offset, magic, name in table if head.startswith(magic, offset)), None)
-
-
-def _brand(head: bytes) -> str | None:
-    if not head.startswith(b"ftyp", 4):
-        return None
-    brands = head[8 : max(16, min(int.from_bytes(head[:4], "big"), 256))]
-    return next((name for pattern, name in _BRANDS if pattern.search(brands)), None)
-
-
-def _refuse_others(head: bytes) -> None:
-    other = _lookup(_OTHERS, head)
+    other = _lookup(_UNSUPPORTED, head)
     if other is None and _NETPBM.match(head):
         other = "a Netpbm (PPM) file"
     if other is None and _SVG.match(head):
@@ -128,19 +106,27 @@ def _refuse_others(head: bytes) -> None:
     if other is not None:
         raise unsupported(other)
 
+    name = _lookup(_SUPPORTED, head)
+    if head.startswith(b"ftyp", 4):
+        brands = head[8 : max(16, min(int.from_bytes(head[:4], "big"), 256))]
+        name = next((name for pattern, name in _BRANDS if pattern.search(brands)), name)
+    if name is not None and (name != WEBP or head.startswith(b"RIFF")):
+        return name
 
-def _refuse_stumps(data: bytes) -> None:
-    """Two bytes or more that are the beginning of a signature, and end there."""
-    for offset, magic, name in _PICTURES:
+    for offset, magic, name in _SUPPORTED:
         if offset == 0 and 2 <= len(data) < len(magic) and magic.startswith(data):
             raise truncated(name, "only the first bytes are there")
     if data.startswith(b"RIFF") and len(data) < 12:
         raise truncated("WebP", "only the first bytes are there")
 
+    guess = _lookup(_NO_PICTURES, head)
+    if guess is None and _HTML.match(head):
+        guess = "a web page"
+    if guess is None and head.isascii() and not re.search(rb"[\x00-\x08\x0e-\x1f]", head):
+        guess = "text"
+    appearance = f"looks like {guess}" if guess else "begins like no picture format"
+    raise Problem("not_a_picture", f"The file {appearance}. Send a JPEG, PNG, WebP, HEIC, AVIF, BMP, TIFF or GIF.")
 
-def _text(head: bytes) -> str | None:
-    if _HTML.match(head):
-        return "a web page"
-    if head.isascii() and not re.search(rb"[\x00-\x08\x0e-\x1f]", head):
-        return "text"
-    return None
+
+def _lookup(table: tuple[_Magic, ...], head: bytes) -> str | None:
+    return next((name for offset, magic, name in table if head.startswith(magic, offset)), None)

@@ -1,4 +1,4 @@
-"""TIFF (TIFF 6.0 and BigTIFF): the directories, and whether the strips or tiles they name are there."""
+"""TIFF (TIFF 6.0 and BigTIFF): the directories, and whether all strips or tiles are present."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 from matte_core.contracts.limits import Limits
 from matte_core.pictures.common import Header, animated, check_size, corrupt, take, truncated, unsupported
-from matte_core.pictures.exif import MAX_VALUES, ORIENTATION, TYPE_SIZES
+from matte_core.pictures.exif import MAX_VALUE_BYTES, ORIENTATION, TYPE_SIZES
 
 NAME = "TIFF"
 _SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 256, 257, 258, 259, 262
 _STRIPS, _STRIP_SIZES, _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_SIZES = 273, 279, 322, 323, 324, 325
 _SUB_IFDS, _SAMPLE_FORMAT, _DNG = 330, 339, 50706
 _CFA, _LINEAR_RAW = 32803, 34892
-#: none, CCITT ×3, LZW, JPEG, Deflate, PackBits, old Deflate, LZMA, Zstandard, WebP: what libtiff reads
+#: supported by libtiff: none, CCITT ×3, LZW, JPEG, Deflate, PackBits, old Deflate, LZMA, Zstandard, WebP
 _COMPRESSIONS = frozenset({1, 2, 3, 4, 5, 7, 8, 32773, 32946, 34925, 50000, 50001})
 _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
-#: a strip or a tile has two numbers; more parts than this is no picture of 50 megapixels
+#: strips or tiles; a picture of 50 megapixels has fewer
 MAX_PARTS = 200_000
 MAX_PAGES = 8
 MAX_ENTRIES = 1000
@@ -37,7 +37,7 @@ class _File:
     big: bool
 
     def numbers(self, entry: _Entry | None) -> tuple[int, ...]:
-        """An entry's unsigned integers; () where it is absent or of another type."""
+        """The unsigned integers of an entry; () if it is absent or of another type."""
         if entry is None or entry.kind not in _INTEGERS:
             return ()
         if entry.count > MAX_PARTS:
@@ -46,15 +46,22 @@ class _File:
 
 
 def walk(data: bytes, limits: Limits) -> Header:
-    """Size and orientation of a TIFF with one page that is whole; thumbnails and masks beside it are no pages.
+    """Size and orientation of a complete TIFF with one page; thumbnails and masks are no pages.
 
     Raises:
         Problem: truncated, corrupt, animated (several pages), unsupported (camera RAW, floating point, compression),
             empty or too many pixels.
     """
-    file, place = _open(data)
+    file = _File(data, "<" if data.startswith(b"II") else ">", data[2:4] in (b"+\0", b"\0+"))
+    layout, place = ("Q", 8) if file.big else ("I", 4)
+    (place,) = take(data, place, file.order + layout, NAME, "its header is cut")
     tags, following = _directory(file, place)
-    header = _page(file, tags, limits)
+    width, height = _first(file, tags, _WIDTH, 0), _first(file, tags, _HEIGHT, 0)
+    _check_coding(file, tags)
+    check_size(NAME, width, height, limits)
+    if _first(file, tags, _TILE_WIDTH, 1) * _first(file, tags, _TILE_HEIGHT, 1) > limits.max_pixels:
+        raise corrupt(NAME, "its tiles are larger than any picture")
+    orientation = _first(file, tags, ORIENTATION, 1)
     seen = {place}
     while following:
         if following in seen or len(seen) > MAX_PAGES:
@@ -64,17 +71,11 @@ def walk(data: bytes, limits: Limits) -> Header:
         if not _first(file, more, _SUBFILE, 0) & 0b101:
             raise animated(NAME, "page")
     _check_parts(file, tags)
-    return header
-
-
-def _open(data: bytes) -> tuple[_File, int]:
-    file = _File(data, "<" if data.startswith(b"II") else ">", data[2:4] in (b"+\0", b"\0+"))
-    layout, place = ("Q", 8) if file.big else ("I", 4)
-    return file, take(data, place, file.order + layout, NAME, "its header is cut")[0]
+    return Header(width, height, orientation if 1 <= orientation <= 8 else 1)
 
 
 def _directory(file: _File, start: int) -> tuple[dict[int, _Entry], int]:
-    """The entries of the directory at ``start`` by tag, and where the next one is (0: nowhere)."""
+    """The entries of the directory at ``start`` by tag, and the offset of the next directory (0: none)."""
     head, item, tail = ("Q", "HHQ", "Q") if file.big else ("H", "HHI", "I")
     (number,) = take(file.data, start, file.order + head, NAME, "its directory lies beyond the end")
     width, inline = (20, 8) if file.big else (12, 4)
@@ -94,7 +95,7 @@ def _directory(file: _File, start: int) -> tuple[dict[int, _Entry], int]:
             raise truncated(NAME, f"the value of tag {tag} lies beyond the end")
         total += size
         tags[tag] = _Entry(kind, count, value)
-    if total > len(file.data) + MAX_VALUES:
+    if total > len(file.data) + MAX_VALUE_BYTES:
         raise corrupt(NAME, "its directory declares more than it can hold")
     after = place + number * width
     return tags, take(file.data, after, file.order + tail, NAME, "its directory is cut")[0]
@@ -103,16 +104,6 @@ def _directory(file: _File, start: int) -> tuple[dict[int, _Entry], int]:
 def _first(file: _File, tags: dict[int, _Entry], tag: int, default: int) -> int:
     values = file.numbers(tags.get(tag))
     return values[0] if values else default
-
-
-def _page(file: _File, tags: dict[int, _Entry], limits: Limits) -> Header:
-    width, height = _first(file, tags, _WIDTH, 0), _first(file, tags, _HEIGHT, 0)
-    _check_coding(file, tags)
-    check_size(NAME, width, height, limits)
-    if _first(file, tags, _TILE_WIDTH, 1) * _first(file, tags, _TILE_HEIGHT, 1) > limits.max_pixels:
-        raise corrupt(NAME, "its tiles are larger than any picture")
-    orientation = _first(file, tags, ORIENTATION, 1)
-    return Header(width, height, orientation if 1 <= orientation <= 8 else 1)
 
 
 def _check_coding(file: _File, tags: dict[int, _Entry]) -> None:
@@ -127,7 +118,7 @@ def _check_coding(file: _File, tags: dict[int, _Entry]) -> None:
 
 
 def _check_parts(file: _File, tags: dict[int, _Entry]) -> None:
-    """Every strip or tile lies inside the data."""
+    """Every strip or tile must lie inside the data."""
     places = file.numbers(tags.get(_STRIPS)) or file.numbers(tags.get(_TILES))
     sizes = file.numbers(tags.get(_STRIP_SIZES)) or file.numbers(tags.get(_TILE_SIZES)) or (1,) * len(places)
     if not places or len(sizes) != len(places):

@@ -1,8 +1,6 @@
-"""WebP (RFC 9649): the RIFF chunks and the first bytes of the picture's bitstream."""
+"""WebP (RFC 9649): the RIFF chunks and the header of the bitstream."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 from matte_core.contracts.limits import Limits
 from matte_core.pictures import exif
@@ -14,7 +12,7 @@ MAX_CHUNKS = 10_000
 
 
 def walk(data: bytes, limits: Limits) -> Header:
-    """Size and orientation of a WebP that is whole.
+    """Size and orientation of a complete WebP.
 
     Raises:
         Problem: truncated, corrupt, animated, empty or too many pixels.
@@ -23,60 +21,51 @@ def walk(data: bytes, limits: Limits) -> Header:
     canvas: tuple[int, int] | None = None
     picture: tuple[int, int] | None = None
     orientation, frames = 0, 0
-    for kind, body, length in _chunks(data, min(len(data), 8 + size)):
+    place, end = 12, min(len(data), 8 + size)
+    for _ in range(MAX_CHUNKS):
+        if place + 8 > end:
+            break
+        kind, (length,) = data[place : place + 4], take(data, place + 4, "<I", NAME, "a chunk is cut")
+        body = place + 8
         if kind == b"VP8X" and canvas is None:
-            canvas = _extended(data, body, length, limits)
+            canvas = _canvas_size(data, body, length)
+            check_size(NAME, *canvas, limits)
         elif kind in (b"VP8 ", b"VP8L") and picture is None:
-            picture = _lossy(data, body, length) if kind == b"VP8 " else _lossless(data, body, length)
+            picture = _lossy_size(data, body, length) if kind == b"VP8 " else _lossless_size(data, body, length)
             check_size(NAME, *picture, limits)
         elif kind == b"ANMF":
             frames += 1
             if frames > 1:
                 raise animated(NAME, "frame")
         elif kind == b"EXIF" and not orientation:
-            orientation = exif.admit(data[body : body + length], NAME)
+            orientation = exif.read_orientation(data[body : body + length], NAME)
         if body + length > len(data):
             raise truncated(NAME, "a chunk is cut")
+        place = body + length + (length & 1)
+    else:
+        raise corrupt(NAME, f"it has more than {MAX_CHUNKS} chunks")
     if 8 + size > len(data):
         raise truncated(NAME, f"its header promises {8 + size} bytes, there are {len(data)}")
-    return Header(*_final_size(canvas, picture, frames), orientation or 1)
-
-
-def _chunks(data: bytes, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """(name, offset of the body, length) of each chunk that starts before ``end``."""
-    place = 12
-    for _ in range(MAX_CHUNKS):
-        if place + 8 > end:
-            return
-        kind, (length,) = data[place : place + 4], take(data, place + 4, "<I", NAME, "a chunk is cut")
-        yield kind, place + 8, length
-        place += 8 + length + (length & 1)
-    raise corrupt(NAME, f"it has more than {MAX_CHUNKS} chunks")
-
-
-def _final_size(canvas: tuple[int, int] | None, picture: tuple[int, int] | None, frames: int) -> tuple[int, int]:
-    if picture is None and not (canvas and frames):
-        raise corrupt(NAME, "it has no picture data")
     if canvas and picture and canvas != picture:
         raise corrupt(NAME, f"its canvas is {canvas[0]} × {canvas[1]} and its picture {picture[0]} × {picture[1]}")
-    size = canvas or picture
-    assert size is not None
-    return size
+    final = picture or (canvas if frames else None)
+    if final is None:
+        raise corrupt(NAME, "it has no picture data")
+    return Header(*final, orientation or 1)
 
 
-def _extended(data: bytes, body: int, length: int, limits: Limits) -> tuple[int, int]:
-    """The canvas (RFC 9649 §2.7)."""
+def _canvas_size(data: bytes, body: int, length: int) -> tuple[int, int]:
+    """In a VP8X chunk (RFC 9649 §2.7)."""
     if length < 10:
         raise corrupt(NAME, "its header is too short")
     take(data, body, "<10B", NAME, "its header is cut")
     width = int.from_bytes(data[body + 4 : body + 7], "little") + 1
     height = int.from_bytes(data[body + 7 : body + 10], "little") + 1
-    check_size(NAME, width, height, limits)
     return width, height
 
 
-def _lossy(data: bytes, body: int, length: int) -> tuple[int, int]:
-    """The frame header (RFC 6386 §9.1)."""
+def _lossy_size(data: bytes, body: int, length: int) -> tuple[int, int]:
+    """In a VP8 frame header (RFC 6386 §9.1)."""
     low, high, width, height = take(data, body, "<HB3xHH", NAME, "its picture data is cut")
     tag = low | high << 16
     if length < 10 or tag & 1 or data[body + 3 : body + 6] != b"\x9d\x01\x2a" or tag >> 5 > length - 10:
@@ -84,9 +73,9 @@ def _lossy(data: bytes, body: int, length: int) -> tuple[int, int]:
     return width & 0x3FFF, height & 0x3FFF
 
 
-def _lossless(data: bytes, body: int, length: int) -> tuple[int, int]:
-    """The lossless header (RFC 9649 §3.4)."""
-    sign, bits = take(data, body, "<BI", NAME, "its picture data is cut")
-    if length < 5 or sign != 0x2F or bits >> 29:
+def _lossless_size(data: bytes, body: int, length: int) -> tuple[int, int]:
+    """In a VP8L header (RFC 9649 §3.4)."""
+    signature, bits = take(data, body, "<BI", NAME, "its picture data is cut")
+    if length < 5 or signature != 0x2F or bits >> 29:
         raise corrupt(NAME, "its picture data has a wrong signature")
     return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1

@@ -50,7 +50,6 @@ class Hub:
             return sort_out(str(self._source), files, self._limit)
 
     def read(self, file: RemoteFile, start: int, end: int) -> Iterator[bytes]:
-        """As in :class:`Store`."""
         if start == end:
             return
         url = hf_hub_url(self._source.path, file.path, revision=self._source.version, endpoint=self._endpoint)
@@ -82,7 +81,6 @@ class Hub:
         return str(self._source.at(made.oid))
 
     def versions(self) -> Iterator[StoredVersion]:
-        """Its tags and branches."""
         with self._errors():
             refs = self._api.list_repo_refs(self._source.path)
         for ref in [*refs.tags, *refs.branches]:

@@ -39,8 +39,6 @@ def folder_of(source: Source, settings: RegistrySettings) -> Path:
 
 
 class LocalFolder:
-    """A folder."""
-
     ranged = True
 
     def __init__(self, source: Source, settings: RegistrySettings) -> None:
@@ -48,11 +46,9 @@ class LocalFolder:
         self._limit = settings.source_max_files * 10
 
     def resolve(self) -> Listing:
-        """As in :class:`Store`."""
         return scan(self._folder, self._limit).model_copy(update={"source": str(self._source)})
 
     def read(self, file: RemoteFile, start: int, end: int) -> Iterator[bytes]:
-        """As in :class:`Store`."""
         try:
             with (self._folder / file.path).open("rb") as opened:
                 opened.seek(start)
@@ -84,7 +80,6 @@ class LocalFolder:
         return str(self._source)
 
     def versions(self) -> Iterator[StoredVersion]:
-        """The folders below that have a ``matte.yaml``."""
         found = (path for path in sorted(self._folder.rglob(METADATA_FILE)) if ".." not in path.parts)
         for _, path in zip(range(_MAX_VERSIONS), found, strict=False):
             manifest = path.with_name(MANIFEST_FILE)

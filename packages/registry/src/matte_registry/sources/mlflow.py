@@ -66,7 +66,6 @@ class Mlflow:
         self._artifacts: Any = None
 
     def resolve(self) -> Listing:
-        """As in :class:`Store`."""
         if self._source.version is None:
             raise RegistryError(Reason.SOURCE_INVALID, f"{self._source} names no version: add it, as in …/3")
         with self._errors():
@@ -102,7 +101,6 @@ class Mlflow:
                 yield RemoteFile(path=entry.path, size=entry.file_size or 0)
 
     def read(self, file: RemoteFile, start: int, end: int) -> Iterator[bytes]:
-        """As in :class:`Store`."""
         if self._behind is not None:
             yield from self._behind.read(file, start, end)
             return
@@ -146,7 +144,6 @@ class Mlflow:
         return self._source.path
 
     def versions(self) -> Iterator[StoredVersion]:
-        """The model's versions."""
         with self._errors():
             name = self._source.path.replace("'", "")
             found = list(self._client.search_model_versions(f"name='{name}'"))

@@ -28,8 +28,6 @@ _FIX = {
 
 
 class Objects:
-    """A folder in a bucket."""
-
     ranged = True
 
     def __init__(self, source: Source, settings: RegistrySettings) -> None:
@@ -50,7 +48,6 @@ class Objects:
             )
 
     def resolve(self) -> Listing:
-        """As in :class:`Store`."""
         with self._errors():
             listing = sort_out(str(self._source), self._entries(), self._limit)
         if not listing.files and not listing.excluded:
@@ -66,7 +63,6 @@ class Objects:
                     yield RemoteFile(path=entry["path"], size=entry["size"], tag=entry["e_tag"] or "")
 
     def read(self, file: RemoteFile, start: int, end: int) -> Iterator[bytes]:
-        """As in :class:`Store`; the ETag of the listing is asked for."""
         if start == end:
             return
         options: dict[str, Any] = {"range": (start, end)} | ({"if_match": file.tag} if file.tag else {})
@@ -75,7 +71,6 @@ class Objects:
                 yield bytes(piece)
 
     def push(self, uploads: Sequence[Upload], tally: Tally) -> str:
-        """As in :class:`Store`; a folder that has a version already is refused."""
         with self._errors():
             if any(True for batch in obstore.list(self._store) for _ in batch):
                 raise RegistryError(
@@ -88,7 +83,6 @@ class Objects:
         return str(self._source)
 
     def versions(self) -> Iterator[StoredVersion]:
-        """The folders below that have a ``matte.yaml``."""
         sizes: dict[str, int] = {}
         known: dict[str, set[str]] = {}
         with self._errors():

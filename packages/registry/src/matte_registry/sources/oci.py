@@ -54,8 +54,6 @@ class _Client(Registry):  # type: ignore[misc]
 
 
 class Oci:
-    """A repository, at a tag or a digest."""
-
     ranged = True
 
     def __init__(self, source: Source, settings: RegistrySettings) -> None:
@@ -96,7 +94,6 @@ class Oci:
             return json.loads(content)
 
     def read(self, file: RemoteFile, start: int, end: int) -> Iterator[bytes]:
-        """As in :class:`Store`."""
         if start == end:
             return
         headers = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
@@ -109,7 +106,6 @@ class Oci:
             yield from answer.iter_content(PIECE)
 
     def push(self, uploads: Sequence[Upload], tally: Tally) -> str:
-        """As in :class:`Store`: the manifest goes last."""
         layers = []
         for upload in uploads:
             layers.append(self._layer(upload))
@@ -144,7 +140,6 @@ class Oci:
         self._ask("PUT", f"{where}{mark}digest={digest}", {"Content-Type": "application/octet-stream"}, data=data)
 
     def versions(self) -> Iterator[StoredVersion]:
-        """Its tags."""
         with self._errors(str(self._source)):
             tags = [str(tag) for tag in self._ask("GET", "/tags/list", {}).json().get("tags") or ()]
         for tag in tags:

@@ -17,8 +17,8 @@ from corpus_case import (
     PNG,
     RED,
     SCENE,
-    SOUND,
     SPOTS,
+    VALID,
     WIDTH,
     Case,
     Rgb,
@@ -55,7 +55,7 @@ LOSSY = ("webp", "heic", "avif")
 
 
 def _plain() -> Iterator[Case]:
-    for name, data in SOUND.items():
+    for name, data in VALID.items():
         kind = name.split("_", maxsplit=1)[0].upper()
         yield ok(name, data, kind, *(replace(spot, off=12) if name in LOSSY else spot for spot in SPOTS))
     yield ok("png_in_disguise_as_jpg", PNG, "PNG", *SPOTS)

@@ -7,8 +7,7 @@ import socket
 
 import pytest
 from matte_cli.main import app
-from matte_cli.traffic.pictures import disc
-from matte_cli.traffic.schedule import Plan, duration, rate
+from matte_cli.traffic.workload import Schedule, disc, duration, rate
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -32,39 +31,39 @@ def test_what_is_neither(text: str) -> None:
 
 
 def test_the_times_do_not_listen_to_the_server() -> None:
-    plan = Plan(rate=4.0, duration=2.0)
-    quick = [plan.due(number, number / 4) for number in range(9)]
-    slow = [plan.due(number, 1.9) for number in range(9)]
+    schedule = Schedule(rate=4.0, duration=2.0)
+    quick = [schedule.due(number, number / 4) for number in range(9)]
+    slow = [schedule.due(number, 1.9) for number in range(9)]
     assert quick == slow == [0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, None]
-    assert plan.total == 8
+    assert schedule.total == 8
 
 
 def test_what_is_not_sent_in_time_is_not_sent() -> None:
-    assert Plan(rate=4.0, duration=2.0).due(3, 2.0) is None
+    assert Schedule(rate=4.0, duration=2.0).due(3, 2.0) is None
 
 
 def test_without_a_rate_pictures_are_due_at_once() -> None:
-    plan = Plan(requests=2)
-    assert [plan.due(number, 7.5) for number in range(3)] == [7.5, 7.5, None]
-    assert plan.total == 2
+    schedule = Schedule(requests=2)
+    assert [schedule.due(number, 7.5) for number in range(3)] == [7.5, 7.5, None]
+    assert schedule.total == 2
 
 
 @pytest.mark.parametrize(
-    ("plan", "total"),
+    ("schedule", "total"),
     [
-        (Plan(rate=5.0), 300),
-        (Plan(rate=10.0, duration=0.3), 3),
-        (Plan(rate=10.0, duration=0.31), 4),
-        (Plan(rate=5.0, duration=2.0, requests=3), 3),
-        (Plan(rate=5.0, requests=1000), 1000),
-        (Plan(duration=5.0), None),
+        (Schedule(rate=5.0), 300),
+        (Schedule(rate=10.0, duration=0.3), 3),
+        (Schedule(rate=10.0, duration=0.31), 4),
+        (Schedule(rate=5.0, duration=2.0, requests=3), 3),
+        (Schedule(rate=5.0, requests=1000), 1000),
+        (Schedule(duration=5.0), None),
     ],
 )
-def test_totals_are_what_is_due(plan: Plan, total: int | None) -> None:
-    assert plan.total == total
+def test_totals_are_what_is_due(schedule: Schedule, total: int | None) -> None:
+    assert schedule.total == total
     if total is not None:
-        assert plan.due(total - 1, 0.0) is not None
-        assert plan.due(total, 0.0) is None
+        assert schedule.due(total - 1, 0.0) is not None
+        assert schedule.due(total, 0.0) is None
 
 
 def test_the_picture_is_one() -> None:

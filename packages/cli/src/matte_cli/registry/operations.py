@@ -1,0 +1,139 @@
+"""What ``matte models push``, ``pull``, ``list``, ``verify`` and ``diff`` do."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import typer
+from matte_registry.diff import compare
+from matte_registry.errors import RegistryError
+from matte_registry.policy import VerificationPolicy
+from matte_registry.progress import OnProgress, Progress
+from matte_registry.registry import Registry
+from matte_registry.signature import private_key, public_key
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import Progress as ProgressBar
+from rich.table import Table
+
+from matte_cli.console import complain, print_json, screen
+
+_MAX_TENSORS_SHOWN = 40
+
+
+@contextmanager
+def exit_on_error() -> Iterator[None]:
+    """Prints an error of the registry and exits with status 1."""
+    try:
+        yield
+    except RegistryError as error:
+        complain(f"{error.reason}: {error}")
+        raise typer.Exit(1) from None
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[OnProgress]:
+    """A bar on standard error, if that is a terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    console = screen(stderr=True)
+    hidden = not console.is_terminal
+    with ProgressBar(*columns, TimeRemainingColumn(), console=console, transient=True, disable=hidden) as bar:
+        task = bar.add_task(what, total=None)
+
+        def on_progress(now: Progress) -> None:
+            bar.update(task, completed=now.done, total=now.total)
+
+        yield on_progress
+
+
+def _address(text: str) -> str:
+    """A source; what is no URL is a folder on this machine."""
+    return text if "://" in text else f"file://{Path(text).expanduser().absolute()}"
+
+
+def _size(count: int | None) -> str:
+    if count is None:
+        return "–"
+    return f"{count / 1e6:.1f} MB" if count >= 100_000 else f"{count} B"
+
+
+def policy(
+    digest: str | None, keys: list[Path] | None, licenses: list[str] | None, license: str | None
+) -> VerificationPolicy:
+    trusted = tuple(public_key(path.read_bytes()) for path in keys or ())
+    return VerificationPolicy(digest, trusted, frozenset(licenses or ()), license)
+
+
+def push(folder: Path, target: str, sign_key: Path | None, passphrase: str | None, *, as_json: bool) -> None:
+    with exit_on_error(), _progress("pushing") as on_progress:
+        key = private_key(sign_key.read_bytes(), passphrase.encode() if passphrase else None) if sign_key else None
+        ready = Registry().push(folder, _address(target), key, on_progress)
+    if as_json:
+        print_json({"source": ready.source, "digest": ready.digest})
+    else:
+        screen().print(f"source: {ready.source}\ndigest: {ready.digest}", markup=False)
+
+
+def pull(source: str, folder: Path, policy: VerificationPolicy) -> None:
+    with _progress("pulling") as on_progress:
+        ready = Registry().pull(_address(source), folder, policy, on_progress)
+    screen().print(f"source: {ready.source}\ndigest: {ready.digest}\nfolder: {ready.folder}", markup=False)
+
+
+def list_versions(source: str, limit: int, *, as_json: bool) -> None:
+    with exit_on_error():
+        versions = list(itertools.islice(Registry().versions(_address(source)), limit))
+    if as_json:
+        print_json([version.model_dump() for version in versions])
+        return
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("version", "size", "digest", "source"):
+        grid.add_column(title, justify="right" if title == "size" else "left")
+    for version in versions:
+        grid.add_row(escape(version.label or "–"), _size(version.size), version.digest or "–", escape(version.source))
+    screen().print(grid if versions else "no versions there")
+
+
+def verify(source: str, policy: VerificationPolicy, *, as_json: bool) -> None:
+    """Prints what was checked, and what no option asked to check."""
+    with _progress("reading") as on_progress:
+        found = Registry().verify(_address(source), policy, on_progress)
+    license = found.metadata.license if found.metadata else policy.license
+    if as_json:
+        print_json({"source": found.source, "digest": found.digest, "license": license, "signed": bool(policy.keys)})
+        return
+    lines = {
+        "source": found.source,
+        "digest": f"{found.digest} ({'as demanded' if policy.digest else 'none was demanded: --digest'})",
+        "signature": "good" if policy.keys else "not checked (--key)",
+        "license": f"{license or 'not stated'} ({'allowed' if policy.licenses else 'not checked: --allow-license'})",
+    }
+    for name, text in lines.items():
+        screen().print(f"[green]✓[/] {name}: {escape(text)}")
+
+
+def diff(old: str, new: str, *, values: bool, as_json: bool) -> None:
+    with exit_on_error():
+        registry = Registry()
+        found = compare(registry.remote(_address(old)), registry.remote(_address(new)), values=values)
+    if as_json:
+        print_json(asdict(found))
+        return
+    out = screen()
+    if not found.files:
+        out.print("the same")
+        return
+    for file in found.files:
+        out.print(f"{file.path}: {_size(file.old_size)} → {_size(file.new_size)}", markup=False)
+    for change in found.tensors[:_MAX_TENSORS_SHOWN]:
+        moved = "" if change.largest is None else f"  moved by {change.relative:.2%}, at most {change.largest:.3g}"
+        shape = change.new if change.old == change.new else f"{change.old or 'absent'} → {change.new or 'absent'}"
+        out.print(f"  {change.name}: {shape}{moved}", markup=False)
+    if len(found.tensors) > _MAX_TENSORS_SHOWN:
+        out.print(f"  … and {len(found.tensors) - _MAX_TENSORS_SHOWN} more tensors")
+    if found.largest is not None:
+        out.print(f"{len(found.tensors)} of {found.compared} tensors differ; {found.largest.name} moved most")
