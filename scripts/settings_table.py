@@ -1,10 +1,10 @@
-"""Writes docs/settings.md from the settings classes. ``--check`` exits with 1 if the file is out of date."""
+"""Writes docs/settings.md from the settings classes: python scripts/settings_table.py [--check]"""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
+import generated
 from matte_cli.settings import CliSettings
 from matte_frontend.settings import FrontendSettings
 from matte_inference.settings import InferenceSettings
@@ -12,7 +12,6 @@ from matte_registry.settings import RegistrySettings
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
-SETTINGS = Path(__file__).parents[1] / "docs/settings.md"
 INTRODUCTION = """\
 # Settings
 
@@ -32,31 +31,17 @@ PROGRAMS: tuple[tuple[str, type[BaseSettings]], ...] = (
 )
 
 
-def rows() -> list[str]:
+def page() -> str:
     variables: dict[str, tuple[FieldInfo, list[str]]] = {}
     for program, settings in PROGRAMS:
         for name, field in settings.model_fields.items():
             variables.setdefault(name, (field, []))[1].append(program)
-    return [
-        f"| `MATTE_{name.upper()}` | {_default(field)} | {field.description} | {', '.join(programs)} |"
-        for name, (field, programs) in variables.items()
-    ]
-
-
-def _default(field: FieldInfo) -> str:
-    return f"`{field.default}`" if field.default or field.default in (0, False) else ""
-
-
-def page() -> str:
-    return INTRODUCTION + "\n".join(rows()) + "\n"
-
-
-def main() -> int:
-    if "--check" in sys.argv:
-        return int(SETTINGS.read_text(encoding="utf-8") != page())
-    SETTINGS.write_text(page(), encoding="utf-8")
-    return 0
+    rows = []
+    for name, (field, programs) in variables.items():
+        default = f"`{field.default}`" if field.default or field.default in (0, False) else ""
+        rows.append(f"| `MATTE_{name.upper()}` | {default} | {field.description} | {', '.join(programs)} |\n")
+    return INTRODUCTION + "".join(rows)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(generated.main({generated.ROOT / "docs/settings.md": page()}, "docs"))

@@ -23,10 +23,10 @@ from chart.charts import (
     selects,
     variant,
 )
-from generators.values_contract import ChartValues
 from matte_core.contracts.k8s.model import ModelSpec
 from matte_core.contracts.k8s.pool import PoolSpec
 from pydantic import BaseModel
+from values_contract import ChartValues
 
 every_variant = pytest.mark.parametrize("name", VARIANTS)
 CONTRACTS: dict[str, type[BaseModel]] = {"Pool": PoolSpec, "Model": ModelSpec}

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from chart.charts import CHART, ROOT, Manifest, environment, of_kind, one, rendered, template, variant
-from generators.values import defaults_yaml, schema_json
-from generators.values_contract import ChartValues
 from matte_frontend.settings import FrontendSettings
 from matte_inference.settings import InferenceSettings
 from matte_operator.settings import OperatorSettings
 from matte_telemetry.names import QUEUE_LENGTH
+from values import defaults_yaml, schema_json
+from values_contract import ChartValues
 
 
 def frontend(*arguments: str) -> tuple[Manifest, dict[str, Any]]:
