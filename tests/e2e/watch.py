@@ -17,7 +17,7 @@ from matte_core.errors import Problem
 from matte_jobs.evidence import EvidenceStore
 from matte_jobs.settings import StoreSettings
 from matte_jobs.store import JobStore
-from matte_operator.domain.rollout.evidence import applied_weight
+from matte_operator.domain.rollout.observation import applied_weight
 
 #: between two looks at what the routers use
 LOOK_SECONDS = 0.05

@@ -10,7 +10,7 @@ from matte_core.contracts.k8s.model import ModelSpec, ModelStatus, ModelVersionS
 from matte_operator.domain.conditions import find
 from matte_operator.domain.model import NO_PREFLIGHT, ModelDecision, ModelObservation, decide_model
 from matte_operator.domain.ray_state import AppStatus, ServeApp
-from matte_operator.domain.rollout.evidence import ModelEvidence
+from matte_operator.domain.rollout.observation import ModelEvidence
 from matte_operator.domain.version import VersionObservation
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)

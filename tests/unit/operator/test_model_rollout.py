@@ -20,8 +20,14 @@ from matte_core.contracts.k8s.model import ModelSpec
 from matte_core.contracts.k8s.rollout import Cause, Phase
 from matte_operator.domain.model import CHECK_AGAIN, ModelDecision, needs_evidence
 from matte_operator.domain.ray_state import AppStatus, ServeApp
-from matte_operator.domain.rollout.evidence import SAMPLES_MAX, ModelEvidence, applied_weight, measurements
-from matte_operator.domain.rollout.observation import Gate, GateResult
+from matte_operator.domain.rollout.observation import (
+    SAMPLES_MAX,
+    Gate,
+    GateResult,
+    ModelEvidence,
+    applied_weight,
+    measurements,
+)
 from unit.operator.builders import ModelSimulation
 
 SAME = Agreement(iou=1, boundary=1, alpha_difference=0)

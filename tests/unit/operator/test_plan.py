@@ -3,9 +3,10 @@ from typing import Any
 
 from matte_core.contracts.catalog import RouteTable
 from matte_core.contracts.k8s.common import Condition, ConditionStatus
+from matte_operator.domain.pool import pool_status
 from matte_operator.events import conditions_to_report
 from matte_operator.kinds import MODEL, MODEL_VERSION, POD, POOL, RAY_CLUSTER, RAY_SERVICE, Body
-from matte_operator.plan import Plan, decide_pool_status, is_subset, model_version_manifest, plan
+from matte_operator.plan import Plan, is_subset, model_version_manifest, plan
 from matte_operator.render.pods import Release
 from matte_operator.snapshot import Snapshot
 from unit.operator.builders import NOW
@@ -143,7 +144,8 @@ def test_a_pool_s_status_is_about_its_own_pods() -> None:
     lists = {kind: list(bodies.values()) for kind, bodies in seen.objects.items()}
     seen = Snapshot.of({**lists, POD: [other]})
     planned = plan(seen, RELEASE, NOW)
-    status = decide_pool_status(seen, planned.pools[0], free_gpus=None, apply_error="", now=NOW)
+    (pool,) = planned.pools
+    status = pool_status(pool.pool.spec, pool.pool.status, 1, pool.observation, NOW)
     assert [c.status.value for c in status.conditions] == ["True", "True"]
 
 

@@ -20,7 +20,7 @@ from matte_core.contracts.evidence import (
 )
 from matte_core.contracts.k8s.common import format_time
 from matte_core.contracts.k8s.rollout import Phase
-from matte_operator.domain.rollout.evidence import ModelEvidence
+from matte_operator.domain.rollout.observation import ModelEvidence
 from matte_operator.kinds import MODEL, MODEL_VERSION, POD, POOL, RAY_CLUSTER, RAY_SERVICE, Body, name_of
 from matte_operator.plan import ExternalFacts, Plan, PlannedModel, model_version_manifest, plan, pools_short_of_gpus
 from matte_operator.required_evidence import required_evidence

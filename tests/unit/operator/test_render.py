@@ -11,9 +11,8 @@ from matte_core.contracts.k8s.model import ModelVersionSpec
 from matte_core.contracts.k8s.pool import PoolSpec
 from matte_core.contracts.ray_environment import POD_ENVIRONMENT
 from matte_operator.domain.names import model_version_name
-from matte_operator.render.pods import CacheVolume, Release, cpus
-from matte_operator.render.rayservice import disruption_budget, ray_service
-from matte_operator.render.serve_config import serve_config, version_config
+from matte_operator.render.pods import CacheVolume, Release, whole_cpus
+from matte_operator.render.rayservice import disruption_budget, ray_service, serve_config, version_config
 from matte_registry.settings import RegistrySettings
 
 RELEASE = Release("ns", "matte", "inference:1", "matte-redis", pull_secrets=("pull",), env={"MATTE_MAX_BYTES": "1"})
@@ -269,4 +268,4 @@ def test_the_budget_lets_one_pod_go_at_a_time() -> None:
     ("cpu", "limit", "cores"), [("50m", None, 1), ("2", None, 2), ("1", "1500m", 2), ("0.5", "4", 4)]
 )
 def test_cores_that_ray_may_give_away(cpu: str, limit: str | None, cores: int) -> None:
-    assert cpus(ComputeResources(cpu=cpu, cpu_limit=limit)) == cores
+    assert whole_cpus(ComputeResources(cpu=cpu, cpu_limit=limit)) == cores

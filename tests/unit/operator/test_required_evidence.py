@@ -6,7 +6,7 @@ import pytest
 from matte_core.contracts.k8s.common import format_time
 from matte_core.contracts.k8s.model import ModelSpec
 from matte_core.contracts.k8s.rollout import Phase, RolloutSpec, RolloutStatus
-from matte_operator.domain.rollout.advance import seconds_until_check
+from matte_operator.domain.rollout.decide import seconds_until_check
 from matte_operator.domain.rollout.observation import spec_hash
 from matte_operator.kinds import MODEL, MODEL_VERSION, Body
 from matte_operator.required_evidence import ModelQuery, external_check_request, required_evidence

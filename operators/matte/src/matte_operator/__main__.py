@@ -8,7 +8,6 @@ import secrets
 import socket
 import sys
 import time
-from datetime import UTC, datetime
 from importlib.metadata import version
 
 import kopf
@@ -60,7 +59,7 @@ def _operate(settings: OperatorSettings, kube: KubeClient, meter: PrometheusMete
     pod = socket.gethostname()
     identity = settings.identity or f"{pod}-{secrets.token_hex(4)}"
     lease = f"{settings.release}-matte-operator"
-    elector = LeaderElector(kube, lease, identity, clock=time.monotonic, now=lambda: datetime.now(UTC), pod=pod)
+    elector = LeaderElector(kube, lease, identity, clock=time.monotonic, pod=pod)
     background = BackgroundLoop()
     reconciler = Reconciler(
         kube,

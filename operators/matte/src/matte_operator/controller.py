@@ -54,13 +54,11 @@ class Controller:
         reconciler: Reconciler,
         meter: PrometheusMeter,
         tracer: Tracer,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._elector = elector
         self._reconciler = reconciler
         self._meter = meter
         self._tracer = tracer
-        self._clock = clock
         self._triggered = asyncio.Event()
         self._fingerprints: dict[str, object] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -142,7 +140,7 @@ class Controller:
         return triggered or due is None
 
     async def _pass(self, *, fresh: bool) -> float | None:
-        began, result = self._clock(), "failed"
+        began, result = time.monotonic(), "failed"
         span = start_span(self._tracer, "reconcile", at=time.time())
         try:
             due = await asyncio.shield(asyncio.to_thread(self._reconciler.run, fresh=fresh))
@@ -150,7 +148,7 @@ class Controller:
         finally:
             end_span(span, time.time(), error="" if result == "ok" else result)
             self._meter.add(RECONCILES, "all", result)
-            self._meter.observe(RECONCILE_SECONDS, self._clock() - began, "all")
+            self._meter.observe(RECONCILE_SECONDS, time.monotonic() - began, "all")
         return due
 
 

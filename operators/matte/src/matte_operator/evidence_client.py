@@ -21,7 +21,7 @@ from matte_jobs.store import JobStore
 from redis.asyncio import BlockingConnectionPool
 
 from matte_operator.background_loop import BackgroundLoop
-from matte_operator.domain.rollout.evidence import ModelEvidence
+from matte_operator.domain.rollout.observation import ModelEvidence
 from matte_operator.required_evidence import ModelQuery, RequiredEvidence
 
 log = logging.getLogger("matte.operator")

@@ -9,7 +9,6 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic import DynamicClient
 from kubernetes.dynamic.exceptions import DynamicApiError, NotFoundError
-from kubernetes.dynamic.resource import Resource
 from matte_telemetry.instruments import Meter
 from matte_telemetry.names import API_REQUESTS
 from urllib3.exceptions import HTTPError
@@ -93,20 +92,11 @@ class KubeClient:
             self._meter.add(API_REQUESTS, verb or method, counted_kind, code)
         return answer
 
-    def _path(self, kind: Kind, name: str | None = None, *, all_namespaces: bool = False) -> str:
+    def _path(self, kind: Kind, name: str = "", *, all_namespaces: bool = False) -> str:
         """Built by hand: discovery would ask the API server a dozen times at every start."""
-        resource = Resource(  # type: ignore[no-untyped-call]
-            prefix="apis" if kind.group else "api",
-            group=kind.group,
-            api_version=kind.version,
-            kind=kind.kind,
-            namespaced=kind.namespaced,
-            name=kind.plural,
-            verbs=[],
-            client=self._dynamic,
-        )
-        namespace = self._namespace if kind.namespaced and not all_namespaces else None
-        return str(resource.path(name=name, namespace=namespace))  # type: ignore[no-untyped-call]
+        root = f"/apis/{kind.api_version}" if kind.group else f"/api/{kind.api_version}"
+        namespace = f"/namespaces/{self._namespace}" if kind.namespaced and not all_namespaces else ""
+        return f"{root}{namespace}/{kind.plural}{f'/{name}' if name else ''}"
 
 
 def error_message(error: BaseException) -> str:

@@ -26,7 +26,6 @@ class LeaderElector:
         name: of the Lease.
         identity: of this candidate.
         clock: monotonic seconds.
-        now: for the record, in UTC.
         pod: that this candidate runs in, or ''. The Lease is owned by its ReplicaSet, so an uninstall leaves none.
     """
 
@@ -37,14 +36,12 @@ class LeaderElector:
         identity: str,
         *,
         clock: Callable[[], float],
-        now: Callable[[], datetime],
         pod: str = "",
     ) -> None:
         self._kube = kube
         self._name = name
         self._identity = identity
         self._clock = clock
-        self._now = now
         self._pod = pod
         self._lease: Body | None = None
         self._renewed_at = 0.0
@@ -105,7 +102,7 @@ class LeaderElector:
 
     def _with_record(self, lease: Body) -> Body:
         spec = dict(lease.get("spec", {}))
-        time = self._now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         if spec.get("holderIdentity") != self._identity:
             spec |= {"acquireTime": time, "leaseTransitions": spec.get("leaseTransitions", 0) + 1}
         spec |= {"holderIdentity": self._identity, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": time}

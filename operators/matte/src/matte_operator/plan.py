@@ -11,20 +11,18 @@ from typing import Any
 
 from matte_core.contracts.catalog import RouteTable
 from matte_core.contracts.k8s.model import ModelVersionSpec, ModelVersionStatus
-from matte_core.contracts.k8s.pool import PoolSpec, PoolStatus
+from matte_core.contracts.k8s.pool import PoolSpec
 
 from matte_operator.domain.model import NO_PREFLIGHT, ModelDecision, ModelObservation, decide_model
 from matte_operator.domain.names import model_version_name, ray_service_name
-from matte_operator.domain.pool import PoolObservation, pool_status
+from matte_operator.domain.pool import PoolObservation
 from matte_operator.domain.ray_state import waiting_for_node
-from matte_operator.domain.rollout.evidence import ModelEvidence
-from matte_operator.domain.rollout.observation import Gate, GateResult
+from matte_operator.domain.rollout.observation import Gate, GateResult, ModelEvidence
 from matte_operator.domain.rollout.preflight import preflight
 from matte_operator.domain.version import VersionObservation
 from matte_operator.kinds import MODEL, MODEL_VERSION, POOL, Body, owner_of
 from matte_operator.render.pods import Release
-from matte_operator.render.rayservice import disruption_budget, ray_service
-from matte_operator.render.serve_config import serve_config
+from matte_operator.render.rayservice import disruption_budget, ray_service, serve_config
 from matte_operator.snapshot import Invalid, ModelObject, PoolObject, Snapshot, observe_versions, oldest_first
 
 MODEL_LABEL = "matte.dev/model"
@@ -41,12 +39,12 @@ class PlannedModel:
 
 @dataclass(frozen=True, slots=True)
 class PlannedPool:
-    """A Pool, the manifests that it becomes, and the number of model versions that it serves."""
+    """A Pool, the manifests that it becomes, and what its status is made from once they are applied."""
 
     pool: PoolObject
     service: Body
     budget: Body
-    models: int
+    observation: PoolObservation
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +84,7 @@ def plan(snapshot: Snapshot, release: Release, now: datetime, facts: ExternalFac
             models.append(PlannedModel(model, _decide_model(snapshot, model, facts, now)))
         except ValueError as error:
             invalid.append(Invalid(MODEL, model.body, str(error)))
-    pools = [_plan_pool(snapshot, release, pool, models) for pool in snapshot.pools.values()]
+    pools = [_plan_pool(snapshot, release, pool, models, facts) for pool in snapshot.pools.values()]
     return Plan(tuple(models), tuple(pools), tuple(invalid))
 
 
@@ -116,22 +114,6 @@ def model_version_manifest(release: Release, owner: Body, spec: ModelVersionSpec
         },
         "spec": spec.model_dump(mode="json", exclude_none=True),
     }
-
-
-def decide_pool_status(
-    snapshot: Snapshot, planned: PlannedPool, *, free_gpus: int | None, apply_error: str, now: datetime
-) -> PoolStatus:
-    """The new status of a Pool; ``apply_error`` is why the API server refused its objects, or ''."""
-    pool = planned.pool
-    observation = PoolObservation(
-        ray_service=ray_service_name(pool.name),
-        models=planned.models,
-        service=snapshot.services.get(ray_service_name(pool.name)),
-        pod_problems=snapshot.pod_problems.get(pool.name, ()),
-        free_gpus=free_gpus,
-        apply_error=apply_error,
-    )
-    return pool_status(pool.spec, pool.status, pool.generation, observation, now)
 
 
 def pools_short_of_gpus(snapshot: Snapshot) -> dict[str, PoolSpec]:
@@ -190,7 +172,9 @@ def _name_conflict(snapshot: Snapshot, model: ModelObject) -> tuple[str, str] | 
     return "NameTaken", f"ModelVersion {name} is the one of {other}: rename the Model, or choose another version"
 
 
-def _plan_pool(snapshot: Snapshot, release: Release, pool: PoolObject, models: list[PlannedModel]) -> PlannedPool:
+def _plan_pool(
+    snapshot: Snapshot, release: Release, pool: PoolObject, models: list[PlannedModel], facts: ExternalFacts
+) -> PlannedPool:
     versions: list[ModelVersionSpec] = []
     for planned in models:
         statuses = planned.decision.version_statuses
@@ -200,11 +184,18 @@ def _plan_pool(snapshot: Snapshot, release: Release, pool: PoolObject, models: l
         versions += [_pinned(version.spec, version.status) for version in snapshot.versions_of(name)]
     versions = [version for version in versions if version.pool == pool.name]
     config = serve_config(versions, _route_table(pool.name, models))
+    name = ray_service_name(pool.name)
     return PlannedPool(
         pool,
         _with_digest(ray_service(release, pool.name, pool.spec, config), pool.body),
         _with_digest(disruption_budget(release, pool.name, pool.spec), pool.body),
-        models=len(versions),
+        PoolObservation(
+            ray_service=name,
+            models=len(versions),
+            service=snapshot.services.get(name),
+            pod_problems=snapshot.pod_problems.get(pool.name, ()),
+            free_gpus=facts.free_gpus.get(pool.name),
+        ),
     )
 
 

@@ -14,6 +14,7 @@ from matte_core.contracts.k8s.pool import PoolStatus
 from matte_telemetry.prometheus import PrometheusMeter
 
 from matte_operator.domain.conditions import ConditionUpdate, merge_conditions
+from matte_operator.domain.pool import pool_status
 from matte_operator.events import EventRecord, conditions_to_report, event_type, rollout_events
 from matte_operator.evidence_client import EvidenceClient
 from matte_operator.external_checks import ExternalChecks
@@ -37,7 +38,6 @@ from matte_operator.plan import (
     ExternalFacts,
     PlannedModel,
     PlannedPool,
-    decide_pool_status,
     is_subset,
     model_version_manifest,
     plan,
@@ -81,7 +81,6 @@ class Reconciler:
         may_write: whether this operator is the leader; asked before every write.
         evidence_client: reads what routers and replicas report.
         external_checks: queries and webhooks of rollouts.
-        clock: the time in UTC.
     """
 
     def __init__(
@@ -93,7 +92,6 @@ class Reconciler:
         may_write: Callable[[], bool],
         evidence_client: EvidenceClient,
         external_checks: ExternalChecks,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._kube = kube
         self._release = release
@@ -101,7 +99,6 @@ class Reconciler:
         self._may_write = may_write
         self._evidence_client = evidence_client
         self._external_checks = external_checks
-        self._clock = clock
         self._measured: dict[Kind, set[str]] = {}
         self._refused_versions: dict[str, str] = {}
         self._observed: _Observed | None = None
@@ -116,7 +113,7 @@ class Reconciler:
             ApiError: the API could not be read. Writes that it refuses are reported in conditions or logged, and
                 tried again.
         """
-        now = self._clock()
+        now = datetime.now(UTC)
         observed = self._observe(now, fresh=fresh)
         snapshot = observed.snapshot
         required = required_evidence(snapshot, now)
@@ -133,9 +130,10 @@ class Reconciler:
         for pool in planned.pools:
             outcome = self._apply_pool(snapshot, pool)
             outcomes.append(outcome)
-            free = observed.free_gpus.get(pool.pool.name)
-            status = decide_pool_status(snapshot, pool, free_gpus=free, apply_error=outcome.error or "", now=now)
-            self._update_status(POOL, pool.pool.body, pool.pool.status, status)
+            observation = replace(pool.observation, apply_error=outcome.error or "")
+            old = pool.pool
+            status = pool_status(old.spec, old.status, old.generation, observation, now)
+            self._update_status(POOL, old.body, old.status, status)
         for model in planned.models:
             self._update_model_statuses(snapshot, model)
         for invalid in planned.invalid:
@@ -274,7 +272,7 @@ class Reconciler:
         return True
 
     def _create_event(self, involved: Body, event: EventRecord) -> None:
-        time = format_time(self._clock())
+        time = format_time(datetime.now(UTC))
         metadata = involved["metadata"]
         body = {
             "apiVersion": "v1",

@@ -11,7 +11,7 @@ from matte_core.contracts.k8s.rollout import QueryCheck, RolloutSpec, RolloutSta
 from matte_core.domain.phases import elapsed_seconds
 
 from matte_operator.domain.model import needs_evidence
-from matte_operator.domain.rollout.advance import seconds_until_check
+from matte_operator.domain.rollout.decide import seconds_until_check
 from matte_operator.kinds import MODEL_VERSION
 from matte_operator.snapshot import Snapshot, observe_versions
 

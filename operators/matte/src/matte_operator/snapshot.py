@@ -15,7 +15,7 @@ from matte_operator.domain.conditions import find
 from matte_operator.domain.names import ray_service_name
 from matte_operator.domain.pool import READY
 from matte_operator.domain.ray_state import AppStatus, PodProblem, RayCluster, RayService, ServeApp
-from matte_operator.domain.rollout.evidence import ModelEvidence
+from matte_operator.domain.rollout.observation import ModelEvidence
 from matte_operator.domain.version import VersionObservation
 from matte_operator.kinds import MODEL, MODEL_VERSION, POD, POOL, RAY_CLUSTER, RAY_SERVICE, Body, Kind, name_of
 from matte_operator.pods import pod_problems

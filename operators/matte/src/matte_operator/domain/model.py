@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from matte_core.contracts.catalog import Arm, Mirror, Route, app_name
@@ -20,16 +20,9 @@ from matte_core.contracts.k8s.model import (
 from matte_core.contracts.k8s.rollout import Phase, RolloutStatus
 
 from matte_operator.domain.conditions import ConditionUpdate, find, is_true, merge_conditions
-from matte_operator.domain.rollout.decide import POLL_SECONDS
-from matte_operator.domain.rollout.evidence import ModelEvidence
-from matte_operator.domain.rollout.observation import Gate, GateResult
-from matte_operator.domain.rollout.reconcile import (
-    PROGRESSING,
-    RolloutResult,
-    in_progress,
-    reconcile_rollout,
-    rollout_conditions,
-)
+from matte_operator.domain.rollout.decide import POLL_SECONDS, Decision
+from matte_operator.domain.rollout.observation import Gate, GateResult, ModelEvidence
+from matte_operator.domain.rollout.reconcile import PROGRESSING, in_progress, reconcile_rollout, rollout_conditions
 from matte_operator.domain.traffic import TrafficSplit, VersionFacts, desired_weights, split_traffic
 from matte_operator.domain.version import (
     READY,
@@ -135,58 +128,60 @@ def decide_model(
         for version in sorted(observed.versions, key=lambda version: (version.created, version.name))
     ]
     old_weights = {item.version: item.weight for item in status.traffic}
-    rollout = None
+    rollout, rollout_status, mirror = None, None, None
     if spec.rollout:
-        rollout = reconcile_rollout(
-            spec, status.rollout, observed.versions, observed.evidence, old_weights, observed.preflight, now
-        )
-        split = TrafficSplit(rollout.weights)
+        rollout = reconcile_rollout(spec, status.rollout, observed.versions, observed.evidence, observed.preflight, now)
+        rollout_status = rollout.status if rollout else status.rollout
+        split = TrafficSplit(rollout.weights if rollout else old_weights)
+        if rollout and rollout.status.canary:  # with 0 percent too: it tells routers which version is stable
+            mirror = Mirror(version=rollout.status.canary, percent=rollout.mirror)
     else:
         facts = [VersionFacts(v.name, v.pool, v.ready.is_true, rank) for rank, v in enumerate(versions)]
         split = split_traffic(spec, old_weights, facts)
-    versions = [_with_status(version, split, rollout, now) for version in versions]
+        if spec.mirror:
+            mirror = Mirror(version=spec.mirror.version, percent=spec.mirror.percent)
+
+    versions = [_with_status(version, spec, split, rollout, rollout_status, now) for version in versions]
     newest = versions[-HISTORY:]
     kept = [v for v in versions if _is_kept(v, spec, split, rollout, in_history=v in newest)]
     deployed = [v for v in kept if v.status.application]
-    routed = [
-        v
-        for v in deployed
-        if v.name in split.weights
-        or (v.name in old_weights and v.idle_seconds is not None and v.idle_seconds < RETIRE_AFTER)
-    ]
-    if rollout:
-        mirror = rollout.mirror
-    else:
-        mirror = Mirror(version=spec.mirror.version, percent=spec.mirror.percent) if spec.mirror else None
+    routed = [v for v in deployed if v.name in split.weights or (v.name in old_weights and _idle(v, RETIRE_AFTER))]
+
     was_ready = is_true(status.conditions, READY)
-    conditions = [_ready(spec, versions=kept, routed=routed, obstacle=observed.obstacle, was_ready=was_ready)]
-    if rollout and rollout.status and not observed.obstacle:
-        conditions += rollout_conditions(rollout.status)
+    updates = [_ready(spec, observed, kept, routed, was_ready=was_ready)]
+    if rollout_status and not observed.obstacle:
+        updates += rollout_conditions(rollout_status)
     else:
-        conditions.append(_progressing(spec, split, versions=kept, routed=routed, obstacle=observed.obstacle))
-    answering = [v.name for v in kept if v.ready.is_true]
+        updates.append(_progressing(spec, observed, split, kept, routed))
+    answering = [v for v in kept if v.ready.is_true]
+    current = next((v for v in answering if v.name == spec.version), None)
+    newest_answering = current or (answering[-1] if answering else None)
     return ModelDecision(
         status=ModelStatus(
             observed_generation=generation,
-            conditions=merge_conditions(status.conditions, conditions, generation=generation, now=now),
-            ready_version=spec.version if spec.version in answering else answering[-1] if answering else None,
-            replicas=next((v.observed.spec.replicas for v in kept if v.name == spec.version and v.ready.is_true), 0),
+            conditions=merge_conditions(status.conditions, updates, generation=generation, now=now),
+            ready_version=newest_answering.name if newest_answering else None,
+            replicas=current.observed.spec.replicas if current else 0,
             traffic=tuple(ServedTraffic(version=v.name, weight=v.weight or 0, ready=v.ready.is_true) for v in routed),
-            rollout=rollout.status if rollout else None,
+            rollout=rollout_status,
         ),
         apply=tuple(_versions_to_apply(name, spec, observed, rollout)),
         version_statuses={v.observed.name: v.status for v in kept},
         apps=frozenset(v.observed.name for v in deployed),
         delete=tuple(v.observed.name for v in versions if v not in kept),
         routes=_routes(name, spec, routed, mirror),
-        orders=tuple((v.pool, order) for v in kept if (order := _check_order(v, rollout, now))),
+        orders=tuple((v.pool, order) for v in kept if (order := _check_order(v, spec, rollout, now))),
         retract=tuple((v.pool, v.name) for v in versions if v.observed.app is not None and v not in deployed),
-        requeue_after=min(_due_times(kept, rollout, was_ready=was_ready, now=now), default=None),
+        requeue_after=min(_due_times(kept, spec, rollout, was_ready=was_ready, now=now), default=None),
     )
 
 
+def _idle(version: _Version, less_than: float) -> bool:
+    return version.idle_seconds is not None and version.idle_seconds < less_than
+
+
 def _versions_to_apply(
-    name: str, spec: ModelSpec, observed: ModelObservation, rollout: RolloutResult | None
+    name: str, spec: ModelSpec, observed: ModelObservation, rollout: Decision | None
 ) -> list[ModelVersionSpec]:
     """The spec's version where it does not exist, and those with another number of replicas than desired."""
     existing = {version.spec.version: version.spec for version in observed.versions}
@@ -194,18 +189,24 @@ def _versions_to_apply(
     if spec.version not in existing and not observed.obstacle:
         parameters = {field_name: getattr(spec, field_name) for field_name in VersionParameters.model_fields}
         specs.append(ModelVersionSpec.model_validate({"model": name, "version": spec.version, **parameters}))
-    sizes = {spec.version: spec.replicas} if rollout is None else rollout.replicas or {}
+    sizes = rollout.replicas if rollout else {} if spec.rollout else {spec.version: spec.replicas}
     for version, replicas in sizes.items():
-        current = existing.get(version)
-        if current is not None and replicas and current.replicas != replicas:
-            specs.append(current.model_copy(update={"replicas": replicas}))
+        if version in existing and replicas and existing[version].replicas != replicas:
+            specs.append(existing[version].model_copy(update={"replicas": replicas}))
     return specs
 
 
-def _with_status(version: _Version, split: TrafficSplit, rollout: RolloutResult | None, now: datetime) -> _Version:
+def _with_status(
+    version: _Version,
+    spec: ModelSpec,
+    split: TrafficSplit,
+    rollout: Decision | None,
+    rollout_status: RolloutStatus | None,
+    now: datetime,
+) -> _Version:
     """The version with its weight, its new status, and how long it has been with or without traffic."""
-    observed, spec, status = version.observed, version.observed.spec, version.observed.status
-    weight = split.weights.get(spec.version)
+    observed, status, check = version.observed, version.observed.status, version.observed.check
+    weight = split.weights.get(version.name)
     if weight:
         serving = ConditionUpdate.true(SERVING, "Routed", f"{weight} % of the model's traffic")
     else:
@@ -217,25 +218,21 @@ def _with_status(version: _Version, split: TrafficSplit, rollout: RolloutResult 
     since = datetime.fromisoformat(conditions[-1].last_transition_time)
     seconds = max(0.0, (now - since).total_seconds())
 
-    # what may start, or runs; in a rollout, what has replicas
-    has_app = version.verified.is_true
-    if rollout and rollout.replicas is None:
-        has_app = status.application is not None
-    elif rollout and rollout.replicas is not None:
-        has_app = has_app and rollout.replicas.get(spec.version, 0) > 0
-    check = observed.check
-    return _Version(
-        observed,
-        version.ready,
-        version.verified,
-        weight,
-        ModelVersionStatus(
+    may_start = version.verified.is_true
+    if rollout:
+        has_app = may_start and rollout.replicas.get(version.name, 0) > 0
+    else:
+        has_app = status.application is not None if spec.rollout else may_start
+    return replace(
+        version,
+        weight=weight,
+        status=ModelVersionStatus(
             observed_generation=observed.generation,
             conditions=conditions,
-            application=app_name(spec.model, spec.version) if has_app else None,
-            digest=status.digest or (check.digest if version.verified.is_true and check else None),
-            license=status.license or (check.license if check else None) or spec.license,
-            rollout=_rollout_history(spec.version, status.rollout, rollout.status if rollout else None),
+            application=app_name(observed.spec.model, version.name) if has_app else None,
+            digest=status.digest or (check.digest if may_start and check else None),
+            license=status.license or (check.license if check else None) or observed.spec.license,
+            rollout=_rollout_history(version.name, status.rollout, rollout_status),
         ),
         idle_seconds=None if weight else seconds,
         routed_seconds=seconds if weight else None,
@@ -244,25 +241,20 @@ def _with_status(version: _Version, split: TrafficSplit, rollout: RolloutResult 
 
 def _rollout_history(version: str, before: RolloutStatus | None, current: RolloutStatus | None) -> RolloutStatus | None:
     """The status of the version's own rollout: it stays where the Model goes on to others."""
-    if current is None:
-        return before
-    just_succeeded = before is not None and before.phase is not Phase.SUCCEEDED
-    is_own = current.canary == version or (
-        current.phase is Phase.SUCCEEDED and current.stable == version and just_succeeded
-    )
-    return current if is_own else before
+    if current is None or current.canary == version:
+        return current or before
+    was_unfinished = before is not None and before.phase is not Phase.SUCCEEDED
+    return current if current.phase is Phase.SUCCEEDED and current.stable == version and was_unfinished else before
 
 
 def _is_kept(
-    version: _Version, spec: ModelSpec, split: TrafficSplit, rollout: RolloutResult | None, *, in_history: bool
+    version: _Version, spec: ModelSpec, split: TrafficSplit, rollout: Decision | None, *, in_history: bool
 ) -> bool:
     if version.name == spec.version or version.name in split.weights:
         return True
-    if rollout is not None:
-        return rollout.replicas is None or version.name in rollout.replicas or in_history
-    return version.name in desired_weights(spec) or (
-        version.idle_seconds is not None and version.idle_seconds < REMOVE_AFTER
-    )
+    if spec.rollout:
+        return rollout is None or version.name in rollout.replicas or in_history
+    return version.name in desired_weights(spec) or _idle(version, REMOVE_AFTER)
 
 
 def _routes(name: str, spec: ModelSpec, routed: list[_Version], mirror: Mirror | None) -> dict[str, Route]:
@@ -283,51 +275,51 @@ def _routes(name: str, spec: ModelSpec, routed: list[_Version], mirror: Mirror |
     }
 
 
-def _check_order(version: _Version, rollout: RolloutResult | None, now: datetime) -> CheckOrder | None:
+def _check_order(version: _Version, spec: ModelSpec, rollout: Decision | None, now: datetime) -> CheckOrder | None:
     """The check of the version's folder that a router of its Pool is to make.
 
     In a rollout: of the version that is verified, for its attempt. Else: of a version that waits for one, with the next
     attempt once a failed check is old.
     """
-    spec, status, report = version.observed.spec, version.observed.status, version.observed.check
-    if rollout is not None:
-        if rollout.verify != version.name or rollout.status is None:
+    observed, report = version.observed, version.observed.check
+    if spec.rollout:
+        if not rollout or rollout.status.phase is not Phase.VERIFYING or rollout.status.canary != version.name:
             return None
         attempt = rollout.status.attempt
-    elif spec.source and not version.verified.is_true:
-        failed = report is not None and report.state is CheckState.FAILED
-        attempt = report.attempt if report else 0
-        if report and failed and now.timestamp() - report.at >= CHECK_AGAIN:
-            attempt += 1
     else:
-        return None
+        if not observed.spec.source or version.verified.is_true:
+            return None
+        attempt = report.attempt if report else 0
+        if report and report.state is CheckState.FAILED and now.timestamp() - report.at >= CHECK_AGAIN:
+            attempt += 1
     return CheckOrder(
-        model=spec.model,
-        version=spec.version,
+        model=observed.spec.model,
+        version=version.name,
         attempt=attempt,
-        source=spec.source,
-        digest=spec.digest or status.digest,
-        license=spec.license,
-        allowed_licenses=version.observed.allowed_licenses,
-        public_keys=spec.public_keys,
+        source=observed.spec.source,
+        digest=observed.spec.digest or observed.status.digest,
+        license=observed.spec.license,
+        allowed_licenses=observed.allowed_licenses,
+        public_keys=observed.spec.public_keys,
     )
 
 
 def _due_times(
-    versions: list[_Version], rollout: RolloutResult | None, *, was_ready: bool, now: datetime
+    versions: list[_Version], spec: ModelSpec, rollout: Decision | None, *, was_ready: bool, now: datetime
 ) -> list[float]:
     """Seconds until each next decision: a version has its route, retires, is deleted, or is checked."""
     due = []
     if not was_ready:
         routed = [v.routed_seconds for v in versions if v.routed_seconds is not None]
         due += [ROUTE_AFTER - seconds for seconds in routed if seconds < ROUTE_AFTER]
-    if rollout is not None:
-        return due if rollout.requeue_after is None else [*due, rollout.requeue_after]
+    if spec.rollout:
+        requeue_after = rollout.requeue_after if rollout else POLL_SECONDS
+        return due if requeue_after is None else [*due, requeue_after]
     for version in versions:
+        observed = version.observed
         if version.idle_seconds is not None and version.weight is None:
             limits = RETIRE_AFTER - version.idle_seconds, REMOVE_AFTER - version.idle_seconds
             due += [seconds for seconds in limits if seconds > 0]
-        observed = version.observed
         if observed.spec.source and not version.verified.is_true and observed.pool_problem is None:
             wait = POLL_SECONDS
             if observed.check and needs_intervention(version.verified):
@@ -337,12 +329,7 @@ def _due_times(
 
 
 def _ready(
-    spec: ModelSpec,
-    *,
-    versions: list[_Version],
-    routed: list[_Version],
-    obstacle: tuple[str, str] | None,
-    was_ready: bool,
+    spec: ModelSpec, observed: ModelObservation, versions: list[_Version], routed: list[_Version], *, was_ready: bool
 ) -> ConditionUpdate:
     serving = [version for version in routed if version.weight]
     answering = [version for version in serving if version.ready.is_true]
@@ -350,8 +337,8 @@ def _ready(
         return ConditionUpdate.false(READY, "Routing", f"{answering[0].name} runs, its route is on the way")
     if answering:
         return ConditionUpdate.true(READY, "Serving", ", ".join(f"{v.name} {v.weight} %" for v in serving))
-    if obstacle:
-        return ConditionUpdate.false(READY, *obstacle)
+    if observed.obstacle:
+        return ConditionUpdate.false(READY, *observed.obstacle)
     blamed = serving[0] if serving else next((v for v in versions if v.name == spec.version), None)
     if blamed is None:
         return ConditionUpdate.false(READY, "Starting", f"{spec.version} is being made")
@@ -360,24 +347,21 @@ def _ready(
 
 def _progressing(
     spec: ModelSpec,
+    observed: ModelObservation,
     split: TrafficSplit,
-    *,
     versions: list[_Version],
     routed: list[_Version],
-    obstacle: tuple[str, str] | None,
 ) -> ConditionUpdate:
-    if obstacle:
-        return ConditionUpdate.false(PROGRESSING, *obstacle)
+    if observed.obstacle:
+        return ConditionUpdate.false(PROGRESSING, *observed.obstacle)
     if not split.refusal:
         return ConditionUpdate.false(PROGRESSING, "Complete", "the traffic is split as the spec says")
     serving = [version.name for version in routed if version.weight]
     keeps = f"; {', '.join(serving)} {'keeps' if len(serving) == 1 else 'keep'} the traffic" if serving else ""
     if spec.traffic:
         return ConditionUpdate.false(PROGRESSING, "TrafficRefused", f"traffic: {split.refusal}{keeps}")
-    current = next((v for v in versions if v.name == spec.version), None)
-    if current and needs_intervention(current.ready):
-        return ConditionUpdate.false(
-            PROGRESSING, current.ready.reason, f"{spec.version}: {current.ready.message}{keeps}"
-        )
-    why = current.ready.message if current else "it is being made"
+    ready = next((v.ready for v in versions if v.name == spec.version), None)
+    if ready and needs_intervention(ready):
+        return ConditionUpdate.false(PROGRESSING, ready.reason, f"{spec.version}: {ready.message}{keeps}")
+    why = ready.message if ready else "it is being made"
     return ConditionUpdate.true(PROGRESSING, "Starting", f"{spec.version} is on its way: {why}{keeps}")

@@ -1,1 +1,1 @@
-"""Kubernetes objects and Serve configurations, rendered from the contracts; pure."""
+"""Manifests of what a Pool becomes: its RayService, the pods in it, and Ray Serve's configuration."""

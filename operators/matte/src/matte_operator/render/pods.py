@@ -1,4 +1,4 @@
-"""The pods of a Ray cluster: restricted, with probes of their own, and an end that lets running jobs finish."""
+"""The pods of a Ray cluster: restricted, with probes, and with a shutdown that lets running jobs finish."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from matte_core.contracts.k8s.pool import PoolSpec
 from matte_core.contracts.ray_environment import POD_ENVIRONMENT
 
 USER = 10001
-#: an emptyDir each: all that a pod can write to
+#: the writable directories of a pod, an emptyDir each
 TMP, SHARED_MEMORY = "/tmp", "/dev/shm"  # noqa: S108 - paths in a container of our own
-#: where a node's model versions are kept; what is not the versions' own is left free in it
+#: where workers cache model versions, and the share of it that versions may take
 CACHE, _CACHE_SHARE = "/var/cache/matte", Decimal("0.9")
 POOL_LABEL = "matte.dev/pool"
 AGENT_PORT = 52365
 DASHBOARD_PORT = 8265
 METRICS_PORT = 8080
-#: seconds that a worker may take to end: jobs that run finish, or go back into the queue
+#: seconds that a worker has to shut down: running jobs finish, or go back into the queue
 WORKER_GRACE = 120
 HEAD_GRACE = 15
 _DRAIN_SECONDS = 75
@@ -50,20 +50,19 @@ _HEAD_STOP = "ray stop --grace-period 5"
 # variables come with the command because KubeRay refuses them elsewhere. Routers let old state expire.
 _HEAD_COMMAND = 'export RAY_REDIS_ADDRESS="$MATTE_REDIS_ADDRESS" RAY_external_storage_namespace="$MATTE_RAY_STORAGE"'
 _UNITS = {"M": 10**6, "G": 10**9, "T": 10**12, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
-#: seconds that workers wait for a head that is away
+#: seconds that workers wait for a head that is gone
 _HEAD_AWAY = "600"
 
 
 @dataclass(frozen=True, slots=True)
 class CacheVolume:
-    """What model versions are kept on: a claim, a folder of the node, or else a volume of each worker's own."""
+    """Where workers cache model versions: a claim, a folder of the node, or else an emptyDir of each worker."""
 
     size: str = "20Gi"
     claim: str = ""
     host_path: str = ""
 
     def volume(self) -> dict[str, Any]:
-        """As in a pod."""
         if self.claim:
             return {"name": "cache", "persistentVolumeClaim": {"claimName": self.claim}}
         if self.host_path:
@@ -72,17 +71,17 @@ class CacheVolume:
 
     @property
     def max_bytes(self) -> int:
-        """What versions may take: a pod that fills its volume to the limit is evicted."""
+        """What versions may take: less than the volume, since a pod that fills it is evicted."""
         number = self.size.rstrip("MGTi")
         return int(Decimal(number) * _UNITS[self.size.removeprefix(number)] * _CACHE_SHARE)
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """What every Pool of a release shares. ``redis_secret`` has the keys url, address and password.
+    """What every Pool of a release shares.
 
-    ``models_secret`` has credentials of the places where models lie, as environment variables of the workers, and
-    ``service_account`` is the workers' identity; '' where there is none. ``cache`` is where they keep models.
+    ``redis_secret`` has the keys url, address and password. ``models_secret`` (or '') has credentials of model stores,
+    as environment variables of the workers. ``service_account`` (or '') is the workers' identity.
     """
 
     namespace: str
@@ -98,7 +97,7 @@ class Release:
 
 
 def labels(release: Release, pool: str) -> dict[str, str]:
-    """Of every object of a Pool."""
+    """The labels of every object of a Pool."""
     return {
         "app.kubernetes.io/name": "matte",
         "app.kubernetes.io/component": "inference",
@@ -112,7 +111,7 @@ def head_template(release: Release, pool: str, spec: PoolSpec) -> dict[str, Any]
     """Ray's head. Its service account's token is mounted only where the autoscaler beside it needs one."""
     container = _container(release, pool, spec, "ray-head", spec.head.resources)
     container["command"] = [_HEAD_COMMAND]
-    container["env"].insert(0, {"name": "MATTE_REDIS_PASSWORD", "valueFrom": redis_ref(release, "password")})
+    container["env"].insert(0, {"name": "MATTE_REDIS_PASSWORD", "valueFrom": redis_secret_ref(release, "password")})
     container["ports"] = _ports(gcs=6379, dashboard=DASHBOARD_PORT, client=10001, serve=8000, metrics=METRICS_PORT)
     container["readinessProbe"] = _probe(DASHBOARD_PORT, "/api/gcs_healthz", failures=3)
     container["livenessProbe"] = _probe(AGENT_PORT, "/api/healthz", failures=24)
@@ -124,7 +123,6 @@ def head_template(release: Release, pool: str, spec: PoolSpec) -> dict[str, Any]
 
 
 def worker_template(release: Release, pool: str, spec: PoolSpec) -> dict[str, Any]:
-    """A worker: where the models run."""
     workers = spec.workers
     container = _container(release, pool, spec, "ray-worker", workers.resources)
     container["env"].append({"name": "RAY_gcs_rpc_server_reconnect_timeout_s", "value": _HEAD_AWAY})
@@ -156,19 +154,17 @@ def worker_template(release: Release, pool: str, spec: PoolSpec) -> dict[str, An
 
 
 def autoscales(spec: PoolSpec) -> bool:
-    """Whether Ray adds and removes workers."""
     return spec.workers.max_replicas > spec.workers.min_replicas
 
 
-def cpus(resources: ComputeResources) -> int:
-    """What Ray may give away: the limit in whole cores, at least one."""
+def whole_cpus(resources: ComputeResources) -> int:
+    """The CPUs that Ray schedules: the limit in whole cores, at least one."""
     text = resources.cpu_limit or resources.cpu
     cores = Decimal(text.removesuffix("m")) / (1000 if text.endswith("m") else 1)
     return max(1, math.ceil(cores))
 
 
-def redis_ref(release: Release, key: str) -> dict[str, Any]:
-    """A key of Redis' Secret, as ``valueFrom``."""
+def redis_secret_ref(release: Release, key: str) -> dict[str, Any]:
     return {"secretKeyRef": {"name": release.redis_secret, "key": key}}
 
 
@@ -193,15 +189,14 @@ def _container(release: Release, pool: str, spec: PoolSpec, name: str, resources
 def _env(release: Release, pool: str) -> list[dict[str, Any]]:
     secret = [
         {"name": "MATTE_RAY_STORAGE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['ray.io/cluster']"}}},
-        {"name": "MATTE_REDIS_ADDRESS", "valueFrom": redis_ref(release, "address")},
-        {"name": "MATTE_REDIS_URL", "valueFrom": redis_ref(release, "url")},
+        {"name": "MATTE_REDIS_ADDRESS", "valueFrom": redis_secret_ref(release, "address")},
+        {"name": "MATTE_REDIS_URL", "valueFrom": redis_secret_ref(release, "url")},
     ]
     plain = {"HOME": TMP, "MATTE_POOL": pool, **POD_ENVIRONMENT, **release.env}
     return secret + [{"name": name, "value": value} for name, value in sorted(plain.items())]
 
 
 def _models_env(release: Release, spec: PoolSpec) -> list[dict[str, str]]:
-    """Where models are kept, and what ``pvc://`` names."""
     weights = spec.weights
     claims = {weights.claim_name: weights.mount_path} if weights.claim_name else {}
     plain = {"MATTE_CACHE_DIR": CACHE, "MATTE_CACHE_MAX_BYTES": str(release.cache.max_bytes)}
@@ -246,7 +241,7 @@ def _placement(node_selector: Mapping[str, str], tolerations: tuple[Toleration, 
 
 
 def _gpu_tolerations(spec: PoolSpec) -> tuple[Toleration, ...]:
-    """GPU nodes are tainted with the resource's name, by convention."""
+    """For the taint that GPU nodes have by convention: the resource's name."""
     key = spec.workers.gpu_resource
     if not spec.workers.gpus or any(t.key in {key, None} for t in spec.workers.tolerations):
         return ()
@@ -258,7 +253,7 @@ def _ports(**ports: int) -> list[dict[str, Any]]:
 
 
 def _probe(port: int, path: str, *, failures: int) -> dict[str, Any]:
-    # Ray's agent comes up a few seconds after its container
+    # Ray's agent starts a few seconds after its container
     return {
         "httpGet": {"path": path, "port": port},
         "initialDelaySeconds": 5,

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime
 
-from matte_core.contracts.catalog import Mirror
 from matte_core.contracts.k8s.model import ModelSpec
 from matte_core.contracts.k8s.rollout import Phase, RolloutStatus
 from matte_core.domain.phases import INTENDED, TERMINAL
 
 from matte_operator.domain.conditions import ConditionUpdate
-from matte_operator.domain.rollout.decide import POLL_SECONDS, decide
-from matte_operator.domain.rollout.evidence import ModelEvidence, applied_weight, canary_gates, measurements
+from matte_operator.domain.rollout.decide import Decision, decide
 from matte_operator.domain.rollout.observation import (
     DesiredRollout,
     Gate,
     GateResult,
+    ModelEvidence,
     Observation,
     VersionState,
+    applied_weight,
+    canary_gates,
+    measurements,
     spec_hash,
 )
 from matte_operator.domain.version import VersionObservation, needs_intervention, ready_condition
@@ -27,27 +28,6 @@ from matte_operator.domain.version import VersionObservation, needs_intervention
 PROGRESSING = "Progressing"
 #: true where a rollout ended badly, and nothing happens any more until the spec changes (kstatus' word for it)
 STALLED = "Stalled"
-
-
-@dataclass(frozen=True, slots=True)
-class RolloutResult:
-    """What becomes of a Model's versions.
-
-    Attributes:
-        status: the new one.
-        weights: percent by version.
-        replicas: by version; None: as they are.
-        mirror: the new version, with 0 percent too: it tells routers which version is stable.
-        verify: version whose folder is to be checked for this attempt.
-        requeue_after: seconds until the next decision; None: when something changes.
-    """
-
-    status: RolloutStatus | None
-    weights: Mapping[str, int]
-    replicas: Mapping[str, int] | None = None
-    mirror: Mirror | None = None
-    verify: str | None = None
-    requeue_after: float | None = None
 
 
 def in_progress(spec: ModelSpec, status: RolloutStatus | None) -> bool:
@@ -62,45 +42,34 @@ def in_progress(spec: ModelSpec, status: RolloutStatus | None) -> bool:
 def reconcile_rollout(
     spec: ModelSpec,
     status: RolloutStatus | None,
-    versions: tuple[VersionObservation, ...],
+    versions: Sequence[VersionObservation],
     evidence: ModelEvidence | None,
-    weights: Mapping[str, int],
     preflight: GateResult,
     now: datetime,
-) -> RolloutResult:
-    """What is to be done about a Model's rollout.
+) -> Decision | None:
+    """What is to be done about a Model's rollout; None: everything stays as it is.
 
-    Without evidence everything stays: no job flows then, and nobody can say how it goes.
-
-    Args:
-        spec: the Model's, with a rollout.
-        status: the rollout's, until now.
-        versions: the Model's.
-        evidence: None where Redis is away.
-        weights: the split until now.
-        preflight: of the new version.
-        now: in UTC.
+    That is so without evidence: no job flows then, and nobody can say how the rollout goes. ``now`` is in UTC.
     """
     assert spec.rollout is not None
     if evidence is None and in_progress(spec, status):
-        return RolloutResult(status, weights, requeue_after=POLL_SECONDS)
+        return None
     evidence = evidence or ModelEvidence()
     states = {version.spec.version: _version_state(version, evidence) for version in versions}
     observation = Observation(states)
     if status is not None:
-        gate = _two_pools(status, versions) or preflight
-        observation = Observation(states, canary_gates(status, evidence, gate), measurements(status, evidence))
+        pools = {version.spec.version: version.spec.pool for version in versions}
+        stable, canary = pools.get(status.stable or ""), pools.get(status.canary or "")
+        if stable and canary and stable != canary:
+            message = (
+                f"{status.stable} runs in Pool {stable}, {status.canary} asks for Pool {canary}:"
+                " a rollout stays within one Pool"
+            )
+            preflight = GateResult(Gate.FAILED, message)
+        gates = canary_gates(status, evidence, preflight)
+        observation = Observation(states, gates, measurements(status, evidence))
     desired = DesiredRollout(spec.version, spec_hash(spec.version, spec), spec.replicas, spec.rollout)
-    decision = decide(desired, status, observation, now)
-    canary = decision.status.canary
-    return RolloutResult(
-        decision.status,
-        decision.weights,
-        decision.replicas,
-        Mirror(version=canary, percent=decision.mirror) if canary else None,
-        canary if decision.status.phase is Phase.VERIFYING else None,
-        decision.requeue_after,
-    )
+    return decide(desired, status, observation, now)
 
 
 def rollout_conditions(status: RolloutStatus) -> tuple[ConditionUpdate, ConditionUpdate]:
@@ -131,19 +100,6 @@ def describe(status: RolloutStatus) -> str:
             return f"{status.canary} is held at {status.weight} % ({status.cause.value}): {status.message}"
         case _:
             return f"{status.canary}: {status.message}"
-
-
-def _two_pools(status: RolloutStatus, versions: tuple[VersionObservation, ...]) -> GateResult | None:
-    """Failed where stable and the new version are in different Pools."""
-    pools = {version.spec.version: version.spec.pool for version in versions}
-    stable, canary = pools.get(status.stable or ""), pools.get(status.canary or "")
-    if stable is None or canary is None or stable == canary:
-        return None
-    message = (
-        f"{status.stable} runs in Pool {stable}, {status.canary} asks for Pool {canary}:"
-        " a rollout stays within one Pool"
-    )
-    return GateResult(Gate.FAILED, message)
 
 
 def _version_state(observed: VersionObservation, evidence: ModelEvidence) -> VersionState:
