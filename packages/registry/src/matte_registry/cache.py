@@ -13,6 +13,7 @@ Everything that changes ``versions`` and ``files`` happens under the lock ``cach
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import time
@@ -25,11 +26,45 @@ from matte_core.contracts.registry import Reason
 
 from matte_registry.errors import RegistryError
 from matte_registry.folder import file_hash
-from matte_registry.locks import Lock, held
 
 _SHA = "sha256"
 #: an empty file whose size is what a download will take
 _ROOM = "room"
+
+
+class Lock:
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path, self._descriptor = path, descriptor
+
+    @classmethod
+    def take(cls, path: Path, *, shared: bool = False, wait: bool = True) -> Lock | None:
+        """The lock; None where somebody has it and ``wait`` is false."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return cls(path, descriptor)
+
+    def release(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+@contextmanager
+def _exclusive(path: Path) -> Iterator[None]:
+    lock = Lock.take(path)
+    assert lock is not None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +110,7 @@ class Cache:
     @contextmanager
     def writing(self, key: str) -> Iterator[Path]:
         """The folder of a download, for one writer at a time; others wait."""
-        with held(self._lock(f"partial-{key}")):
+        with _exclusive(self._lock(f"partial-{key}")):
             folder = self._root / "partial" / key
             folder.mkdir(exist_ok=True)
             os.utime(folder, (self._now(), self._now()))
@@ -87,7 +122,7 @@ class Cache:
         Raises:
             RegistryError: CACHE_FULL, what is in use does not leave enough room.
         """
-        with held(self._lock("cache")):
+        with _exclusive(self._lock("cache")):
             self.sweep(mine)
             (mine / _ROOM).unlink(missing_ok=True)
             candidates = sorted(self._evictable(mine))
@@ -130,7 +165,7 @@ class Cache:
         """
         for path in hashes:
             _settle(partial / "files" / path)
-        with held(self._lock("cache")):
+        with _exclusive(self._lock("cache")):
             staging = self._root / "staging" / _hex(digest)
             shutil.rmtree(staging, ignore_errors=True)
             for path, sha256 in hashes.items():
@@ -146,7 +181,7 @@ class Cache:
 
     def discard(self, digest: str) -> None:
         """Removes a damaged version and its files, even from under those who use it: nobody must load it."""
-        with held(self._lock("cache")):
+        with _exclusive(self._lock("cache")):
             folder = self._versions / _hex(digest)
             damaged = [path.stat().st_ino for path in folder.rglob("*") if path.is_file()]
             self._remove(folder)

@@ -11,7 +11,7 @@ from matte_core.domain.manifest import is_covered
 from numpy.typing import NDArray
 
 from matte_registry.errors import RegistryError
-from matte_registry.remote import Remote
+from matte_registry.remote import RemoteVersion
 from matte_registry.tensors import Tensor, read_tensors
 
 _TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2"}
@@ -57,7 +57,7 @@ class Diff:
         return max(moved, key=lambda change: change.relative or 0.0, default=None)
 
 
-def compare(old: Remote, new: Remote, *, values: bool = True) -> Diff:
+def compare(old: RemoteVersion, new: RemoteVersion, *, values: bool = True) -> Diff:
     """What differs. With ``values``, weights that differ are read, tensor by tensor, where both sources have ranges.
 
     Raises:
@@ -76,7 +76,7 @@ def compare(old: Remote, new: Remote, *, values: bool = True) -> Diff:
     return Diff(tuple(changed), tuple(tensors), compared)
 
 
-def changed_files(old: Remote, new: Remote) -> list[FileChange]:
+def changed_files(old: RemoteVersion, new: RemoteVersion) -> list[FileChange]:
     ours, theirs = old.hashes(), new.hashes()
     paths = sorted(path for path in ours.keys() | theirs.keys() if ours.get(path) != theirs.get(path))
     return [FileChange(path, _size(old, path), _size(new, path)) for path in paths if is_covered(path)]
@@ -84,7 +84,7 @@ def changed_files(old: Remote, new: Remote) -> list[FileChange]:
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    remote: Remote
+    remote: RemoteVersion
     file: RemoteFile | None
     tensors: dict[str, Tensor]
 
@@ -94,11 +94,11 @@ class _Pair:
         return _values(b"".join(self.remote.store.read(self.file, tensor.start, tensor.end)), tensor, self.file)
 
 
-def _tensors(remote: Remote, file: RemoteFile | None) -> dict[str, Tensor]:
+def _tensors(remote: RemoteVersion, file: RemoteFile | None) -> dict[str, Tensor]:
     return {} if file is None else read_tensors(remote.store, file)
 
 
-def _size(remote: Remote, path: str) -> int | None:
+def _size(remote: RemoteVersion, path: str) -> int | None:
     file = remote.listing.file(path)
     return None if file is None else file.size
 

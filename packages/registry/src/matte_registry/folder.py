@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 from matte_core.contracts.registry import Listing, ModelMetadata, Reason, RemoteFile
-from matte_core.domain.manifest import METADATA_FILE, canonical, exclusion_reason, is_covered, is_pickle, text_digest
+from matte_core.domain.manifest import (
+    METADATA_FILE,
+    SIGNATURE_FILE,
+    canonical,
+    exclusion_reason,
+    is_covered,
+    is_pickle,
+    text_digest,
+)
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from matte_registry.errors import RegistryError
+from matte_registry.settings import RegistrySettings
 
 _PIECE = 1 << 20
 _METADATA_MAX_BYTES = 1 << 18
@@ -34,44 +43,35 @@ class Hashed:
         return text_digest(self.manifest)
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    files: int
-    size: int
-
-
-def bounded(listing: Listing, bounds: Bounds) -> Listing:
-    """The listing, where it is a version that may be taken.
+def check_limits(listing: Listing, settings: RegistrySettings) -> None:
+    """Checks that a listing is of a version that is small enough to be taken.
 
     Raises:
         RegistryError: too many files or bytes, or no safetensors.
     """
-    if len(listing.files) > bounds.files:
-        raise RegistryError(
-            Reason.TOO_LARGE, f"{listing.source} has {len(listing.files)} files, {bounds.files} may be taken"
-        )
-    if listing.size > bounds.size:
+    most = settings.source_max_files
+    if len(listing.files) > most:
+        raise RegistryError(Reason.TOO_LARGE, f"{listing.source} has {len(listing.files)} files, {most} may be taken")
+    if listing.size > settings.source_max_bytes:
         raise RegistryError(
             Reason.TOO_LARGE,
-            f"{listing.source} has {listing.size / 1e6:.1f} MB, {bounds.size / 1e6:.1f} MB may be taken:"
+            f"{listing.source} has {listing.size / 1e6:.1f} MB, {settings.source_max_bytes / 1e6:.1f} MB may be taken:"
             " raise MATTE_SOURCE_MAX_BYTES, or publish fewer files",
         )
-    if not any(file.path.endswith(".safetensors") for file in listing.files):
-        raise RegistryError(Reason.NO_WEIGHTS, _no_weights(listing))
-    return listing
-
-
-def _no_weights(listing: Listing) -> str:
-    pickles = [path for path in listing.excluded if is_pickle(path)]
-    if pickles:
-        return (
+    if any(file.path.endswith(".safetensors") for file in listing.files):
+        return
+    if pickles := [path for path in listing.excluded if is_pickle(path)]:
+        raise RegistryError(
+            Reason.NO_WEIGHTS,
             f"{listing.source} has its weights only as {pickles[0]}, a format that can run code when it is loaded:"
-            " convert them with safetensors.torch.save_file and publish the result"
+            " convert them with safetensors.torch.save_file and publish the result",
         )
-    return f"{listing.source} has no safetensors: is it the folder of a version? Correct source"
+    raise RegistryError(
+        Reason.NO_WEIGHTS, f"{listing.source} has no safetensors: is it the folder of a version? Correct source"
+    )
 
 
-def sort_out(source: str, found: Iterator[RemoteFile], limit: int) -> Listing:
+def list_files(source: str, found: Iterator[RemoteFile], limit: int) -> Listing:
     """What is taken of the files at a source, and what is not.
 
     Args:
@@ -120,7 +120,7 @@ def scan(folder: Path, limit: int = 10_000) -> Listing:
     """
     check_present(folder)
     root = folder.resolve()
-    return sort_out(f"file://{root}", _entries(root), limit)
+    return list_files(f"file://{root}", _entries(root), limit)
 
 
 def _entries(root: Path) -> Iterator[RemoteFile]:
@@ -136,14 +136,12 @@ def _entries(root: Path) -> Iterator[RemoteFile]:
         yield RemoteFile(path=name, size=about.st_size, tag=f"{about.st_mtime_ns}-{about.st_ino}")
 
 
-def file_hash(path: Path, seen: Callable[[int], None] | None = None) -> str:
-    """SHA-256 of a file, hexadecimal; ``seen`` is told the bytes of each piece."""
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
     sha = hashlib.sha256()
     with path.open("rb", buffering=0) as file:
         while piece := file.read(_PIECE):
             sha.update(piece)
-            if seen is not None:
-                seen(len(piece))
     return sha.hexdigest()
 
 
@@ -155,6 +153,12 @@ def hashed(folder: Path, listing: Listing | None = None) -> Hashed:
     """
     files = (listing or scan(folder)).files
     return Hashed({file.path: file_hash(folder / file.path) for file in files if is_covered(file.path)})
+
+
+def read_signature(folder: Path) -> bytes | None:
+    """Content of the folder's ``matte.sig``, or None where there is none."""
+    path = folder / SIGNATURE_FILE
+    return path.read_bytes() if path.is_file() else None
 
 
 def read_metadata(folder: Path) -> ModelMetadata | None:

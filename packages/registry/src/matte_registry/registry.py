@@ -19,10 +19,10 @@ from matte_core.domain.source import Scheme, Source
 from matte_registry.cache import Cache, CacheLease
 from matte_registry.download import Options, download
 from matte_registry.errors import RegistryError
-from matte_registry.folder import Bounds, Hashed, bounded, hashed, read_metadata, scan
+from matte_registry.folder import Hashed, check_limits, hashed, read_metadata, read_signature, scan
 from matte_registry.policy import ACCEPT_ANY, VerificationPolicy
 from matte_registry.progress import OnProgress, Tally, ignore
-from matte_registry.remote import Remote
+from matte_registry.remote import RemoteVersion
 from matte_registry.settings import RegistrySettings
 from matte_registry.signature import PrivateKey, sign, verify
 from matte_registry.sources import open_store, parsed
@@ -57,7 +57,6 @@ class Resolved:
 class Registry:
     def __init__(self, settings: RegistrySettings | None = None) -> None:
         self._settings = settings or RegistrySettings()
-        self._bounds = Bounds(self._settings.source_max_files, self._settings.source_max_bytes)
 
     @property
     def cache(self) -> Cache:
@@ -145,13 +144,13 @@ class Registry:
         Raises:
             RegistryError: it is not what is demanded.
         """
-        listing = bounded(scan(folder, self._bounds.files * 10), self._bounds)
+        listing = scan(folder, self._settings.source_max_files * 10)
+        check_limits(listing, self._settings)
         found = hashed(folder, listing)
         where = source or f"file://{folder}"
         policy.check_digest(found.digest, where)
         if policy.keys:
-            path = folder / SIGNATURE_FILE
-            verify(found.manifest, path.read_bytes() if path.is_file() else None, policy.keys, where)
+            verify(found.manifest, read_signature(folder), policy.keys, where)
         metadata = read_metadata(folder)
         policy.check_license(metadata, where)
         _check_weights(metadata, found, where)
@@ -163,9 +162,18 @@ class Registry:
         Raises:
             RegistryError: the folder has no metadata, no weights or a pickle; or the source does not take it.
         """
-        listing = bounded(scan(folder), self._bounds)
-        _refuse_incomplete(folder, listing)
-        metadata, found = read_metadata(folder), hashed(folder, listing)
+        listing = scan(folder)
+        check_limits(listing, self._settings)
+        metadata = read_metadata(folder)
+        if metadata is None:
+            raise RegistryError(
+                Reason.METADATA_INVALID,
+                f"{folder} has no matte.yaml: write one, at least with the lines 'family: NAME' and 'license: SPDX'",
+            )
+        for path, why in listing.excluded.items():
+            if why != "hidden":
+                raise RegistryError(Reason.FILE_REFUSED, f"{folder / path} is {why}. Take it out of the folder")
+        found = hashed(folder, listing)
         _check_weights(metadata, found, str(folder))
         store = open_store(parsed(text), self._settings)
         with tempfile.TemporaryDirectory(prefix="matte-push-") as name:
@@ -181,7 +189,7 @@ class Registry:
         """
         return open_store(parsed(text), self._settings).versions()
 
-    def remote(self, text: str) -> Remote:
+    def remote(self, text: str) -> RemoteVersion:
         """What a source holds now, to be looked at without downloading it.
 
         Raises:
@@ -194,9 +202,11 @@ class Registry:
         s = self._settings
         return Options(s.download_parallel, s.download_block_bytes, s.download_attempts)
 
-    def _remote(self, source: Source) -> Remote:
+    def _remote(self, source: Source) -> RemoteVersion:
         store = open_store(source, self._settings)
-        return Remote(store, bounded(store.resolve(), self._bounds))
+        listing = store.resolve()
+        check_limits(listing, self._settings)
+        return RemoteVersion(store, listing)
 
     def _cached(self, cache: Cache, source: Source, digest: str, policy: VerificationPolicy) -> Ready | None:
         """The version from the cache, read again; a damaged one is thrown away, and not had."""
@@ -209,7 +219,11 @@ class Registry:
                 cache.discard(digest)
                 lease.release()
                 return None
-            self._check_signature(lease.folder, found.manifest, source, policy)
+            if policy.keys:
+                try:
+                    verify(found.manifest, read_signature(lease.folder), policy.keys, str(source))
+                except RegistryError:  # signed since it was cached
+                    verify(found.manifest, self._remote(source).signature(), policy.keys, str(source))
             metadata = read_metadata(lease.folder)
             policy.check_license(metadata, str(source))
         except BaseException:
@@ -217,18 +231,8 @@ class Registry:
             raise
         return Ready(lease.folder, digest, metadata, str(source), lease)
 
-    def _check_signature(self, folder: Path, manifest: str, source: Source, policy: VerificationPolicy) -> None:
-        """By the signature that came along; where that does not do, by the one that is at the source now."""
-        if not policy.keys:
-            return
-        path = folder / SIGNATURE_FILE
-        try:
-            verify(manifest, path.read_bytes() if path.is_file() else None, policy.keys, str(source))
-        except RegistryError:
-            verify(manifest, self._remote(source).signature(), policy.keys, str(source))
-
     def _fetch(
-        self, cache: Cache, remote: Remote, partial: Path, policy: VerificationPolicy, on_progress: OnProgress
+        self, cache: Cache, remote: RemoteVersion, partial: Path, policy: VerificationPolicy, on_progress: OnProgress
     ) -> Ready:
         cache.make_room(remote.listing.size, partial)
         known = remote.known()
@@ -256,17 +260,6 @@ def _key(digest: str | None, listing: Listing) -> str:
     """The name of a download: two of the same content share it."""
     text = digest or listing.model_dump_json()
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _refuse_incomplete(folder: Path, listing: Listing) -> None:
-    if read_metadata(folder) is None:
-        raise RegistryError(
-            Reason.METADATA_INVALID,
-            f"{folder} has no matte.yaml: write one, at least with the lines 'family: NAME' and 'license: SPDX'",
-        )
-    refused = {path: why for path, why in listing.excluded.items() if why != "hidden"}
-    for path, why in refused.items():
-        raise RegistryError(Reason.FILE_REFUSED, f"{folder / path} is {why}. Take it out of the folder")
 
 
 def _check_weights(metadata: ModelMetadata | None, found: Hashed, where: str) -> None:

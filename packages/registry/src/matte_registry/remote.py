@@ -26,7 +26,7 @@ from matte_registry.sources.base import Store
 _SMALL = 1 << 20
 
 
-class Remote:
+class RemoteVersion:
     def __init__(self, store: Store, listing: Listing) -> None:
         self.store, self.listing = store, listing
         self._known: dict[str, str] | None = None

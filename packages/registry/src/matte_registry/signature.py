@@ -28,15 +28,13 @@ def public_key(pem: bytes) -> PublicKey:
     """A public key.
 
     Raises:
-        RegistryError: it is none of the two kinds.
+        RegistryError: it cannot be read, or is of another kind.
     """
     try:
         key = serialization.load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm):
         raise RegistryError(Reason.SIGNATURE_INVALID, f"the public key cannot be read: give {_KINDS}") from None
-    if isinstance(key, Ed25519PublicKey) or (
-        isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
-    ):
+    if isinstance(key, Ed25519PublicKey) or (_is_ecdsa(key) and isinstance(key, ec.EllipticCurvePublicKey)):
         return key
     raise RegistryError(Reason.SIGNATURE_INVALID, f"the public key is of another kind: give {_KINDS}")
 
@@ -45,7 +43,7 @@ def private_key(pem: bytes, passphrase: bytes | None = None) -> PrivateKey:
     """A private key, PKCS #8.
 
     Raises:
-        RegistryError: it is none of the two kinds, or the passphrase is wrong.
+        RegistryError: the passphrase is wrong, or the key is of another kind.
     """
     try:
         key = serialization.load_pem_private_key(pem, passphrase)
@@ -53,11 +51,13 @@ def private_key(pem: bytes, passphrase: bytes | None = None) -> PrivateKey:
         raise RegistryError(
             Reason.SIGNATURE_INVALID, f"the private key cannot be read: is the passphrase right? It must be {_KINDS}"
         ) from None
-    if isinstance(key, Ed25519PrivateKey) or (
-        isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1)
-    ):
+    if isinstance(key, Ed25519PrivateKey) or (_is_ecdsa(key) and isinstance(key, ec.EllipticCurvePrivateKey)):
         return key
     raise RegistryError(Reason.SIGNATURE_INVALID, f"the private key is of another kind: give {_KINDS}")
+
+
+def _is_ecdsa(key: object) -> bool:
+    return isinstance(getattr(key, "curve", None), ec.SECP256R1)
 
 
 def sign(manifest: str, key: PrivateKey) -> bytes:

@@ -1,68 +1,76 @@
-"""The protocol of a source."""
+"""The interface of every source."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Self
 
 from matte_core.contracts.registry import Listing, RemoteFile, StoredVersion
+from matte_core.domain.source import Source
 
-from matte_registry.folder import file_hash
+from matte_registry.folder import file_hash, list_files
 from matte_registry.progress import Tally
+from matte_registry.settings import RegistrySettings
 
+#: bytes of one piece of a file
 PIECE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file to publish, and where it lies on this machine."""
+    """A file to publish, and its path on this machine."""
 
     file: RemoteFile
-    place: Path
+    local: Path
 
     @classmethod
     def of(cls, folder: Path, path: str) -> Self:
         """The file at ``path`` in a folder; it is read for its hash."""
-        place = folder / path
-        return cls(RemoteFile(path=path, size=place.stat().st_size, sha256=file_hash(place)), place)
+        local = folder / path
+        return cls(RemoteFile(path=path, size=local.stat().st_size, sha256=file_hash(local)), local)
 
 
-class Store(Protocol):
-    """A place with one version's folder, or where one can be put. Methods may be called by several threads."""
+class Store(ABC):
+    """The place of one version, or where one can be published. Thread-safe.
 
-    ranged: bool
-    """Whether parts of a file can be asked for; else ``read`` is called for whole files alone."""
+    Every method raises ``RegistryError``: absent, denied, unavailable, or a file that is refused.
+    """
 
+    #: whether parts of a file can be read; else :meth:`read` is called for whole files only
+    ranged: bool = True
+
+    def __init__(self, source: Source, settings: RegistrySettings) -> None:
+        self._source, self._settings = source, settings
+
+    @abstractmethod
     def resolve(self) -> Listing:
-        """What is there now, without weights being read.
-
-        Raises:
-            RegistryError: not there, denied, away, or a file that is refused.
-        """
-        ...
+        """The files that are there now. Pins the source where it can be pinned; reads no weights."""
 
     def read(self, file: RemoteFile, start: int, end: int) -> Iterator[bytes]:
         """The bytes from ``start`` to before ``end``, in pieces.
 
         Raises:
-            RegistryError: as above; SOURCE_CHANGED where it is seen that the file is not the one of the listing.
+            RegistryError: SOURCE_CHANGED, the file is not the one of the listing, as far as the source can tell.
         """
-        ...
+        if start < end:
+            yield from self._read(file, start, end)
 
+    @abstractmethod
+    def _read(self, file: RemoteFile, start: int, end: int) -> Iterator[bytes]: ...
+
+    @abstractmethod
     def push(self, uploads: Sequence[Upload], tally: Tally) -> str:
-        """Puts files there, in this order, so that the manifest comes last; the answer is the pinned source.
+        """Publishes files in this order, so that the manifest comes last. Returns the pinned source."""
 
-        Raises:
-            RegistryError: as above.
-        """
-        ...
-
+    @abstractmethod
     def versions(self) -> Iterator[StoredVersion]:
-        """The versions below this place, or under this name.
+        """The versions below this place, or under this name."""
 
-        Raises:
-            RegistryError: as above.
-        """
-        ...
+    def _listing(self, files: Iterator[RemoteFile]) -> Listing:
+        return list_files(str(self._source), files, self._settings.source_max_files * 10)
+
+    def _url_of(self, path: str) -> str:
+        return f"{self._source}/{path}".rstrip("/")

@@ -19,24 +19,21 @@ from matte_core.contracts.registry import Listing, Reason, RemoteFile, StoredVer
 from matte_core.domain.source import Source
 
 from matte_registry.errors import RegistryError, http_failure, unreachable
-from matte_registry.folder import sort_out
 from matte_registry.progress import Tally
 from matte_registry.settings import RegistrySettings
-from matte_registry.sources.base import PIECE, Upload
+from matte_registry.sources.base import PIECE, Store, Upload
 
 _FIX = "Give MATTE_HUB_TOKEN of an account that may read it (and has accepted its terms, where it is gated)"
 
 
-class Hub:
+class Hub(Store):
     """A repository at a revision. Weights are read over HTTP ranges, no matter how the hub stores them."""
 
-    ranged = True
-
     def __init__(self, source: Source, settings: RegistrySettings) -> None:
-        self._source, self._endpoint = source, settings.hub_url.rstrip("/")
+        super().__init__(source, settings)
+        self._endpoint, self._timeout = settings.hub_url.rstrip("/"), settings.download_timeout_seconds
         self._token = settings.hub_token.get_secret_value() if settings.hub_token else None
         self._api = HfApi(endpoint=self._endpoint, token=self._token)
-        self._timeout, self._limit = settings.download_timeout_seconds, settings.source_max_files * 10
 
     def resolve(self) -> Listing:
         """As in :class:`Store`; the revision is pinned to its commit."""
@@ -47,11 +44,9 @@ class Hub:
             self._source = self._source.at(commit)
             tree = self._api.list_repo_tree(self._source.path, recursive=True, revision=commit)
             files = (_remote(entry) for entry in tree if isinstance(entry, RepoFile))
-            return sort_out(str(self._source), files, self._limit)
+            return self._listing(files)
 
-    def read(self, file: RemoteFile, start: int, end: int) -> Iterator[bytes]:
-        if start == end:
-            return
+    def _read(self, file: RemoteFile, start: int, end: int) -> Iterator[bytes]:
         url = hf_hub_url(self._source.path, file.path, revision=self._source.version, endpoint=self._endpoint)
         headers = build_hf_headers(token=self._token) | {
             "Range": f"bytes={start}-{end - 1}",
@@ -68,7 +63,7 @@ class Hub:
 
     def push(self, uploads: Sequence[Upload], tally: Tally) -> str:
         """As in :class:`Store`: one commit, with all of it or nothing."""
-        additions = [CommitOperationAdd(upload.file.path, str(upload.place)) for upload in uploads]
+        additions = [CommitOperationAdd(upload.file.path, str(upload.local)) for upload in uploads]
         with self._errors():
             self._api.create_repo(self._source.path, private=True, exist_ok=True)
             made = self._api.create_commit(
@@ -88,7 +83,7 @@ class Hub:
 
     @contextmanager
     def _errors(self, path: str = "") -> Iterator[None]:
-        what = f"{self._source}/{path}".rstrip("/")
+        what = self._url_of(path)
         try:
             yield
         except HfHubHTTPError as error:

@@ -15,7 +15,7 @@ from matte_registry.errors import RegistryError
 from matte_registry.folder import parse_metadata, scan
 from matte_registry.progress import Tally
 from matte_registry.settings import RegistrySettings
-from matte_registry.sources.base import PIECE, Upload
+from matte_registry.sources.base import PIECE, Store, Upload
 
 _MAX_VERSIONS = 1000
 
@@ -38,17 +38,15 @@ def folder_of(source: Source, settings: RegistrySettings) -> Path:
     return root / source.path
 
 
-class LocalFolder:
-    ranged = True
-
+class LocalFolder(Store):
     def __init__(self, source: Source, settings: RegistrySettings) -> None:
-        self._source, self._folder = source, folder_of(source, settings)
-        self._limit = settings.source_max_files * 10
+        super().__init__(source, settings)
+        self._folder = folder_of(source, settings)
 
     def resolve(self) -> Listing:
-        return scan(self._folder, self._limit).model_copy(update={"source": str(self._source)})
+        return scan(self._folder, self._settings.source_max_files * 10).model_copy(update={"source": str(self._source)})
 
-    def read(self, file: RemoteFile, start: int, end: int) -> Iterator[bytes]:
+    def _read(self, file: RemoteFile, start: int, end: int) -> Iterator[bytes]:
         try:
             with (self._folder / file.path).open("rb") as opened:
                 opened.seek(start)
@@ -70,7 +68,7 @@ class LocalFolder:
             for upload in uploads:
                 copy = staging / upload.file.path
                 copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(upload.place, copy)
+                shutil.copyfile(upload.local, copy)
                 tally.add(upload.file.size)
             staging.rename(target)
         except OSError as error:

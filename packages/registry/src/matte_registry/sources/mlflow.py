@@ -23,7 +23,6 @@ from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
 from matte_registry.errors import RegistryError, http_failure, unreachable
-from matte_registry.folder import sort_out
 from matte_registry.progress import Tally
 from matte_registry.settings import RegistrySettings
 from matte_registry.sources.base import PIECE, Store, Upload
@@ -48,7 +47,7 @@ def server_of(source: Source, settings: RegistrySettings) -> str:
     return settings.mlflow_url
 
 
-class Mlflow:
+class Mlflow(Store):
     """A version of a registered model, or the model where one is pushed."""
 
     ranged = False  # MLflow's server sends whole files; a bucket behind it is asked for parts
@@ -59,7 +58,7 @@ class Mlflow:
         MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.set(True)
         for name in ("mlflow", "urllib3.connectionpool"):
             logging.getLogger(name).setLevel(logging.ERROR)
-        self._source, self._settings = source, settings
+        super().__init__(source, settings)
         self._server = server_of(source, settings)
         self._client = MlflowClient(tracking_uri=self._server, registry_uri=self._server)
         self._behind: Store | None = None
@@ -80,7 +79,7 @@ class Mlflow:
                     f"{self._source} keeps its files at {uri.partition('://')[0]}://, which is not read here:"
                     " use a server that hands out artifacts itself (mlflow server --serve-artifacts), s3 or gs",
                 )
-            return sort_out(str(self._source), self._walk(""), self._settings.source_max_files * 10)
+            return self._listing(self._walk(""))
 
     def _resolve_behind(self, uri: str) -> Listing:
         try:
@@ -100,7 +99,7 @@ class Mlflow:
             else:
                 yield RemoteFile(path=entry.path, size=entry.file_size or 0)
 
-    def read(self, file: RemoteFile, start: int, end: int) -> Iterator[bytes]:
+    def _read(self, file: RemoteFile, start: int, end: int) -> Iterator[bytes]:
         if self._behind is not None:
             yield from self._behind.read(file, start, end)
             return
@@ -123,7 +122,7 @@ class Mlflow:
             artifacts = get_artifact_repository(uri, tracking_uri=self._server, registry_uri=self._server)
             for upload in uploads:
                 parent = upload.file.path.rpartition("/")[0]
-                artifacts.log_artifact(str(upload.place), parent or None)
+                artifacts.log_artifact(str(upload.local), parent or None)
                 tally.add(upload.file.size)
             self._client.set_terminated(run.info.run_id)
             made = self._client.create_model_version(
@@ -152,7 +151,7 @@ class Mlflow:
 
     @contextmanager
     def _errors(self, path: str = "") -> Iterator[None]:
-        what = f"{self._source}/{path}".rstrip("/")
+        what = self._url_of(path)
         try:
             yield
         except requests.HTTPError as error:

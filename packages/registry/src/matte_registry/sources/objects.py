@@ -15,10 +15,9 @@ from obstore import exceptions
 from obstore.store import GCSStore, S3Store
 
 from matte_registry.errors import RegistryError, http_failure, unreachable
-from matte_registry.folder import sort_out
 from matte_registry.progress import Tally
 from matte_registry.settings import RegistrySettings
-from matte_registry.sources.base import PIECE, Upload
+from matte_registry.sources.base import PIECE, Store, Upload
 
 _MAX_LISTED = 100_000
 _FIX = {
@@ -27,16 +26,14 @@ _FIX = {
 }
 
 
-class Objects:
-    ranged = True
-
+class Objects(Store):
     def __init__(self, source: Source, settings: RegistrySettings) -> None:
-        self._source, self._fix = source, _FIX[source.scheme]
-        self._limit = settings.source_max_files * 10
+        super().__init__(source, settings)
+        self._fix = _FIX[source.scheme]
         timeout = timedelta(seconds=settings.download_timeout_seconds)
         kind: Any = S3Store if source.scheme is Scheme.S3 else GCSStore
         with self._errors():  # credentials are read here
-            self._store = kind(
+            self._bucket = kind(
                 source.host,
                 prefix=source.path or None,
                 client_options={
@@ -49,7 +46,7 @@ class Objects:
 
     def resolve(self) -> Listing:
         with self._errors():
-            listing = sort_out(str(self._source), self._entries(), self._limit)
+            listing = self._listing(self._entries())
         if not listing.files and not listing.excluded:
             raise RegistryError(
                 Reason.SOURCE_NOT_FOUND, f"{self._source}: there is nothing. Correct source, or push the version there"
@@ -57,28 +54,26 @@ class Objects:
         return listing
 
     def _entries(self) -> Iterator[RemoteFile]:
-        for batch in obstore.list(self._store):
+        for batch in obstore.list(self._bucket):
             for entry in batch:
                 if not entry["path"].endswith("/"):
                     yield RemoteFile(path=entry["path"], size=entry["size"], tag=entry["e_tag"] or "")
 
-    def read(self, file: RemoteFile, start: int, end: int) -> Iterator[bytes]:
-        if start == end:
-            return
+    def _read(self, file: RemoteFile, start: int, end: int) -> Iterator[bytes]:
         options: dict[str, Any] = {"range": (start, end)} | ({"if_match": file.tag} if file.tag else {})
         with self._errors(file.path):
-            for piece in obstore.get(self._store, file.path, options=options).stream(min_chunk_size=PIECE):  # type: ignore[arg-type]
+            for piece in obstore.get(self._bucket, file.path, options=options).stream(min_chunk_size=PIECE):  # type: ignore[arg-type]
                 yield bytes(piece)
 
     def push(self, uploads: Sequence[Upload], tally: Tally) -> str:
         with self._errors():
-            if any(True for batch in obstore.list(self._store) for _ in batch):
+            if any(True for batch in obstore.list(self._bucket) for _ in batch):
                 raise RegistryError(
                     Reason.SOURCE_INVALID,
                     f"{self._source} is not empty: a version never changes, publish it under another name",
                 )
             for upload in uploads:
-                obstore.put(self._store, upload.file.path, upload.place)
+                obstore.put(self._bucket, upload.file.path, upload.local)
                 tally.add(upload.file.size)
         return str(self._source)
 
@@ -86,7 +81,7 @@ class Objects:
         sizes: dict[str, int] = {}
         known: dict[str, set[str]] = {}
         with self._errors():
-            for number, entry in enumerate(e for batch in obstore.list(self._store) for e in batch):
+            for number, entry in enumerate(e for batch in obstore.list(self._bucket) for e in batch):
                 if number >= _MAX_LISTED:
                     break
                 below, _, name = entry["path"].rpartition("/")
@@ -97,7 +92,7 @@ class Objects:
 
     def _stored(self, below: str, size: int, *, manifest: bool) -> StoredVersion:
         prefix = f"{below}/" if below else ""
-        text = bytes(obstore.get(self._store, f"{prefix}{MANIFEST_FILE}").bytes()).decode() if manifest else None
+        text = bytes(obstore.get(self._bucket, f"{prefix}{MANIFEST_FILE}").bytes()).decode() if manifest else None
         return StoredVersion(
             source=f"{str(self._source).rstrip('/')}/{below}".rstrip("/"),
             digest=text_digest(text) if text else None,
@@ -107,7 +102,7 @@ class Objects:
 
     @contextmanager
     def _errors(self, path: str = "") -> Iterator[None]:
-        what = f"{self._source}/{path}".rstrip("/")
+        what = self._url_of(path)
         try:
             yield
         except FileNotFoundError:

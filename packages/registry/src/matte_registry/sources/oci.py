@@ -20,10 +20,9 @@ from oras.container import Container
 from oras.provider import Registry
 
 from matte_registry.errors import RegistryError, http_failure, unreachable
-from matte_registry.folder import sort_out
 from matte_registry.progress import Tally
 from matte_registry.settings import RegistrySettings
-from matte_registry.sources.base import PIECE, Upload
+from matte_registry.sources.base import PIECE, Store, Upload
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 ARTIFACT_TYPE = "application/vnd.matte.model.v1"
@@ -53,17 +52,12 @@ class _Client(Registry):  # type: ignore[misc]
         return answer
 
 
-class Oci:
-    ranged = True
-
+class Oci(Store):
     def __init__(self, source: Source, settings: RegistrySettings) -> None:
-        self._source, self._limit = source, settings.source_max_files * 10
+        super().__init__(source, settings)
         self._client = _Client(source.host, settings)
         self._place = Container(f"{source.host}/{source.path}")
         self._url = f"{self._client.prefix}://{source.host}/v2/{source.path}"
-        self._log_in(settings)
-
-    def _log_in(self, settings: RegistrySettings) -> None:
         if settings.oci_username and settings.oci_password:
             self._client.auth.set_basic_auth(settings.oci_username, settings.oci_password.get_secret_value())
         else:
@@ -78,14 +72,14 @@ class Oci:
             files = [_remote(layer) for layer in layers or () if _TITLE in (layer.get("annotations") or {})]
         except (KeyError, TypeError, ValueError, AttributeError):
             raise RegistryError(Reason.SOURCE_INVALID, f"{self._source}: its manifest is not an OCI one") from None
-        return sort_out(str(self._source), iter(files), self._limit)
+        return self._listing(iter(files))
 
     def _manifest(self) -> Any:
-        asked = self._source.version or "latest"
-        answer = self._ask("GET", f"/manifests/{asked}", {"Accept": MANIFEST_TYPE})
+        tag = self._source.version or "latest"
+        answer = self._request("GET", f"/manifests/{tag}", {"Accept": MANIFEST_TYPE})
         content = answer.content
         digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-        if len(content) > _MAX_MANIFEST or (asked.startswith("sha256:") and asked != digest):
+        if len(content) > _MAX_MANIFEST or (tag.startswith("sha256:") and tag != digest):
             raise RegistryError(
                 Reason.DIGEST_MISMATCH, f"{self._source}: the registry sent another manifest, with the digest {digest}"
             )
@@ -93,13 +87,11 @@ class Oci:
         with self._errors(str(self._source)):
             return json.loads(content)
 
-    def read(self, file: RemoteFile, start: int, end: int) -> Iterator[bytes]:
-        if start == end:
-            return
+    def _read(self, file: RemoteFile, start: int, end: int) -> Iterator[bytes]:
         headers = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
         with (
             self._errors(f"{self._source} {file.path}"),
-            self._ask("GET", f"/blobs/sha256:{file.sha256}", headers, stream=True) as answer,
+            self._request("GET", f"/blobs/sha256:{file.sha256}", headers, stream=True) as answer,
         ):
             if answer.status_code == 200 and start > 0:
                 raise RegistryError(Reason.SOURCE_INVALID, f"{self._source.host} does not send parts of blobs")
@@ -121,12 +113,12 @@ class Oci:
         }
         content = json.dumps(manifest, sort_keys=True).encode()
         name = self._source.version or "latest"
-        self._ask("PUT", f"/manifests/{name}", {"Content-Type": MANIFEST_TYPE}, data=content)
+        self._request("PUT", f"/manifests/{name}", {"Content-Type": MANIFEST_TYPE}, data=content)
         return str(self._source.at(_sha(content)))
 
     def _layer(self, upload: Upload) -> dict[str, Any]:
         file, digest = upload.file, f"sha256:{upload.file.sha256}"
-        with upload.place.open("rb") as opened:
+        with upload.local.open("rb") as opened:
             self._upload(digest, opened if file.size else b"")
         return {"mediaType": FILE_TYPE, "digest": digest, "size": file.size, "annotations": {_TITLE: file.path}}
 
@@ -134,18 +126,18 @@ class Oci:
         """A blob that the registry does not have yet, in one piece as the registry asks for it."""
         if self._client.blob_exists({"digest": digest}, self._place):
             return
-        begun = self._ask("POST", "/blobs/uploads/", {"Content-Length": "0"})
+        begun = self._request("POST", "/blobs/uploads/", {"Content-Length": "0"})
         where = self._client._get_location(begun, self._place)
         mark = "&" if "?" in where else "?"
-        self._ask("PUT", f"{where}{mark}digest={digest}", {"Content-Type": "application/octet-stream"}, data=data)
+        self._request("PUT", f"{where}{mark}digest={digest}", {"Content-Type": "application/octet-stream"}, data=data)
 
     def versions(self) -> Iterator[StoredVersion]:
         with self._errors(str(self._source)):
-            tags = [str(tag) for tag in self._ask("GET", "/tags/list", {}).json().get("tags") or ()]
+            tags = [str(tag) for tag in self._request("GET", "/tags/list", {}).json().get("tags") or ()]
         for tag in tags:
             yield StoredVersion(source=str(self._source.at(tag)), label=tag)
 
-    def _ask(self, method: str, path: str, headers: dict[str, str], **more: Any) -> Any:
+    def _request(self, method: str, path: str, headers: dict[str, str], **more: Any) -> Any:
         url = path if path.startswith("http") else self._url + path
         what = f"{self._source} at {self._client.prefix}://{self._source.host}"
         with self._errors(what):
