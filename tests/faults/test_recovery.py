@@ -17,7 +17,7 @@ import httpx
 import psutil
 import pytest
 from jobs import picture
-from matte_cli.doctor import listeners_check, listening, modes
+from matte_cli.doctor import file_modes, listeners_check, listening_sockets
 from matte_cli.instance_lock import InstanceLock
 from matte_cli.processes import in_session
 from stack import free_port
@@ -138,11 +138,11 @@ def httpx_status(url: str) -> int | None:
 
 def test_nothing_listens_beyond_this_machine_and_files_are_private(serving: Serving) -> None:
     assert serving.is_ready()
-    found = list(listening(InstanceLock.running_children(serving.data)))
+    found = list(listening_sockets(InstanceLock.running_children(serving.data)))
     assert len(found) > 5
     check = listeners_check(found)
     assert check.ok, check.found
-    own = [(path, mode) for path, mode in modes(serving.data) if serving.data in (path, *path.parents)]
+    own = [(path, mode) for path, mode in file_modes(serving.data) if serving.data in (path, *path.parents)]
     assert len(own) > 4
     assert [(path, oct(mode)) for path, mode in own if mode & 0o077] == []
     command = " ".join(serving.find("raylet").cmdline())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from matte_cli.rollout.actions import Action, ask
+from matte_cli.rollout.actions import Action, change_for
 from matte_cli.rollout.state import Rollout, RolloutError
 from matte_core.contracts.k8s.model import Model
 from matte_core.contracts.k8s.rollout import Phase, RolloutSpec
@@ -19,7 +19,7 @@ def of(simulation: RolloutSimulation) -> Rollout:
 
 def patched(simulation: RolloutSimulation, action: Action, request_id: str = "a1") -> str:
     """Asks, and changes the simulation's spec as the API server would."""
-    found = ask(action, of(simulation), request_id)
+    found = change_for(action, of(simulation), request_id)
     assert set(found.patch) == {"spec"}
     assert set(found.patch["spec"]) == {"rollout"}
     now = simulation.spec.rollout.model_dump(mode="json", exclude_none=True)
@@ -28,12 +28,12 @@ def patched(simulation: RolloutSimulation, action: Action, request_id: str = "a1
     simulation.spec = type(simulation.spec)(
         simulation.spec.version, simulation.spec.hash, simulation.spec.replicas, rollout
     )
-    return found.says
+    return found.effect
 
 
 def refused(simulation: RolloutSimulation, action: Action) -> str:
     with pytest.raises(RolloutError) as caught:
-        ask(action, of(simulation), "a1")
+        change_for(action, of(simulation), "a1")
     return str(caught.value)
 
 
@@ -121,7 +121,7 @@ def test_without_a_rollout_there_is_nothing_to_ask() -> None:
 
 def refused_of(rollout: Rollout) -> str:
     with pytest.raises(RolloutError) as caught:
-        ask("promote", rollout, "a1")
+        change_for("promote", rollout, "a1")
     return str(caught.value)
 
 
@@ -144,7 +144,7 @@ def test_a_patch_fits_the_model() -> None:
     found = Rollout.of(body(simulation))
     assert found == of(simulation)
     for action in ("promote", "pause"):
-        change = ask(action, found, "a1").patch["spec"]["rollout"]
+        change = change_for(action, found, "a1").patch["spec"]["rollout"]
         document = body(simulation)
         document["spec"]["rollout"] |= change
         Model.model_validate(document)

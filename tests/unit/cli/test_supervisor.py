@@ -96,10 +96,25 @@ async def test_what_a_child_leaves_running_ends_before_it_starts_again(tmp_path:
 async def test_a_child_that_never_comes_up_is_given_up_with_its_log(tmp_path: Path) -> None:
     async with supervising([]) as supervisor:
         one = child(tmp_path, "one", "raise SystemExit('no such model')")
-        one.restarts = one.restarts.__class__(failures=3)
+        one.failures = 3
         await supervisor.add(one)
         with pytest.raises(GaveUpError, match="no such model"):
             await asyncio.wait_for(supervisor.failure(), 10)
+
+
+async def test_a_long_life_forgives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("matte_cli.supervisor.HEALTHY_AFTER_SECONDS", 0.0)
+    said: list[str] = []
+    async with supervising(said) as supervisor:
+        one = child(tmp_path, "one", SLEEP)
+        one.failures = 3
+        await supervisor.add(one)
+        first = one.process
+        assert first is not None
+        first.kill()
+        await until(lambda: one.process is not first)
+        assert one.failures == 1
+    assert "it starts again now" in said[0]
 
 
 async def test_stops_stage_by_stage(tmp_path: Path) -> None:

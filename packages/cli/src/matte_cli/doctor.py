@@ -1,4 +1,4 @@
-"""``matte doctor``: what is missing on this machine, and how to mend it."""
+"""``matte doctor``: what is missing on this machine, and how to fix it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DISK_NEEDED_BYTES = 2 * GB
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One finding. One that is not ``ok`` but not ``needed`` is only worth knowing."""
+    """A check that is neither ``ok`` nor ``needed`` is a remark."""
 
     name: str
     ok: bool
@@ -56,10 +56,7 @@ def redis_check(find: Callable[[], str]) -> Check:
         return Check("Redis server", ok=False, found="none", fix=f"{error}: apt install redis-server")
 
 
-def memory_check(available: int | None) -> Check:
-    """Whether the memory that is free will do; None: not known."""
-    if available is None:
-        return Check("memory", ok=True, found="not known")
+def memory_check(available: int) -> Check:
     fix = f"free some: {MEMORY_NEEDED_BYTES / GB:g} GB are needed for Ray and one model"
     return Check("memory", available >= MEMORY_NEEDED_BYTES, f"{available / GB:.1f} GB free", fix)
 
@@ -70,40 +67,36 @@ def disk_check(free: int, folder: Path) -> Check:
 
 
 def server_check(url: str, waiting_for: str, models: tuple[str, ...]) -> Check:
-    """Whether a server answers; none running is no fault of the machine."""
     if not waiting_for:
         return Check("server", ok=True, found=f"{url} is ready: {', '.join(models)}")
     fix = "start one with make run, or name another with --url"
     return Check("server", ok=False, found=f"{url}: waiting for {waiting_for}", fix=fix, needed=False)
 
 
-def port_check(host: str, port: int, *, free: bool, ours: bool) -> Check:
-    """Whether matte serve could listen; a port that a Matte server holds is well used."""
-    found = "free" if free else ("held by Matte" if ours else "taken by another program")
-    return Check(f"port {port}", free or ours, f"{found} on {host}", "matte serve --port another one", needed=False)
+def port_check(host: str, port: int, *, free: bool, held_by_matte: bool) -> Check:
+    found = "free" if free else ("held by Matte" if held_by_matte else "taken by another program")
+    return Check(
+        f"port {port}", free or held_by_matte, f"{found} on {host}", "matte serve --port another one", needed=False
+    )
 
 
-def listeners_check(listening: Iterable[tuple[str, int, str]]) -> Check:
-    """Whether what is behind the frontends can be reached from this machine alone.
-
-    Args:
-        listening: address, port and the process' name.
-    """
-    listening = list(listening)
-    wide = [f"{name} on {address}:{port}" for address, port, name in listening if not is_loopback(address)]
-    found = f"reachable from other machines: {', '.join(wide)}" if wide else f"{len(listening)}, all on loopback"
+def listeners_check(sockets: Iterable[tuple[str, int, str]]) -> Check:
+    """Whether the processes behind the frontends listen on loopback only: address, port and name of each."""
+    sockets = list(sockets)
+    wide = [f"{name} on {address}:{port}" for address, port, name in sockets if not is_loopback(address)]
+    found = f"reachable from other machines: {', '.join(wide)}" if wide else f"{len(sockets)}, all on loopback"
     return Check("ports behind it", not wide, found, "stop matte serve and start it again; if they stay, report it")
 
 
 def files_check(modes: Iterable[tuple[Path, int]]) -> Check:
-    """Whether pictures, jobs and tokens are closed to other users; ``modes`` are permission bits by path."""
+    """Whether pictures, jobs and tokens are private; ``modes`` are permission bits by path."""
     open_ = [str(path) for path, mode in modes if mode & 0o077]
     found = f"open to other users: {', '.join(open_)}" if open_ else "closed to other users"
     return Check("files", not open_, found, f"chmod go= {' '.join(open_)}")
 
 
-def listening(children: Mapping[str, int]) -> Iterator[tuple[str, int, str]]:
-    """What the processes that no caller should reach listen on; ``children`` are session leaders by name."""
+def listening_sockets(children: Mapping[str, int]) -> Iterator[tuple[str, int, str]]:
+    """Address, port and name of what the processes behind the frontends listen on; ``children`` are session leaders."""
     leaders = [pid for name, pid in children.items() if not name.startswith("frontend")]
     for process in (process for pid in leaders for process in in_session(pid)):
         for socket in process.net_connections("inet"):
@@ -111,15 +104,15 @@ def listening(children: Mapping[str, int]) -> Iterator[tuple[str, int, str]]:
                 yield socket.laddr.ip, socket.laddr.port, process.name()
 
 
-def modes(data: Path) -> Iterator[tuple[Path, int]]:
-    """Permission bits of what holds pictures or opens Ray; also the token that earlier versions of Matte left."""
+def file_modes(data: Path) -> Iterator[tuple[Path, int]]:
+    """Permission bits of the files with pictures or tokens, also of the token that earlier versions of Matte wrote."""
     for path in (data, *data.glob("redis/*"), *data.glob("logs/*"), Path.home() / ".ray" / "auth_token"):
         if path.exists() and path.stat().st_uid == os.getuid():
             yield path, stat.S_IMODE(path.stat().st_mode)
 
 
 def torch_check() -> Check:
-    """Whether the torch families can run, and on what. torch itself is not imported: that takes many seconds."""
+    """Whether the torch families can run, and on what. torch is not imported: that takes many seconds."""
     try:
         version = metadata.version("torch")
     except metadata.PackageNotFoundError:
@@ -138,44 +131,27 @@ def gpu() -> str | None:
     return next((line.partition(" (UUID")[0] for line in done.stdout.splitlines()), None)
 
 
-def available_memory() -> int | None:
-    """Bytes that can be used without swapping, as Linux says; elsewhere all the memory there is, or None."""
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):
-        return None
-
-
-def _existing(folder: Path) -> Path:
-    return next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
-
-
 def checks(settings: CliSettings, url: str) -> Iterator[Check]:
     yield python_check(sys.version_info[:2])
     if settings.redis_url is None:
         yield redis_check(find_server)
-    yield memory_check(available_memory())
-    folder = _existing(settings.data_dir)
+    yield memory_check(psutil.virtual_memory().available)
+    data = settings.data_dir.absolute()
+    folder = next(path for path in (data, *data.parents) if path.exists())
     yield disk_check(shutil.disk_usage(folder).free, folder)
     yield torch_check()
-    yield files_check(modes(settings.data_dir))
+    yield files_check(file_modes(settings.data_dir))
     if children := InstanceLock.running_children(settings.data_dir):
-        yield listeners_check(listening(children))
-    ready = asyncio.run(_ask(url))
+        yield listeners_check(listening_sockets(children))
+
+    async def ask_server() -> Readiness:
+        async with httpx.AsyncClient(base_url=url, timeout=3) as client:
+            return await ask(client)
+
+    ready = asyncio.run(ask_server())
     answers = ready.waiting_for != "the frontend to answer"
-    yield port_check(settings.host, settings.port, free=port_free(settings.host, settings.port), ours=answers)
+    yield port_check(settings.host, settings.port, free=port_free(settings.host, settings.port), held_by_matte=answers)
     yield server_check(url, ready.waiting_for, ready.models)
-
-
-async def _ask(url: str) -> Readiness:
-    async with httpx.AsyncClient(base_url=url, timeout=3) as client:
-        return await ask(client)
 
 
 def line(check: Check) -> str:
@@ -188,9 +164,9 @@ def command(
     *,
     url: Url = None,
     as_json: Json = False,
-    data_dir: Annotated[Path | None, typer.Option(help="As for serve.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Data folder of matte serve.")] = None,
 ) -> None:
-    """Say what is missing on this machine and how to fix it. Ends with status 1 when something must be fixed."""
+    """Report what is missing on this machine and how to fix it. Exits with status 1 if something must be fixed."""
     settings = CliSettings() if data_dir is None else CliSettings(data_dir=data_dir)
     console, done = screen(), []
     for check in checks(settings, server(url)):

@@ -1,4 +1,4 @@
-"""The ground a ``matte serve`` stands on: its folder is its alone, its ports are free, nothing old still runs."""
+"""One ``matte serve`` per data folder: the lock, free ports, and the end of what a killed one left running."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ import psutil
 
 from matte_cli.processes import end_session, in_session
 
-#: words in the command line of what matte serve starts, and of what that starts
-_OURS = ("matte_inference", "matte_frontend", "redis-server", "valkey-server", "redis.sock", "ray::", "/ray/")
+#: in the command lines of what matte serve starts, and of what that starts
+_MATTE = ("matte_inference", "matte_frontend", "redis-server", "valkey-server", "redis.sock", "ray::", "/ray/")
 _STORE = ("redis-server", "valkey-server", "redis.sock")
 
 
@@ -29,36 +29,36 @@ class InUseError(RuntimeError):
 
 @dataclass(slots=True)
 class InstanceLock:
-    """The exclusive use of a data folder, as long as this process lives; its file tells others who has it."""
+    """Exclusive use of a data folder until this process ends. The lock file names the holder."""
 
     path: Path
     file: IO[str]
 
     @classmethod
     def acquire(cls, folder: Path) -> InstanceLock:
-        """Claims the folder.
+        """Locks the folder.
 
         Raises:
-            InUseError: another ``matte serve`` has it, or another user.
+            InUseError: another ``matte serve`` holds it, or it belongs to another user.
         """
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        close_to_others(folder)
+        make_private(folder)
         path = folder / "serve.json"
         file = path.open("a+", encoding="utf-8")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            about = _read(file)
+            holder = _read(file)
             file.close()
             raise InUseError(
-                f"matte serve already runs on {folder} (process {about.get('pid', '?')}, {about.get('url', '')}). "
-                f"Stop it (kill {about.get('pid', 'PID')}), or use another --data-dir and --port."
+                f"matte serve already runs on {folder} (process {holder.get('pid', '?')}, {holder.get('url', '')}). "
+                f"Stop it (kill {holder.get('pid', 'PID')}), or use another --data-dir and --port."
             ) from error
         return cls(path, file)
 
     @staticmethod
     def running_children(folder: Path) -> dict[str, int]:
-        """The processes of whoever holds the folder now, by name."""
+        """The processes of the current holder by name."""
         try:
             with (folder / "serve.json").open(encoding="utf-8") as file:
                 return {str(name): int(pid) for name, pid in _read(file).get("children", {}).items()}
@@ -66,13 +66,13 @@ class InstanceLock:
             return {}
 
     def previous_children(self) -> list[int]:
-        """The processes that the last holder of the folder had started."""
+        """The processes that the previous holder had started."""
         return [int(pid) for pid in _read(self.file).get("children", {}).values()]
 
-    def write(self, **about: Any) -> None:
+    def write(self, **holder: Any) -> None:
         self.file.seek(0)
         self.file.truncate()
-        json.dump(about, self.file)
+        json.dump(holder, self.file)
         self.file.flush()
 
     def release(self) -> None:
@@ -100,52 +100,43 @@ def port_free(host: str, port: int) -> bool:
 
 
 def check_ports(host: str, ports: Iterable[int]) -> None:
-    """Refuses ports that are in use.
-
-    Raises:
-        InUseError: names the port and a free one.
-    """
+    """Raises InUseError, which names a free port, if one of the ports is taken."""
     wanted = list(ports)
     taken = [port for port in wanted if not port_free(host, port)]
     if taken:
-        raise InUseError(
-            f"port {taken[0]} on {host} is taken by another program. "
-            f"Use another: --port {_free_run(host, wanted[-1] + 1, len(wanted))}"
-        )
+        first, count = wanted[-1] + 1, len(wanted)
+        candidates = range(first, min(first + 1000, 65536 - count))
+        free = next((port for port in candidates if all(port_free(host, port + i) for i in range(count))), 0)
+        raise InUseError(f"port {taken[0]} on {host} is taken by another program. Use another: --port {free}")
 
 
-def _free_run(host: str, start: int, length: int) -> int:
-    candidates = range(start, min(start + 1000, 65536 - length))
-    return next((p for p in candidates if all(port_free(host, p + i) for i in range(length))), 0)
-
-
-def close_to_others(folder: Path) -> None:
-    """Makes a folder with pictures in it, and the files of Redis and the logs there, readable for its owner alone.
+def make_private(folder: Path) -> None:
+    """Makes a data folder, its logs and the files of Redis in it readable by their owner only.
 
     Raises:
-        InUseError: it belongs to another user.
+        InUseError: one belongs to another user.
     """
     for path in (folder, *folder.glob("*"), *folder.glob("redis/*"), *folder.glob("logs/*")):
-        about = path.lstat()
-        if about.st_uid != os.getuid():
-            raise InUseError(f"{path} belongs to another user (id {about.st_uid}). Use another --data-dir.")
-        if stat.S_IMODE(about.st_mode) & 0o077 and not stat.S_ISLNK(about.st_mode):
-            path.chmod(stat.S_IMODE(about.st_mode) & 0o700)
+        stats = path.lstat()
+        if stats.st_uid != os.getuid():
+            raise InUseError(f"{path} belongs to another user (id {stats.st_uid}). Use another --data-dir.")
+        if stat.S_IMODE(stats.st_mode) & 0o077 and not stat.S_ISLNK(stats.st_mode):
+            path.chmod(stat.S_IMODE(stats.st_mode) & 0o700)
 
 
 def end_leftovers(pids: Iterable[int], say: Callable[[str], None], *, patience: float = 15.0) -> None:
-    """Ends what a ``matte serve`` that was killed left running: only processes that are surely ours.
+    """Ends what a killed ``matte serve`` left running: only processes that are certainly Matte's.
 
     Args:
-        pids: of the processes that it had started, each with a session of its own.
-        say: tells a person.
+        pids: session leaders that it had started.
+        say: prints for a person.
         patience: seconds for Redis to write its file; the others hold nothing that is not in Redis.
     """
-    left = {pid: [process for process in in_session(pid) if _has(process, _OURS)] for pid in pids}
+    left = {pid: [process for process in in_session(pid) if _matches(process, _MATTE)] for pid in pids}
     if not any(left.values()):
         return
     say("an earlier matte serve was killed: ending what it left running")
-    stores = [process for found in left.values() for process in found if _has(process, _STORE)]
+    stores = [process for found in left.values() for process in found if _matches(process, _STORE)]
     for pid, found in left.items():
         if found and not any(process in stores for process in found):
             end_session(pid)
@@ -157,9 +148,9 @@ def end_leftovers(pids: Iterable[int], say: Callable[[str], None], *, patience: 
             process.kill()
 
 
-def _has(process: psutil.Process, words: Iterable[str]) -> bool:
+def _matches(process: psutil.Process, patterns: Iterable[str]) -> bool:
     try:
         command = " ".join(process.cmdline())
     except psutil.Error:
         return False
-    return any(word in command for word in words)
+    return any(pattern in command for pattern in patterns)

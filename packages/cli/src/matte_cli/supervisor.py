@@ -1,4 +1,4 @@
-"""Keeps a few processes running, and stops them in order. What to do about an exit is decided in ``backoff``."""
+"""Runs a few processes, restarts those that end, and stops them in order."""
 
 from __future__ import annotations
 
@@ -11,25 +11,43 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from matte_cli.backoff import Restarts, after_exit
+from matte_core.domain.backoff import exponential_backoff
+
 from matte_cli.processes import end_session
 
 LOG_MAX_BYTES = 10_000_000
-Say = Callable[[str], None]
+#: a process that ran this long was healthy: its earlier failures are forgotten
+HEALTHY_AFTER_SECONDS = 60.0
+#: before the second restart in a row; the first one is immediate
+FIRST_DELAY_SECONDS = 0.5
+LONGEST_DELAY_SECONDS = 30.0
+#: failures in a row, before the service was ever ready, that are taken for a permanent fault
+GIVE_UP_AFTER = 4
 
 
 class GaveUpError(RuntimeError):
     """A process ended again and again before the service was ready."""
 
 
+def restart_delay(failures: int, *, was_ready: bool) -> float | None:
+    """Seconds to wait after the ``failures``-th failure in a row (from 1); None: give up.
+
+    Once the whole service was ready (``was_ready``), nothing is given up.
+    """
+    if not was_ready and failures >= GIVE_UP_AFTER:
+        return None
+    return exponential_backoff(failures - 1, FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS) if failures > 1 else 0.0
+
+
 @dataclass(slots=True)
 class Child:
-    """One process: how it is started, and how it fared.
+    """One process.
 
     Attributes:
-        stage: the order of stopping; what has the lowest stage is stopped first.
-        start: starts it and returns it; called again when it ended.
+        stage: the order of stopping; the lowest stage stops first.
+        start: starts it and returns it; called again after it ended.
         stop_seconds: how long it may take to stop.
+        failures: in a row.
     """
 
     name: str
@@ -39,7 +57,7 @@ class Child:
     stop_seconds: float = 30.0
     process: subprocess.Popen[bytes] | None = None
     exited: asyncio.Future[int] | None = None
-    restarts: Restarts = field(default_factory=Restarts)
+    failures: int = 0
 
     def signal(self, number: int) -> None:
         """Signals the process, not its group: it ends its own children."""
@@ -52,7 +70,7 @@ class Child:
 
 
 def launch(command: Sequence[str], environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
-    """Starts a command in a session of its own (a Ctrl-C is for the supervisor alone), its output added to ``log``."""
+    """Starts a command in its own session (a Ctrl-C is for the supervisor alone), its output appended to ``log``."""
     log.parent.mkdir(parents=True, exist_ok=True)
     if log.exists() and log.stat().st_size > LOG_MAX_BYTES:
         log.replace(log.with_suffix(".1.log"))
@@ -74,22 +92,22 @@ def tail(log: Path, *, lines: int = 12, max_bytes: int = 8192) -> str:
 
 @dataclass(slots=True)
 class Supervisor:
-    """Runs children until :meth:`stop`. ``say`` tells a person what happened; ``changed`` hears of each start."""
+    """Runs children until :meth:`stop`. ``say`` prints for a person; ``changed`` is called after each start."""
 
-    say: Say
+    say: Callable[[str], None]
     changed: Callable[[], None] = lambda: None
-    clock: Callable[[], float] = time.monotonic
     ready: bool = False
     children: list[Child] = field(default_factory=list)
-    #: a child is being started again
+    #: a child is being restarted
     restarted: asyncio.Event = field(default_factory=asyncio.Event)
     _watchers: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     #: one thread sleeps in waitpid per child: no polling
     _threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(64, "child"))
 
     async def add(self, child: Child) -> None:
+        """Starts a child and keeps it running."""
         self.children.append(child)
-        started = self.clock()
+        started = time.monotonic()
         await self._start(child)
         self._watchers[child.name] = asyncio.create_task(self._watch(child, started))
 
@@ -110,17 +128,19 @@ class Supervisor:
     async def _watch(self, child: Child, started: float) -> None:
         while child.exited is not None:
             status = await asyncio.shield(child.exited)
-            verdict = after_exit(child.restarts, lived=self.clock() - started, was_ready=self.ready)
-            child.restarts = verdict.restarts
-            ended = f"{child.name} ended {_how(status)}"
-            if verdict.delay is None:
-                times = f"{verdict.restarts.failures} times in a row"
-                raise GaveUpError(f"{ended}, {times}. The end of its log, {child.log}:\n{tail(child.log)}")
-            when = f"in {verdict.delay:g} s" if verdict.delay else "now"
-            self.say(f"{ended}{_reason(child)}; it starts again {when} (log: {child.log})")
-            await asyncio.sleep(verdict.delay)
+            child.failures = 1 if time.monotonic() - started >= HEALTHY_AFTER_SECONDS else child.failures + 1
+            delay = restart_delay(child.failures, was_ready=self.ready)
+            how = f"by signal {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
+            ended = f"{child.name} ended {how}"
+            if delay is None:
+                raise GaveUpError(
+                    f"{ended}, {child.failures} times in a row. The end of its log, {child.log}:\n{tail(child.log)}"
+                )
+            when = f"in {delay:g} s" if delay else "now"
+            self.say(f"{ended}{_own_reason(child)}; it starts again {when} (log: {child.log})")
+            await asyncio.sleep(delay)
             self.restarted.set()
-            started = self.clock()
+            started = time.monotonic()
             try:
                 await self._start(child)
             except (OSError, RuntimeError) as error:  # the next round counts it as one more failure
@@ -147,7 +167,7 @@ class Supervisor:
             await child.exited
 
     def kill(self) -> None:
-        """Ends everything at once. The lowest stages get no time; the last one (the store) may write its file."""
+        """Ends everything at once; only the last stage (the store) may still write its file."""
         last = max((child.stage for child in self.children), default=0)
         for child in self.children:
             if child.stage == last:
@@ -157,18 +177,14 @@ class Supervisor:
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:
-    """The exit status, once all that the process started has ended too: what it left would go on without it."""
+    """The exit status, after everything that the process left running was ended too."""
     status = process.wait()
     end_session(process.pid)
     return status
 
 
-def _reason(child: Child) -> str:
-    """What it said itself about its end."""
-    own = f"matte-{child.name}: "
-    said = [line.removeprefix(own) for line in tail(child.log).splitlines() if line.startswith(own)]
-    return f": {said[-1]}" if said and said[-1] != "ready" else ""
-
-
-def _how(status: int) -> str:
-    return f"by signal {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
+def _own_reason(child: Child) -> str:
+    """What the process logged itself about its end."""
+    prefix = f"matte-{child.name}: "
+    lines = [line.removeprefix(prefix) for line in tail(child.log).splitlines() if line.startswith(prefix)]
+    return f": {lines[-1]}" if lines and lines[-1] != "ready" else ""

@@ -1,4 +1,4 @@
-"""What promote, abort, retry, pause and resume change in a Model, or why they change nothing: pure."""
+"""What promote, abort, retry, pause and resume change in a Model, or why they do not apply."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ Action = Literal["promote", "abort", "retry", "pause", "resume"]
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """A change of a Model, as a JSON merge patch, and what it comes to."""
+class Change:
+    """A JSON merge patch of a Model, and its effect in words."""
 
     patch: Mapping[str, Any]
-    says: str
+    effect: str
 
 
-def ask(action: Action, rollout: Rollout, request_id: str) -> Ask:
+def change_for(action: Action, rollout: Rollout, request_id: str) -> Change:
     """The change that asks for an action.
 
     Args:
-        action: what is to be done.
-        rollout: the Model's.
-        request_id: tells this request from earlier ones.
+        action: the action.
+        rollout: of the Model.
+        request_id: distinguishes this request from earlier ones.
 
     Raises:
-        RolloutError: there is nothing to do; the message says what would help.
+        RolloutError: the action does not apply; the message says why and what does.
     """
     name, spec, status = rollout.model, rollout.spec, rollout.status
     if spec is None:
         raise RolloutError(f"{name} has no spec.rollout: its new versions take over at once, when they are ready")
     if status is None:
         raise RolloutError(f"nothing is known of a rollout of {name} yet: is the operator running?")
-    says = _SAYS[action](rollout, spec, status)
+    effect = _EFFECTS[action](rollout, spec, status)
     if action in {"pause", "resume"}:
-        return Ask({"spec": {"rollout": {"paused": action == "pause"}}}, says)
+        return Change({"spec": {"rollout": {"paused": action == "pause"}}}, effect)
     request = RolloutRequest.model_validate({"action": action, "version": rollout.version, "id": request_id})
-    return Ask({"spec": {"rollout": {"request": request.model_dump(mode="json")}}}, says)
+    return Change({"spec": {"rollout": {"request": request.model_dump(mode="json")}}}, effect)
 
 
 def _under_way(rollout: Rollout, status: RolloutStatus, what: str) -> str:
@@ -110,7 +110,7 @@ def _resume(rollout: Rollout, spec: RolloutSpec, status: RolloutStatus) -> str:
     raise RolloutError(f"{rollout.model} is not paused")
 
 
-_SAYS: Mapping[Action, Callable[[Rollout, RolloutSpec, RolloutStatus], str]] = {
+_EFFECTS: Mapping[Action, Callable[[Rollout, RolloutSpec, RolloutStatus], str]] = {
     "promote": _promote,
     "abort": _abort,
     "retry": _retry,

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +14,14 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 
 import typer
 from rich.markup import escape
 
-from matte_cli.console import Url, complain, print_json, screen
+from matte_cli.client import Api
+from matte_cli.console import Url, complain, print_json, screen, with_api
+from matte_cli.outputs import STDIO
 from matte_cli.rollout import actions, view
 from matte_cli.rollout.state import Rollout, RolloutError
 from matte_cli.rollout.watch import Watch
@@ -27,13 +31,18 @@ if TYPE_CHECKING:
 
 Model = Annotated[str, typer.Argument(help="The Model's name.", metavar="MODEL")]
 Namespace = Annotated[
-    str | None, typer.Option("--namespace", "-n", help="Of the Model.", show_default="that of the context")
+    str | None, typer.Option("--namespace", "-n", help="Namespace of the Model.", show_default="that of the context")
 ]
-Context = Annotated[str | None, typer.Option(help="Of kubectl's configuration.", show_default="the current one")]
+Context = Annotated[
+    str | None, typer.Option(help="Context in kubectl's configuration.", show_default="the current one")
+]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="The cluster checks it and changes nothing; prints what to put into git.")
+    bool,
+    typer.Option(
+        "--dry-run", help="Let the cluster validate the change without making it; prints the YAML to put into git."
+    ),
 ]
-Timeout = Annotated[float, typer.Option(min=0, help="Seconds; ends with status 2 when they are over.")]
+Timeout = Annotated[float, typer.Option(min=0, help="Seconds after which to exit with status 2.")]
 
 
 class Output(StrEnum):
@@ -41,8 +50,8 @@ class Output(StrEnum):
     YAML = "yaml"
 
 
-Format = Annotated[Output | None, typer.Option("--output", "-o", help="For programs.")]
-app = typer.Typer(help="Versions on their way: see them, hold them, hurry them, take them back.", no_args_is_help=True)
+Format = Annotated[Output | None, typer.Option("--output", "-o", help="Output format for programs.")]
+app = typer.Typer(help="Show, pause, promote and abort rollouts.", no_args_is_help=True)
 
 
 @contextmanager
@@ -67,11 +76,11 @@ def status(
     *,
     namespace: Namespace = None,
     context: Context = None,
-    watch_: Annotated[bool, typer.Option("--watch", "-w", help="As matte rollout watch.")] = False,
+    watch_: Annotated[bool, typer.Option("--watch", "-w", help="The same as matte rollout watch.")] = False,
     timeout: Timeout = 3600.0,
     output: Format = None,
 ) -> None:
-    """Show how far a rollout is: weights, steps, and the numbers of the last check."""
+    """Show the progress of a rollout: weights, steps, and the numbers of the last check."""
     if watch_:
         watch(model, namespace=namespace, context=context, timeout=timeout)
     with _cluster(namespace, context) as cluster:
@@ -84,7 +93,7 @@ def status(
 
 @app.command()
 def watch(model: Model, *, namespace: Namespace = None, context: Context = None, timeout: Timeout = 3600.0) -> None:
-    """Watch a rollout to its end: status 0 when it succeeded, 1 when it was rolled back, 2 when time is over."""
+    """Watch a rollout until it ends. Exits with status 0 if it succeeded, 1 if it was rolled back, 2 on timeout."""
     with _cluster(namespace, context) as cluster:
         from matte_cli.rollout.cluster import AwayError
 
@@ -96,46 +105,38 @@ def watch(model: Model, *, namespace: Namespace = None, context: Context = None,
     raise typer.Exit(end)
 
 
-@app.command()
-def promote(model: Model, *, namespace: Namespace = None, context: Context = None, dry_run: DryRun = False) -> None:
-    """Give the new version all traffic, whatever is left of the steps and the analysis."""
-    _ask("promote", model, namespace, context, dry=dry_run)
+def _add_action(action: actions.Action, summary: str) -> None:
+    """Adds the command that asks for an action."""
+
+    @app.command(action, help=summary)
+    def command(model: Model, *, namespace: Namespace = None, context: Context = None, dry_run: DryRun = False) -> None:
+        with _cluster(namespace, context) as cluster:
+            change = actions.change_for(action, Rollout.of(cluster.model(model)), secrets.token_hex(4))
+            cluster.patch(model, change.patch, dry=dry_run)
+        if dry_run:
+            screen().print(f"[yellow]![/] nothing was changed. Without --dry-run: {escape(change.effect)}")
+            _print(dict(change.patch), Output.YAML)
+        else:
+            screen().print(f"[green]✓[/] {escape(change.effect)}")
 
 
-@app.command()
-def abort(model: Model, *, namespace: Namespace = None, context: Context = None, dry_run: DryRun = False) -> None:
-    """Roll the new version back."""
-    _ask("abort", model, namespace, context, dry=dry_run)
-
-
-@app.command()
-def pause(model: Model, *, namespace: Namespace = None, context: Context = None, dry_run: DryRun = False) -> None:
-    """Hold the weights where they are; a version that fails is rolled back all the same."""
-    _ask("pause", model, namespace, context, dry=dry_run)
-
-
-@app.command()
-def resume(model: Model, *, namespace: Namespace = None, context: Context = None, dry_run: DryRun = False) -> None:
-    """Go on after pause."""
-    _ask("resume", model, namespace, context, dry=dry_run)
-
-
-@app.command()
-def retry(model: Model, *, namespace: Namespace = None, context: Context = None, dry_run: DryRun = False) -> None:
-    """Begin a rolled-back version again, or try a step again that paused by itself."""
-    _ask("retry", model, namespace, context, dry=dry_run)
+_add_action("promote", "Give the new version all traffic, skipping the remaining steps and the analysis.")
+_add_action("abort", "Roll the new version back.")
+_add_action("pause", "Hold the weights where they are; a version that fails is still rolled back.")
+_add_action("resume", "Continue after pause.")
+_add_action("retry", "Restart a rolled-back version, or retry a step that paused by itself.")
 
 
 @app.command()
 def history(model: Model, *, namespace: Namespace = None, context: Context = None, output: Format = None) -> None:
-    """Show how the rollouts of a Model's versions went, and every check that is remembered."""
+    """Show the rollouts of a Model's versions, and every recorded check."""
     with _cluster(namespace, context) as cluster:
         found = Rollout.of(cluster.model(model))
         bodies = [body for body in cluster.versions(model) if (body.get("status") or {}).get("rollout")]
         stories = {str(body["spec"]["version"]): body for body in bodies}
         if output is not None:
-            told = {version: body["status"]["rollout"] for version, body in stories.items()}
-            _print(_document(found, cluster.namespace) | {"versions": told}, output)
+            rollouts = {version: body["status"]["rollout"] for version, body in stories.items()}
+            _print(_document(found, cluster.namespace) | {"versions": rollouts}, output)
             return
         read = [(version, state) for version, body in stories.items() if (state := Rollout.of(body).status)]
     if read:
@@ -146,28 +147,29 @@ def history(model: Model, *, namespace: Namespace = None, context: Context = Non
 @app.command()
 def report(
     model: Model,
-    version: Annotated[str, typer.Argument(help="The version that was rolled out.", metavar="VERSION")],
+    version: Annotated[str, typer.Argument(help="Version that was rolled out.", metavar="VERSION")],
     *,
     url: Url = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where it goes; - is standard output.")] = Path(
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write; - is standard output.")] = Path(
         "report.html"
     ),
 ) -> None:
-    """Fetch a rollout's report from a frontend: numbers, and the pictures whose masks differ. Asks no cluster."""
-    from matte_cli.rollout import report as reports
+    """Fetch a rollout's report from a frontend: numbers, and the pictures whose masks differ. Needs no cluster."""
 
-    reports.fetch(model, version, url, out)
+    async def get_report(api: Api) -> bytes:
+        return (await api.get(f"/v1/rollouts/{quote(model, safe='')}/{quote(version, safe='')}/report")).content
 
-
-def _ask(action: actions.Action, model: str, namespace: str | None, context: str | None, *, dry: bool) -> None:
-    with _cluster(namespace, context) as cluster:
-        found = actions.ask(action, Rollout.of(cluster.model(model)), secrets.token_hex(4))
-        cluster.patch(model, found.patch, dry=dry)
-        if dry:
-            screen().print(f"[yellow]![/] nothing was changed. Without --dry-run: {escape(found.says)}")
-            _print(dict(found.patch), Output.YAML)
-            return
-        screen().print(f"[green]✓[/] {escape(found.says)}")
+    content = with_api(url, get_report)
+    if out == STDIO:
+        sys.stdout.buffer.write(content)
+        return
+    try:
+        out.touch(mode=0o600)  # it has people's pictures
+        out.write_bytes(content)
+    except OSError as error:
+        complain(f"{out}: {error.strerror}")
+        raise typer.Exit(1) from None
+    screen().print(f"[green]✓[/] {out}: it has pictures that people sent", markup=True)
 
 
 def _document(rollout: Rollout, namespace: str) -> dict[str, Any]:
