@@ -1,4 +1,4 @@
-"""``make drill``: a Matte whose processes are killed and stopped while it works; exit status 1 if a job suffers."""
+"""``make drill``: kills and stops processes of a Matte under load. The exit status is 1 if a job suffers."""
 
 from __future__ import annotations
 
@@ -17,21 +17,19 @@ from pathlib import Path
 
 from stack import free_port
 
-from bench.drill.client import PatientClient
+from bench.drill.client import RetryingClient
 from bench.drill.plan import BY_NAME, KINDS, Options
 from bench.drill.report import Figures, render
 from bench.drill.run import Drill
-from bench.drill.target import Target
+from bench.drill.server import Server
 from bench.drill.verdict import Verdict
 
 REPORT = Path(__file__).parent.parent / "drill.md"
-#: what is struck in the short drill: what comes back in seconds. A death of the others takes Ray, or all, with it, and
-#: costs a start of Ray each
+#: kinds of processes in the short drill: those that recover in seconds. The others take Ray with them
 SHORT = ("frontend", "router", "replica", "redis")
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """The command's options."""
     parser = argparse.ArgumentParser(prog="python -m bench.drill", description=__doc__)
     parser.add_argument("--jobs", type=int, help="jobs of the first part (500; --short: 60)")
     parser.add_argument("--minutes", type=float, help="how long the random part lasts (5; --short: 0.4)")
@@ -45,65 +43,60 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--report", type=Path, help="where the report goes (bench/drill.md; --short: the terminal only)"
     )
-    found = parser.parse_args(arguments)
-    unknown = set((found.kinds or "").split(",")) - {*BY_NAME, ""}
+    parsed = parser.parse_args(arguments)
+    unknown = set((parsed.kinds or "").split(",")) - {*BY_NAME, ""}
     if unknown:
         parser.error(f"there is no kind {', '.join(sorted(unknown))}; there is {', '.join(BY_NAME)}")
-    return found
+    return parsed
 
 
-def options(found: argparse.Namespace) -> Options:
-    """What they mean."""
-    short = found.short
-    names = found.kinds.split(",") if found.kinds else SHORT if short else BY_NAME
+def options(arguments: argparse.Namespace) -> Options:
+    short = arguments.short
+    names = arguments.kinds.split(",") if arguments.kinds else SHORT if short else BY_NAME
     return Options(
-        jobs=found.jobs if found.jobs is not None else 60 if short else 500,
-        seconds=60.0 * (found.minutes if found.minutes is not None else 0.4 if short else 5.0),
+        jobs=arguments.jobs if arguments.jobs is not None else 60 if short else 500,
+        seconds=60.0 * (arguments.minutes if arguments.minutes is not None else 0.4 if short else 5.0),
         kinds=tuple(kind for kind in KINDS if kind.name in names),
-        seed=found.seed,
-        stop_seconds=found.stop_seconds if found.stop_seconds is not None else 0.0 if short else 20.0,
-        patience=found.patience,
+        seed=arguments.seed,
+        stop_seconds=arguments.stop_seconds if arguments.stop_seconds is not None else 0.0 if short else 20.0,
+        patience=arguments.patience,
         quick=short,
     )
 
 
-def say(text: str) -> None:
-    """One line of what happens."""
+def log(text: str) -> None:
     sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
 
 
-async def run(wanted: Options, folder: Path) -> tuple[Drill, Verdict]:
-    """The whole drill on a server in ``folder``."""
-    target = Target(folder, free_port(), wanted.quick)
-    client = PatientClient(target.urls)
-    drill = Drill(wanted, target, client, say)
+async def run(drill_options: Options, folder: Path) -> tuple[Drill, Verdict]:
+    server = Server(folder, free_port(), drill_options.quick)
+    client = RetryingClient(server.urls)
+    drill = Drill(drill_options, server, client, log)
     main = asyncio.current_task()
     assert main is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, main.cancel)
     try:
-        say(f"starting matte serve in {folder}")
-        target.start()
-        await target.wait_ready()
-        await drill.learn()
+        log(f"starting matte serve in {folder}")
+        server.start()
+        await server.wait_ready()
+        await drill.record_references()
         async with drill.probing():
-            await drill.in_turn()
-            await drill.at_random()
-            await drill.settle()
-        say("reading everything once more")
+            await drill.run_systematic_part()
+            await drill.run_random_part()
+            await drill.wait_for_jobs()
+        log("reading everything once more")
         return drill, await drill.audit()
     finally:
         await client.close()
-        target.destroy()
+        server.destroy()
 
 
 def revision() -> str:
-    """What is drilled."""
     command = ["git", "-C", str(REPORT.parent), "rev-parse", "--short", "HEAD"]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
 def figures(drill: Drill, verdict: Verdict, commit: str) -> Figures:
-    """What goes into the report."""
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
     return Figures(
@@ -113,24 +106,23 @@ def figures(drill: Drill, verdict: Verdict, commit: str) -> Figures:
 
 
 def main() -> int:
-    """Drills, reports, and says by its status whether all was well."""
-    found = parse(sys.argv[1:])
+    arguments = parse(sys.argv[1:])
     folder, commit = Path(tempfile.mkdtemp(prefix="matte-drill-")), revision()
     try:
-        drill, verdict = asyncio.run(run(options(found), folder))
+        drill, verdict = asyncio.run(run(options(arguments), folder))
     except (KeyboardInterrupt, asyncio.CancelledError):
-        say("interrupted; nothing runs any more")
+        log("interrupted; nothing runs any more")
         shutil.rmtree(folder, ignore_errors=True)
         return 130
     except RuntimeError as error:
-        say(f"the drill did not come to its end, the logs are in {folder}: {error}")
+        log(f"the drill did not come to its end, the logs are in {folder}: {error}")
         return 2
     text = render(figures(drill, verdict, commit)).replace(str(folder), "DIR")
     sys.stdout.write(text)
-    if report := found.report or (None if found.short else REPORT):
+    if report := arguments.report or (None if arguments.short else REPORT):
         report.write_text(text)
     if not verdict.ok:
-        say(f"something went wrong; the logs are in {folder}")
+        log(f"something went wrong; the logs are in {folder}")
         return 1
     shutil.rmtree(folder, ignore_errors=True)
     return 0

@@ -1,4 +1,4 @@
-"""A patient client: it asks again, at whichever frontend answers, until it has what it wants."""
+"""A client that repeats requests at any frontend until they succeed."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from typing import Any
 import httpx
 
 PAUSE_SECONDS = 0.3
-#: problems that another attempt does not mend
-LASTING = frozenset({"attempts_exhausted", "out_of_memory", "result_expired"})
-AGAIN = frozenset({409, 429, 502, 503, 504})
+#: problems that a retry does not fix
+PERMANENT_CODES = frozenset({"attempts_exhausted", "out_of_memory", "result_expired"})
+RETRIED_STATUSES = frozenset({409, 429, 502, 503, 504})
 
 
-class LastWordError(Exception):
-    """The server's final answer is not the one that was wanted."""
+class FinalAnswerError(Exception):
+    """The server's answer is final, and not the requested one."""
 
 
-class PatientClient:
-    """Asks the frontends in turn.
+class RetryingClient:
+    """Uses the frontends in turn.
 
     Attributes:
-        retried: why requests were sent again, and how often.
-        broken: answers that no fault excuses, such as a 500, and how often they came; they are asked again, too.
+        retried: counts of retries by reason.
+        broken: counts of answers that no fault excuses, such as a 500; they are retried, too.
     """
 
     def __init__(self, urls: list[str]) -> None:
@@ -39,14 +39,13 @@ class PatientClient:
         self.broken: Counter[str] = Counter()
 
     async def close(self) -> None:
-        """Closes its connections."""
         await self._http.aclose()
 
-    async def ask(self, method: str, path: str, *, within: float = 30.0, **request: Any) -> httpx.Response:
-        """A good answer; each attempt takes ``within`` seconds at most.
+    async def request(self, method: str, path: str, *, within: float = 30.0, **request: Any) -> httpx.Response:
+        """A successful answer; each attempt may take ``within`` seconds.
 
         Raises:
-            LastWordError: the server refuses, and would again.
+            FinalAnswerError: the request failed for good.
         """
         while True:
             try:
@@ -56,18 +55,18 @@ class PatientClient:
             else:
                 if answer.is_success:
                     return answer
-                self._judge(method, path, answer)
+                self._note_failure(method, path, answer)
             await asyncio.sleep(PAUSE_SECONDS)
 
     async def events(
         self, path: str, last_id: str = "", *, resumed: bool = True
     ) -> AsyncIterator[tuple[str, str, dict[str, Any] | list[Any]]]:
-        """Id, type and data of each server-sent event, over lost connections; ends after :meth:`finish`'s last one.
+        """Id, type and data of each server-sent event, across lost connections, up to the final one.
 
         Args:
             path: of the stream.
-            last_id: events up to this one are known.
-            resumed: whether the stream goes on after ``Last-Event-ID``; else it is read from its beginning again.
+            last_id: the last event already known.
+            resumed: whether the server supports ``Last-Event-ID``; otherwise the stream restarts.
         """
         while True:
             try:
@@ -83,15 +82,15 @@ class PatientClient:
                                 return
                     else:
                         await answer.aread()
-                        self._judge("GET", path, answer)
+                        self._note_failure("GET", path, answer)
             except httpx.TransportError as error:
                 self.retried[type(error).__name__] += 1
             await asyncio.sleep(PAUSE_SECONDS)
 
-    def _judge(self, method: str, path: str, answer: httpx.Response) -> None:
+    def _note_failure(self, method: str, path: str, answer: httpx.Response) -> None:
         with contextlib.suppress(ValueError):
             code = str(answer.json().get("code", ""))
-            if answer.status_code in AGAIN and code not in LASTING:
+            if answer.status_code in RETRIED_STATUSES and code not in PERMANENT_CODES:
                 self.retried[f"{answer.status_code} {code}".strip()] += 1
                 return
         if answer.status_code in {502, 504}:
@@ -99,7 +98,7 @@ class PatientClient:
         elif answer.status_code >= 500 and answer.status_code != 503:
             self.broken[f"{answer.status_code} to {method} {path.partition('?')[0]}: {answer.text[:200]}"] += 1
         else:
-            raise LastWordError(f"{answer.status_code} to {method} {path}: {answer.text[:300]}")
+            raise FinalAnswerError(f"{answer.status_code} to {method} {path}: {answer.text[:300]}")
 
 
 async def _blocks(answer: httpx.Response) -> AsyncIterator[tuple[str, str, Any]]:

@@ -1,4 +1,4 @@
-"""What is sent, and what cuts it: models that need no GPU and answer the same picture with the same bytes."""
+"""Test pictures, and deterministic models that need no GPU."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ versions:
 - {model: grabcut, version: 1.0.0, family: grabcut, weight: 50, slots: 2}
 - {model: grabcut, version: 1.1.0, family: grabcut, weight: 50, slots: 2, parameters: {refine: guided}}
 """
-#: pixels of a side; every third picture is noisy, as a PNG: it and its result are files, not values in Redis
+#: sides in pixels; every third picture is a noisy PNG, so that it and its result go to the object store
 SIDES = (240, 320, 360)
 COUNT = 12
 
 
 def picture(number: int, side: int, *, noisy: bool = False) -> bytes:
-    """A circle on a smooth background: no two numbers look alike. A JPEG, or a PNG with noise."""
+    """A circle on a smooth background, different for each number: a JPEG, or a PNG with noise."""
     draw = np.random.default_rng(number)
     array = cv2.resize(draw.integers(0, 256, (6, 6, 3), dtype=np.uint8), (side, side), interpolation=cv2.INTER_CUBIC)
     color = tuple(int(c) for c in draw.integers(0, 256, 3))
@@ -30,10 +30,8 @@ def picture(number: int, side: int, *, noisy: bool = False) -> bytes:
 
 
 def pictures() -> list[bytes]:
-    """The pictures of the jobs."""
     return [picture(n, SIDES[n % 3], noisy=n % 3 == 2) for n in range(COUNT)]
 
 
 def content_type(data: bytes) -> str:
-    """Of one of them."""
     return "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"

@@ -1,4 +1,4 @@
-"""The drill's report: a table of what was struck and how long it was felt, and the verdict."""
+"""The drill's report as Markdown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.drill.verdict import Recovery, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One fault. ``open_jobs``: accepted and not answered when it came. ``said``: lines of the terminal."""
+    """``open_jobs``: accepted and unanswered at the fault. ``said``: terminal output since then."""
 
     kind: str
     signal: str
@@ -22,7 +22,7 @@ class Row:
 
 @dataclass(slots=True)
 class Figures:
-    """What the report is made of. ``random_faults`` are counted by kind and signal."""
+    """``random_faults``: counts by kind and signal."""
 
     machine: str
     date: str
@@ -52,7 +52,6 @@ accepted before the fault. The row `none` is the same load without a fault."""
 
 
 def render(figures: Figures) -> str:
-    """The report as Markdown."""
     verdict, options = figures.verdict, figures.options
     parts = [
         _HEAD,
@@ -78,7 +77,7 @@ def render(figures: Figures) -> str:
 
 
 def _row(row: Row) -> str:
-    times = (row.recovery.first, row.recovery.steady, row.recovery.answered)
+    times = (row.recovery.first, row.recovery.undisturbed, row.recovery.answered)
     shown = " | ".join("not" if seconds is None else f"{seconds:.1f}" for seconds in times)
     said = "<br>".join(line.replace("|", "\\|") for line in row.said[:6]) or "nothing"
     return f"| {row.kind} | {row.signal} | {row.open_jobs} | {shown} | {said} |"

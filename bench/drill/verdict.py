@@ -1,28 +1,28 @@
-"""What became of the jobs, and how long a fault was felt: pure, over what the clients wrote down."""
+"""Judges the clients' records: pure functions."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-#: a probe that takes longer than this was disturbed, seconds
-DISTURBED = 5.0
+#: a probe that takes longer was disturbed
+DISTURBED_SECONDS = 5.0
 
 
 @dataclass(slots=True)
 class Job:
-    """One picture that a client wants cut. Times are seconds of one clock.
+    """A client's record of a job. Times are seconds of one clock.
 
     Attributes:
-        way: how it was sent: ``poll``, ``predict``, ``events`` or ``gradio``.
-        digest, again: of the result when it was answered, and when it was read once more at the end.
-        resent_id: what the server named it when it was sent again under the same key at the end.
-        finished_events: how many its event stream had at the end.
-        failure: the last word on it, if that is not a result.
+        api: ``poll``, ``predict``, ``events`` or ``gradio``.
+        digest, reread_digest: of the result when it was answered, and when it was read again at the end.
+        resent_id: id returned at the end for the same idempotency key.
+        finished_events: number of ``finished`` events at the end.
+        failure: the final error, if any.
     """
 
     number: int
-    way: str
+    api: str
     picture: int
     version: str
     sent: float
@@ -31,21 +31,18 @@ class Job:
     accepted: float | None = None
     answered: float | None = None
     digest: str = ""
-    again: str = ""
+    reread_digest: str = ""
     resent_id: str = ""
     finished_events: int | None = None
     failure: str = ""
 
     @property
     def name(self) -> str:
-        """For people."""
-        return f"job {self.number} ({self.way}, {self.id or 'no id'})"
+        return f"job {self.number} ({self.api}, {self.id or 'no id'})"
 
 
 @dataclass(slots=True)
 class Probe:
-    """One small picture that was sent to see whether there is an answer."""
-
     sent: float
     answered: float | None = None
 
@@ -55,25 +52,24 @@ class Recovery:
     """Seconds after a fault; None: not until the end.
 
     Attributes:
-        first: until a job sent after the fault was answered.
-        steady: until the last disturbed probe was answered; from then on nobody noticed anything.
+        first: until a probe sent after the fault was answered.
+        undisturbed: until the last disturbed probe was answered.
         answered: until every job accepted before the fault was answered.
     """
 
     first: float | None
-    steady: float | None
+    undisturbed: float | None
     answered: float | None
 
     def __str__(self) -> str:
-        shown = (
-            "never" if seconds is None else f"{seconds:.1f} s" for seconds in (self.first, self.steady, self.answered)
-        )
-        return "first answer {}, undisturbed after {}, all answered {}".format(*shown)
+        times = (self.first, self.undisturbed, self.answered)
+        texts = ("never" if seconds is None else f"{seconds:.1f} s" for seconds in times)
+        return "first answer {}, undisturbed after {}, all answered {}".format(*texts)
 
 
 @dataclass(slots=True)
-class Left:
-    """What is there after the end: jobs in Redis that are queued or leased, processes that still run."""
+class Leftovers:
+    """What remains in Redis, and processes that still run."""
 
     queued: int = 0
     leased: int = 0
@@ -82,7 +78,7 @@ class Left:
 
 @dataclass(slots=True)
 class Verdict:
-    """One line for each thing that went wrong."""
+    """One line per violation."""
 
     lost: list[str]
     changed: list[str]
@@ -92,16 +88,15 @@ class Verdict:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing went wrong."""
         return not (self.lost or self.changed or self.stuck or self.left or self.broken)
 
 
-def recovery(fault: float, now: float, probes: Sequence[Probe], jobs: Sequence[Job]) -> Recovery:
-    """How long a fault at a moment was felt, as it is known now."""
+def measure_recovery(fault: float, now: float, probes: Sequence[Probe], jobs: Sequence[Job]) -> Recovery:
+    """How long the fault at time ``fault`` was felt, as of ``now``."""
     later = [probe for probe in probes if probe.sent > fault]
     ends = [probe.answered for probe in later if probe.answered is not None]
     first = min(ends, default=None)
-    disturbed = [p.answered for p in later if (p.answered or now) - p.sent > DISTURBED]
+    disturbed = [p.answered for p in later if (p.answered or now) - p.sent > DISTURBED_SECONDS]
     before = [job.answered for job in jobs if job.accepted is not None and job.accepted <= fault]
     return Recovery(
         None if first is None else first - fault,
@@ -115,26 +110,19 @@ def _last(moments: Sequence[float | None], fault: float) -> float | None:
     return max(0.0, max(known) - fault) if known and len(known) == len(moments) else None
 
 
-def steady(since: float, now: float, probes: Sequence[Probe], *, n: int = 4) -> bool:
-    """Whether the server is well: the last ``n`` probes sent after a moment were answered at once, and none waits."""
+def is_stable(since: float, now: float, probes: Sequence[Probe], *, n: int = 4) -> bool:
+    """Whether the last ``n`` probes sent after ``since`` were answered promptly, and none is overdue."""
     later = [probe for probe in probes if probe.sent > since]
-    if any(probe.answered is None and now - probe.sent > DISTURBED for probe in later):
+    if any(probe.answered is None and now - probe.sent > DISTURBED_SECONDS for probe in later):
         return False
     done = [probe for probe in later if probe.answered is not None][-n:]
-    return len(done) == n and all((p.answered or now) - p.sent <= DISTURBED for p in done)
+    return len(done) == n and all((p.answered or now) - p.sent <= DISTURBED_SECONDS for p in done)
 
 
 def judge(
-    jobs: Sequence[Job], references: Mapping[tuple[int, str], str], left: Left, broken: Mapping[str, int]
+    jobs: Sequence[Job], references: Mapping[tuple[int, str], str], left: Leftovers, broken: Mapping[str, int]
 ) -> Verdict:
-    """The verdict at the end.
-
-    Args:
-        jobs: all of them.
-        references: digest of the right result by picture and version.
-        left: what is left over.
-        broken: answers that a server must never give, and how often it did.
-    """
+    """``references``: digest of the right result by picture and version. ``broken``: counts of invalid answers."""
     verdict = Verdict([], [], [], list(left.processes), [f"{n} × {what}" for what, n in broken.items()])
     for job in jobs:
         if job.failure:
@@ -153,18 +141,18 @@ def judge(
 
 
 def _changes(job: Job, references: Mapping[tuple[int, str], str]) -> list[str]:
-    right = {digest for (picture, version), digest in references.items() if _fits(job, picture, version)}
+    right = {
+        digest
+        for (picture, version), digest in references.items()
+        if picture == job.picture and version == (job.version or version)
+    }
     found = []
     if job.digest not in right:
         found.append("the result is another picture")
-    if job.again != job.digest:
+    if job.reread_digest != job.digest:
         found.append("the result was not the same when it was read again")
-    if job.way != "gradio" and job.resent_id != job.id:
+    if job.api != "gradio" and job.resent_id != job.id:
         found.append(f"sent again under its key it was {job.resent_id or 'refused'}")
     if job.finished_events != 1:
         found.append(f"{job.finished_events} finished events")
     return found
-
-
-def _fits(job: Job, picture: int, version: str) -> bool:
-    return picture == job.picture and version == (job.version or version)
