@@ -1,6 +1,6 @@
 """A whole stack for the page: Redis, a frontend process, a worker process, and Chromium.
 
-``MATTE_TEST_URL`` names a stack that runs already; tests that stop its parts are then skipped.
+``MATTE_TEST_URL`` names a running stack to use instead; tests that stop its processes are then skipped.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 @dataclass
 class Stack:
-    """Where the page is, and the processes behind it, if they are ours."""
+    """The page's URL, and the processes that serve it, unless MATTE_TEST_URL is set."""
 
     url: str
     environment: dict[str, str] = field(default_factory=dict)
@@ -52,10 +52,10 @@ class Stack:
         self.frontend.wait(10)
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """The worker stands still."""
+    def paused_worker(self) -> Iterator[None]:
+        """Stops the worker (SIGSTOP) meanwhile."""
         if self.worker is None:
-            pytest.skip("the stack of MATTE_TEST_URL is not ours to stop")
+            pytest.skip("the stack of MATTE_TEST_URL is not stopped")
         self.worker.send_signal(signal.SIGSTOP)
         try:
             yield
@@ -117,7 +117,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, stack: Stack) -> Iterator[Page]:
-    """The page, open and ready. Afterwards: nothing was thrown, blocked by the CSP, or asked of another host."""
+    """The opened page. Fails at the end if it raised an error, violated its CSP, or called another host."""
     context = browser.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
     opened = context.new_page()
     opened.set_default_timeout(20_000)

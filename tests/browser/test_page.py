@@ -1,4 +1,4 @@
-"""The page, used as a person uses it, in a real browser against real parts."""
+"""The page in a real browser, against a real frontend, Redis and worker."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
 DROP = """([name, type, b64]) => {
   const bytes = Uint8Array.from(atob(b64), c => c.charCodeAt(0));
-  const carried = new DataTransfer();
-  carried.items.add(new File([bytes], name, {type}));
+  const transfer = new DataTransfer();
+  transfer.items.add(new File([bytes], name, {type}));
   const target = document.body;
-  target.dispatchEvent(new DragEvent("dragenter", {dataTransfer: carried, bubbles: true}));
-  target.dispatchEvent(new DragEvent("drop", {dataTransfer: carried, bubbles: true, cancelable: true}));
+  target.dispatchEvent(new DragEvent("dragenter", {dataTransfer: transfer, bubbles: true}));
+  target.dispatchEvent(new DragEvent("drop", {dataTransfer: transfer, bubbles: true, cancelable: true}));
 }"""
 PASTE = """([name, type, b64]) => {
   const bytes = Uint8Array.from(atob(b64), c => c.charCodeAt(0));
-  const carried = new DataTransfer();
-  carried.items.add(new File([bytes], name, {type}));
-  document.body.dispatchEvent(new ClipboardEvent("paste", {clipboardData: carried, bubbles: true, cancelable: true}));
+  const transfer = new DataTransfer();
+  transfer.items.add(new File([bytes], name, {type}));
+  document.body.dispatchEvent(new ClipboardEvent("paste", {clipboardData: transfer, bubbles: true, cancelable: true}));
 }"""
 
 
@@ -38,7 +38,7 @@ def downloaded(page: Page, selector: str = "#download") -> tuple[str, Image.Imag
         return waiting.value.suggested_filename, image
 
 
-def carried(photo: Path) -> list[str]:
+def js_file(photo: Path) -> list[str]:
     return [photo.name, "image/jpeg", base64.b64encode(photo.read_bytes()).decode()]
 
 
@@ -74,11 +74,11 @@ def test_the_slider_moves_by_keyboard_and_pointer(page: Page, photos: Path) -> N
 
 
 def test_drop_and_paste(page: Page, photos: Path) -> None:
-    page.evaluate(DROP, carried(photos / "coffee.jpg"))
+    page.evaluate(DROP, js_file(photos / "coffee.jpg"))
     expect(page.locator("#result-title")).to_be_visible()
     expect(page.locator("#drop-overlay")).to_be_hidden()
     assert downloaded(page)[0] == "coffee-cutout.png"
-    page.evaluate(PASTE, carried(photos / "chelsea.jpg"))
+    page.evaluate(PASTE, js_file(photos / "chelsea.jpg"))
     expect(page.locator("#tiles li[data-state=done]")).to_have_count(2)
     assert downloaded(page)[0] == "chelsea-cutout.png"
 
@@ -112,7 +112,7 @@ def test_new_settings_are_applied_to_the_same_picture(page: Page, photos: Path) 
     assert downloaded(page)[1].mode in {"L", "RGB"}
 
 
-def test_several_pictures_make_a_list(page: Page, photos: Path) -> None:
+def test_several_pictures(page: Page, photos: Path) -> None:
     page.set_input_files("#files", [photos / f"{name}.jpg" for name in ("astronaut", "coffee", "chelsea")])
     expect(page.locator("#tiles li[data-state=done]")).to_have_count(3, timeout=40_000)
     page.click("#tiles li:nth-child(3) button")
@@ -122,7 +122,7 @@ def test_several_pictures_make_a_list(page: Page, photos: Path) -> None:
     expect(page.locator("#filmstrip")).to_be_hidden()
 
 
-def test_a_problem_is_told_in_words(page: Page, photos: Path) -> None:
+def test_a_problem_is_explained(page: Page, photos: Path) -> None:
     page.set_input_files("#files", photos / "text.jpg")
     expect(page.locator("#problem-code")).to_have_text("not_a_picture")
     expect(page.locator("#problem-title")).to_have_text("The bytes are not a picture")
@@ -135,7 +135,7 @@ def test_a_problem_is_told_in_words(page: Page, photos: Path) -> None:
     expect(page.locator("#drop-zone")).to_be_visible()
 
 
-def test_what_cannot_work_is_told_before_it_is_sent(page: Page, photos: Path, tmp_path: Path) -> None:
+def test_invalid_pictures_are_refused_before_the_upload(page: Page, photos: Path, tmp_path: Path) -> None:
     sent = submissions(page)
     expect(page.locator("#limits")).to_contain_text("up to")
     page.set_input_files("#files", photos / "notes.txt")
@@ -153,8 +153,8 @@ def test_what_cannot_work_is_told_before_it_is_sent(page: Page, photos: Path, tm
     assert sent == []
 
 
-def test_the_place_in_line_is_shown_and_a_reload_goes_on(page: Page, photos: Path, stack: Stack) -> None:
-    with stack.held():
+def test_the_queue_position_is_shown_and_survives_a_reload(page: Page, photos: Path, stack: Stack) -> None:
+    with stack.paused_worker():
         page.set_input_files("#files", photos / "astronaut.jpg")
         expect(page.locator("#status")).to_have_text("Next in line")
         page.reload()
@@ -164,18 +164,18 @@ def test_the_place_in_line_is_shown_and_a_reload_goes_on(page: Page, photos: Pat
     expect(page.locator("#handle")).to_be_visible()  # the original is remembered, small
 
 
-def test_the_bar_moves_with_the_job(page: Page, photos: Path) -> None:
+def test_the_progress_bar_follows_the_job(page: Page, photos: Path) -> None:
     page.evaluate("""() => {
       const bar = document.querySelector("#progress"), seen = (window.seen = []);
       new MutationObserver(() => bar.hasAttribute("value") && seen.push(bar.value)).observe(bar, { attributes: true });
     }""")
     page.set_input_files("#files", photos / "astronaut.jpg")
     expect(page.locator("#result-title")).to_be_visible()
-    assert 0.4 in page.evaluate("seen"), "what the replica told of its stages"
+    assert 0.4 in page.evaluate("seen"), "the progress that the replica reported"
 
 
 def test_a_job_is_canceled(page: Page, photos: Path, stack: Stack) -> None:
-    with stack.held():
+    with stack.paused_worker():
         page.set_input_files("#files", photos / "astronaut.jpg")
         expect(page.locator("#status")).to_have_text("Next in line")
         page.click("#cancel")
@@ -184,8 +184,8 @@ def test_a_job_is_canceled(page: Page, photos: Path, stack: Stack) -> None:
     expect(page.locator("#result-title")).to_be_visible()
 
 
-def test_a_lost_frontend_is_told_and_survived(page: Page, photos: Path, stack: Stack) -> None:
-    with stack.held():
+def test_a_lost_frontend_is_reported_and_survived(page: Page, photos: Path, stack: Stack) -> None:
+    with stack.paused_worker():
         page.set_input_files("#files", photos / "astronaut.jpg")
         expect(page.locator("#status")).to_have_text("Next in line")
         stack.kill_frontend()
@@ -213,7 +213,7 @@ def test_retrying_a_lost_request_keeps_its_idempotency_key(page: Page, photos: P
     assert keys[0] == keys[1]
 
 
-def test_a_job_that_is_gone_is_told(page: Page) -> None:
+def test_a_missing_job_is_reported(page: Page) -> None:
     kept = [{"id": "0" * 32, "name": "old.jpg", "params": {"output": "cutout"}, "thumb": ""}]
     page.evaluate("kept => sessionStorage.setItem('matte.jobs', JSON.stringify(kept))", kept)
     page.reload()

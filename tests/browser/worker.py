@@ -1,4 +1,4 @@
-"""A real holder of jobs for the page's tests: leases, cuts with OpenCV's GrabCut, tells its stages, stores results."""
+"""A worker for the page's tests: leases jobs, segments with OpenCV's GrabCut, reports progress and stores results."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def encoded(picture: NDArray[np.uint8], alpha: NDArray[np.uint8], options: Optio
 
 
 async def serve(store: JobStore, pace: float) -> None:
-    """Announces a replica and takes jobs one by one, for ever; ``pace`` seconds pass in each stage."""
+    """Announces a replica and runs jobs one by one, forever; ``pace`` is the duration of a stage in seconds."""
     catalog, name = CatalogStore(store), f"worker-{uuid.uuid4().hex[:6]}"
     route = Route(model=MODEL, arms=(Arm(version=VERSION, weight=100),))
     await catalog.publish("default", RouteTable(default_model=MODEL, routes=(route,)), time.time())
@@ -71,7 +71,7 @@ async def serve(store: JobStore, pace: float) -> None:
 
 
 async def cut(store: JobStore, lease: Lease, pace: float) -> None:
-    """One job, from its input to its stored result."""
+    """Runs one job, from its input to its stored result."""
     spec, began = lease.spec, time.monotonic()
     if not await store.start(spec.id, lease.token, VERSION, time.time()):
         return

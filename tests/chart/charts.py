@@ -44,7 +44,6 @@ def template(*arguments: str, chart: Path = CHART) -> subprocess.CompletedProces
 
 @functools.cache
 def rendered(*arguments: str, chart: Path = CHART) -> list[Manifest]:
-    """The manifests."""
     done = template(*arguments, chart=chart)
     assert done.returncode == 0, done.stderr
     return [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
@@ -56,12 +55,11 @@ def variant(name: str, *arguments: str) -> list[Manifest]:
 
 
 def of_kind(manifests: list[Manifest], kind: str) -> list[Manifest]:
-    """Those of one kind."""
     return [manifest for manifest in manifests if manifest["kind"] == kind]
 
 
 def one(manifests: list[Manifest], kind: str, suffix: str = "") -> Manifest:
-    """The one of this kind whose name ends so."""
+    """The only manifest of this kind whose name ends with ``suffix``."""
     (found,) = [m for m in of_kind(manifests, kind) if m["metadata"]["name"].endswith(suffix)]
     return found
 
@@ -76,12 +74,12 @@ def pods(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
 
 
 def environment(container: Manifest) -> dict[str, Any]:
-    """Name to value, or to where it comes from."""
+    """Values of the environment variables, or their ``valueFrom``."""
     return {item["name"]: item.get("value", item.get("valueFrom")) for item in container["env"]}
 
 
 def selects(selector: Manifest, labels: dict[str, str]) -> bool:
-    """Whether a LabelSelector matches; of expressions only ``In`` is used."""
+    """Whether a LabelSelector matches. Of the operators, only ``In`` is supported."""
     wanted = selector.get("matchLabels", {})
     return all(labels.get(key) == value for key, value in wanted.items()) and all(
         labels.get(expression["key"]) in expression["values"] for expression in selector.get("matchExpressions", ())

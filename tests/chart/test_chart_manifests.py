@@ -1,4 +1,4 @@
-"""Every variant of the chart: sound manifests, restricted pods, closed networks."""
+"""Every variant of the chart: valid manifests, restricted pods, network policies."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def check(manifest: Manifest) -> None:
 
 
 @every_variant
-def test_manifests_are_sound(name: str) -> None:
+def test_manifests_are_valid(name: str) -> None:
     manifests = variant(name)
     for manifest in manifests:
         check(manifest)
@@ -72,7 +72,7 @@ def test_manifests_are_sound(name: str) -> None:
 
 
 @every_variant
-def test_values_are_of_the_contract(name: str) -> None:
+def test_values_match_the_contract(name: str) -> None:
     text = (CHART / "ci" / f"{name}-values.yaml").read_text()
     given = yaml.safe_load(text)
     given["models"] = {key: spec for key, spec in given.get("models", {}).items() if spec is not None}
@@ -110,7 +110,7 @@ def test_pods_are_restricted(name: str) -> None:
 
 
 @every_variant
-def test_pods_use_accounts_that_are_there(name: str) -> None:
+def test_service_accounts_exist(name: str) -> None:
     manifests = variant(name)
     accounts = {m["metadata"]["name"] for m in of_kind(manifests, "ServiceAccount")}
     assert {pod["spec"]["serviceAccountName"] for _, pod in pods(manifests)} == accounts
@@ -146,7 +146,7 @@ def test_no_secret_in_the_environment(name: str) -> None:
 
 
 @every_variant
-def test_every_pod_is_behind_policies(name: str) -> None:
+def test_every_pod_has_network_policies(name: str) -> None:
     manifests = variant(name)
     policies = {m["metadata"]["name"]: m["spec"] for m in of_kind(manifests, "NetworkPolicy")}
     deny = policies.pop("r-matte-default-deny")
@@ -180,7 +180,7 @@ def test_selectors_match_their_pods(name: str) -> None:
 
 
 @every_variant
-def test_secrets_that_pods_name_are_there(name: str) -> None:
+def test_secrets_exist(name: str) -> None:
     manifests = variant(name)
     made = {m["metadata"]["name"]: set(m["stringData"]) for m in of_kind(manifests, "Secret")}
     for _, pod in pods(manifests):

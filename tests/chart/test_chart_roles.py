@@ -1,4 +1,4 @@
-"""What the chart lets the operator do is what the operator says it needs."""
+"""The roles in the chart are those that the operator's README documents."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def _granted(role: Manifest) -> Rules:
     }
 
 
-def test_roles_grant_what_the_operator_says_it_needs() -> None:
+def test_roles_match_the_documentation() -> None:
     manifests = rendered()
     roles = (("Role", "-operator"), ("ClusterRole", "-operator"), ("Role", "-cleanup"))
     assert [_granted(one(manifests, kind, name)) for kind, name in roles] == _documented()
 
 
-def test_the_policy_of_the_crds_knows_the_operator() -> None:
+def test_the_policy_of_the_crds_trusts_the_operator() -> None:
     policy = yaml.safe_load((CHARTS / "matte-crds" / "values.yaml").read_text())["policy"]
     account = one(rendered(), "Deployment", "-operator")["spec"]["template"]["spec"]["serviceAccountName"]
     assert re.fullmatch(policy["operatorServiceAccount"], account)

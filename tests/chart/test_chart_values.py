@@ -1,4 +1,4 @@
-"""What single values do, and what wrong ones say."""
+"""The effect of single values, and the errors for wrong ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def frontend(*arguments: str) -> tuple[Manifest, dict[str, Any]]:
     return pod, environment(pod["containers"][0])
 
 
-def test_files_are_those_of_the_contract() -> None:
+def test_generated_files_are_up_to_date() -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "scripts" / "values.py", "--check"], capture_output=True, text=True, check=False
     )
@@ -32,7 +32,7 @@ def test_files_are_those_of_the_contract() -> None:
     assert json.loads(schema_json())["additionalProperties"] is False
 
 
-def test_one_timeout_reaches_every_place() -> None:
+def test_stream_timeout_is_applied_everywhere() -> None:
     seconds = 1234
     value = ("--set", f"streamTimeout={seconds}")
     ingress = one(rendered(*value, "--set", "expose.type=ingress"), "Ingress")["metadata"]["annotations"]
@@ -72,7 +72,7 @@ SERVICE = ["r-matte-frontend", "r-matte-frontend.n", "r-matte-frontend.n.svc", "
         (("expose.allowedHosts={other.example.org,matte.lan}",), ["other.example.org", "matte.lan"]),
     ],
 )
-def test_hosts_are_those_that_lead_here(values: tuple[str, ...], more: list[str]) -> None:
+def test_allowed_hosts(values: tuple[str, ...], more: list[str]) -> None:
     given = [argument for value in values for argument in ("--set", value)]
     assert frontend(*given)[1]["MATTE_ALLOWED_HOSTS"].split(",") == SERVICE + more
 
@@ -94,28 +94,28 @@ def test_origins_and_proxies() -> None:
     assert "allowedOrigins" in template("--set", "expose.allowedOrigins={app.example.org}").stderr
 
 
-def test_load_balancer_stays_within_its_own_limits() -> None:
+def test_timeouts_stay_within_the_limits_of_the_load_balancer() -> None:
     manifests = rendered("--set", "streamTimeout=86400", "--set", "expose.type=ingress")
     annotations = one(manifests, "Ingress")["metadata"]["annotations"]
     assert annotations["alb.ingress.kubernetes.io/load-balancer-attributes"].endswith("=4000")
     assert annotations["alb.ingress.kubernetes.io/target-group-attributes"].endswith("=3600")
 
 
-def test_body_size_follows_the_picture_size() -> None:
+def test_body_size_is_derived_from_the_picture_size() -> None:
     manifests = rendered("--set", "limits.maxBytes=60000000", "--set", "expose.type=ingress")
     size = one(manifests, "Ingress")["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-body-size"]
     assert int(size) > 60_000_000 * 4 / 3  # base64 in JSON
     assert frontend("--set", "limits.maxBytes=60000000")[1]["MATTE_MAX_BYTES"] == "60000000"
 
 
-def test_own_annotations_win() -> None:
+def test_user_annotations_take_precedence() -> None:
     key = "nginx.ingress.kubernetes.io/proxy-buffering"
     given = f"expose.ingress.annotations.{key.replace('.', chr(92) + '.')}=on"
     manifests = rendered("--set", "expose.type=ingress", "--set-string", given)
     assert one(manifests, "Ingress")["metadata"]["annotations"][key] == "on"
 
 
-def test_the_environment_is_read_by_somebody() -> None:
+def test_every_environment_variable_is_read() -> None:
     env = frontend()[1]
     settings = FrontendSettings.model_validate(
         {name.removeprefix("MATTE_").lower(): value for name, value in env.items() if isinstance(value, str)}
@@ -133,7 +133,7 @@ def test_the_environment_is_read_by_somebody() -> None:
     assert _unread(environment(cleanup), set(OperatorSettings.model_fields)) == set()
 
 
-def test_where_models_come_from_reaches_the_workers() -> None:
+def test_registry_values_reach_the_workers() -> None:
     values = ("registry.secret=buckets", "registry.cache.size=100Gi", "registry.cache.claim=shared")
     arguments = [word for value in (*values, "serviceAccounts.inference=reader") for word in ("--set", value)]
     operator = one(rendered(*arguments), "Deployment", "-operator")["spec"]["template"]["spec"]["containers"][0]
@@ -147,7 +147,7 @@ def test_where_models_come_from_reaches_the_workers() -> None:
     assert "registry.cache.claim or registry.cache.hostPath, not both" in done.stderr
 
 
-def test_ray_reaches_the_places_of_models() -> None:
+def test_ray_may_reach_model_sources() -> None:
     closed = ("--set", "networkPolicy.apiServer.cidr=10.0.0.1/32")
     sources = ("--set", "networkPolicy.sources.cidr=10.2.0.0/16", "--set", "networkPolicy.sources.ports={9000}")
     for arguments, cidr, port in [(closed, "0.0.0.0/0", 443), ((*closed, *sources), "10.2.0.0/16", 9000)]:
@@ -156,7 +156,7 @@ def test_ray_reaches_the_places_of_models() -> None:
         assert rule in egress
 
 
-def test_cleanup_ends_before_helm_gives_up() -> None:
+def test_cleanup_ends_before_helm_times_out() -> None:
     spec = one(rendered(), "Job")["spec"]
     seconds = int(environment(spec["template"]["spec"]["containers"][0])["MATTE_CLEANUP_SECONDS"])
     assert seconds < spec["activeDeadlineSeconds"] < 300
@@ -167,7 +167,7 @@ def _unread(env: dict[str, Any], fields: set[str]) -> set[str]:
     return names - fields
 
 
-def test_traces_reach_every_program() -> None:
+def test_tracing_is_configured_for_every_program() -> None:
     manifests = variant("monitoring")
     for name in ("frontend", "operator"):
         env = environment(one(manifests, "Deployment", f"-{name}")["spec"]["template"]["spec"]["containers"][0])
@@ -177,7 +177,7 @@ def test_traces_reach_every_program() -> None:
     assert "OTEL_EXPORTER_OTLP_ENDPOINT" not in frontend()[1]
 
 
-def test_redis_restarts_only_for_a_change_of_its_own() -> None:
+def test_redis_restarts_only_for_its_own_changes() -> None:
     before = one(rendered(), "StatefulSet")
     changed = ("--set", "images.tag=9.9.9", "--set", "streamTimeout=60", "--set", "limits.maxWaitSeconds=60")
     after = one(rendered(*changed, "--set", "frontend.replicas=5"), "StatefulSet")
@@ -199,7 +199,7 @@ def test_included_redis() -> None:
     assert one(manifests, "StatefulSet")["spec"]["persistentVolumeClaimRetentionPolicy"]["whenDeleted"] == "Retain"
 
 
-def test_durability_is_redis_and_everybody_elses() -> None:
+def test_durability_reaches_redis_and_its_clients() -> None:
     before, manifests = rendered(), rendered("--set", "redis.durability=fsync")
     assert "appendfsync always" in one(manifests, "ConfigMap")["data"]["redis.conf"]
     pods = [one(found, "StatefulSet")["spec"]["template"] for found in (before, manifests)]
@@ -233,7 +233,7 @@ def test_existing_secret_for_redis() -> None:
     )
 
 
-def test_a_rollout_never_takes_a_frontend_away_first() -> None:
+def test_an_update_starts_new_frontends_first() -> None:
     rolling = one(rendered(), "Deployment", "-frontend")["spec"]["strategy"]["rollingUpdate"]
     assert rolling == {"maxUnavailable": 0, "maxSurge": 1}
 
@@ -246,12 +246,12 @@ def test_autoscalers_own_the_replicas() -> None:
         assert one(manifests, kind)["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
 
 
-def test_scaling_reads_a_metric_that_there_is() -> None:
+def test_scaling_reads_an_existing_metric() -> None:
     (trigger,) = one(variant("monitoring"), "ScaledObject")["spec"]["triggers"]
     assert f"max by (model) ({QUEUE_LENGTH.exported}{{" in trigger["metadata"]["query"]
 
 
-def test_monitoring_takes_every_file() -> None:
+def test_monitoring_installs_every_file() -> None:
     manifests = variant("monitoring")
     for folder, kind, label in (
         ("rules", "PrometheusRule", "release"),
@@ -279,14 +279,14 @@ def test_cleanup_runs_before_anything_is_deleted() -> None:
     assert "annotations" not in account["metadata"]  # no hook: it is there until the job is done
 
 
-def test_redis_is_open_to_its_users_only() -> None:
+def test_only_clients_reach_redis() -> None:
     (rule,) = one(rendered(), "NetworkPolicy", "-redis")["spec"]["ingress"]
     who = [peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for peer in rule["from"]]
     assert who == ["frontend", "inference", "operator"]
     assert [port["port"] for port in rule["ports"]] == [6379]
 
 
-def test_the_operator_reaches_what_rollouts_are_judged_by() -> None:
+def test_the_operator_may_reach_the_sources_of_evidence() -> None:
     given = ("operator.prometheusUrl=http://prometheus.monitoring:9090", "env.MATTE_REDIS_PREFIX=mine:")
     manifests = rendered(*(argument for value in given for argument in ("--set", value)))
     operator = one(manifests, "Deployment", "-operator")["spec"]["template"]["spec"]["containers"][0]
@@ -299,7 +299,7 @@ def test_the_operator_reaches_what_rollouts_are_judged_by() -> None:
     assert "MATTE_REDIS_URL" not in environment(cleanup)
 
 
-def test_the_operator_s_own_egress_is_added() -> None:
+def test_operator_egress_is_added() -> None:
     rule = '{"to":[{"ipBlock":{"cidr":"10.1.0.0/16"}}],"ports":[{"port":9090}]}'
     egress = one(rendered("--set-json", f"networkPolicy.operatorEgress=[{rule}]"), "NetworkPolicy", "-operator")
     assert json.loads(rule) in egress["spec"]["egress"]
@@ -308,7 +308,7 @@ def test_the_operator_s_own_egress_is_added() -> None:
     assert any(redis.items() <= peer.get("podSelector", {}).get("matchLabels", {}).items() for peer in peers)
 
 
-def test_ray_is_open_to_its_own_only() -> None:
+def test_only_its_own_pods_reach_ray() -> None:
     own, kuberay = one(rendered(), "NetworkPolicy", "-inference")["spec"]["ingress"]
     assert [peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for peer in own["from"]] == ["inference"]
     assert {port["port"] for port in kuberay["ports"]} == {8265, 8000}
@@ -336,7 +336,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("value", "field", "word"), WRONG)
-def test_wrong_values_are_named(value: str, field: str, word: str) -> None:
+def test_errors_name_the_wrong_value(value: str, field: str, word: str) -> None:
     done = template("--set", value)
     assert done.returncode != 0
     assert field in done.stderr
@@ -357,11 +357,11 @@ RAY = ("--api-versions", "ray.io/v1/RayService")
         ((*REAL, *OURS, *RAY, "--set", "monitoring.rules.enabled=true"), "monitoring.rules.enabled"),
     ],
 )
-def test_a_cluster_without_what_is_needed(arguments: tuple[str, ...], fix: str) -> None:
+def test_missing_apis_are_reported(arguments: tuple[str, ...], fix: str) -> None:
     done = template(*arguments)
     assert done.returncode != 0
     assert fix in done.stderr
 
 
-def test_a_cluster_with_what_is_needed() -> None:
+def test_a_cluster_with_all_apis() -> None:
     assert template(*REAL, *OURS, *RAY).returncode == 0

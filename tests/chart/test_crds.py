@@ -1,4 +1,4 @@
-"""The CRDs and their policy on a real API server: what is taken, what is refused, and in which words."""
+"""The CRDs and their policy on a real API server: what they accept, what they refuse, and with which message."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ NEW: Object = {
 
 
 class Refused(Exception):  # noqa: N818
-    """The API server's words."""
+    """The API server's message."""
 
 
 class Api:
@@ -83,7 +83,7 @@ class Api:
         return found
 
     def refused(self, act: Callable[[], Object]) -> str:
-        """What the API server says against it."""
+        """The message with which the API server refuses it."""
         with pytest.raises(Refused) as caught:
             act()
         return str(caught.value)
@@ -107,7 +107,7 @@ def api() -> Iterator[Api]:
 
 @contextlib.contextmanager
 def unbound(api: Api) -> Iterator[None]:
-    """Without the policy of an installed chart: these tests bring one of their own, for their namespace alone."""
+    """Without the policy of an installed chart: these tests install one for their namespace only."""
     binding = ("validatingadmissionpolicybinding", "modelversions.matte.dev")
     installed = kubectl("get", *binding, "--ignore-not-found", "--output=json")
     if not installed:
@@ -131,16 +131,16 @@ def unbound(api: Api) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def model(api: Api) -> Object:
-    return api.create(valid("Model", "kept"), dry=False)
+    return api.create(valid("Model", "immutable"), dry=False)
 
 
 @pytest.fixture(scope="module")
 def version(api: Api) -> Object:
-    return api.create(valid("ModelVersion", "kept-1-2-0"), dry=False)
+    return api.create(valid("ModelVersion", "immutable-1-2-0"), dry=False)
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_example_is_taken(api: Api, path: Path) -> None:
+def test_example_is_accepted(api: Api, path: Path) -> None:
     api.create(yaml.safe_load(path.read_text()))
 
 
@@ -164,7 +164,7 @@ def test_bad_name_is_refused(api: Api, kind: str, name: str, says: str) -> None:
 
 
 @pytest.mark.parametrize("kind", CONTRACTS)
-def test_defaults_of_the_server_are_those_of_the_contract(api: Api, kind: str) -> None:
+def test_server_defaults_match_the_contract(api: Api, kind: str) -> None:
     spec = api.create(valid(kind))["spec"]
     ours = CONTRACTS[kind].model_validate(valid(kind)).spec.model_dump(mode="json", exclude_none=True)
     assert spec == _without_empty(ours)
@@ -177,7 +177,7 @@ def _without_empty(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("field", NEW)
-def test_model_keeps_its_version(api: Api, model: Object, field: str) -> None:
+def test_model_fields_are_immutable_within_a_version(api: Api, model: Object, field: str) -> None:
     change = {field: NEW[field]}
     message = api.refused(lambda: api.patch(model, {"spec": change}))
     assert f"spec.{field}" in message
@@ -185,12 +185,12 @@ def test_model_keeps_its_version(api: Api, model: Object, field: str) -> None:
     assert api.patch(model, {"spec": change | {"version": "1.3.0"}})["spec"]["version"] == "1.3.0"
 
 
-def test_model_may_add_no_field_to_a_version(api: Api, model: Object) -> None:
+def test_model_cannot_add_fields_to_a_version(api: Api, model: Object) -> None:
     assert "license cannot change" in api.refused(lambda: api.patch(model, {"spec": {"license": "MIT"}}))
     assert "parameters cannot change" in api.refused(lambda: api.patch(model, {"spec": {"parameters": None}}))
 
 
-def test_model_changes_what_is_no_part_of_a_version(api: Api, model: Object) -> None:
+def test_model_can_change_fields_outside_the_version(api: Api, model: Object) -> None:
     traffic = [{"version": "1.1.0", "weight": 30}, {"version": "1.2.0", "weight": 70}]
     spec = api.patch(model, {"spec": {"replicas": 3, "default": True, "traffic": traffic}})["spec"]
     assert (spec["replicas"], spec["traffic"]) == (3, traffic)
@@ -201,13 +201,13 @@ def test_model_scales(api: Api, model: Object) -> None:
 
 
 @pytest.mark.parametrize("field", [*NEW, "model", "version"])
-def test_model_version_never_changes(api: Api, version: Object, field: str) -> None:
+def test_model_version_is_immutable(api: Api, version: Object, field: str) -> None:
     change = {field: (NEW | {"model": "other", "version": "1.2.1"})[field]}
     message = api.refused(lambda: api.patch(version, {"spec": change}))
     assert f"{field} of a ModelVersion cannot change: give spec.version of its Model a new value instead" in message
 
 
-def test_status_is_a_resource_of_its_own(api: Api, model: Object) -> None:
+def test_status_is_a_subresource(api: Api, model: Object) -> None:
     condition = {"type": "Ready", "status": "True", "reason": "Serving", "lastTransitionTime": "2026-01-01T00:00:00Z"}
     status = {"observedGeneration": 1, "conditions": [condition], "readyVersion": "1.2.0"}
     assert "status" not in api.patch(model, {"status": status})
@@ -218,7 +218,7 @@ def test_status_is_a_resource_of_its_own(api: Api, model: Object) -> None:
 
 @pytest.fixture(scope="class")
 def policy(api: Api, version: Object) -> Iterator[None]:
-    """The chart's policy, for this namespace alone."""
+    """The chart's policy, for this namespace only."""
     assert version["metadata"]["uid"]  # made before it is refused
     name = f"{api.namespace}.matte.dev"
     values = {"name": name, "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": api.namespace}}}
@@ -244,7 +244,7 @@ def policy(api: Api, version: Object) -> Iterator[None]:
 
 @pytest.mark.usefixtures("policy")
 class TestPolicy:
-    """Who may make and change ModelVersions."""
+    """Who may create and change ModelVersions."""
 
     @pytest.fixture
     def operator(self, api: Api) -> Api:
@@ -255,36 +255,36 @@ class TestPolicy:
         kubectl("wait", "--for=jsonpath={.status.observedGeneration}=1", "--timeout=30s", name)
         assert kubectl("get", name, "--output=jsonpath={.status.typeChecking.expressionWarnings}") == ""
 
-    def test_people_make_none(self, api: Api) -> None:
+    def test_users_cannot_create(self, api: Api) -> None:
         message = api.refused(lambda: api.create(valid("ModelVersion")))
         assert "ModelVersions are created by the operator" in message
         assert f"kubectl -n {api.namespace} edit model portrait" in message
 
-    def test_people_scale_none(self, api: Api, version: Object) -> None:
+    def test_users_cannot_scale(self, api: Api, version: Object) -> None:
         message = api.refused(lambda: api.patch(version, {"spec": {"replicas": 3}}))
         assert f"Edit the Model instead: kubectl -n {api.namespace} edit model portrait" in message
 
-    def test_people_may_label(self, api: Api, version: Object) -> None:
+    def test_users_can_label(self, api: Api, version: Object) -> None:
         labels = {"metadata": {"labels": {"a": "b"}, "finalizers": ["matte.dev/test"]}}
         assert api.patch(version, labels)["metadata"]["labels"] == {"a": "b"}
 
-    def test_operator_makes_and_scales(self, operator: Api, version: Object) -> None:
+    def test_operator_can_create_and_scale(self, operator: Api, version: Object) -> None:
         operator.create(valid("ModelVersion"))
         assert operator.patch(version, {"spec": {"replicas": 3}})["spec"]["replicas"] == 3
 
     @pytest.mark.parametrize("name", ["matte-operator-2", "default", "not.matte-operator"])
-    def test_other_service_accounts_make_none(self, api: Api, name: str) -> None:
+    def test_other_service_accounts_cannot_create(self, api: Api, name: str) -> None:
         other = Api(api.namespace, f"system:serviceaccount:{api.namespace}:{name}")
         assert "created by the operator" in other.refused(lambda: other.create(valid("ModelVersion")))
 
-    def test_operator_of_another_namespace_makes_none(self, api: Api) -> None:
+    def test_operator_of_another_namespace_cannot_create(self, api: Api) -> None:
         other = Api(api.namespace, "system:serviceaccount:elsewhere:matte-operator")
         assert "created by the operator" in other.refused(lambda: other.create(valid("ModelVersion")))
 
-    def test_named_users_make_them(self, api: Api) -> None:
+    def test_extra_users_can_create(self, api: Api) -> None:
         Api(api.namespace, "restorer").create(valid("ModelVersion"))
 
-    def test_anybody_deletes(self, api: Api, operator: Api) -> None:
+    def test_anyone_can_delete(self, api: Api, operator: Api) -> None:
         gone = operator.create(valid("ModelVersion", "gone-1-0-0"), dry=False)
         api.patch(gone, {"metadata": {"finalizers": ["matte.dev/test"]}}, dry=False)
         api.delete(gone)

@@ -1,4 +1,4 @@
-"""Alert rules and the dashboard: they say what they should, of metrics that exist."""
+"""Alerts and the dashboard: they fire when they should, and use existing metrics."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def queries() -> list[str]:
 
 
 @pytest.mark.parametrize("path", RULES, ids=lambda path: path.name)
-def test_rules_are_sound(path: Path) -> None:
+def test_rules_are_valid(path: Path) -> None:
     promtool("check", "rules", path)
 
 
@@ -54,7 +54,7 @@ def test_rules_fire_when_they_should(path: Path) -> None:
     promtool("test", "rules", path)
 
 
-def test_every_rule_is_tested_and_says_what_to_do() -> None:
+def test_every_alert_is_tested_and_says_what_to_do() -> None:
     tested = " ".join(path.read_text() for path in TESTS)
     for rule in alerts():
         assert re.search(rf'alertname="{rule["alert"]}", alertstate="firing", \w+=', tested), rule["alert"]
@@ -64,10 +64,10 @@ def test_every_rule_is_tested_and_says_what_to_do() -> None:
 
 
 @pytest.mark.parametrize("expr", [*queries(), *(rule["expr"] for rule in alerts())])
-def test_only_metrics_and_labels_that_exist_are_asked_for(expr: str) -> None:
-    asked = set(re.findall(r"\b(?:ray_)?matte_\w+", expr))
-    assert asked
-    assert asked <= KNOWN
+def test_queries_use_existing_metrics_and_labels(expr: str) -> None:
+    metrics = set(re.findall(r"\b(?:ray_)?matte_\w+", expr))
+    assert metrics
+    assert metrics <= KNOWN
     grouped = {label.strip() for found in re.findall(r"(?:by|on) \(([^)]*)\)", expr) for label in found.split(",")}
     matched = set(re.findall(r"(\w+)(?:=~|!=|=)\"", expr))
     assert grouped | matched <= LABELS
@@ -79,7 +79,7 @@ def test_every_metric_is_on_the_dashboard() -> None:
 
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.name)
-def test_dashboards_hold_together(path: Path, tmp_path: Path) -> None:
+def test_dashboards_are_consistent(path: Path, tmp_path: Path) -> None:
     board = json.loads(path.read_text())
     assert {variable["name"] for variable in board["templating"]["list"]} == {"datasource", "namespace", "model"}
     ids = [panel["id"] for panel in board["panels"]]

@@ -27,7 +27,6 @@ function formatEstimate(seconds) {
 
 const STAGES = {
   fetch: "Fetching the picture", decode: "Reading the picture", forward: "Finding the subject",
-  segment: "Finding the subject", refine: "Refining the edges", compose: "Composing the result",
   encode: "Writing the result", store: "Storing the result",
 };
 
@@ -74,10 +73,8 @@ const ANOTHER = "Choose another picture, or save this one again as JPEG or PNG a
 const ADVICE = {
   payload_too_large: "Save the picture smaller, or as JPEG, and send it again.",
   too_many_pixels: "Scale the picture down and send it again.",
-  picture_missing: ANOTHER, not_a_picture: ANOTHER, unsupported_format: ANOTHER, picture_empty: ANOTHER,
-  picture_truncated: "The file seems to be cut off. Copy or download it again, then send it again.",
-  picture_corrupt: ANOTHER,
-  picture_animated: "Save the one frame that you want as a picture of its own and send that.",
+  not_a_picture: ANOTHER,
+  picture_empty: ANOTHER,
   queue_full: "Many pictures are waiting. Try again in a minute.",
   model_not_ready: "The model is still starting. Try again in a minute, or choose another model.",
   model_not_found: "Choose another model and try again.",
@@ -94,7 +91,7 @@ const ADVICE = {
 export const isPictureProblem = (code) =>
   /^(picture_|payload_too_large|too_many_pixels|not_a_picture|unsupported_format)/.test(code);
 
-/** What to do about a problem; "" where its detail says so, as the service's own details about pictures do. */
+/** What to do about a problem, or "". The service's own problems (with a `type`) of pictures say it in their detail. */
 export function advice(problem) {
   if (problem.type && isPictureProblem(problem.code)) return "";
   if (problem.retry_after) return `Try again in ${formatDuration(Math.max(1, Math.ceil(problem.retry_after)))}.`;
