@@ -12,7 +12,7 @@ import pytest
 import torch
 from birefnet_reference import SMALL, filled, picture
 from matte_core.contracts.catalog import VersionConfig
-from matte_inference.families.birefnet import BiRefNetSegmenter, Parameters, built, read_tensors
+from matte_inference.families.birefnet import BiRefNetSegmenter, Parameters, build_network, read_tensors
 from matte_inference.families.birefnet_net import BiRefNet, PatchOrder, patches
 from matte_inference.families.registry import load
 from matte_inference.families.swin_net import SWIN_L, SWIN_T, SwinShape
@@ -40,7 +40,7 @@ def expected() -> Tensor:
 
 def logits(tensors: dict[str, Tensor], order: PatchOrder = "channels") -> Tensor:
     with torch.inference_mode():
-        out: Tensor = built(tensors, "these", order).eval()(picture())
+        out: Tensor = build_network(tensors, "these", order).eval()(picture())
     return out
 
 
@@ -80,7 +80,7 @@ def test_patches_by_columns_are_those_of_the_older_code() -> None:
 
 
 def test_pictures_of_a_batch_do_not_meet(tensors: dict[str, Tensor], expected: Tensor) -> None:
-    network = built(tensors, "these").eval()
+    network = build_network(tensors, "these").eval()
     with torch.inference_mode():
         alone = network(picture()[1:])
     assert torch.allclose(alone, expected[1:], atol=1e-4)

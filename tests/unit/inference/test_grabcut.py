@@ -12,7 +12,7 @@ from matte_core.contracts.catalog import VersionConfig
 from matte_core.contracts.options import Options
 from matte_core.errors import Problem
 from matte_inference.families.base import Segmenter, to_size
-from matte_inference.families.grabcut import barrier_distance, cleaned
+from matte_inference.families.grabcut import barrier_distance, remove_specks
 from matte_inference.families.registry import load
 from matte_inference.pixels.arrays import Pixels, UInt8Array
 from matte_inference.replica.stages import DecodedJob, finish_and_render
@@ -120,9 +120,9 @@ def test_cleaning_drops_specks_and_closes_pinholes_but_keeps_rings() -> None:
     mask[50, 50] = 0  # a pinhole
     mask[30:45, 30:45] = 0  # a hole through which the background is seen
     mask[5:9, 5:9] = 1  # a speck
-    out = cleaned(mask, np.ones((100, 100), np.float32))
+    out = remove_specks(mask, np.ones((100, 100), np.float32))
     assert (out[50, 50], out[37, 37], out[6, 6], out[60, 60]) == (1, 0, 0, 1)
-    assert not cleaned(np.zeros((100, 100), np.uint8), np.ones((100, 100), np.float32)).any()
+    assert not remove_specks(np.zeros((100, 100), np.uint8), np.ones((100, 100), np.float32)).any()
 
 
 def test_not_a_number_is_a_problem() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matte_core.contracts.catalog import VersionConfig
 from matte_core.errors import Problem
-from matte_inference.families.remote import GradioApp, Parameters, Remote, alpha_of, files_in, load
+from matte_inference.families.remote import GradioApp, Parameters, RemoteSegmenter, find_files, load, read_alpha
 from matte_inference.pixels.arrays import Pixels
 from PIL import Image
 
@@ -39,7 +39,7 @@ def cutout() -> Image.Image:
     ids=["rgba-png", "rgba-webp", "l-png", "gray-rgb-png", "gray-jpeg"],
 )
 def test_transparency_or_a_gray_picture_is_the_alpha(data: bytes, tolerance: int) -> None:
-    assert np.abs(alpha_of(data).astype(int) - RAMP).max() <= tolerance
+    assert np.abs(read_alpha(data).astype(int) - RAMP).max() <= tolerance
 
 
 @pytest.mark.parametrize(
@@ -54,21 +54,21 @@ def test_transparency_or_a_gray_picture_is_the_alpha(data: bytes, tolerance: int
 )
 def test_anything_else_is_the_backends_failure(data: bytes, says: str) -> None:
     with pytest.raises(Problem, match=says) as refused:
-        alpha_of(data)
+        read_alpha(data)
     assert (refused.value.code, refused.value.status) == ("backend_failed", 502)
 
 
 def test_files_are_found_in_any_nesting_and_only_the_first_few() -> None:
     file = {"path": "/tmp/a.png", "url": "http://elsewhere/a.png", "meta": {"_type": "gradio.FileData"}}
-    assert files_in(file) == ["/tmp/a.png"]
-    assert files_in(([{"image": file, "caption": None}], {"path": "/b.png"})) == ["/tmp/a.png", "/b.png"]
-    assert files_in([{"path": str(i)} for i in range(9)]) == ["0", "1", "2", "3"]
-    assert files_in(("a cat", 3, None, {"path": None})) == []
+    assert find_files(file) == ["/tmp/a.png"]
+    assert find_files(([{"image": file, "caption": None}], {"path": "/b.png"})) == ["/tmp/a.png", "/b.png"]
+    assert find_files([{"path": str(i)} for i in range(9)]) == ["0", "1", "2", "3"]
+    assert find_files(("a cat", 3, None, {"path": None})) == []
 
 
 def test_an_answer_of_another_shape_is_refused() -> None:
     parameters = Parameters(url="http://127.0.0.1:1/")
-    remote = Remote(GradioApp(parameters, slots=1), parameters)
+    remote = RemoteSegmenter(GradioApp(parameters, slots=1), parameters)
     picture = Pixels(np.zeros((480, 641, 3), np.uint8))
     assert remote.finish(picture, np.full((240, 320), 7, np.uint8)).shape == (480, 641)
     assert remote.finish(Pixels(np.zeros((1, 3000, 3), np.uint8)), np.zeros((1, 2048), np.uint8)).shape == (1, 3000)

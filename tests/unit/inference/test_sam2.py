@@ -14,7 +14,7 @@ from matte_core.contracts.catalog import VersionConfig
 from matte_core.contracts.limits import Limits
 from matte_core.contracts.options import MAX_HINTS, Hint, Options, parse_hints
 from matte_inference.families.registry import load
-from matte_inference.families.sam2 import Sam2Segmenter, guessed, prompts_of
+from matte_inference.families.sam2 import Sam2Segmenter, default_hints, to_prompts
 from matte_inference.pixels.arrays import Pixels
 from matte_inference.replica.stages import decode_job, finish_and_render
 from matte_registry.folder import hashed
@@ -106,7 +106,7 @@ def test_hints_are_bounded() -> None:
 
 
 def test_a_prompt_per_box_and_one_for_the_rest() -> None:
-    prompts = prompts_of(parse_hints("0,0,0.4,0.4 0.5,0.5,1,1 0.2,0.2 0.9,0.1 !0.3,0.3"))
+    prompts = to_prompts(parse_hints("0,0,0.4,0.4 0.5,0.5,1,1 0.2,0.2 0.9,0.1 !0.3,0.3"))
     assert prompts == (
         ((0, 0, 2), (0.4, 0.4, 3), (0.2, 0.2, 1), (0.3, 0.3, 0)),
         ((0.5, 0.5, 2), (1, 1, 3), (0.3, 0.3, 0)),
@@ -117,14 +117,14 @@ def test_a_prompt_per_box_and_one_for_the_rest() -> None:
 def test_without_hints_what_stands_out_is_boxed() -> None:
     rgb = np.full((120, 200, 3), 90, np.uint8)
     cv2.circle(rgb, (120, 70), 25, (250, 210, 30), -1)
-    box, point = guessed(rgb)
+    box, point = default_hints(rgb)
     assert np.allclose(box.at, (95 / 200, 45 / 120, 145 / 200, 95 / 120), atol=0.06)
     assert np.hypot(point.at[0] * 200 - 120, point.at[1] * 120 - 70) < 20
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 300), (40, 60)])
 def test_where_nothing_stands_out_the_center_is_meant(shape: tuple[int, int]) -> None:
-    hints = guessed(np.full((*shape, 3), 128, np.uint8))
+    hints = default_hints(np.full((*shape, 3), 128, np.uint8))
     assert hints[-1].at == pytest.approx((0.5, 0.5), abs=0.02)
 
 
@@ -156,7 +156,7 @@ def test_a_box_is_what_the_model_takes_for_a_box(folder: Path) -> None:
             multimask_output=False,
         )
         maps = segmenter._model.get_image_embeddings(torch.from_numpy(asked.picture)[None])
-        ours = segmenter._best(maps, asked.prompts[0])
+        ours = segmenter._best_mask(maps, asked.prompts[0])
     assert torch.allclose(ours, output.pred_masks[0, 0, 0], atol=1e-5)
 
 

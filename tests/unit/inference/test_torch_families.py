@@ -16,10 +16,10 @@ import pytest
 import torch
 from matte_core.contracts.catalog import VersionConfig
 from matte_core.errors import Problem
-from matte_inference.families.base import Alpha, Local, Prepared, WeightsError, to_size
-from matte_inference.families.hf import Parameters, query_chances
+from matte_inference.families.base import Alpha, LocalSegmenter, Prepared, WeightsError, to_size
+from matte_inference.families.hf import Parameters, query_probabilities
 from matte_inference.families.registry import load
-from matte_inference.families.torch_common import inference, stacked, unstacked
+from matte_inference.families.torch_common import inference_mode, to_arrays, to_tensor
 from matte_inference.families.unet import MODELS, UNetSegmenter
 from matte_inference.pixels.arrays import Pixels, UInt8Array
 from matte_inference.replica.forwarder import forward_safely
@@ -185,7 +185,7 @@ class Fragile(nn.Module):
         return torch.where((marks == EMPTY)[:, None, None, None], torch.nan, out)
 
 
-class FragileSegmenter(Local):
+class FragileSegmenter(LocalSegmenter):
     digest = "sha256:0"
     device = "cpu"
 
@@ -196,8 +196,8 @@ class FragileSegmenter(Local):
         return np.ascontiguousarray(pixels.rgb.transpose(2, 0, 1).astype(np.float32))
 
     def forward(self, batch: Sequence[Prepared]) -> list[Alpha]:
-        with inference(self.device):
-            return [*unstacked(self.network(stacked(batch, self.device))[:, 0])]
+        with inference_mode(self.device):
+            return [*to_arrays(self.network(to_tensor(batch, self.device))[:, 0])]
 
     def finish(self, pixels: Pixels, alpha: Alpha) -> UInt8Array:
         return to_size(pixels, alpha, guided=False)
@@ -372,7 +372,7 @@ def test_queries_share_pixels_out() -> None:
     classes = torch.tensor([[[sure, 0, 0], [0, sure, 0], [0, sure, 0], [0, 0, sure]]])  # the last is "no object"
     masks = torch.full((1, 4, 1, 3), -sure)
     masks[0, 0, 0, 0] = masks[0, 1, 0, 1] = masks[0, 2, 0, 1] = masks[0, 3, 0, 2] = sure
-    chances = query_chances(classes, masks)[0, :, 0]
+    chances = query_probabilities(classes, masks)[0, :, 0]
     assert torch.allclose(chances, torch.tensor([[1.0, 0, 0], [0, 1.0, 0]]), atol=1e-4)
 
 

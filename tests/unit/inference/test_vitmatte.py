@@ -12,7 +12,7 @@ import pytest
 import torch
 from matte_core.contracts.catalog import VersionConfig
 from matte_inference.families.registry import load
-from matte_inference.families.vitmatte import Refined, trimap_of
+from matte_inference.families.vitmatte import RefinedSegmenter, make_trimap
 from matte_inference.pixels.arrays import Float32Array, Pixels
 from matte_inference.replica.forwarder import forward_safely
 from matte_registry.folder import hashed
@@ -61,13 +61,13 @@ RGB = (disc(100, 150)[..., None] * (200, 40, 40) + (20, 60, 90)).astype(np.uint8
 
 def test_after_grabcut_only_the_band_is_decided_anew(folder: Path) -> None:
     segmenter = refined(folder)
-    assert isinstance(segmenter, Refined)
+    assert isinstance(segmenter, RefinedSegmenter)
     pixels = Pixels(RGB)
     prepared = segmenter.prepare(pixels)
     assert prepared.picture.shape == (3, 43, 64)
     plain = load(VersionConfig(model="m", version="2.0.0", family="grabcut"))
     coarse = cv2.resize(plain.forward([plain.prepare(pixels)])[0], (64, 43), interpolation=cv2.INTER_AREA)
-    trimap = trimap_of(coarse, 0.02)
+    trimap = make_trimap(coarse, 0.02)
     matte = segmenter.forward([prepared])[0]
     assert matte.shape == (43, 64)
     sure = trimap != np.float32(128 / 255)
@@ -82,7 +82,7 @@ def test_what_vitmatte_sees_is_what_its_own_processor_makes(folder: Path) -> Non
     seen: list[torch.Tensor] = []
     segmenter._model.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     prepared = segmenter.prepare(Pixels(RGB))
-    trimap = trimap_of(disc(100, 150), 0.02)
+    trimap = make_trimap(disc(100, 150), 0.02)
     own = segmenter._forward(prepared.picture, trimap)
     trimaps = np.rint(trimap * 255).astype(np.uint8)
     expected = VitMatteImageProcessor()(images=RGB, trimaps=trimaps, return_tensors="pt")["pixel_values"]
@@ -116,13 +116,13 @@ def test_trimap() -> None:
     alpha = np.zeros((100, 200), np.float32)
     alpha[:, 100:] = 1
     alpha[50, 150] = 0.5
-    trimap = trimap_of(alpha, 0.02)  # four pixels
+    trimap = make_trimap(alpha, 0.02)  # four pixels
     assert (trimap[:, :96] == 0).all()
     assert (trimap[10, 96:104] == np.float32(128 / 255)).all()
     assert (trimap[10, 104:] == 1).all()
     assert trimap[50, 146] == trimap[54, 150] == np.float32(128 / 255)
     assert trimap[50, 145] == 1
-    assert (trimap_of(np.ones((9, 9), np.float32), 0.1) == 1).all()
+    assert (make_trimap(np.ones((9, 9), np.float32), 0.1) == 1).all()
 
 
 def test_wrong_folders_and_parameters(folder: Path, tmp_path: Path) -> None:

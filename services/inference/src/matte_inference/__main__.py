@@ -1,6 +1,6 @@
-"""Inference on one machine: a local Ray with every configured version and a router, until SIGTERM.
+"""Inference on one machine: a local Ray with all configured versions and a router, until SIGTERM or SIGINT.
 
-SIGHUP reads the configuration again and moves traffic by its weights; what is loaded stays.
+SIGHUP reloads the configuration and changes the weights of traffic; the versions stay loaded.
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ if TYPE_CHECKING:
     from matte_inference.local import LocalServe
     from matte_inference.settings import InferenceSettings
 
-#: exit status when a part of Ray ended: all of it has to be started anew
-PART_LOST = 75
+#: exit status when a process of Ray ended: all of it has to be restarted
+EXIT_RAY_LOST = 75
 
 
 def main() -> int:
-    """Starts, says ``ready``, and ends cleanly on SIGTERM or SIGINT."""
     received: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda number, _: received.put(number))
@@ -46,38 +45,39 @@ def main() -> int:
 
 
 def start(settings: InferenceSettings) -> LocalServe:
-    """Everything that is configured, on a Ray of our own; returns when all of it runs.
+    """Starts Ray and everything that is configured; returns when all of it runs.
 
     Raises:
         ValueError: the configuration is wrong.
-        RuntimeError: a version did not start, or another user holds the folder for Ray's files.
+        RuntimeError: a version did not start, or the folder for Ray's files belongs to another user.
     """
     from matte_inference.config import load_config  # noqa: PLC0415
     from matte_inference.memory import default_bound  # noqa: PLC0415
     from matte_inference.node import private_folder, start_node  # noqa: PLC0415
-    from matte_inference.settings import hand_down  # noqa: PLC0415
+    from matte_inference.settings import set_environment  # noqa: PLC0415
 
     config = load_config(settings.config, settings.model_version)
     if not settings.replica_max_memory_bytes:  # replicas inherit it
         bound = default_bound(sum(version.replicas for version in config.versions))
-        hand_down(MATTE_REPLICA_MAX_MEMORY_BYTES=str(bound))
-    with ThreadPoolExecutor(1) as beside:
-        # Serve takes as long to load as Ray's processes to start; those end with the thread that started them
-        loading = beside.submit(importlib.import_module, "matte_inference.preload")
+        set_environment(MATTE_REPLICA_MAX_MEMORY_BYTES=str(bound))
+    with ThreadPoolExecutor(1) as threads:
+        # Serve takes as long to import as Ray's processes to start; these end with the thread that started them, so
+        # the import is what another thread does
+        loading = threads.submit(importlib.import_module, "matte_inference.preload")
         node = start_node(
             private_folder(settings.instance), num_cpus=config.processes, metrics_port=settings.ray_metrics_port
         )
         loading.result()
     from matte_inference.local import LocalServe  # noqa: PLC0415
 
-    return LocalServe.start(config, node, lost)
+    return LocalServe.start(config, node, exit_at_once)
 
 
-def lost(reason: str) -> None:
-    """Ends this process at once: what Ray still runs of it is headless, and ends with its session."""
+def exit_at_once(reason: str) -> None:
+    """Ends this process without cleaning up; the rest of Ray ends with its session."""
     sys.stderr.write(f"matte-inference: {reason}\n")
     sys.stderr.flush()
-    os._exit(PART_LOST)
+    os._exit(EXIT_RAY_LOST)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Serve's replicas on one machine: they, too, listen on loopback only."""
+"""Keeps Serve's replicas on loopback on one machine."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from matte_inference.node import LOOPBACK
 
 
 def keep_serve_on_loopback() -> None:
-    """Serve's replicas call each other on a port of their own, which they open on all interfaces and without Ray's
-    token. To be called in a replica before it is initialized; it changes nothing on a node that others can reach.
+    """Serve's replicas listen for each other's calls on a port that is open on all interfaces and needs no token. To be
+    called in a replica before it is initialized; it changes nothing on a node that others can reach.
     """
     if ray.util.get_node_ip_address() == LOOPBACK:
         add_port = replica.add_port_to_grpc_server

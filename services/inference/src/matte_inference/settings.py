@@ -1,4 +1,4 @@
-"""What inference reads from the environment (``MATTE_…``)."""
+"""The settings of inference, from environment variables ``MATTE_…``."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from pydantic import Field
 
 
 class InferenceSettings(StoreSettings):
-    """The store's settings and inference's own. Durations are seconds."""
-
     config: Path | None = Field(
         None, description="YAML file with models, versions and traffic weights; unset: the built-in models"
     )
@@ -52,17 +50,17 @@ class InferenceSettings(StoreSettings):
     max_bytes: int = Field(30_000_000, description="Maximum size of a picture in bytes")
 
 
-def keep_to_ourselves() -> None:
-    """Else Gradio's client reports the addresses it calls to its makers."""
+def disable_gradio_analytics() -> None:
+    """Stops Gradio's client from reporting the addresses that it calls."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 
-def hand_down(**variables: str) -> None:
-    """Sets variables for what this process starts from here on."""
+def set_environment(**variables: str) -> None:
+    """Sets variables for the processes that this one starts from here on."""
     os.environ.update(variables)
 
 
 def runtime_folder() -> Path | None:
-    """The user's own folder for sockets, where the system gives one."""
-    found = os.environ.get("XDG_RUNTIME_DIR", "")
-    return Path(found) if found and Path(found).is_dir() else None
+    """``XDG_RUNTIME_DIR``: the user's own folder for sockets, if there is one."""
+    folder = os.environ.get("XDG_RUNTIME_DIR", "")
+    return Path(folder) if folder and Path(folder).is_dir() else None

@@ -40,8 +40,7 @@ class Coverage(StrEnum):
 def coverage(alpha: UInt8Array, least: float = 0.001) -> Coverage:
     """EMPTY or FULL if less than ``least`` of the picture is subject, or background.
 
-    Raises:
-        ValueError: the mask has no pixels.
+    Raises ValueError if the mask has no pixels.
     """
     if alpha.size == 0:
         raise ValueError("a mask without pixels")
@@ -54,8 +53,7 @@ def coverage(alpha: UInt8Array, least: float = 0.001) -> Coverage:
 def agreement(mask: UInt8Array, other: UInt8Array, tolerance: float = TOLERANCE, max_side: int = MAX_SIDE) -> Agreement:
     """How far two alpha masks (uint8, H × W) of one picture agree; symmetric.
 
-    Raises:
-        ValueError: they differ in size, or have no pixels.
+    Raises ValueError if they differ in size or have no pixels.
     """
     if mask.shape != other.shape or mask.ndim != 2 or mask.size == 0:
         raise ValueError(f"masks of {mask.shape} and {other.shape} cannot be compared")
@@ -139,12 +137,7 @@ def compare_masks(
 ) -> MaskComparison:
     """Two masks side by side, for people.
 
-    Args:
-        name: of the job or the golden image.
-        stable: the version that ``pictures[1]`` is of.
-        agreed: how far the masks agree.
-        pictures: the picture (H, W, 3) in RGB, the stable version's mask, and the new version's.
-        at: Unix seconds.
+    ``pictures`` are the picture (H, W, 3) in RGB, the mask of the version ``stable``, and the new version's.
     """
     rgb, stable_mask, canary_mask = (shrink(array, PREVIEW_SIDE) for array in pictures)
     jpeg = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()

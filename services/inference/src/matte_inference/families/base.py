@@ -1,4 +1,4 @@
-"""The protocol of a model family, and what versions of any family share.
+"""The interface of a model family, and what all families share: parameters, weights, and fitting the alpha.
 
 A family turns one picture into one alpha in three steps, so that a replica can overlap them: ``prepare`` and
 ``finish`` run in threads, for single pictures; ``forward`` runs for a batch, one at a time, on the device. Where
@@ -27,8 +27,8 @@ from pydantic import Field, ValidationError
 from matte_inference.pixels.arrays import Float32Array, Pixels, UInt8Array, fit_box, resize, to_uint8
 from matte_inference.pixels.guided import refine
 
+#: the input of ``forward`` for one picture, in a form of the family's own
 Prepared = Any
-"""What ``forward`` takes for one picture: the family's own; nobody else looks into it."""
 Alpha = UInt8Array | Float32Array
 C = TypeVar("C", bound=Contract)
 
@@ -37,24 +37,24 @@ class Segmenter(Protocol):
     """One loaded version. ``prepare`` and ``finish`` are thread-safe.
 
     ``forward`` is called by one thread at a time, unless the version is ``remote``. A :class:`Problem` that it raises
-    for a single picture is the answer; any other exception is taken for the model's failure.
+    for a single picture is the picture's outcome; any other exception counts as a failure of the model.
+
+    Attributes:
+        digest: ``sha256:…`` of the weights' folder as in the registry; without weights, of the code version.
+        device: ``cpu``, ``cuda``, …
+        remote: another process runs the model: it may be away, needs no warm-up, and takes several pictures at once.
     """
 
     digest: str
-    """``sha256:…``: of the weights' folder as the registry has it; without weights, of the code version."""
-
     device: str
-    """``cpu``, ``cuda``, …"""
-
     remote: bool
-    """Another process does the work: it may be away, it is warm already, and it takes several pictures at once."""
 
     def available(self) -> bool:
-        """Whether pictures can be segmented now. It may take seconds; one thread at a time asks."""
+        """Whether pictures can be segmented now. May take seconds; called by one thread at a time."""
         ...
 
     def prepare(self, pixels: Pixels) -> Prepared:
-        """What ``forward`` takes for one picture."""
+        """The input of ``forward`` for one picture."""
         ...
 
     def forward(self, batch: Sequence[Prepared]) -> list[Alpha]:
@@ -66,13 +66,12 @@ class Segmenter(Protocol):
         ...
 
 
-class Local:
-    """What families share whose work is done in the replica itself."""
+class LocalSegmenter:
+    """Base of the segmenters that run in the replica itself."""
 
     remote = False
 
     def available(self) -> bool:
-        """Always: it is loaded."""
         return True
 
 
@@ -84,16 +83,10 @@ class FamilyParameters(Contract):
 
 
 def to_size(pixels: Pixels, alpha: Alpha, *, guided: bool, letterbox: bool = False) -> UInt8Array:
-    """A network's alpha at the picture's size, uint8 (H, W), fitted to the picture's edges where ``guided``.
+    """A network's alpha at the picture's size, uint8 (H, W), fitted to the picture's edges if ``guided``.
 
-    Args:
-        pixels: the picture.
-        alpha: uint8 0 … 255 or float32 0 … 1, (h, w).
-        guided: fit the alpha to the picture's edges.
-        letterbox: the picture is in the top left of the alpha, at its own aspect.
-
-    Raises:
-        Problem: internal_error, the alpha has NaN or infinity.
+    If ``letterbox``, the picture is in the top left of the alpha, with its aspect kept. NaN or infinity raise
+    ``Problem("internal_error")``.
     """
     if letterbox:
         height, width = fit_box(pixels.height, pixels.width, alpha.shape[:2])
@@ -106,23 +99,21 @@ def to_size(pixels: Pixels, alpha: Alpha, *, guided: bool, letterbox: bool = Fal
     return resize(to_uint8(soft), pixels.height, pixels.width)
 
 
-def parameters_of(
+def resolve_parameters(
     kind: type[C], config: VersionConfig, ready: Ready, defaults: Mapping[str, Any] = MappingProxyType({})
 ) -> C:
-    """A version's parameters: ``config.parameters``, else ``matte.yaml``, else ``defaults``, else the family's own.
-
-    Raises:
-        ValueError: see :func:`validated`.
+    """A version's parameters: from ``config.parameters``, else ``matte.yaml``, else ``defaults``, else the family's own
+    defaults. Wrong ones raise ValueError.
     """
     stated = ready.metadata.family_parameters if ready.metadata else {}
-    return validated(kind, {**defaults, **stated, **config.parameters}, config.app)
+    return validate(kind, {**defaults, **stated, **config.parameters}, config.app)
 
 
-def validated(kind: type[C], given: Mapping[str, Any], where: str) -> C:
+def validate(kind: type[C], given: Mapping[str, Any], where: str) -> C:
     """``given`` as a contract.
 
     Raises:
-        ValueError: one line that names every wrong field; it is the last line of what Serve tells of a failed start.
+        ValueError: one line that names every wrong field, for it is the only one that Serve shows of a failed start.
     """
     try:
         return kind.model_validate(given)
@@ -142,28 +133,37 @@ def validated(kind: type[C], given: Mapping[str, Any], where: str) -> C:
 
 
 class WeightsError(ValueError):
-    """The weights cannot be had, or are not what is pinned. ``Reason: text``, as conditions show it."""
+    """The weights cannot be loaded; the message is ``Reason: text``, as in the conditions of a Model."""
 
 
 @contextmanager
-def weights(config: VersionConfig, default: Path | None = None, family: str | None = None) -> Iterator[Ready]:
-    """The folder of ``config.source``, here and checked; a node's cache keeps it as long as the block runs.
+def open_weights(config: VersionConfig, default: Path | None = None, family: str | None = None) -> Iterator[Ready]:
+    """The folder of ``config.source`` on this node, verified; the node's cache keeps it while the block runs.
 
-    What is pinned is ``config.digest``, or ``digest`` among the parameters.
+    Its digest must be ``config.digest``, or ``digest`` among the parameters, if there is one.
 
     Args:
-        config: whose ``source`` is an address of the registry, or a path.
-        default: the folder where there is no source.
-        family: that ``matte.yaml`` must name, where there is one; ``config.family`` if None.
+        config: the version.
+        default: the folder if there is no source.
+        family: the family that ``matte.yaml``, if there is one, must name; None: ``config.family``.
 
     Raises:
         ValueError: there is no source, and no default.
-        WeightsError: nothing of it may be loaded.
+        WeightsError: it cannot be downloaded or verified.
     """
     if not config.source and default is None:
         raise ValueError(f"{config.app}: the family {config.family} needs source, a folder with the weights")
-    with _told(config):
-        ready = _ready(config, default)
+    folder = _local_folder(config.source) if config.source else default
+    digest, parameter = config.digest, config.parameters.get("digest")
+    with _as_weights_error(config):
+        if digest is not None and parameter not in (None, digest):
+            detail = f"parameters.digest is {parameter}, pinned is {digest}: take it out"
+            raise RegistryError(Reason.DIGEST_MISMATCH, detail)
+        registry, policy = Registry(), VerificationPolicy(digest=digest or parameter)
+        if folder is not None:
+            ready = registry.check_folder(folder, policy)
+        else:
+            ready = registry.ensure(config.source or "", policy)
     try:
         named, family = ready.metadata.family if ready.metadata else None, family or config.family
         if named not in (None, family):
@@ -176,46 +176,23 @@ def weights(config: VersionConfig, default: Path | None = None, family: str | No
         ready.release()
 
 
-def refuse_absent(config: VersionConfig) -> None:
-    """Says early that there is no such folder, where the weights are to lie in one.
-
-    Raises:
-        WeightsError: there is none.
-    """
-    folder = _local(config.source or "")
+def check_source_exists(config: VersionConfig) -> None:
+    """Raises :class:`WeightsError` if ``config.source`` is a local folder that does not exist."""
+    folder = _local_folder(config.source or "")
     if folder is not None:
-        with _told(config):
+        with _as_weights_error(config):
             check_present(folder)
 
 
-def _ready(config: VersionConfig, default: Path | None) -> Ready:
-    policy = VerificationPolicy(digest=_pinned(config))
-    folder = _local(config.source) if config.source else default
-    registry = Registry()
-    if folder is not None:
-        return registry.check_folder(folder, policy)
-    assert config.source is not None
-    return registry.ensure(config.source, policy)
-
-
-def _local(source: str) -> Path | None:
+def _local_folder(source: str) -> Path | None:
     """The folder that a path or a ``file://`` address names."""
     if source.startswith("file://"):
         return Path(source.removeprefix("file://"))
     return Path(source) if source and "://" not in source else None
 
 
-def _pinned(config: VersionConfig) -> str | None:
-    digest, parameter = config.digest, config.parameters.get("digest")
-    if digest is not None and parameter not in (None, digest):
-        raise RegistryError(
-            Reason.DIGEST_MISMATCH, f"parameters.digest is {parameter}, pinned is {digest}: take it out"
-        )
-    return digest or parameter
-
-
 @contextmanager
-def _told(config: VersionConfig) -> Iterator[None]:
+def _as_weights_error(config: VersionConfig) -> Iterator[None]:
     try:
         yield
     except RegistryError as error:

@@ -30,7 +30,6 @@ after the other; ``columns`` as before, one patch after the other, columns outer
 
 
 def fit(x: Tensor, like: Tensor) -> Tensor:
-    """``x`` at the size of ``like``."""
     return functional.interpolate(x, size=like.shape[2:], mode="bilinear", align_corners=True)
 
 
@@ -54,22 +53,18 @@ class DeformableConv(nn.Module):
         self.regular_conv = nn.Conv2d(channels, out, kernel, padding=self.padding, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, out, H, W)."""
         weights = 2 * torch.sigmoid(self.modulator_conv(x))
         offsets = self.offset_conv(x)
         return deform_conv2d(x, offsets, self.regular_conv.weight, padding=self.padding, mask=weights)  # type: ignore[no-any-return]
 
 
 class Branch(nn.Module):
-    """A deformable convolution, normed, without what is negative."""
-
     def __init__(self, channels: int, kernel: int) -> None:
         super().__init__()
         self.atrous_conv = DeformableConv(channels, _BRANCH, kernel)
         self.bn = nn.BatchNorm2d(_BRANCH)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, 256, H, W)."""
         return functional.relu(self.bn(self.atrous_conv(x)))
 
 
@@ -87,7 +82,6 @@ class Pyramid(nn.Module):
         self.bn1 = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to the same shape."""
         branches = [self.aspp1(x), *(branch(x) for branch in self.aspp_deforms)]
         whole = self.global_avg_pool(x).expand_as(branches[0])
         return functional.relu(self.bn1(self.conv1(torch.cat([*branches, whole], dim=1))))
@@ -104,7 +98,6 @@ class DecoderBlock(nn.Module):
         self.bn_in, self.bn_out = nn.BatchNorm2d(_INNER), nn.BatchNorm2d(out)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, out, H, W)."""
         inner = self.dec_att(functional.relu(self.bn_in(self.conv_in(x))))
         return self.bn_out(self.conv_out(inner))  # type: ignore[no-any-return]
 
@@ -118,19 +111,15 @@ class PatchConvs(nn.Module):
         self.conv_out = nn.Conv2d(_PATCHES, out, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, out, H, W)."""
         return self.conv_out(self.conv1(x))  # type: ignore[no-any-return]
 
 
 class Lateral(nn.Module):
-    """A map of the backbone with the decoder's channels."""
-
     def __init__(self, channels: int, out: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, out, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, out, H, W)."""
         return self.conv(x)  # type: ignore[no-any-return]
 
 
@@ -195,7 +184,6 @@ class BiRefNet(nn.Module):
         self.decoder = Decoder(channels, order)
 
     def forward(self, picture: Tensor) -> Tensor:
-        """The last, largest prediction."""
         half = functional.interpolate(picture, scale_factor=0.5, mode="bilinear", align_corners=True)
         pairs = zip(self.bb(picture), self.bb(half), strict=True)
         maps = [torch.cat((whole, fit(small, whole)), dim=1) for whole, small in pairs]

@@ -15,10 +15,10 @@ from matte_core.contracts.catalog import VersionConfig
 from matte_core.domain.manifest import text_digest
 from numpy.typing import NDArray
 
-from matte_inference.families.base import Alpha, FamilyParameters, Local, Prepared, to_size, validated
+from matte_inference.families.base import Alpha, FamilyParameters, LocalSegmenter, Prepared, to_size, validate
 from matte_inference.pixels.arrays import Float32Array, Pixels, UInt8Array, fit_within, resize
 
-#: raise it whenever an answer changes: it is what the digest of a version covers
+#: to be raised whenever an answer changes: the digest of a version is derived from it
 _CODE = "grabcut/2"
 #: working size, pixels of the longer side
 _SIDES = {"center": 256, "salient": 320}
@@ -26,10 +26,10 @@ _ROUNDS = 4
 _SEED = 7
 #: parts lighter than this share of the heaviest are specks; holes smaller than this share of the picture are closed
 _SPECK, _HOLE = 0.15, 0.01
-#: units of L*a*b*: what differs less from what is around it is noise, not a subject
-_LEAST_CONTRAST = 5.0
-#: pixels that are exactly as their left neighbors: no photograph has more, at working size
-_DRAWN = 0.5
+#: a subject that differs less from its surroundings is noise (units of L*a*b*)
+_MIN_CONTRAST = 5.0
+#: the largest share of pixels that equal their left neighbors in a photograph, at working size
+_MAX_EQUAL_PIXELS = 0.5
 _DITHER = 2
 #: saliency is computed at this size, pixels of the longer side
 _SALIENCY_SIDE = 200
@@ -39,8 +39,8 @@ _CLUSTERS = 6
 _BINS = (16, 24, 24)
 
 
-class GrabCut(Local):
-    """Segments with OpenCV alone; every picture is worked on at 320 px or less along its longer side."""
+class GrabCut(LocalSegmenter):
+    """Segments with OpenCV alone, at 320 px or less along the longer side."""
 
     device = "cpu"
 
@@ -55,23 +55,23 @@ class GrabCut(Local):
 
     def forward(self, batch: Sequence[Prepared]) -> list[Alpha]:
         """Alphas at working size, float32; one after the other."""
-        return [self._cut(rgb) for rgb in batch]
+        return [self._segment(rgb) for rgb in batch]
 
     def finish(self, pixels: Pixels, alpha: Alpha) -> UInt8Array:
-        """The alpha at the picture's size."""
         return to_size(pixels, alpha, guided=self._guided)
 
-    def _cut(self, rgb: UInt8Array) -> Alpha:
+    def _segment(self, rgb: UInt8Array) -> Alpha:
         if min(rgb.shape[:2]) < 8:  # nothing to tell apart: a line, a dot
             return np.ones(rgb.shape[:2], np.float32)
         where = find_subject(rgb) if self._salient else central_subject(rgb)
-        if where.contrast < _LEAST_CONTRAST:
+        if where.contrast < _MIN_CONTRAST:
             return np.zeros(rgb.shape[:2], np.float32)
-        alpha: Float32Array = cv2.GaussianBlur(cleaned(grown(rgb, where), where.likely).astype(np.float32), (0, 0), 0.8)
+        mask = remove_specks(run_grabcut(rgb, where), where.likely)
+        alpha: Float32Array = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 0.8)
         return alpha
 
 
-def seeded(where: Saliency) -> UInt8Array:
+def initial_mask(where: Saliency) -> UInt8Array:
     """GrabCut's start, uint8 (H, W) of ``cv2.GC_*``: the likeliest part is subject, the unlikeliest background."""
     likely = where.likely
     cut = cv2.threshold((likely * 255).astype(np.uint8), 0, 255, cv2.THRESH_OTSU)[0] / 255
@@ -83,33 +83,33 @@ def seeded(where: Saliency) -> UInt8Array:
     return mask
 
 
-def grown(rgb: UInt8Array, where: Saliency) -> UInt8Array:
+def run_grabcut(rgb: UInt8Array, where: Saliency) -> UInt8Array:
     """The subject, uint8 (H, W) of 0 and 1, that GrabCut finds from a saliency."""
-    mask = seeded(where)
+    mask = initial_mask(where)
     kinds = np.unique(mask)
     if not {cv2.GC_FGD, cv2.GC_PR_FGD} & set(kinds) or not {cv2.GC_BGD, cv2.GC_PR_BGD} & set(kinds):
         return np.ones(mask.shape, np.uint8)
     cv2.setRNGSeed(_SEED)  # this thread's: the same picture gives the same answer
-    bgr = dithered(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+    bgr = add_dither(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
     cv2.grabCut(bgr, mask, None, np.zeros((1, 65)), np.zeros((1, 65)), _ROUNDS, cv2.GC_INIT_WITH_MASK)
     return (mask & 1).astype(np.uint8)  # both kinds of subject are odd
 
 
-def dithered(picture: UInt8Array) -> UInt8Array:
+def add_dither(picture: UInt8Array) -> UInt8Array:
     """A drawing, uint8 (H, W, 3), with faint noise; a photograph as it is.
 
     Where many pixels are exactly alike, all cuts between them cost the same, and GrabCut's search for the least takes
     up to a hundred times as long.
     """
-    if (picture[:, 1:] == picture[:, :-1]).all(-1).mean() <= _DRAWN:
+    if (picture[:, 1:] == picture[:, :-1]).all(-1).mean() <= _MAX_EQUAL_PIXELS:
         return picture
     noise = np.random.default_rng(_SEED).integers(-_DITHER, _DITHER + 1, picture.shape, np.int16)
     out: UInt8Array = np.clip(picture + noise, 0, 255).astype(np.uint8)
     return out
 
 
-def cleaned(mask: UInt8Array, likely: Float32Array) -> UInt8Array:
-    """Without threads, specks that are small or unlikely, and small holes."""
+def remove_specks(mask: UInt8Array, likely: Float32Array) -> UInt8Array:
+    """The mask without thin lines, without parts that are small or unlikely, and without small holes."""
     opened = cv2.morphologyEx(mask, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3)))
     count, labels = cv2.connectedComponents(opened, connectivity=4)
     if count > 1:
@@ -123,12 +123,7 @@ def cleaned(mask: UInt8Array, likely: Float32Array) -> UInt8Array:
 
 
 def load(config: VersionConfig) -> GrabCut:
-    """The version that ``config.version``'s major names: 1, or 2 and later.
-
-    Raises:
-        ValueError: an unknown parameter.
-    """
-    parameters = validated(FamilyParameters, config.parameters, config.app)
+    parameters = validate(FamilyParameters, config.parameters, config.app)
     later = semver.Version.parse(config.version).major >= 2
     return GrabCut(salient=later, guided=later or parameters.refine == "guided")
 
@@ -163,9 +158,9 @@ def find_subject(rgb: UInt8Array) -> Saliency:
     seeds = np.ones((height, width), bool)
     seeds[2:, 2:-2] = False  # not the bottom: subjects stand on it
     barrier = barrier_distance(lab, seeds)
-    apart = stretched(barrier, 97)
-    away = (0.4 * apart + 0.3 * border + 0.3 * stretched(sharp, 97)) * center**0.7
-    broad = stretched(cv2.GaussianBlur(stretched(sharp, 97), (0, 0), 3), 70)
+    apart = stretch(barrier, 97)
+    away = (0.4 * apart + 0.3 * border + 0.3 * stretch(sharp, 97)) * center**0.7
+    broad = stretch(cv2.GaussianBlur(stretch(sharp, 97), (0, 0), 3), 70)
     close = (0.6 * like_center(lab, center) + 0.4 * broad) * center_prior(height, width, spread=0.8)
     likely = np.clip(trust * away + (1 - trust) * close, 0, 1).astype(np.float32)
     return Saliency(resize(likely, *rgb.shape[:2]), trust, float(barrier.max()))
@@ -184,7 +179,7 @@ def smooth_lab(rgb: UInt8Array) -> Float32Array:
     return lab
 
 
-def stretched(values: Float32Array, percentile: float) -> Float32Array:
+def stretch(values: Float32Array, percentile: float) -> Float32Array:
     """Scaled so that ``percentile`` becomes 1; more is cut."""
     top = max(1e-6, float(np.percentile(values, percentile)))
     out: Float32Array = np.clip(values / top, 0, 1).astype(np.float32)

@@ -22,22 +22,16 @@ import torch
 from matte_core.contracts.catalog import VersionConfig
 from pydantic import Field, model_validator
 from torch import Tensor
-from transformers import (
-    AutoConfig,
-    AutoModelForSemanticSegmentation,
-    AutoModelForUniversalSegmentation,
-)
+from transformers import AutoConfig, AutoModelForSemanticSegmentation, AutoModelForUniversalSegmentation
 
-from matte_inference.families.base import parameters_of, weights
-from matte_inference.families.torch_common import NetworkParameters, NetworkSegmenter, chosen_device
+from matte_inference.families.base import open_weights, resolve_parameters
+from matte_inference.families.torch_common import NetworkParameters, NetworkSegmenter, choose_device
 
 _SIZE = 512
 _LOCAL = {"trust_remote_code": False, "local_files_only": True}
 
 
 class Parameters(NetworkParameters):
-    """The family's parameters, with what the folder's preprocessor says filled in."""
-
     foreground: tuple[int, ...] | None = None
     background: int | None = None
     size: int = Field(_SIZE, ge=32, le=4096)
@@ -53,7 +47,7 @@ class Parameters(NetworkParameters):
         return self
 
     def check_labels(self, labels: int) -> None:
-        """Refuses class ids that the model does not have, and a model whose alpha nothing says."""
+        """Raises ValueError for class ids that the model does not have, or if its alpha is not determined."""
         ids = self.foreground if self.foreground is not None else (self.background,)
         if ids == (None,):
             if labels != 1:
@@ -63,46 +57,39 @@ class Parameters(NetworkParameters):
 
 
 class TransformersSegmenter(NetworkSegmenter):
-    """Runs one model; ``alpha_of`` is chosen by what the model's output has."""
-
     _parameters: Parameters
 
     def _alphas(self, pictures: Tensor) -> Tensor:
-        return alpha_of(self._network(pixel_values=pictures), self._parameters)
+        return foreground_probability(self._network(pixel_values=pictures), self._parameters)
 
 
-def alpha_of(output: Any, parameters: Parameters) -> Tensor:
+def foreground_probability(output: Any, parameters: Parameters) -> Tensor:
     """The foreground's probability, float (N, h, w), from a semantic or a universal model's output."""
     if "class_queries_logits" in output:
-        chances = query_chances(output.class_queries_logits.float(), output.masks_queries_logits.float())
+        probabilities = query_probabilities(output.class_queries_logits.float(), output.masks_queries_logits.float())
     elif output.logits.shape[1] == 1:
         return output.logits[:, 0].float().sigmoid()  # type: ignore[no-any-return]
     else:
-        chances = output.logits.float().softmax(dim=1)
+        probabilities = output.logits.float().softmax(dim=1)
     if parameters.background is not None:
-        return 1 - chances[:, parameters.background]
+        return 1 - probabilities[:, parameters.background]
     if parameters.foreground is None:
-        return chances[:, 0]
-    return chances[:, list(parameters.foreground)].sum(dim=1).clamp(max=1)
+        return probabilities[:, 0]
+    return probabilities[:, list(parameters.foreground)].sum(dim=1).clamp(max=1)
 
 
-def query_chances(classes: Tensor, masks: Tensor) -> Tensor:
+def query_probabilities(classes: Tensor, masks: Tensor) -> Tensor:
     """Class probabilities per pixel (N, C, h, w), summing to at most 1, from queries.
 
     Source: B. Cheng et al., "Per-Pixel Classification is Not All You Need for Semantic Segmentation", 2021, §3.4;
-    pixels claimed more than once are shared out, and what no query claims stays unclaimed.
+    pixels that several queries claim are shared out, and pixels that no query claims stay unclaimed.
     """
     claims = torch.einsum("nqc,nqhw->nchw", classes.softmax(dim=-1)[..., :-1], masks.sigmoid())
     return claims / claims.sum(dim=1, keepdim=True).clamp(min=1)
 
 
-def refuse_code(folder: Path) -> None:
-    """Refuses a folder whose configuration names code of its own.
-
-    Raises:
-        FileNotFoundError: there is no config.json.
-        ValueError: a configuration has ``auto_map``.
-    """
+def refuse_custom_code(folder: Path) -> None:
+    """Raises ValueError if a configuration has ``auto_map``, FileNotFoundError if there is no config.json."""
     for path in sorted({folder / "config.json", *folder.rglob("*.json")}):
         content = json.loads(path.read_text())
         if isinstance(content, dict) and "auto_map" in content:
@@ -112,8 +99,8 @@ def refuse_code(folder: Path) -> None:
             )
 
 
-def preprocessing(folder: Path) -> dict[str, Any]:
-    """Size, mean and std that preprocessor_config.json gives; what it does not give is absent."""
+def read_preprocessor(folder: Path) -> dict[str, Any]:
+    """Those of size, mean and std that preprocessor_config.json has."""
     path = folder / "preprocessor_config.json"
     if not path.exists():
         return {}
@@ -124,18 +111,11 @@ def preprocessing(folder: Path) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def colors(folder: Path) -> dict[str, Any]:
-    """Mean and std that preprocessor_config.json gives."""
-    return {name: value for name, value in preprocessing(folder).items() if name != "size"}
+def read_mean_and_std(folder: Path) -> dict[str, Any]:
+    return {name: value for name, value in read_preprocessor(folder).items() if name != "size"}
 
 
 def read_model(folder: Path) -> Any:
-    """The model in ``folder``, from safetensors alone.
-
-    Raises:
-        ValueError: transformers has no segmentation class for it.
-        OSError: there are no safetensors.
-    """
     config = AutoConfig.from_pretrained(folder, **_LOCAL)
     if config.model_type == "oneformer":
         raise ValueError("OneFormer needs a task written as text beside the picture: choose another architecture")
@@ -146,15 +126,10 @@ def read_model(folder: Path) -> Any:
 
 
 def load(config: VersionConfig, device: str | None = None) -> TransformersSegmenter:
-    """The version from the folder ``config.source``.
-
-    Raises:
-        FileNotFoundError: there is no config.json.
-        ValueError: no source, weights that cannot be had, code of its own, no such class, or wrong parameters.
-    """
-    with weights(config) as ready:
-        refuse_code(ready.folder)
-        parameters = parameters_of(Parameters, config, ready, preprocessing(ready.folder))
+    """Raises ValueError for wrong parameters or weights; FileNotFoundError or OSError for missing files."""
+    with open_weights(config) as ready:
+        refuse_custom_code(ready.folder)
+        parameters = resolve_parameters(Parameters, config, ready, read_preprocessor(ready.folder))
         model = read_model(ready.folder)
     parameters.check_labels(model.config.num_labels)
-    return TransformersSegmenter(model, parameters, digest=ready.digest, device=chosen_device(config, device))
+    return TransformersSegmenter(model, parameters, digest=ready.digest, device=choose_device(config, device))

@@ -1,4 +1,4 @@
-"""Which families there are. Each is imported only when it is asked for, so grabcut needs no torch."""
+"""Loads a version of any family. Each family's module is imported only when it is needed, so grabcut needs no torch."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from matte_core.contracts.catalog import VersionConfig
+from matte_core.contracts.family import VITMATTE
 
 from matte_inference.families import grabcut
-from matte_inference.families.base import Segmenter, refuse_absent
+from matte_inference.families.base import Segmenter, check_source_exists
 
-#: families that need more than every inference image has, by module
+#: modules of the families that need more than every inference image has
 _MODULES: Mapping[str, str] = {
     "unet": "matte_inference.families.unet",
     "transformers": "matte_inference.families.hf",
@@ -19,38 +20,39 @@ _MODULES: Mapping[str, str] = {
     "sam2": "matte_inference.families.sam2",
     "gradio": "matte_inference.families.remote",
 }
-#: a stage after any of them
-_REFINEMENT = "matte_inference.families.vitmatte"
+#: modules of the stages that can follow any of them, by the parameter ``refine``
+_REFINEMENTS: Mapping[str, str] = {VITMATTE: "matte_inference.families.vitmatte"}
 FAMILIES = ("grabcut", *_MODULES)
 
 
 def load(config: VersionConfig, device: str | None = None) -> Segmenter:
-    """The version, loaded, its weights checked against their digest.
+    """The loaded version, its weights verified against their digest.
 
     Args:
-        config: which version of which family, and from where.
-        device: ``cpu`` or ``cuda``; None: cuda where there is one and ``config.num_gpus`` asks for it.
+        config: the version.
+        device: ``cpu`` or ``cuda``; None: cuda if there is one and ``config.num_gpus`` asks for it.
 
     Raises:
         ValueError: an unknown family or parameter.
-        WeightsError: ``config.source`` cannot be had, or is not what is pinned.
+        WeightsError: ``config.source`` cannot be downloaded, or has another digest.
         RuntimeError: torch is not installed.
     """
-    if config.parameters.get("refine") == "vitmatte":
-        refined: Segmenter = _module(config, _REFINEMENT).load(config, device, load)
-        return refined
+    segmenter: Segmenter
+    if refinement := _REFINEMENTS.get(str(config.parameters.get("refine"))):
+        segmenter = _import(config, refinement).load(config, device, load)
+        return segmenter
     if config.family == "grabcut":
         return grabcut.load(config)
     if config.family not in _MODULES:
         raise ValueError(f"{config.app}: unknown family {config.family!r}; there are {', '.join(FAMILIES)}")
-    refuse_absent(config)  # said even where torch is missing too
-    segmenter: Segmenter = _module(config, _MODULES[config.family]).load(config, device)
+    check_source_exists(config)  # reported even if torch is missing too
+    segmenter = _import(config, _MODULES[config.family]).load(config, device)
     return segmenter
 
 
-def _module(config: VersionConfig, name: str) -> Any:
+def _import(config: VersionConfig, module: str) -> Any:
     try:
-        return importlib.import_module(name)
+        return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("matte_"):
             raise

@@ -15,14 +15,14 @@ from __future__ import annotations
 import concurrent.futures
 import functools
 import hashlib
+import itertools
 import logging
 import ssl
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
 import cv2
@@ -36,35 +36,33 @@ from matte_core.domain.manifest import text_digest
 from matte_core.errors import Problem
 from pydantic import Field, field_validator
 
-from matte_inference.families.base import Alpha, Prepared, to_size, validated
+from matte_inference.families.base import Alpha, Prepared, to_size, validate
 from matte_inference.pixels.arrays import Pixels, UInt8Array, fit_within, resize
 from matte_inference.pixels.decode import decode
-from matte_inference.settings import keep_to_ourselves
+from matte_inference.settings import disable_gradio_analytics
 
 log = logging.getLogger("ray.serve")
 
-#: seconds to connect, and for a sign of life between two pictures
-_CONNECT, _PROBE = 5.0, 5.0
-#: of the app's description; larger ones are not read
+#: seconds to connect, and to answer a check
+_CONNECT_SECONDS, _PROBE_SECONDS = 5.0, 5.0
+#: of the app's description
 _MAX_CONFIG_BYTES = 20_000_000
-#: pictures of one answer that are looked at
+#: files of one answer that are read
 _MAX_FILES = 4
 _LIMITS = Limits()
 #: seconds before a broken file is read again
-_READ_AGAIN = (0.1, 0.3, 1.0, 2.0)
-#: a mask saved as a color JPEG is not perfectly gray: this many levels may lie between the channels
-_GRAY_LEVELS, _COLORED_SHARE = 16, 0.01
+_READ_RETRY_SECONDS = (0.1, 0.3, 1.0, 2.0)
+#: a mask saved as a color JPEG is not perfectly gray: levels between the channels, and share of pixels beyond
+_MAX_GRAY_SPREAD, _MAX_COLORED_SHARE = 16, 0.01
 _QUALITY = 95
 
 
 class Parameters(Contract):
-    """What a version of this family is given."""
-
     url: str = Field(pattern=r"^https?://[^\s]+$", max_length=2048)
     api_name: str = Field("/remove_background", pattern=r"^/[A-Za-z0-9_/-]+$", max_length=253)
     timeout_seconds: float = Field(60.0, gt=0, le=3600)
     max_side: int = Field(2048, ge=64, le=8192)
-    refine: str = Field("none", pattern="^(none|guided)$")
+    refine: Literal["none", "guided"] = "none"
 
     @field_validator("url")
     @classmethod
@@ -76,60 +74,49 @@ class Parameters(Contract):
 
 @functools.cache
 def _tls() -> ssl.SSLContext:
-    """Made once: a picture takes six requests, and reading the certificates took 30 ms of CPU for each of them."""
+    """Shared: a picture takes six requests, and reading the certificates takes 30 ms of CPU."""
     return httpx.create_ssl_context()
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """A client, and the digest of the description it was made from: another one means another app."""
-
-    client: Any
-    fingerprint: str
-
-
 class GradioApp:
-    """The other app. Thread-safe; a connection that was lost is made again by the next call."""
+    """The other app. Thread-safe; a connection that was lost is made again by the next call.
+
+    All methods raise ``Problem("backend_unavailable")`` if the app cannot be reached, and ``Problem("backend_failed")``
+    if it answers otherwise than expected.
+    """
 
     def __init__(self, parameters: Parameters, *, slots: int) -> None:
         self._parameters, self._slots = parameters, slots
         self._lock = threading.Lock()
-        self._connection: Connection | None = None
+        self._client: Any = None
+        self._fingerprint = ""
         self.version = ""
 
     def check(self) -> None:
-        """Connects, or makes sure that the app still answers and is the one it was.
-
-        Raises:
-            Problem: backend_unavailable; backend_failed where it answers and has no such endpoint.
-        """
+        """Connects, or checks that the app still answers and has not changed."""
         with self._lock:
             try:
-                fingerprint = self._fingerprint()
-                if self._connection is None or self._connection.fingerprint != fingerprint:
-                    self._connection = None
-                    self._connection = Connection(self._connected(), fingerprint)
+                config = self._read(f"{self._parameters.url}config", _MAX_CONFIG_BYTES, _PROBE_SECONDS)
+                fingerprint = hashlib.sha256(config).hexdigest()
+                if self._client is None or self._fingerprint != fingerprint:
+                    self._client = None
+                    self._client, self._fingerprint = self._connect(), fingerprint
             except (OSError, ValueError, KeyError, httpx.HTTPError) as error:
-                self._connection = None
-                raise self._away(error) from error
+                raise self._unavailable(error) from error
 
     def segment(self, jpeg: bytes) -> list[str]:
-        """Paths of the files that the app answers a picture with.
-
-        Raises:
-            Problem: backend_unavailable, backend_failed.
-        """
+        """Sends a picture; the paths of the files that the app answers with."""
         from gradio_client import handle_file  # noqa: PLC0415 - slow to import, and only this family needs it
         from gradio_client.exceptions import AppError  # noqa: PLC0415
         from gradio_client.utils import QueueError  # noqa: PLC0415
 
-        client = self._client()
+        client = self._connected_client()
         with tempfile.NamedTemporaryFile(suffix=".jpg") as file:
             file.write(jpeg)
             file.flush()
             job = client.submit(handle_file(file.name), api_name=self._parameters.api_name)
             try:
-                return files_in(job.result(timeout=self._parameters.timeout_seconds))
+                return find_files(job.result(timeout=self._parameters.timeout_seconds))
             except TimeoutError as error:
                 job.cancel()
                 raise self._failed(f"gave no answer within {self._parameters.timeout_seconds:g} s") from error
@@ -138,46 +125,42 @@ class GradioApp:
             except httpx.HTTPStatusError as error:
                 if error.response.status_code < 500:
                     raise self._failed(f"refused the picture with status {error.response.status_code}") from error
-                raise self._lost(error) from error
+                raise self._unavailable(error) from error
             except (OSError, httpx.HTTPError, QueueError, concurrent.futures.CancelledError) as error:
-                raise self._lost(error) from error
+                raise self._unavailable(error) from error
             except Exception as error:  # the client raises anything on an answer it does not understand
                 raise self._failed(f"gave an answer that is none ({type(error).__name__})") from error
 
     def fetch(self, path: str) -> bytes:
-        """A file of an answer, from the app itself.
-
-        Raises:
-            Problem: backend_unavailable, backend_failed.
-        """
-        client = self._client()
+        """Downloads a file of an answer, from the app itself."""
+        client = self._connected_client()
         url = f"{client.src_prefixed}file={quote(path)}"
         try:
             return self._read(url, _LIMITS.max_bytes, self._parameters.timeout_seconds, client.headers, client.cookies)
         except httpx.HTTPStatusError as error:
             raise self._failed(f"did not give its answer's file: status {error.response.status_code}") from error
         except (OSError, httpx.HTTPError) as error:
-            raise self._lost(error) from error
+            raise self._unavailable(error) from error
         except ValueError as error:
             raise self._failed(str(error)) from error
 
-    def _client(self) -> Any:
-        connection = self._connection
-        if connection is None:
+    def _connected_client(self) -> Any:
+        client = self._client
+        if client is None:
             self.check()
-            connection = self._connection
-        if connection is None:  # lost again at once
-            raise self._away("the connection was lost")
-        return connection.client
+            client = self._client
+        if client is None:  # lost again at once
+            raise self._unavailable("the connection was lost")
+        return client
 
-    def _connected(self) -> Any:
-        keep_to_ourselves()
+    def _connect(self) -> Any:
+        disable_gradio_analytics()
         from gradio_client import Client  # noqa: PLC0415
 
         client = Client(
             self._parameters.url, token=False, max_workers=self._slots, verbose=False, download_files=False,
             analytics_enabled=False, ssl_verify=_tls(),
-            httpx_kwargs={"timeout": httpx.Timeout(self._parameters.timeout_seconds, connect=_CONNECT)},
+            httpx_kwargs={"timeout": httpx.Timeout(self._parameters.timeout_seconds, connect=_CONNECT_SECONDS)},
         )  # fmt: skip
         self.version = str(client.config.get("version", ""))
         names = sorted(name for name in client._info["named_endpoints"] if name)
@@ -186,37 +169,31 @@ class GradioApp:
             raise self._failed(f"has no endpoint {self._parameters.api_name}; api_name can be: {there}")
         return client
 
-    def _fingerprint(self) -> str:
-        config = self._read(f"{self._parameters.url}config", _MAX_CONFIG_BYTES, _PROBE)
-        return hashlib.sha256(config).hexdigest()
-
     @staticmethod
-    def _read(url: str, most: int, seconds: float, headers: Any = None, cookies: Any = None) -> bytes:
-        """At most so many bytes, within so many seconds.
+    def _read(url: str, max_bytes: int, seconds: float, headers: Any = None, cookies: Any = None) -> bytes:
+        """Downloads at most ``max_bytes`` within ``seconds``.
 
         Raises:
-            httpx.HTTPError, OSError: it did not answer, or with an error.
-            ValueError: it answered with more, or with a redirect.
+            httpx.HTTPError, OSError: no answer, or an error.
+            ValueError: more bytes, or a redirect.
         """
         deadline, data = time.monotonic() + seconds, bytearray()
-        timeout = httpx.Timeout(seconds, connect=_CONNECT)
+        timeout = httpx.Timeout(seconds, connect=_CONNECT_SECONDS)
         with httpx.stream("GET", url, headers=headers, cookies=cookies, timeout=timeout, verify=_tls()) as response:
             if response.is_redirect:
                 raise ValueError("answered with a redirect: url must be the app's own address")
             response.raise_for_status()
             for piece in response.iter_bytes():
                 data += piece
-                if len(data) > most:
-                    raise ValueError(f"answered with more than {most} bytes")
+                if len(data) > max_bytes:
+                    raise ValueError(f"answered with more than {max_bytes} bytes")
                 if time.monotonic() > deadline:
                     raise httpx.ReadTimeout("the answer came too slowly")
         return bytes(data)
 
-    def _lost(self, error: Exception) -> Problem:
-        self._connection = None
-        return self._away(error)
-
-    def _away(self, error: object) -> Problem:
+    def _unavailable(self, error: object) -> Problem:
+        """Drops the connection."""
+        self._client = None
         text = str(error) or type(error).__name__
         return Problem("backend_unavailable", f"The app at {self._parameters.url}: {text[:300]}", retry_after=5)
 
@@ -224,7 +201,7 @@ class GradioApp:
         return Problem("backend_failed", f"The app at {self._parameters.url} {what}.")
 
 
-class Remote:
+class RemoteSegmenter:
     """Sends every picture to the app as a JPEG and reads the alpha out of its answer."""
 
     device = "remote"
@@ -235,11 +212,10 @@ class Remote:
 
     @property
     def digest(self) -> str:
-        """Over what is known of the app: where it is, and the version it tells."""
+        """Of all that is known of the app: its address, its endpoint and its version."""
         return text_digest(f"{self._parameters.url} {self._parameters.api_name} {self._app.version}")
 
     def available(self) -> bool:
-        """Whether the app answers and has the endpoint."""
         try:
             self._app.check()
         except Problem as problem:
@@ -254,44 +230,35 @@ class Remote:
         return np.frombuffer(jpeg, np.uint8)
 
     def forward(self, batch: Sequence[Prepared]) -> list[Alpha]:
-        """Alphas as the app gives them, uint8.
+        return [self._segment(jpeg.tobytes()) for jpeg in batch]
 
-        Raises:
-            Problem: backend_unavailable, backend_failed.
-        """
-        return [self._alpha(jpeg.tobytes()) for jpeg in batch]
-
-    def _alpha(self, jpeg: bytes) -> UInt8Array:
-        paths = self._app.segment(jpeg)
-        if not paths:
-            raise Problem("backend_failed", f"The app at {self._parameters.url} answered without a picture.")
+    def _segment(self, jpeg: bytes) -> UInt8Array:
+        """The alpha in the first file of the answer that has one."""
         problems = []
-        for path in paths:
+        for path in self._app.segment(jpeg):
             try:
                 return self._read(path)
             except Problem as problem:
                 if problem.code == "backend_unavailable":
                     raise
                 problems.append(problem)
+        if not problems:
+            raise Problem("backend_failed", f"The app at {self._parameters.url} answered without a picture.")
         raise problems[0]
 
     def _read(self, path: str) -> UInt8Array:
-        """The alpha in an answer's file, read again where it is broken: Gradio names files by their content, and
-        writes one anew, while others read it, when the same answer is made twice at once.
+        """The alpha in an answer's file, read again if it is broken: Gradio names files by their content, and rewrites
+        one while others read it when the same answer is made twice at once.
         """
-        for wait in _READ_AGAIN:
+        for wait in _READ_RETRY_SECONDS:
             try:
-                return alpha_of(self._app.fetch(path))
+                return read_alpha(self._app.fetch(path))
             except Problem:
                 time.sleep(wait)
-        return alpha_of(self._app.fetch(path))
+        return read_alpha(self._app.fetch(path))
 
     def finish(self, pixels: Pixels, alpha: Alpha) -> UInt8Array:
-        """The alpha at the picture's size.
-
-        Raises:
-            Problem: backend_failed, its shape is not the picture's.
-        """
+        """The alpha at the picture's size; ``Problem("backend_failed")`` if it has another shape than the picture."""
         height, width = alpha.shape
         skew = abs(width * pixels.height - height * pixels.width)  # a side that was rounded is half a pixel off
         if skew > max(pixels.height, pixels.width) + 0.02 * width * pixels.height:
@@ -303,28 +270,28 @@ class Remote:
         return to_size(pixels, alpha, guided=self._parameters.refine == "guided")
 
 
-def files_in(answer: object) -> list[str]:
-    """Paths of the files in an answer, of any nesting; the first few."""
-    return [path for path, _ in zip(_paths(answer), range(_MAX_FILES), strict=False)]
+def find_files(answer: object) -> list[str]:
+    """Paths of the first few files in an answer of any nesting."""
+
+    def paths(part: object) -> Iterator[str]:
+        if isinstance(part, dict):
+            path = part.get("path")
+            if isinstance(path, str) and path:
+                yield path
+            else:
+                part = [*part.values()]
+        if isinstance(part, list | tuple):
+            for each in part:
+                yield from paths(each)
+
+    return list(itertools.islice(paths(answer), _MAX_FILES))
 
 
-def _paths(answer: object) -> Iterator[str]:
-    if isinstance(answer, dict):
-        path = answer.get("path")
-        if isinstance(path, str) and path:
-            yield path
-        else:
-            answer = [*answer.values()]
-    if isinstance(answer, list | tuple):
-        for part in answer:
-            yield from _paths(part)
-
-
-def alpha_of(data: bytes) -> UInt8Array:
-    """The alpha in an answer's file, uint8 (H, W): its transparency, or the light of a gray picture.
+def read_alpha(data: bytes) -> UInt8Array:
+    """The alpha in an answer's file, uint8 (H, W): its transparency, or the brightness of a gray picture.
 
     Raises:
-        Problem: backend_failed, it is neither, or no picture that can be decoded within the limits.
+        Problem: backend_failed, it is neither, or cannot be decoded.
     """
     try:
         pixels = decode(data, _LIMITS)
@@ -332,8 +299,7 @@ def alpha_of(data: bytes) -> UInt8Array:
         raise Problem("backend_failed", f"The app that serves the model answered: {problem.detail}") from problem
     if pixels.alpha is not None:
         return pixels.alpha
-    apart = np.ptp(pixels.rgb, axis=2)
-    if (apart > _GRAY_LEVELS).mean() > _COLORED_SHARE:
+    if (np.ptp(pixels.rgb, axis=2) > _MAX_GRAY_SPREAD).mean() > _MAX_COLORED_SHARE:
         raise Problem(
             "backend_failed",
             "The app that serves the model answered with a color picture without transparency;"
@@ -343,13 +309,13 @@ def alpha_of(data: bytes) -> UInt8Array:
     return gray
 
 
-def load(config: VersionConfig, device: str | None = None) -> Remote:  # noqa: ARG001 - every family's signature
-    """The version; the app may be away, then it is not available yet.
+def load(config: VersionConfig, device: str | None = None) -> RemoteSegmenter:  # noqa: ARG001 - every family's signature
+    """Connects to the app; if it is away, the version is not available yet.
 
     Raises:
         ValueError: wrong parameters, or the app has no such endpoint; the message names those it has.
     """
-    parameters = validated(Parameters, config.parameters, config.app)
+    parameters = validate(Parameters, config.parameters, config.app)
     app = GradioApp(parameters, slots=config.slots)
     try:
         app.check()
@@ -357,4 +323,4 @@ def load(config: VersionConfig, device: str | None = None) -> Remote:  # noqa: A
         if problem.code == "backend_failed":
             raise ValueError(f"{config.app}: {problem.detail}") from problem
         log.warning("%s: %s", config.app, problem)
-    return Remote(app, parameters)
+    return RemoteSegmenter(app, parameters)

@@ -1,7 +1,7 @@
 """SAM 2 for pictures, from a local folder: it cuts out what the caller's hints point at.
 
 Source: N. Ravi et al., "SAM 2: Segment Anything in Images and Videos", 2024; the class is transformers' own. Without
-hints, what GrabCut finds stands in for them.
+hints, it is prompted with what GrabCut finds.
 
 Parameters of a version, else from matte.yaml:
     mean, std: per channel, else from preprocessor_config.json, else ImageNet's.
@@ -10,7 +10,7 @@ Parameters of a version, else from matte.yaml:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,10 +24,18 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import AutoConfig, Sam2Config, Sam2Model
 
-from matte_inference.families.base import Alpha, FamilyParameters, Local, Prepared, parameters_of, to_size, weights
-from matte_inference.families.grabcut import cleaned, find_subject, grown
-from matte_inference.families.hf import colors, refuse_code
-from matte_inference.families.torch_common import chosen_device, inference, placed, stacked, unstacked
+from matte_inference.families.base import (
+    Alpha,
+    FamilyParameters,
+    LocalSegmenter,
+    Prepared,
+    open_weights,
+    resolve_parameters,
+    to_size,
+)
+from matte_inference.families.grabcut import find_subject, remove_specks, run_grabcut
+from matte_inference.families.hf import read_mean_and_std, refuse_custom_code
+from matte_inference.families.torch_common import choose_device, inference_mode, to_arrays, to_device, to_tensor
 from matte_inference.pixels.arrays import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -39,74 +47,69 @@ from matte_inference.pixels.arrays import (
     resize,
 )
 
-#: how a prompt's points are meant; a box is its two corners
+#: labels of a prompt's points; a box is its two corners
 _OUTSIDE, _INSIDE, _TOP_LEFT, _BOTTOM_RIGHT = 0, 1, 2, 3
-#: published for videos, and holding the model for pictures
+#: the models for videos contain the one for pictures
 _TYPES = ("sam2", "sam2_video")
-#: where saliency is looked for, pixels of the longer side; below the other, a picture has none
-_SIDE, _LEAST = 320, 8
+#: saliency is computed at this size (pixels of the longer side); pictures with a shorter side than this have none
+_SIDE, _MIN_SIDE = 320, 8
 
 
 class Point(NamedTuple):
-    """Of a prompt: a place in shares of the picture, and how it is meant."""
+    """A labeled point of a prompt, in shares of the picture."""
 
     x: float
     y: float
-    meant: int
+    label: int
 
 
 Prompt = tuple[Point, ...]
 
 
 class Parameters(FamilyParameters):
-    """The family's parameters, with what the folder's preprocessor says filled in."""
-
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """One picture, float32 (3, side, side), and what of it: the alpha is the union of the prompts' masks."""
+class PromptedPicture:
+    """A picture, float32 (3, side, side), whose alpha is the union of the prompts' masks."""
 
     picture: Float32Array
     prompts: tuple[Prompt, ...]
 
 
-class Sam2Segmenter(Local):
-    """Runs one model."""
-
+class Sam2Segmenter(LocalSegmenter):
     def __init__(self, model: Any, parameters: Parameters, *, digest: str, device: str) -> None:
         self._side = int(model.config.prompt_encoder_config.image_size)
-        self._model, self._parameters = placed(model, device), parameters
+        self._model, self._parameters = to_device(model, device), parameters
         self.digest, self.device = digest, device
 
     def prepare(self, pixels: Pixels) -> Prepared:
-        """An :class:`Asked`; the aspect is not kept, as in the model's own processor."""
+        """An :class:`PromptedPicture`; the aspect is not kept, as in the model's own processor."""
         picture = normalize(resize(pixels.rgb, self._side, self._side), self._parameters.mean, self._parameters.std)
         hints = pixels.hints
         if not any(hint.subject for hint in hints):
-            hints = (*guessed(pixels.rgb), *hints)
-        return Asked(picture, prompts_of(hints))
+            hints = (*default_hints(pixels.rgb), *hints)
+        return PromptedPicture(picture, to_prompts(hints))
 
     def forward(self, batch: Sequence[Prepared]) -> list[Alpha]:
-        """Alphas at the network's size, float32 0 … 1: the pictures are read together, the prompts answered singly."""
-        with inference(self.device):
-            maps = self._model.get_image_embeddings(stacked([asked.picture for asked in batch], self.device))
+        """Alphas at the network's size, float32 0 … 1. The pictures are embedded together, the prompts run singly."""
+        with inference_mode(self.device):
+            maps = self._model.get_image_embeddings(to_tensor([asked.picture for asked in batch], self.device))
             masks = [self._union([m[i : i + 1] for m in maps], asked.prompts) for i, asked in enumerate(batch)]
-            return [*unstacked(torch.stack(masks))]
+            return [*to_arrays(torch.stack(masks))]
 
     def finish(self, pixels: Pixels, alpha: Alpha) -> UInt8Array:
-        """The alpha at the picture's size."""
         return to_size(pixels, alpha, guided=self._parameters.refine == "guided")
 
     def _union(self, maps: list[Tensor], prompts: Sequence[Prompt]) -> Tensor:
-        logits = torch.stack([self._best(maps, prompt) for prompt in prompts]).amax(dim=0)
+        logits = torch.stack([self._best_mask(maps, prompt) for prompt in prompts]).amax(dim=0)
         size = (self._side, self._side)
         return functional.interpolate(logits[None, None], size, mode="bilinear", align_corners=False)[0, 0].sigmoid()
 
-    def _best(self, maps: list[Tensor], prompt: Prompt) -> Tensor:
-        """The logits (h, w) of the mask that the model trusts most; a single point leaves it three to choose from."""
+    def _best_mask(self, maps: list[Tensor], prompt: Prompt) -> Tensor:
+        """The logits (h, w) of the mask with the highest predicted IoU; a single point gives three masks."""
         points = torch.tensor([[[(x * self._side, y * self._side) for x, y, _ in prompt]]], device=self.device)
         labels = torch.tensor([[[label for *_, label in prompt]]], device=self.device)
         output = self._model(
@@ -119,26 +122,27 @@ class Sam2Segmenter(Local):
 # --- hints --------------------------------------------------------------------------------------------------------
 
 
-def prompts_of(hints: Sequence[Hint]) -> tuple[Prompt, ...]:
-    """One prompt per box, with the subject's points in it; one for the subject's points that are in no box.
+def to_prompts(hints: Sequence[Hint]) -> tuple[Prompt, ...]:
+    """One prompt per box, with the subject's points in it, and one for the subject's points outside of all boxes.
 
-    What is not the subject is so for all of them.
+    Points of the background are in every prompt.
     """
     boxes = [hint for hint in hints if hint.is_box]
     points = [hint for hint in hints if hint.subject and not hint.is_box]
-    outside = _meant((hint for hint in hints if not hint.subject), _OUTSIDE)
-    found = [(*_corners(box), *_meant((p for p in points if _within(p, box)), _INSIDE), *outside) for box in boxes]
-    loose = _meant((p for p in points if not any(_within(p, box) for box in boxes)), _INSIDE)
-    return tuple(found) + (((*loose, *outside),) if loose else ())
 
+    def labeled(points: list[Hint], label: int) -> Prompt:
+        return tuple(Point(point.at[0], point.at[1], label) for point in points)
 
-def _meant(points: Iterable[Hint], meant: int) -> Prompt:
-    return tuple(Point(point.at[0], point.at[1], meant) for point in points)
-
-
-def _corners(box: Hint) -> Prompt:
-    left, top, right, bottom = box.at
-    return Point(left, top, _TOP_LEFT), Point(right, bottom, _BOTTOM_RIGHT)
+    outside = labeled([hint for hint in hints if not hint.subject], _OUTSIDE)
+    prompts = []
+    for box in boxes:
+        left, top, right, bottom = box.at
+        inside = labeled([point for point in points if _within(point, box)], _INSIDE)
+        prompts.append((Point(left, top, _TOP_LEFT), Point(right, bottom, _BOTTOM_RIGHT), *inside, *outside))
+    loose = labeled([point for point in points if not any(_within(point, box) for box in boxes)], _INSIDE)
+    if loose:
+        prompts.append((*loose, *outside))
+    return tuple(prompts)
 
 
 def _within(point: Hint, box: Hint) -> bool:
@@ -146,13 +150,19 @@ def _within(point: Hint, box: Hint) -> bool:
     return left <= x <= right and top <= y <= bottom
 
 
-def guessed(rgb: UInt8Array) -> tuple[Hint, ...]:
-    """Hints for a picture that came with none: a box around what GrabCut finds from saliency, and a point deep in it.
-
-    The picture's center, where nothing stands out.
+def default_hints(rgb: UInt8Array) -> tuple[Hint, ...]:
+    """Hints for a picture without any: a box around the most salient part that GrabCut finds, and a point deep in it;
+    the picture's center if there is none.
     """
     small = resize(rgb, *fit_within(*rgb.shape[:2], side=_SIDE))
-    part = _heaviest(small) if min(small.shape[:2]) >= _LEAST else np.zeros((1, 1), np.uint8)
+    part = np.zeros((1, 1), np.uint8)
+    if min(small.shape[:2]) >= _MIN_SIDE:
+        where = find_subject(small)
+        mask = remove_specks(run_grabcut(small, where), where.likely)
+        count, labels = cv2.connectedComponents(mask, connectivity=4)
+        weights = np.bincount(labels.ravel(), where.likely.ravel(), minlength=count)
+        weights[0] = -1
+        part = np.where(labels == weights.argmax(), mask, 0).astype(np.uint8)
     if not part.any() or part.all():
         return (Hint((0.5, 0.5)),)
     height, width = part.shape
@@ -163,28 +173,12 @@ def guessed(rgb: UInt8Array) -> tuple[Hint, ...]:
     return box, Hint(((float(x) + 0.5) / width, (float(y) + 0.5) / height))
 
 
-def _heaviest(rgb: UInt8Array) -> UInt8Array:
-    """The connected part of the subject with the most saliency in it: uint8 (H, W) of 0 and 1."""
-    where = find_subject(rgb)
-    mask = cleaned(grown(rgb, where), where.likely)
-    count, labels = cv2.connectedComponents(mask, connectivity=4)
-    weights = np.bincount(labels.ravel(), where.likely.ravel(), minlength=count)
-    weights[0] = -1
-    return np.where(labels == weights.argmax(), mask, 0).astype(np.uint8)
-
-
 # --- loading ------------------------------------------------------------------------------------------------------
 
 
 def read_model(folder: Path) -> Any:
-    """The SAM 2 in ``folder``, from safetensors alone; of one for videos, the part for pictures.
-
-    Raises:
-        FileNotFoundError: there is no config.json.
-        ValueError: it is another model's folder, brings code of its own, or lacks weights.
-        OSError: there are no safetensors.
-    """
-    refuse_code(folder)
+    """The SAM 2 in ``folder``; of a model for videos, the part for pictures."""
+    refuse_custom_code(folder)
     kind = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     if kind.model_type not in _TYPES:
         raise ValueError(f"{folder} has a model of type {kind.model_type!r}, not one of {', '.join(_TYPES)}")
@@ -199,13 +193,7 @@ def read_model(folder: Path) -> Any:
 
 
 def load(config: VersionConfig, device: str | None = None) -> Sam2Segmenter:
-    """The version from the folder ``config.source``.
-
-    Raises:
-        FileNotFoundError, ValueError, OSError: see :func:`read_model`; no source, weights that cannot be had, or
-            wrong parameters.
-    """
-    with weights(config) as ready:
-        parameters = parameters_of(Parameters, config, ready, colors(ready.folder))
+    with open_weights(config) as ready:
+        parameters = resolve_parameters(Parameters, config, ready, read_mean_and_std(ready.folder))
         model = read_model(ready.folder)
-    return Sam2Segmenter(model, parameters, digest=ready.digest, device=chosen_device(config, device))
+    return Sam2Segmenter(model, parameters, digest=ready.digest, device=choose_device(config, device))

@@ -173,8 +173,6 @@ class Stage(nn.Module):
 
 
 class PatchEmbed(nn.Module):
-    """Pixels to tokens."""
-
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.proj = nn.Conv2d(3, channels, _PATCH, stride=_PATCH)
@@ -196,7 +194,6 @@ class Swin(nn.Module):
             self.add_module(f"norm{stage}", nn.LayerNorm(shape.channels[stage]))
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """One map per stage, each after a norm of its own."""
         maps = []
         x = self.patch_embed(x)
         for stage in STAGES:

@@ -1,4 +1,4 @@
-"""What the torch families share: where they run, and how precisely."""
+"""What the torch families share: devices, tensors, and the segmenter that runs a network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matte_core.contracts.catalog import VersionConfig
 from pydantic import Field
 from torch import Tensor, nn
 
-from matte_inference.families.base import Alpha, FamilyParameters, Local, Prepared, to_size
+from matte_inference.families.base import Alpha, FamilyParameters, LocalSegmenter, Prepared, to_size
 from matte_inference.pixels.arrays import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -27,8 +27,8 @@ from matte_inference.pixels.arrays import (
 M = TypeVar("M", bound=nn.Module)
 
 
-def chosen_device(config: VersionConfig, device: str | None) -> str:
-    """``device``, or cuda where there is one and the version has a GPU, else cpu; sets torch's CPU threads."""
+def choose_device(config: VersionConfig, device: str | None) -> str:
+    """``device``, else cuda if there is one and the version has a GPU, else cpu. Sets torch's CPU threads."""
     if device is None:
         device = "cuda" if config.num_gpus > 0 and torch.cuda.is_available() else "cpu"
     if device == "cpu":
@@ -36,21 +36,21 @@ def chosen_device(config: VersionConfig, device: str | None) -> str:
     return device
 
 
-def placed(module: M, device: str) -> M:
-    """The module on its device, for inference only, in the memory layout that convolutions are fastest in."""
+def to_device(module: M, device: str) -> M:
+    """The module on its device, for inference_mode only, in the memory layout that convolutions are fastest in."""
     ready = module.eval().requires_grad_(requires_grad=False).to(device)
     return ready.to(memory_format=torch.channels_last)
 
 
 @contextmanager
-def inference(device: str) -> Iterator[None]:
-    """No gradients; bfloat16 on a GPU."""
+def inference_mode(device: str) -> Iterator[None]:
+    """Without gradients; in bfloat16 on a GPU."""
     kind = torch.device(device).type
     with torch.inference_mode(), torch.autocast(kind, dtype=torch.bfloat16, enabled=kind == "cuda"):
         yield
 
 
-def stacked(batch: Sequence[Float32Array], device: str) -> Tensor:
+def to_tensor(batch: Sequence[Float32Array], device: str) -> Tensor:
     """Pictures (3, H, W) of one size as one tensor (N, 3, H, W) on the device."""
     tensor = torch.from_numpy(np.stack(batch)) if len(batch) > 1 else torch.from_numpy(batch[0])[None]
     if device != "cpu":
@@ -58,7 +58,7 @@ def stacked(batch: Sequence[Float32Array], device: str) -> Tensor:
     return tensor.contiguous(memory_format=torch.channels_last)
 
 
-def unstacked(alphas: Tensor) -> list[Float32Array]:
+def to_arrays(alphas: Tensor) -> list[Float32Array]:
     """A tensor (N, H, W) as N float32 arrays on the CPU."""
     return list(alphas.float().cpu().numpy())
 
@@ -76,11 +76,11 @@ class NetworkParameters(FamilyParameters):
         raise NotImplementedError
 
 
-class NetworkSegmenter(Local):
-    """Runs a network on pictures (N, 3, H, W); what its output means is the family's own."""
+class NetworkSegmenter(LocalSegmenter):
+    """Runs a network on pictures (N, 3, H, W); a family overrides what its output means."""
 
     def __init__(self, network: Any, parameters: NetworkParameters, *, digest: str, device: str) -> None:
-        self._network, self._parameters = placed(network, device), parameters
+        self._network, self._parameters = to_device(network, device), parameters
         self.digest, self.device = digest, device
 
     def prepare(self, pixels: Pixels) -> Prepared:
@@ -90,15 +90,14 @@ class NetworkSegmenter(Local):
 
     def forward(self, batch: Sequence[Prepared]) -> list[Alpha]:
         """Alphas at the network's output size, float32 0 … 1."""
-        with inference(self.device):
-            return [*unstacked(self._alphas(stacked(batch, self.device)))]
+        with inference_mode(self.device):
+            return [*to_arrays(self._alphas(to_tensor(batch, self.device)))]
 
     def _alphas(self, pictures: Tensor) -> Tensor:
         """Alphas (N, h, w), float, of pictures (N, 3, H, W)."""
         raise NotImplementedError
 
     def finish(self, pixels: Pixels, alpha: Alpha) -> UInt8Array:
-        """The alpha at the picture's size."""
         parameters = self._parameters
         return to_size(pixels, alpha, guided=parameters.refine == "guided", letterbox=parameters.resize == "letterbox")
 

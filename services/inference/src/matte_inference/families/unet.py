@@ -15,8 +15,8 @@ from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from matte_inference.families.base import parameters_of, validated, weights
-from matte_inference.families.torch_common import OneChannelParameters, OneChannelSegmenter, chosen_device
+from matte_inference.families.base import open_weights, resolve_parameters, validate
+from matte_inference.families.torch_common import OneChannelParameters, OneChannelSegmenter, choose_device
 from matte_inference.families.unet_net import UNet
 
 MODELS = Path(__file__).parents[1] / "models"
@@ -40,11 +40,6 @@ class UNetSegmenter(OneChannelSegmenter):
 
 
 def read_network(path: Path) -> UNet:
-    """The network with the weights of a safetensors file.
-
-    Raises:
-        ValueError: the file is broken or does not fit the network.
-    """
     network = UNet()
     try:
         network.load_state_dict(load_file(path))
@@ -54,14 +49,12 @@ def read_network(path: Path) -> UNet:
 
 
 def load(config: VersionConfig, device: str | None = None) -> UNetSegmenter:
-    """The version from ``config.source``, by default the package's own folder for ``config.version``.
+    """Loads ``config.source``, by default the package's own folder for ``config.version``.
 
-    Raises:
-        FileNotFoundError: there is no model.safetensors.
-        ValueError: weights that cannot be had or do not fit, or wrong parameters.
+    Raises ValueError for wrong parameters or weights, FileNotFoundError if there is no model.safetensors.
     """
-    validated(Parameters, config.parameters, config.app)  # before a download
-    with weights(config, MODELS / f"unet-{config.version}") as ready:
-        parameters = parameters_of(Parameters, config, ready)
+    validate(Parameters, config.parameters, config.app)  # before a download
+    with open_weights(config, MODELS / f"unet-{config.version}") as ready:
+        parameters = resolve_parameters(Parameters, config, ready)
         network = read_network(ready.folder / _WEIGHTS)
-    return UNetSegmenter(network, parameters, digest=ready.digest, device=chosen_device(config, device))
+    return UNetSegmenter(network, parameters, digest=ready.digest, device=choose_device(config, device))

@@ -68,7 +68,6 @@ class UNet(nn.Module):
         self.head = nn.Conv2d(levels[0], 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits for a batch of pictures."""
         skips = []
         for level in self.down:
             x = level(x)

@@ -1,19 +1,19 @@
-"""ViTMatte as the last stage of any family: what the family finds coarsely becomes a matte with its hair and its veils.
+"""ViTMatte as the last stage of any family: refines its coarse alpha to a matte with hair and transparent parts.
 
 Source: J. Yao et al., "ViTMatte: Boosting Image Matting with Pretrained Plain Vision Transformers", 2023; the class is
 transformers' own.
 
 Parameters of a version of any family that runs in the replica:
     refine: ``vitmatte``.
-    refine_source: where ViTMatte's config.json and safetensors lie: an address of the registry, or a path.
-    refine_size: the longer side of what ViTMatte sees, pixels; the aspect is kept; 1024.
-    refine_band: what is left for ViTMatte to decide on either side of the coarse edge, a share of that side; 0.02.
+    refine_source: the folder with ViTMatte's config.json and safetensors: an address of the registry, or a path.
+    refine_size: the longer side of ViTMatte's input, pixels; the aspect is kept; 1024.
+    refine_band: the width of the unknown region on either side of the coarse edge, a share of that side; 0.02.
     refine_digest: of that folder; other weights are refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,30 +31,28 @@ from transformers import AutoConfig, VitMatteForImageMatting
 
 from matte_inference.families.base import (
     Alpha,
-    Local,
+    LocalSegmenter,
     Prepared,
     Segmenter,
-    parameters_of,
+    open_weights,
+    resolve_parameters,
     to_size,
-    validated,
-    weights,
+    validate,
 )
-from matte_inference.families.hf import colors, refuse_code
-from matte_inference.families.torch_common import chosen_device, inference, placed, stacked, unstacked
+from matte_inference.families.hf import read_mean_and_std, refuse_custom_code
+from matte_inference.families.torch_common import choose_device, inference_mode, to_arrays, to_device, to_tensor
 from matte_inference.pixels.arrays import Float32Array, Pixels, UInt8Array, fit_within, normalize, resize
 
-#: sides of what ViTMatte sees are multiples of it
+#: sides of ViTMatte's input are multiples of it
 _STEP = 32
 _HALF = (0.5, 0.5, 0.5)
-#: a coarse alpha beyond these is sure, away from the edge
+#: coarse alphas beyond these count as known, away from the edge
 _OUT, _IN = 0.1, 0.9
 #: the trimap's values
 _BACKGROUND, _UNKNOWN, _SUBJECT = 0.0, 128 / 255, 1.0
 
 
 class Parameters(Contract):
-    """The stage's parameters, with what the folder's preprocessor says filled in."""
-
     refine: str = Field(pattern="^vitmatte$")
     refine_source: str
     refine_size: int = Field(1024, ge=_STEP, le=4096)
@@ -65,25 +63,25 @@ class Parameters(Contract):
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class NetworkInputs:
     """One picture for both networks; ``picture`` is float32 (3, h, w) at the matting's size."""
 
     coarse: Prepared
     picture: Float32Array
 
 
-class Refined(Local):
-    """A family's coarse alpha, refined. The edge that the family itself would fit is left to ViTMatte."""
+class RefinedSegmenter(LocalSegmenter):
+    """Refines the alpha of the segmenter ``coarse``."""
 
     def __init__(self, coarse: Segmenter, model: Any, parameters: Parameters, *, digest: str, device: str) -> None:
-        self._coarse, self._model, self._parameters = coarse, placed(model, device), parameters
+        self._coarse, self._model, self._parameters = coarse, to_device(model, device), parameters
         self.digest, self.device = text_digest(f"{coarse.digest}\n{digest}\n"), device
 
     def prepare(self, pixels: Pixels) -> Prepared:
-        """A :class:`Pair`."""
+        """A :class:`NetworkInputs`."""
         size = fit_within(pixels.height, pixels.width, side=self._parameters.refine_size)
         picture = normalize(resize(pixels.rgb, *size), self._parameters.mean, self._parameters.std)
-        return Pair(self._coarse.prepare(pixels), picture)
+        return NetworkInputs(self._coarse.prepare(pixels), picture)
 
     def forward(self, batch: Sequence[Prepared]) -> list[Alpha]:
         """Alphas at the matting's size, float32 0 … 1: coarse ones together, then one picture after the other."""
@@ -91,29 +89,28 @@ class Refined(Local):
         return [self._matte(pair.picture, alpha) for pair, alpha in zip(batch, alphas, strict=True)]
 
     def finish(self, pixels: Pixels, alpha: Alpha) -> UInt8Array:
-        """The alpha at the picture's size."""
         return to_size(pixels, alpha, guided=False)
 
     def _matte(self, picture: Float32Array, alpha: Alpha) -> Alpha:
         coarse = np.multiply(alpha, 1 / 255 if alpha.dtype == np.uint8 else 1, dtype=np.float32)
         if not np.isfinite(coarse).all():
-            return alpha  # whoever called says so; a trimap would hide it
-        trimap = trimap_of(resize(coarse, *picture.shape[1:]), self._parameters.refine_band)
+            return alpha  # the caller reports it; a trimap would hide it
+        trimap = make_trimap(resize(coarse, *picture.shape[1:]), self._parameters.refine_band)
         unknown = trimap == np.float32(_UNKNOWN)
         return np.where(unknown, self._forward(picture, trimap), trimap) if unknown.any() else trimap
 
     def _forward(self, picture: Float32Array, trimap: Float32Array) -> Float32Array:
         height, width = trimap.shape
-        both = stacked([np.concatenate((picture, trimap[None]))], self.device)
-        with inference(self.device):
+        both = to_tensor([np.concatenate((picture, trimap[None]))], self.device)
+        with inference_mode(self.device):
             alphas = self._model(functional.pad(both, (0, -width % _STEP, 0, -height % _STEP))).alphas
-            return unstacked(alphas[:, 0, :height, :width].clamp(0, 1))[0]
+            return to_arrays(alphas[:, 0, :height, :width].clamp(0, 1))[0]
 
 
-def trimap_of(alpha: Float32Array, band: float) -> Float32Array:
-    """What is surely background (0), surely subject (1), and for the matting to decide (128/255): float32 (H, W).
+def make_trimap(alpha: Float32Array, band: float) -> Float32Array:
+    """The trimap, float32 (H, W): background (0), subject (1), or unknown (128/255).
 
-    Unsure is what the alpha leaves open, and all within ``band`` of it or of an edge; a share of the longer side.
+    Unknown are intermediate alphas, and all pixels within ``band`` (a share of the longer side) of these or of an edge.
     """
     reach = max(1, round(band * max(alpha.shape)))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1,) * 2)
@@ -122,14 +119,7 @@ def trimap_of(alpha: Float32Array, band: float) -> Float32Array:
 
 
 def read_model(folder: Path) -> Any:
-    """The ViTMatte in ``folder``, from safetensors alone.
-
-    Raises:
-        FileNotFoundError: there is no config.json.
-        ValueError: it is another model's folder, or brings code of its own.
-        OSError: there are no safetensors.
-    """
-    refuse_code(folder)
+    refuse_custom_code(folder)
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     if config.model_type != "vitmatte":
         raise ValueError(f"{folder} has a model of type {config.model_type!r}, not vitmatte")
@@ -138,28 +128,19 @@ def read_model(folder: Path) -> Any:
     )
 
 
-def split(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Parameters as the stage's own and the family's."""
-    own = {name: value for name, value in given.items() if name == "refine" or name.startswith("refine_")}
-    return own, {name: value for name, value in given.items() if name not in own}
-
-
 def load(
     config: VersionConfig, device: str | None, family: Callable[[VersionConfig, str | None], Segmenter]
-) -> Refined:
-    """The version that ``config`` names without its refinement, loaded by ``family``, and the refinement.
-
-    Raises:
-        FileNotFoundError, ValueError, OSError: see :func:`read_model` and the family's own.
-    """
-    own, rest = split(config.parameters)
-    asked = validated(Parameters, own, config.app)
-    wanted: dict[str, Any] = {"source": asked.refine_source, "digest": asked.refine_digest, "parameters": {}}
-    with weights(config.model_copy(update=wanted), family=VITMATTE) as found:
+) -> RefinedSegmenter:
+    """The version without its refinement, loaded by ``family``, and the refinement."""
+    own = {name: value for name, value in config.parameters.items() if name == "refine" or name.startswith("refine_")}
+    rest = {name: value for name, value in config.parameters.items() if name not in own}
+    stage = validate(Parameters, own, config.app)
+    stage_config: dict[str, Any] = {"source": stage.refine_source, "digest": stage.refine_digest, "parameters": {}}
+    with open_weights(config.model_copy(update=stage_config), family=VITMATTE) as ready:
         own_config = config.model_copy(update={"parameters": own})
-        parameters = parameters_of(Parameters, own_config, found, colors(found.folder))
+        parameters = resolve_parameters(Parameters, own_config, ready, read_mean_and_std(ready.folder))
         coarse = family(config.model_copy(update={"parameters": rest}), device)
         if coarse.remote:
             raise ValueError(f"{config.app}: refine: vitmatte needs a family that runs here; {config.family} is remote")
-        model = read_model(found.folder)
-    return Refined(coarse, model, parameters, digest=found.digest, device=chosen_device(config, device))
+        model = read_model(ready.folder)
+    return RefinedSegmenter(coarse, model, parameters, digest=ready.digest, device=choose_device(config, device))

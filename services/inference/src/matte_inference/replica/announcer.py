@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import time
+from dataclasses import dataclass
 
 from matte_core.contracts.catalog import Replica, VersionConfig
 from matte_core.errors import Problem
@@ -26,21 +27,19 @@ ROUTER_REFRESH_SECONDS = 2.0
 EXIT_OUT_OF_MEMORY = 76
 
 
+@dataclass(eq=False)
 class Announcer:
-    """Announces the replica ``replica_id`` from its creation until :meth:`close`, while its segmenter is available."""
+    """Announces the replica ``id`` from its creation until :meth:`close`, while its segmenter is available."""
 
-    def __init__(
-        self,
-        catalog: CatalogStore,
-        replica_id: str,
-        config: VersionConfig,
-        segmenter: Segmenter,
-        service: ReplicaService,
-        golden: GoldenImages,
-        settings: InferenceSettings,
-    ) -> None:
-        self._catalog, self._id, self._config, self._segmenter = catalog, replica_id, config, segmenter
-        self._service, self._golden, self._settings = service, golden, settings
+    id: str
+    catalog: CatalogStore
+    config: VersionConfig
+    segmenter: Segmenter
+    service: ReplicaService
+    golden: GoldenImages
+    settings: InferenceSettings
+
+    def __post_init__(self) -> None:
         self._initial_bytes = resident_bytes()
         self._announced = False
         self._reported = False
@@ -56,43 +55,43 @@ class Announcer:
         """
         self._announced = False
         self._pauses += 1
-        await self._catalog.withdraw_replica(self._id)
+        await self.catalog.withdraw_replica(self.id)
         await asyncio.sleep(ROUTER_REFRESH_SECONDS)
 
     async def close(self) -> None:
         self._task.cancel()
         with contextlib.suppress(Problem):
-            await self._catalog.withdraw_replica(self._id)
+            await self.catalog.withdraw_replica(self.id)
 
     async def _run(self) -> None:
         while True:
             try:
-                bound = self._settings.replica_max_memory_bytes
+                bound = self.settings.replica_max_memory_bytes
                 if exceeds_bound(resident_bytes(), initial=self._initial_bytes, bound=bound):
                     await self._drain_and_exit()
                 pauses = self._pauses
-                if await asyncio.to_thread(self._segmenter.available):
+                if await asyncio.to_thread(self.segmenter.available):
                     if pauses != self._pauses:
                         continue  # the backend was lost during the call
                     await self._report_start()
-                    await self._catalog.announce_replica(self._replica(), new=not self._announced)
+                    await self.catalog.announce_replica(self._replica(), new=not self._announced)
                     self._announced = True
                 elif self._announced:
-                    await self._catalog.withdraw_replica(self._id)
+                    await self.catalog.withdraw_replica(self.id)
                     self._announced = False
             except Problem as problem:
                 log.warning("could not announce: %s", problem)
-            await asyncio.sleep(self._settings.announce_seconds)
+            await asyncio.sleep(self.settings.announce_seconds)
 
     async def _drain_and_exit(self) -> None:
         """Finishes the running jobs and ends this process; Serve starts a new replica."""
         log.warning(
             "replica of %s: it holds %d MB of memory and the bound is %d MB, so it finishes its jobs and is replaced",
-            self._config.app, resident_bytes() // 10**6, self._settings.replica_max_memory_bytes // 10**6,
+            self.config.app, resident_bytes() // 10**6, self.settings.replica_max_memory_bytes // 10**6,
         )  # fmt: skip
-        await self._catalog.withdraw_replica(self._id)
+        await self.catalog.withdraw_replica(self.id)
         await asyncio.sleep(ROUTER_REFRESH_SECONDS)
-        while self._service.running:  # noqa: ASYNC110 - once in a replica's life
+        while self.service.running:  # noqa: ASYNC110 - once in a replica's life
             await asyncio.sleep(0.1)
         os._exit(EXIT_OUT_OF_MEMORY)
 
@@ -100,21 +99,21 @@ class Announcer:
         """Reports the start once; a remote version computes the golden images as soon as its backend is there."""
         if self._reported:
             return
-        if self._segmenter.remote:
-            await self._golden.compute()
-        await self._golden.report(self._id, time.time())
+        if self.segmenter.remote:
+            await self.golden.compute()
+        await self.golden.report(self.id, time.time())
         self._reported = True
 
     def _replica(self) -> Replica:
         return Replica(
-            id=self._id,
-            model=self._config.model,
-            version=self._config.version,
-            pool=self._settings.pool,
-            family=self._config.family,
-            digest=self._segmenter.digest,
-            license=self._config.license,
-            slots=self._config.slots,
-            device=self._segmenter.device,
-            expires_at=time.time() + 3 * self._settings.announce_seconds,
+            id=self.id,
+            model=self.config.model,
+            version=self.config.version,
+            pool=self.settings.pool,
+            family=self.config.family,
+            digest=self.segmenter.digest,
+            license=self.config.license,
+            slots=self.config.slots,
+            device=self.segmenter.device,
+            expires_at=time.time() + 3 * self.settings.announce_seconds,
         )

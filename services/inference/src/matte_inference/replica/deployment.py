@@ -59,7 +59,7 @@ class ModelVersion:
         if not segmenter.remote:
             await golden.compute()
         catalog = CatalogStore(self._store)
-        self._announcer = Announcer(catalog, replica_id, version, segmenter, self._service, golden, settings)
+        self._announcer = Announcer(replica_id, catalog, version, segmenter, self._service, golden, settings)
 
     async def run(self, spec: str, token: str, *options: Any) -> None:
         """Runs a leased job; its outcome is stored when this returns. ``options``: of :class:`DispatchOptions`."""

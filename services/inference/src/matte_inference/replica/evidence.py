@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 from matte_core.contracts.catalog import VersionConfig
@@ -42,16 +43,17 @@ COMPARISON_SECONDS = 2.0
 CLOSE_SECONDS = 2.0
 
 
+@dataclass(eq=False)
 class EvidenceRecorder:
     """Every method but :meth:`close` returns at once and raises nothing. ``clock`` gives Unix seconds."""
 
-    def __init__(
-        self, evidence: EvidenceStore, config: VersionConfig, *, clock: Callable[[], float], meter: Meter
-    ) -> None:
-        self._evidence = evidence
-        self._labels = (config.model, config.version)
-        self._clock = clock
-        self._meter = meter
+    evidence: EvidenceStore
+    config: VersionConfig
+    clock: Callable[[], float]
+    meter: Meter
+
+    def __post_init__(self) -> None:
+        self._labels = (self.config.model, self.config.version)
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting = 0
         self._compared_at = 0.0
@@ -59,11 +61,11 @@ class EvidenceRecorder:
 
     def record_answer(self, seconds: float, full_size_alpha: UInt8Array) -> None:
         """An unpinned job that was answered."""
-        self._begin(self._write_answer(AnswerSample(at=self._clock(), seconds=seconds), full_size_alpha))
+        self._begin(self._write_answer(AnswerSample(at=self.clock(), seconds=seconds), full_size_alpha))
 
     def record_failure(self, seconds: float) -> None:
         """An unpinned job that this version is at fault for failing."""
-        self._begin(self._write_answer(AnswerSample(at=self._clock(), error=True, seconds=seconds), None))
+        self._begin(self._write_answer(AnswerSample(at=self.clock(), error=True, seconds=seconds), None))
 
     def share_mask(self, job: str, full_size_alpha: UInt8Array) -> None:
         """The mask of a job that another version computes as well."""
@@ -101,20 +103,20 @@ class EvidenceRecorder:
     async def _write_answer(self, answer: AnswerSample, full_size_alpha: UInt8Array | None) -> None:
         if full_size_alpha is not None and coverage(sample_rows(full_size_alpha)):
             answer = answer.model_copy(update={"bad_mask": True})
-        await self._evidence.record_answer(*self._labels, answer)
+        await self.evidence.record_answer(*self._labels, answer)
 
     async def _write_mask(self, job: str, full_size_alpha: UInt8Array) -> None:
         data = await self._in_thread(lambda: encode_mask(shrink(full_size_alpha)))
-        await self._evidence.put_mask(job, data)
+        await self.evidence.put_mask(job, data)
 
     async def _compare(self, job: str, stable: str, rgb: UInt8Array, full_size_alpha: UInt8Array) -> None:
         mask = await self._in_thread(shrink, full_size_alpha)
         picture = await self._in_thread(shrink, rgb, PREVIEW_SIDE)
         del rgb, full_size_alpha  # large, and it may have to wait
-        until, wait = self._clock() + WAIT_SECONDS, 0.05
+        until, wait = self.clock() + WAIT_SECONDS, 0.05
         self._waiting += 1
         try:
-            while (data := await self._evidence.get_mask(job)) is None and self._clock() < until:
+            while (data := await self.evidence.get_mask(job)) is None and self.clock() < until:
                 await asyncio.sleep(wait)
                 wait = min(1.0, wait * 1.5)
         finally:
@@ -124,18 +126,18 @@ class EvidenceRecorder:
             self._count(Mirrored.ALONE)
             return
         agreed: Agreement = await self._in_thread(agreement, mask, stable_mask)
-        await self._evidence.record_pair(*self._labels, MirroredPair(at=self._clock(), job=job, agreement=agreed))
+        await self.evidence.record_pair(*self._labels, MirroredPair(at=self.clock(), job=job, agreement=agreed))
         self._count(Mirrored.COMPARED)
-        if is_rejected(agreed) and self._clock() - self._compared_at >= COMPARISON_SECONDS:
-            self._compared_at = self._clock()
+        if is_rejected(agreed) and self.clock() - self._compared_at >= COMPARISON_SECONDS:
+            self._compared_at = self.clock()
             pictures = (picture, stable_mask, mask)
             comparison: MaskComparison = await self._in_thread(
                 compare_masks, job, stable, agreed, pictures, self._compared_at
             )
-            await self._evidence.record_comparison(*self._labels, comparison)
+            await self.evidence.record_comparison(*self._labels, comparison)
 
     async def _in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
 
     def _count(self, outcome: Mirrored) -> None:
-        self._meter.add(names.MIRRORED, *self._labels, outcome)
+        self.meter.add(names.MIRRORED, *self._labels, outcome)

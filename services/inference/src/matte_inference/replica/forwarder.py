@@ -30,13 +30,11 @@ B = TypeVar("B")
 
 @dataclass(frozen=True, slots=True)
 class Forwarded:
-    """The outcome for one picture.
+    """The alpha of one picture, or its problem.
 
     Attributes:
-        outcome: the alpha, or the picture's problem.
-        batch_size: pictures in its batch.
-        linked: the traceparents of the other jobs in the batch.
-        cpu_seconds: its share of the CPU time that the batch took.
+        linked: the traceparents of the other jobs in its batch.
+        cpu_seconds: its share of the CPU time of the batch.
     """
 
     outcome: Alpha | Problem
@@ -52,11 +50,8 @@ async def _ignore() -> None:
 class Forwarder:
     """Owns the device: the threads that call ``segmenter.forward``, and the batches.
 
-    Args:
-        segmenter: loaded and warm. A remote one gets single pictures, as many at once as the version has slots.
-        config: the version.
-        meter: measures the batches.
-        on_backend_lost: awaited before a picture is answered with backend_unavailable.
+    A remote segmenter gets single pictures, as many at once as the version has slots. ``on_backend_lost`` is awaited
+    before :meth:`forward` returns backend_unavailable.
     """
 
     def __init__(
@@ -69,25 +64,22 @@ class Forwarder:
         self._segmenter, self._config, self._meter = segmenter, config, meter
         self._on_backend_lost = on_backend_lost
         self._threads = ThreadPoolExecutor(config.slots if segmenter.remote else 1, thread_name_prefix="forward")
-        batched = config.max_batch_size > 1 and not segmenter.remote
+        self._batched = config.max_batch_size > 1 and not segmenter.remote
         self._batcher = Batcher(
             self._forward, max_batch_size=config.max_batch_size, wait_seconds=config.batch_wait_seconds
         )
-        self._submit = self._batcher if batched else self._forward_alone
 
     async def forward(self, prepared: Prepared, traceparent: str | None = None) -> Forwarded:
         """Forwards one picture, in a batch with others; ``traceparent`` names its job in their traces."""
-        forwarded = await self._submit((prepared, traceparent))
+        item = (prepared, traceparent)
+        forwarded = await self._batcher(item) if self._batched else (await self._forward([item]))[0]
         if isinstance(forwarded.outcome, Problem) and forwarded.outcome.code == "backend_unavailable":
             await self._on_backend_lost()
         return forwarded
 
     async def forward_alone(self, prepared: Prepared) -> Forwarded:
         """Forwards one picture in a batch of its own."""
-        return await self._forward_alone((prepared, None))
-
-    async def _forward_alone(self, item: tuple[Prepared, str | None]) -> Forwarded:
-        return (await self._forward([item]))[0]
+        return (await self._forward([(prepared, None)]))[0]
 
     async def _forward(self, batch: list[tuple[Prepared, str | None]]) -> list[Forwarded]:
         prepared = [item for item, _ in batch]
@@ -103,12 +95,8 @@ class Forwarder:
 
 
 class Batcher(Generic[A, B]):
-    """Calls ``forward`` with one batch at a time, in the order of arrival.
-
-    Args:
-        forward: returns one outcome per item, in order. What it raises, every item of that batch raises.
-        max_batch_size: items in a batch.
-        wait_seconds: how long a batch that is not full waits for more items.
+    """Calls ``forward`` with one batch at a time, in the order of arrival. It returns one outcome per item, in order;
+    what it raises, every item of that batch raises. A batch that is not full waits ``wait_seconds`` for more items.
     """
 
     def __init__(

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.resources import files
 
 import semver
@@ -58,38 +59,20 @@ def masks_fingerprint(config: VersionConfig, digest: str, images: Mapping[str, b
     return sha.hexdigest()
 
 
+@dataclass(eq=False)
 class GoldenImages:
-    """A replica's masks of the golden images.
+    """A version's masks of the golden images; ``images`` are encoded pictures by name."""
 
-    Args:
-        evidence: keeps the masks of all versions.
-        config: the version.
-        segmenter: loaded and warm.
-        forwarder: of the same segmenter.
-        limits: bounds on pictures.
-        images: encoded, by name.
-    """
-
-    def __init__(
-        self,
-        evidence: EvidenceStore,
-        config: VersionConfig,
-        segmenter: Segmenter,
-        forwarder: Forwarder,
-        *,
-        limits: Limits,
-        images: Mapping[str, bytes],
-    ) -> None:
-        self._evidence = evidence
-        self._config = config
-        self._segmenter = segmenter
-        self._forwarder = forwarder
-        self._limits = limits
-        self._images = images
-        self._fingerprint = ""
-        self._already_stored = False
-        self._masks: dict[str, UInt8Array] = {}
-        self._errors: dict[str, str] = {}
+    evidence: EvidenceStore
+    config: VersionConfig
+    segmenter: Segmenter
+    forwarder: Forwarder
+    limits: Limits
+    images: Mapping[str, bytes]
+    _fingerprint: str = field(default="", init=False)
+    _already_stored: bool = field(default=False, init=False)
+    _masks: dict[str, UInt8Array] = field(default_factory=dict, init=False)
+    _errors: dict[str, str] = field(default_factory=dict, init=False)
 
     async def compute(self) -> None:
         """Computes the masks; raises nothing.
@@ -97,10 +80,10 @@ class GoldenImages:
         If another replica of the same version has stored masks, only the first image is computed. Where its mask agrees
         with the stored one, the others are taken from there.
         """
-        self._fingerprint = masks_fingerprint(self._config, self._segmenter.digest, self._images)
+        self._fingerprint = masks_fingerprint(self.config, self.segmenter.digest, self.images)
         stored = await self._stored_masks()
         self._already_stored = bool(stored)
-        for number, name in enumerate(self._images):
+        for number, name in enumerate(self.images):
             if number and name in stored:
                 self._masks[name] = stored[name]
                 continue
@@ -112,46 +95,42 @@ class GoldenImages:
                     stored, self._already_stored = {}, False
 
     async def report(self, replica: str, now: float) -> None:
-        """Stores the masks, compares them with those of other versions, and reports the replica's start.
-
-        Raises:
-            Problem: the store cannot be reached.
-        """
-        model, version = self._config.model, self._config.version
-        others = (await self._evidence.golden_versions(model)).keys() - {version}
+        """Stores the masks, compares them with those of other versions, and reports the replica's start."""
+        model, version = self.config.model, self.config.version
+        others = (await self.evidence.golden_versions(model)).keys() - {version}
         newest = sorted(others, key=semver.Version.parse)[-MAX_VERSIONS:]
-        masks = {other: _decode_masks(await self._evidence.golden_masks(model, other)) for other in newest}
+        masks = {other: _decode_masks(await self.evidence.golden_masks(model, other)) for other in newest}
         results, rejected = await asyncio.to_thread(self._compare, masks, now)
         if not self._already_stored:
             encoded = {name: encode_mask(mask) for name, mask in self._masks.items()}
-            await self._evidence.put_golden_masks(model, version, encoded, self._fingerprint)
+            await self.evidence.put_golden_masks(model, version, encoded, self._fingerprint)
             for comparison in rejected:
-                await self._evidence.record_comparison(model, version, comparison)
-        report = StartReport(replica=replica, at=now, digest=self._segmenter.digest, golden=results)
-        await self._evidence.record_start(model, version, report)
+                await self.evidence.record_comparison(model, version, comparison)
+        report = StartReport(replica=replica, at=now, digest=self.segmenter.digest, golden=results)
+        await self.evidence.record_start(model, version, report)
 
     async def _stored_masks(self) -> dict[str, UInt8Array]:
         """The masks that a replica of the same version computed in the same way."""
-        model, version = self._config.model, self._config.version
+        model, version = self.config.model, self.config.version
         try:
             async with asyncio.timeout(STORE_SECONDS):
-                if (await self._evidence.golden_versions(model)).get(version) != self._fingerprint:
+                if (await self.evidence.golden_versions(model)).get(version) != self._fingerprint:
                     return {}
-                return _decode_masks(await self._evidence.golden_masks(model, version))
+                return _decode_masks(await self.evidence.golden_masks(model, version))
         except (Problem, TimeoutError) as error:
-            log.warning("golden images of %s: the store does not answer: %s", self._config.app, error)
+            log.warning("golden images of %s: the store does not answer: %s", self.config.app, error)
             return {}
 
     async def _compute(self, name: str) -> None:
         try:
-            job = await asyncio.to_thread(decode_job, self._segmenter, [self._images[name]], self._limits)
-            outcome = (await self._forwarder.forward_alone(job.prepared)).outcome
+            job = await asyncio.to_thread(decode_job, self.segmenter, [self.images[name]], self.limits)
+            outcome = (await self.forwarder.forward_alone(job.prepared)).outcome
             if isinstance(outcome, Problem):
                 raise outcome
-            full_size_alpha = await asyncio.to_thread(self._segmenter.finish, job.pixels, outcome)
+            full_size_alpha = await asyncio.to_thread(self.segmenter.finish, job.pixels, outcome)
             self._masks[name] = shrink(full_size_alpha, PREVIEW_SIDE)
         except Exception as error:  # it is reported; whether the version may serve is decided elsewhere
-            log.warning("golden image %s of %s: %s", name, self._config.app, error)
+            log.warning("golden image %s of %s: %s", name, self.config.app, error)
             self._errors[name] = (str(error) or type(error).__name__)[:_MAX_ERROR_LENGTH]
 
     def _compare(
@@ -159,7 +138,7 @@ class GoldenImages:
     ) -> tuple[tuple[GoldenResult, ...], list[MaskComparison]]:
         rejected: list[MaskComparison] = []
         results = []
-        for name, data in self._images.items():
+        for name, data in self.images.items():
             mask = self._masks.get(name)
             if mask is None:
                 results.append(GoldenResult(name=name, error=self._errors.get(name, "no mask")))
@@ -170,7 +149,7 @@ class GoldenImages:
             results.append(GoldenResult(name=name, bad_mask=coverage(mask).value, agreements=agreements))
             for version, agreed in agreements.items():
                 if is_rejected(agreed):
-                    pictures = (decode(data, self._limits).rgb, comparable[version], mask)
+                    pictures = (decode(data, self.limits).rgb, comparable[version], mask)
                     rejected.append(compare_masks(name, version, agreed, pictures, now))
         return tuple(results), rejected
 

@@ -96,12 +96,7 @@ class JobTrace:
         )  # fmt: skip
 
     def finish(self, outcome: Outcome | None, error: str = "") -> None:
-        """Records metrics and spans.
-
-        Args:
-            outcome: None if the router decides, and counts it.
-            error: the kind of failure; '' for none.
-        """
+        """Records metrics and spans. ``outcome`` is None if the router decides it; ``error`` is the kind of failure."""
         end = self._clock()
         if outcome is not None:
             self._meter.add(names.JOBS, *self._labels, outcome)
@@ -163,10 +158,7 @@ class StageCosts:
 def progress(expected: Sequence[float], marks: Sequence[float], now: float) -> tuple[Stage, float]:
     """The stage that a job is in, and the share of the job that is done: it never falls, and stays below 1.
 
-    Args:
-        expected: seconds of each stage.
-        marks: as of :class:`JobTrace`.
-        now: not before the last mark.
+    ``expected`` are seconds of each stage, ``marks`` as of :class:`JobTrace`.
     """
     done = min(len(marks) - 1, len(STAGES) - 1)
     within = min(now - marks[-1], _MAX_STAGE_SHARE * expected[done])
@@ -184,12 +176,7 @@ class _TrackedJob:
 
 
 class ProgressReporter:
-    """Writes ``progress`` events. All jobs of a replica share one timer, which runs only while a job does.
-
-    Args:
-        store: takes the events.
-        clock: Unix seconds.
-    """
+    """Writes ``progress`` events. All jobs of a replica share one timer, which runs only while a job does."""
 
     def __init__(self, store: JobStore, clock: Callable[[], float]) -> None:
         self._store = store

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from matte_core.contracts.catalog import VersionConfig
@@ -41,42 +42,27 @@ T = TypeVar("T")
 STORE_RETRY_SECONDS = (0.5, 1, 2, 4, 8, 15, 30, 30, 30)
 
 
+@dataclass(eq=False)
 class ReplicaService:
-    """Runs jobs on a loaded segmenter.
+    """Runs jobs on a segmenter that is loaded and warm. ``clock`` gives Unix seconds.
 
-    Args:
-        store: the job store.
-        config: the version.
-        segmenter: loaded and warm.
-        forwarder: of the same segmenter.
-        clock: Unix seconds.
-        limits: bounds on pictures.
-        instruments: count outcomes, time stages, and trace each job and its stages.
+    Attributes:
+        running: jobs in progress, without mirrored ones.
     """
 
-    def __init__(
-        self,
-        store: JobStore,
-        config: VersionConfig,
-        segmenter: Segmenter,
-        forwarder: Forwarder,
-        *,
-        clock: Callable[[], float],
-        limits: Limits,
-        instruments: Instruments,
-    ) -> None:
-        self._store = store
-        self._config = config
-        self._segmenter = segmenter
-        self._forwarder = forwarder
-        self._clock = clock
-        self._limits = limits
-        self._instruments = instruments
-        self._threads = ThreadPoolExecutor(config.slots, thread_name_prefix="pixels")
-        self._progress = ProgressReporter(store, clock)
-        self._evidence = EvidenceRecorder(EvidenceStore(store), config, clock=clock, meter=instruments.meter)
-        self.running = 0
-        """Jobs in progress, without mirrored ones."""
+    store: JobStore
+    config: VersionConfig
+    segmenter: Segmenter
+    forwarder: Forwarder
+    clock: Callable[[], float]
+    limits: Limits
+    instruments: Instruments
+    running: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self._threads = ThreadPoolExecutor(self.config.slots, thread_name_prefix="pixels")
+        self._progress = ProgressReporter(self.store, self.clock)
+        self._evidence = EvidenceRecorder(EvidenceStore(self.store), self.config, self.clock, self.instruments.meter)
 
     async def run(self, spec: JobSpec, token: str, options: DispatchOptions) -> None:
         """Runs a leased job and stores its outcome: a result, a failure, or its return to the queue or to the fallback.
@@ -85,7 +71,7 @@ class ReplicaService:
             Problem: the store is away, so nothing was stored; the router returns the job to the queue.
         """
         self.running += 1
-        trace = JobTrace(spec, self._config, self._instruments, self._clock)
+        trace = JobTrace(spec, self.config, self.instruments, self.clock)
         logs.traceparent.set(trace.log_context)
         try:
             with self._progress.track(spec, token, trace):
@@ -105,8 +91,8 @@ class ReplicaService:
                 raise
             trace.finish(await self._handle_problem(spec, token, problem, options, trace), problem.code)
         except Exception as error:
-            log.exception("job %s: failed on %s", spec.id, self._config.app)
-            detail = f"Version {self._config.version} of {self._config.model} failed on this picture."
+            log.exception("job %s: failed on %s", spec.id, self.config.app)
+            detail = f"Version {self.config.version} of {self.config.model} failed on this picture."
             exhausted = Problem("attempts_exhausted", detail)
             fell_back = await self._fall_back(spec, token, exhausted, options, trace)
             outcome = Outcome.FELL_BACK if fell_back else await self._release(spec, token, exhausted)
@@ -122,16 +108,16 @@ class ReplicaService:
         logs.traceparent.set("")
         try:
             blobs = await self._fetch(spec)
-            job = await self._in_thread(decode_job, self._segmenter, blobs, self._limits, spec.options.parsed_hints)
-            outcome = (await self._forwarder.forward(job.prepared)).outcome
+            job = await self._in_thread(decode_job, self.segmenter, blobs, self.limits, spec.options.parsed_hints)
+            outcome = (await self.forwarder.forward(job.prepared)).outcome
             if isinstance(outcome, Problem):
                 raise outcome
-            full_size_alpha = await self._in_thread(self._segmenter.finish, job.pixels, outcome)
+            full_size_alpha = await self._in_thread(self.segmenter.finish, job.pixels, outcome)
         except Problem as problem:
             expired = problem.code == "result_expired"
             log.log(logging.DEBUG if expired else logging.WARNING, "mirrored job %s: %s", spec.id, problem)
             mirrored = Mirrored.GONE if expired else Mirrored.FAILED
-            self._instruments.meter.add(names.MIRRORED, self._config.model, self._config.version, mirrored)
+            self.instruments.meter.add(names.MIRRORED, self.config.model, self.config.version, mirrored)
             return
         self._evidence.compare_mask(spec.id, stable, job.pixels.rgb, full_size_alpha)
 
@@ -147,20 +133,20 @@ class ReplicaService:
         """Runs every stage; the alpha at the picture's size, or None if the job had ended before its result."""
         blobs = await self._fetch(spec)
         trace.end_stage()
-        job = await self._run_stage(trace, decode_job, self._segmenter, blobs, self._limits, spec.options.parsed_hints)
+        job = await self._run_stage(trace, decode_job, self.segmenter, blobs, self.limits, spec.options.parsed_hints)
         trace.end_stage()
-        forwarded = await self._forwarder.forward(job.prepared, trace.traceparent)
+        forwarded = await self.forwarder.forward(job.prepared, trace.traceparent)
         trace.end_stage(forwarded)
         alpha = forwarded.outcome
         if isinstance(alpha, Problem):
             raise alpha
         if spec.preview:
-            full_size_alpha = await self._run_stage(trace, self._segmenter.finish, job.pixels, alpha)
+            full_size_alpha = await self._run_stage(trace, self.segmenter.finish, job.pixels, alpha)
             preview = await self._in_thread(render_preview, job, full_size_alpha)
-            await self._store.emit_event(spec.id, token, "preview", preview, self._clock())
+            await self.store.emit_event(spec.id, token, "preview", preview, self.clock())
             rendered = await self._run_stage(trace, render, job, full_size_alpha, spec.options)
         else:  # in one visit to the threads
-            rendered = await self._run_stage(trace, finish_and_render, self._segmenter, job, alpha, spec.options)
+            rendered = await self._run_stage(trace, finish_and_render, self.segmenter, job, alpha, spec.options)
         trace.end_stage()
         stored = await self._store_result(spec, token, rendered, trace)
         trace.end_stage()
@@ -168,7 +154,7 @@ class ReplicaService:
 
     async def _fetch(self, spec: JobSpec) -> list[bytes]:
         refs = [ref for ref in (spec.image, spec.background) if ref is not None]
-        blobs = [await self._store.blobs.get(ref) for ref in refs]
+        blobs = [await self.store.blobs.get(ref) for ref in refs]
         if any(blob is None for blob in blobs):
             raise Problem("result_expired", "The picture is gone: the job has ended already.")
         return [blob for blob in blobs if blob is not None]
@@ -180,12 +166,12 @@ class ReplicaService:
         refs: dict[str, BlobRef] = {}
         data: dict[str, bytes] = {}
         for name, (content, content_type) in rendered.files.items():
-            refs[name] = self._store.blobs.ref(f"{spec.id}:{token}", name, len(content), content_type)
+            refs[name] = self.store.blobs.ref(f"{spec.id}:{token}", name, len(content), content_type)
             data[refs[name].key] = content
         result = Result(
-            model=self._config.model,
-            version=self._config.version,
-            digest=self._segmenter.digest,
+            model=self.config.model,
+            version=self.config.version,
+            digest=self.segmenter.digest,
             width=rendered.width,
             height=rendered.height,
             subject_found=rendered.subject_found,
@@ -194,7 +180,7 @@ class ReplicaService:
         )
         for wait in STORE_RETRY_SECONDS:
             try:
-                stored = await self._store.finish(spec.id, result, data, now=self._clock())
+                stored = await self.store.finish(spec.id, result, data, now=self.clock())
             except Problem as problem:
                 log.warning("job %s: its result waits for the store: %s", spec.id, problem)
                 await asyncio.sleep(wait)
@@ -222,7 +208,7 @@ class ReplicaService:
             return Outcome.FELL_BACK
         if problem.code == "backend_unavailable":  # it waits for the backend, or for a version that needs none
             return await self._release(spec, token, problem)
-        await self._store.fail(spec.id, token, problem, self._clock())
+        await self.store.fail(spec.id, token, problem, self.clock())
         return Outcome.FAILED
 
     async def _fall_back(
@@ -232,10 +218,10 @@ class ReplicaService:
         if options.sampled:
             self._evidence.record_failure(trace.seconds)
         to = options.fallback
-        if not to or not await self._store.fall_back(spec.id, token, to, problem, self._clock()):
+        if not to or not await self.store.fall_back(spec.id, token, to, problem, self.clock()):
             return False
-        log.warning("job %s: falls back from %s to %s: %s", spec.id, self._config.app, to, problem)
+        log.warning("job %s: falls back from %s to %s: %s", spec.id, self.config.app, to, problem)
         return True
 
     async def _release(self, spec: JobSpec, token: str, problem: Problem) -> Outcome:
-        return RELEASED[await self._store.release(spec.id, token, problem, self._clock())]
+        return RELEASED[await self.store.release(spec.id, token, problem, self.clock())]

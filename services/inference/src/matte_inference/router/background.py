@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from matte_core.contracts.evidence import CheckOrder, CheckReport, CheckState
 from matte_core.contracts.registry import Reason
@@ -26,8 +26,8 @@ from matte_jobs.evidence import EvidenceStore
 from matte_jobs.store import JobStore
 from matte_registry.errors import RegistryError
 from matte_registry.policy import VerificationPolicy
-from matte_registry.progress import OnProgress, Progress
-from matte_registry.registry import Ready, Registry
+from matte_registry.progress import Progress
+from matte_registry.registry import Registry
 from matte_registry.signature import public_key
 
 from matte_inference.settings import InferenceSettings
@@ -73,14 +73,8 @@ async def keep_ray_state(store: JobStore, storage: str) -> None:
 
 
 async def refresh_ray_state(redis: Any, storage: str) -> int:
-    """Sets the expiry of the state of a Ray cluster to :data:`RAY_STATE_TTL_SECONDS`; returns the number of its keys.
-
-    Args:
-        redis: :attr:`JobStore.redis`, where Ray keeps it, too.
-        storage: ``RAY_external_storage_namespace`` of the cluster.
-
-    Raises:
-        Problem: storage_unavailable.
+    """Sets the expiry of a Ray cluster's state, and returns the number of its keys. ``storage`` is the cluster's
+    ``RAY_external_storage_namespace``. Raises ``Problem("storage_unavailable")``.
     """
     keys = [key async for key in redis.scan_iter(match=f"RAY{storage}@*", count=1000)]
     for key in keys:
@@ -88,25 +82,13 @@ async def refresh_ray_state(redis: Any, storage: str) -> int:
     return len(keys)
 
 
-class Source(Protocol):
-    """The registry."""
-
-    def ensure(self, text: str, policy: VerificationPolicy, on_progress: OnProgress) -> Ready:
-        """The version's folder on this node, verified."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How long to retry while the source is away or the cache is full, in seconds: exponential backoff."""
+    """Exponential backoff while the source is away or the cache is full, in seconds."""
 
     first: float = 2.0
     longest: float = 60.0
     total: float = 900.0
-
-    def delay(self, attempt: int) -> float:
-        """Before the next attempt, after ``attempt`` of them."""
-        return exponential_backoff(attempt, self.first, self.longest)
 
 
 class _CanceledError(Exception):
@@ -141,28 +123,17 @@ class _Check:
         )
 
 
+@dataclass(eq=False)
 class VersionChecker:
-    """Carries out a pool's check orders.
+    """Carries out a pool's check orders. ``registry`` is called in threads; ``clock`` gives Unix seconds."""
 
-    Args:
-        evidence: has the orders and takes the reports.
-        pool: the pool.
-        source: the registry; it is called in threads.
-        clock: Unix seconds.
-        retry: for errors that may pass.
-    """
+    evidence: EvidenceStore
+    pool: str
+    registry: Registry
+    clock: Callable[[], float]
+    retry: RetryPolicy = RetryPolicy()
 
-    def __init__(
-        self,
-        evidence: EvidenceStore,
-        pool: str,
-        source: Source,
-        *,
-        clock: Callable[[], float],
-        retry: RetryPolicy = RetryPolicy(),
-    ) -> None:
-        self._evidence, self._pool, self._source = evidence, pool, source
-        self._clock, self._retry = clock, retry
+    def __post_init__(self) -> None:
         self._running: dict[tuple[str, str], _Check] = {}
         self._threads = ThreadPoolExecutor(MAX_CONCURRENT_CHECKS, thread_name_prefix="check")
 
@@ -182,7 +153,7 @@ class VersionChecker:
 
     async def _poll(self) -> None:
         """Starts new orders, cancels those that are gone, and reports the progress of the others."""
-        orders = {(order.model, order.version): order for order in await self._evidence.check_orders(self._pool)}
+        orders = {(order.model, order.version): order for order in await self.evidence.check_orders(self.pool)}
         for key, check in list(self._running.items()):
             if orders.get(key) != check.order:
                 check.cancel()
@@ -191,19 +162,19 @@ class VersionChecker:
                 del self._running[key]
         for key, order in orders.items():
             if key in self._running:
-                await self._report(order, self._running[key].report(CheckState.RUNNING, self._clock()))
+                await self._report(order, self._running[key].report(CheckState.RUNNING, self.clock()))
             elif not await self._has_verdict(order):
                 check = self._running[key] = _Check(order)
                 check.task = asyncio.create_task(self._carry_out(check), name=f"check {order.model}@{order.version}")
 
     async def _has_verdict(self, order: CheckOrder) -> bool:
-        report = await self._evidence.check_report(self._pool, order.model, order.version)
+        report = await self.evidence.check_report(self.pool, order.model, order.version)
         return report is not None and report.attempt == order.attempt and report.state is not CheckState.RUNNING
 
     async def _report(self, order: CheckOrder, report: CheckReport) -> None:
         """Writes a report unless there is a verdict: the first one stands."""
         if not await self._has_verdict(order):
-            await self._evidence.report_check(self._pool, order.model, order.version, report)
+            await self.evidence.report_check(self.pool, order.model, order.version, report)
 
     async def _carry_out(self, check: _Check) -> None:
         verdict = await self._verdict(check)
@@ -215,31 +186,27 @@ class VersionChecker:
                 await asyncio.sleep(ACTIVE_SECONDS)
 
     async def _verdict(self, check: _Check) -> CheckReport:
-        begun, attempt = self._clock(), 0
+        begun, attempt = self.clock(), 0
         while True:
             attempt += 1
             try:
                 digest, license = await self._verify(check)
             except RegistryError as error:
-                if not error.transient or self._clock() - begun >= self._retry.total:
+                if not error.transient or self.clock() - begun >= self.retry.total:
                     reason, message = str(error.reason), str(error)
-                    return check.report(CheckState.FAILED, self._clock(), reason=reason, message=message)
+                    return check.report(CheckState.FAILED, self.clock(), reason=reason, message=message)
                 check.message = f"{error.reason}: {error}"
-                await asyncio.sleep(self._retry.delay(attempt))
+                await asyncio.sleep(exponential_backoff(attempt, self.retry.first, self.retry.longest))
             except Exception as error:  # a disk that is broken, a client with a mistake
                 log.exception("%s@%s: the check failed", check.order.model, check.order.version)
                 message = f"{type(error).__name__}: {error}"
-                return check.report(CheckState.FAILED, self._clock(), reason="CheckFailed", message=message)
+                return check.report(CheckState.FAILED, self.clock(), reason="CheckFailed", message=message)
             else:
                 check.message = ""
-                return check.report(CheckState.PASSED, self._clock(), digest=digest, license=license)
+                return check.report(CheckState.PASSED, self.clock(), digest=digest, license=license)
 
     async def _verify(self, check: _Check) -> tuple[str | None, str | None]:
-        """Digest and license.
-
-        Raises:
-            RegistryError: it is refused, or cannot be downloaded.
-        """
+        """Digest and license; RegistryError if it is refused or cannot be downloaded."""
         order = check.order
         if order.source is None:
             if why := license_refusal(order.license, order.allowed_licenses):
@@ -249,7 +216,7 @@ class VersionChecker:
         policy = VerificationPolicy(order.digest, keys, order.allowed_licenses, order.license)
 
         def verify() -> tuple[str, str | None]:
-            ready = self._source.ensure(source, policy, check.on_progress)
+            ready = self.registry.ensure(source, policy, check.on_progress)
             ready.release()  # in this thread: the task may have been canceled
             return ready.digest, ready.metadata.license if ready.metadata else policy.license
 

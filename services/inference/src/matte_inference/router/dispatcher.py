@@ -49,25 +49,15 @@ class InFlightJob:
     orphaned: bool = False
 
 
+@dataclasses.dataclass(slots=True, eq=False)
 class Dispatcher:
-    """Sends jobs to versions; :class:`~matte_inference.router.service.RouterService` describes the arguments."""
+    """Sends jobs to versions. ``clock`` gives Unix seconds."""
 
-    def __init__(
-        self,
-        store: JobStore,
-        versions: Versions,
-        *,
-        pool: str,
-        clock: Callable[[], float],
-        instruments: Instruments,
-    ) -> None:
-        self._store = store
-        self._evidence = EvidenceStore(store)
-        self._versions = versions
-        self._pool = pool
-        self._clock = clock
-        self._meter = instruments.meter
-        self._tracer = instruments.tracer
+    store: JobStore
+    versions: Versions
+    pool: str
+    clock: Callable[[], float]
+    instruments: Instruments
 
     async def run(self, job: InFlightJob) -> None:
         """Returns when the job's outcome is stored or the job is back in the queue.
@@ -84,7 +74,7 @@ class Dispatcher:
         started = None if lease.version else asyncio.create_task(self._mark_started(lease, job.version))
         error = ""
         try:
-            await self._versions.run(job.model, job.version, lease, job.options)
+            await self.versions.run(job.model, job.version, lease, job.options)
         except asyncio.CancelledError as cancelled:
             if not job.orphaned or (task := asyncio.current_task()) is None:
                 raise
@@ -95,17 +85,17 @@ class Dispatcher:
             error = type(failure).__name__
             await self._handle_failure(job, failure)
         finally:
-            tracing.end_span(span, self._clock(), error=error)
+            tracing.end_span(span, self.clock(), error=error)
             if started is not None:
                 await asyncio.wait([started])
 
     async def mirror(self, model: str, version: str, spec: JobSpec, stable: str) -> None:
         """Has ``version`` compute the job as well. Raises nothing."""
         try:
-            await self._versions.mirror(model, version, spec, stable)
+            await self.versions.mirror(model, version, spec, stable)
         except Exception as error:  # nobody waits for it
             log.warning("job %s: its mirror on %s@%s failed: %s", spec.id, model, version, error)
-            self._meter.add(names.MIRRORED, model, version, Mirrored.FAILED)
+            self.instruments.meter.add(names.MIRRORED, model, version, Mirrored.FAILED)
 
     async def _handle_failure(self, job: InFlightJob, error: BaseException) -> None:
         """Sends the job to the fallback version if this version is at fault, else back to the queue."""
@@ -115,27 +105,29 @@ class Dispatcher:
         at_fault = not (isinstance(error, Problem) and error.fault is Fault.STORE)
         if at_fault and job.options.sampled:
             with contextlib.suppress(Problem):
-                answer = AnswerSample(at=self._clock(), error=True, seconds=self._clock() - job.dispatched_at)
-                await self._evidence.record_answer(model, version, answer)
+                answer = AnswerSample(at=self.clock(), error=True, seconds=self.clock() - job.dispatched_at)
+                await EvidenceStore(self.store).record_answer(model, version, answer)
         fallback = job.options.fallback if at_fault else ""
-        if fallback and await self._store.fall_back(job_id, token, fallback, problem, self._clock()):
+        if fallback and await self.store.fall_back(job_id, token, fallback, problem, self.clock()):
             log.warning("job %s: falls back from %s@%s to %s", job_id, model, version, fallback)
-            self._meter.add(names.JOBS, model, version, Outcome.FELL_BACK)
+            self.instruments.meter.add(names.JOBS, model, version, Outcome.FELL_BACK)
         else:
-            released = await self._store.release(job_id, token, problem, self._clock())
-            self._meter.add(names.JOBS, model, version, RELEASED[released])
+            released = await self.store.release(job_id, token, problem, self.clock())
+            self.instruments.meter.add(names.JOBS, model, version, RELEASED[released])
 
     def _start_span(self, job: InFlightJob) -> Span:
-        now, spec = self._clock(), job.lease.spec
+        now, spec = self.clock(), job.lease.spec
         name = f"route {job.model}"
-        span = tracing.start_span(self._tracer, name, at=now, parent=spec.traceparent, kind=SpanKind.CONSUMER)
+        span = tracing.start_span(
+            self.instruments.tracer, name, at=now, parent=spec.traceparent, kind=SpanKind.CONSUMER
+        )
         if span.is_recording():
             span.set_attributes(
                 {
                     attributes.MESSAGING_SYSTEM: "redis", attributes.MESSAGING_OPERATION: "process",
                     attributes.MESSAGING_DESTINATION: job.model, attributes.MESSAGING_ID: spec.id,
                     attributes.JOB_ID: spec.id, attributes.MODEL: job.model, attributes.VERSION: job.version,
-                    attributes.POOL: self._pool, attributes.JOB_ATTEMPT: job.lease.attempt,
+                    attributes.POOL: self.pool, attributes.JOB_ATTEMPT: job.lease.attempt,
                     attributes.QUEUE_SECONDS: max(0.0, now - spec.created_at),
                 }
             )  # fmt: skip
@@ -144,6 +136,6 @@ class Dispatcher:
 
     async def _mark_started(self, lease: Lease, version: str) -> None:
         try:
-            await self._store.start(lease.id, lease.token, version, self._clock())
+            await self.store.start(lease.id, lease.token, version, self.clock())
         except Problem as problem:
             log.warning("job %s: its start was not written: %s", lease.id, problem)

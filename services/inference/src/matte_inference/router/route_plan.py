@@ -85,14 +85,10 @@ def free_slots(
     *,
     routers: int,
 ) -> dict[str, int]:
-    """Free slots by version, without the versions that have none.
+    """Free slots of the model's ``versions``, without versions that have none.
 
-    Args:
-        model: the model.
-        versions: its versions in the route table.
-        replicas: live replicas, of any model.
-        in_use: jobs that this router has in flight, by (model, version).
-        routers: live routers; each uses an equal part of the slots.
+    ``in_use`` counts this router's jobs in flight by (model, version). Each of the live ``routers`` uses an equal part
+    of the slots of ``replicas``, which may be of any model.
     """
     slots: Counter[str] = Counter()
     for replica in replicas:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from matte_core.contracts.catalog import Replica, Route, RouteTable
 from matte_core.contracts.evidence import AppliedWeights
@@ -24,43 +25,29 @@ from matte_inference.router.route_plan import RoutePlan, free_slots
 log = logging.getLogger("matte.router")
 
 
+@dataclass(eq=False)
 class RouterService:
-    """Leases jobs, dispatches them, renews their leases, and sweeps what expired.
+    """Leases jobs, dispatches them to the replicas of a pool, renews their leases, and sweeps what expired.
 
-    Args:
-        store: the job store, for this service alone; :meth:`close` closes it.
-        versions: run the jobs.
-        name: the holder of the leases.
-        pool: the pool whose replicas are used, and under whose name the route table is published.
-        clock: Unix seconds.
-        draw: uniform in [0, 1).
-        lease_seconds: how long a job stays leased without renewal.
-        instruments: count lost leases, and trace each dispatched job.
+    :meth:`close` closes ``store``. ``name`` is the holder of the leases, which expire after ``lease_seconds`` without
+    renewal. ``clock`` gives Unix seconds, ``draw`` uniform numbers in [0, 1).
     """
 
-    def __init__(
-        self,
-        store: JobStore,
-        versions: Versions,
-        *,
-        name: str,
-        pool: str,
-        clock: Callable[[], float],
-        draw: Callable[[], float],
-        lease_seconds: float,
-        instruments: Instruments,
-    ) -> None:
-        self._store = store
-        self._catalog = CatalogStore(store)
-        self._evidence = EvidenceStore(store)
-        self._wakeups = store.wakeup_channel(self._cancel)
-        self._name = name
-        self._pool = pool
-        self._clock = clock
-        self._draw = draw
-        self._lease_seconds = lease_seconds
-        self._meter = instruments.meter
-        self._dispatcher = Dispatcher(store, versions, pool=pool, clock=clock, instruments=instruments)
+    store: JobStore
+    versions: Versions
+    name: str
+    pool: str
+    clock: Callable[[], float]
+    draw: Callable[[], float]
+    lease_seconds: float
+    instruments: Instruments
+
+    def __post_init__(self) -> None:
+        self._catalog = CatalogStore(self.store)
+        self._evidence = EvidenceStore(self.store)
+        self._wakeups = self.store.wakeup_channel(self._cancel)
+        self._meter = self.instruments.meter
+        self._dispatcher = Dispatcher(self.store, self.versions, self.pool, self.clock, self.instruments)
         self._table: RouteTable | None = None
         self._plans: dict[str, RoutePlan] = {}
         self._replicas: list[Replica] = []
@@ -90,9 +77,9 @@ class RouterService:
         await asyncio.gather(*remaining, return_exceptions=True)
         await self._wakeups.close()
         with contextlib.suppress(Problem):
-            await self._catalog.withdraw_router(self._pool, self._name)
-            await self._evidence.withdraw_router(self._pool, self._name)
-        await self._store.close()
+            await self._catalog.withdraw_router(self.pool, self.name)
+            await self._evidence.withdraw_router(self.pool, self.name)
+        await self.store.close()
 
     def healthy(self) -> bool:
         """Whether every loop is running."""
@@ -104,8 +91,6 @@ class RouterService:
         self._unpublished.set()
         self._wake.set()
 
-    # loops ----------------------------------------------------------------------------------------------------
-
     async def _repeat(self, loop: Callable[[], Awaitable[None]]) -> None:
         """Runs a loop's body for good. While the store is away it waits: the jobs are in the store, and stay there."""
         while True:
@@ -116,7 +101,7 @@ class RouterService:
                 await asyncio.sleep(0.5)
 
     async def _wait_for_wakeup(self) -> None:
-        await self._wakeups.wait(self._lease_seconds / 3)  # also wakes without one: a message may get lost
+        await self._wakeups.wait(self.lease_seconds / 3)  # also wakes without one: a message may get lost
         self._wake.set()
 
     async def _publish(self) -> None:
@@ -125,14 +110,14 @@ class RouterService:
         if (table := self._table) is None:
             return
         await self._publish_weights(table)
-        await self._catalog.publish(self._pool, table, self._clock())
-        tables = (await self._catalog.route_tables(self._clock())).values()
+        await self._catalog.publish(self.pool, table, self.clock())
+        tables = (await self._catalog.route_tables(self.clock())).values()
         for route in table.routes:
             routes = [other for each in tables if (other := each.route(route.model))]
             existing = {arm.version for other in routes for arm in other.arms}
-            for version in await self._store.subqueues(route.model) - existing:
+            for version in await self.store.subqueues(route.model) - existing:
                 removed = Problem("version_not_found", f"Version {version} of {route.model} was taken away.")
-                while await self._store.unassign(route.model, version, removed, self._clock()):
+                while await self.store.unassign(route.model, version, removed, self.clock()):
                     log.info("jobs of %s@%s are routed again: the version was removed", route.model, version)
             await self._unassign_unroutable(route)
         if self._table is table:
@@ -142,8 +127,8 @@ class RouterService:
     async def _publish_weights(self, table: RouteTable) -> None:
         """Tells the operator that these weights are in use."""
         weights = {route.model: {arm.version: arm.weight for arm in route.arms} for route in table.routes}
-        applied = AppliedWeights(expires_at=self._clock() + self._lease_seconds, weights=weights)
-        await self._evidence.record_applied_weights(self._pool, self._name, applied)
+        applied = AppliedWeights(expires_at=self.clock() + self.lease_seconds, weights=weights)
+        await self._evidence.record_applied_weights(self.pool, self.name, applied)
 
     async def _unassign_unroutable(self, route: Route) -> None:
         """Jobs that wait for a version without traffic or replicas are routed again; pinned ones keep waiting."""
@@ -151,15 +136,15 @@ class RouterService:
         routable = {arm.version for arm in route.arms if arm.weight > 0}
         if stable and (route.model, stable) in self._live:
             routable = {stable, *(version for version in routable if (route.model, version) in self._live)}
-        for version in await self._store.subqueues(route.model) - routable:
-            while await self._store.unassign(route.model, version, None, self._clock()):
+        for version in await self.store.subqueues(route.model) - routable:
+            while await self.store.unassign(route.model, version, None, self.clock()):
                 log.info("jobs of %s@%s are routed again: it has no traffic or no replica", route.model, version)
                 self._wake.set()
 
     async def _dispatch(self) -> None:
         await self._wake.wait()
         self._wake.clear()
-        if self._clock() - self._refreshed_at >= 1.0:
+        if self.clock() - self._refreshed_at >= 1.0:
             await self._refresh()
         for route in self._table.routes if self._table is not None else ():
             while await self._dispatch_batch(route):
@@ -167,11 +152,11 @@ class RouterService:
 
     async def _refresh(self) -> None:
         """Announces this router, and reads which replicas and routers of the pool are live."""
-        now = self._clock()
-        self._replicas = [replica for replica in await self._catalog.replicas(now) if replica.pool == self._pool]
+        now = self.clock()
+        self._replicas = [replica for replica in await self._catalog.replicas(now) if replica.pool == self.pool]
         self._live = {(replica.model, replica.version) for replica in self._replicas}
-        until = now + self._lease_seconds
-        self._routers = await self._catalog.announce_router(self._pool, self._name, expires_at=until, now=now)
+        until = now + self.lease_seconds
+        self._routers = await self._catalog.announce_router(self.pool, self.name, expires_at=until, now=now)
         self._refreshed_at = now
         for route in self._table.routes if self._table is not None else ():
             free = self._free_slots(route)
@@ -179,17 +164,17 @@ class RouterService:
                 self._meter.set(names.FREE_SLOTS, route.model, arm.version, to=free.get(arm.version, 0))
 
     async def _renew(self) -> None:
-        await asyncio.sleep(self._lease_seconds / 3)
+        await asyncio.sleep(self.lease_seconds / 3)
         await self._refresh()
-        now = self._clock()
+        now = self.clock()
         if self._table is not None and not self._unpublished.is_set():
             await self._publish_weights(self._table)
-            await self._catalog.refresh(self._pool, self._table, now)
+            await self._catalog.refresh(self.pool, self._table, now)
             for route in self._table.routes:
                 await self._unassign_unroutable(route)
         self._cancel_orphaned()
         leases = {job_id: job.lease.token for job_id, job in self._in_flight.items()}
-        for job_id in await self._store.renew(leases, now=now, until=now + self._lease_seconds):
+        for job_id in await self.store.renew(leases, now=now, until=now + self.lease_seconds):
             self._meter.add(names.LEASES_LOST)
             self._cancel(job_id)  # canceled without our hearing of it, or leased by another router
 
@@ -207,15 +192,13 @@ class RouterService:
                 job.task.cancel()
 
     async def _sweep(self) -> None:
-        swept = await self._store.sweep(self._clock())
+        swept = await self.store.sweep(self.clock())
         if swept.requeued or swept.dead or swept.expired:
             log.info("swept: %d requeued, %d dead, %d expired", swept.requeued, swept.dead, swept.expired)
         for outcome in ("requeued", "dead", "expired"):
             self._meter.add(names.SWEPT, outcome, by=getattr(swept, outcome))
-        wait = self._lease_seconds if swept.next_due is None else swept.next_due - self._clock()
-        await asyncio.sleep(min(self._lease_seconds / 3, max(0.1, wait)))
-
-    # one model --------------------------------------------------------------------------------------------------
+        wait = self.lease_seconds if swept.next_due is None else swept.next_due - self.clock()
+        await asyncio.sleep(min(self.lease_seconds / 3, max(0.1, wait)))
 
     def _free_slots(self, route: Route) -> dict[str, int]:
         versions = [arm.version for arm in route.arms]
@@ -226,12 +209,12 @@ class RouterService:
         free = self._free_slots(route)
         if not free:
             return False
-        now = self._clock()
-        leases = await self._store.lease(
+        now = self.clock()
+        leases = await self.store.lease(
             route.model,
-            holder=self._name,
+            holder=self.name,
             now=now,
-            until=now + self._lease_seconds,
+            until=now + self.lease_seconds,
             n=sum(free.values()),
             unassigned=any(arm.weight and arm.version in free for arm in route.arms),
             versions=free,
@@ -242,7 +225,7 @@ class RouterService:
             for lease in sorted(leases, key=lambda lease: lease.version is None):  # those with a version have a slot
                 version = lease.version or self._choose_version(route, lease.spec.route_key)
                 if free.get(version, 0) <= 0:
-                    await self._store.defer(lease.id, lease.token, version, self._clock())
+                    await self.store.defer(lease.id, lease.token, version, self.clock())
                     continue
                 free[version] -= 1
                 self._slots_in_use[(route.model, version)] += 1
@@ -254,7 +237,7 @@ class RouterService:
 
     def _choose_version(self, route: Route, key: str | None) -> str:
         """Draws by weight. No job waits for a version without a replica if the stable one can answer."""
-        version, stable = choose_arm(route, key, self._draw()).version, self._plans[route.model].stable
+        version, stable = choose_arm(route, key, self.draw()).version, self._plans[route.model].stable
         if stable and (route.model, version) not in self._live and (route.model, stable) in self._live:
             return stable
         return version
@@ -263,10 +246,10 @@ class RouterService:
         """Dispatches the job, and mirrors it if the mirror's version has a slot that no other job needs."""
         plan = self._plans[model]
         mirrored = bool(plan.mirror and free.get(plan.mirror, 0) > 0) and plan.should_mirror(
-            version, lease.spec, self._draw()
+            version, lease.spec, self.draw()
         )
         options = plan.options(version, lease.spec, mirrored=mirrored)
-        job = InFlightJob(lease, model, version, options, self._clock())
+        job = InFlightJob(lease, model, version, options, self.clock())
         job.task = asyncio.create_task(self._dispatcher.run(job), name=lease.id)
         self._in_flight[lease.id] = job
         job.task.add_done_callback(lambda task: self._job_done(job, task))
