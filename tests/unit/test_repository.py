@@ -121,7 +121,7 @@ def test_locks_have_hashes(lock: str) -> None:
 def test_every_setting_is_documented() -> None:
     script = runpy.run_path(str(ROOT / "scripts/settings_table.py"))
     assert script["page"]() == (ROOT / "docs/settings.md").read_text(), "make docs"
-    assert len(script["rows"]()) > 20
+    assert script["page"]().count("| `MATTE_") > 20
 
 
 def test_every_target_says_what_it_does() -> None:
