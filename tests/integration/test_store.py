@@ -121,7 +121,11 @@ async def test_events_can_be_read_from_any_point_by_any_process(store: JobStore,
     await admit(store, "a")
 
     async def follow(after: str) -> list[str]:
-        return [event.type async for event in event_broker.stream("a", after=after) if event is not None]
+        types: list[str] = []
+        async with event_broker.subscribe("a", after=after) as subscription:
+            while not subscription.ended:
+                types += [event.type for event in await subscription.read(15.0)]
+        return types
 
     whole = asyncio.create_task(follow("0"))
     await asyncio.sleep(0.1)
@@ -147,8 +151,8 @@ async def test_followers_ride_over_a_restart_of_redis(tmp_path: Path) -> None:
     await event_broker.start()
     try:
         await admit(store, "a", origin="g")
-        async with event_broker.completion_waiter("a") as waiter:
-            waiting = asyncio.create_task(waiter.wait(30))
+        async with event_broker.subscribe("a", own_job=True) as subscription:
+            waiting = asyncio.create_task(subscription.wait_finished(30))
             await lease_one(store)
             assert server.process is not None
             server.process.kill()

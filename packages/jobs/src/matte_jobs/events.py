@@ -1,7 +1,7 @@
-"""Events as they happen, over one connection per process.
+"""Events of jobs as they happen, over one Redis connection per process.
 
-Redis pub/sub only wakes; the truth is each job's stream. After a lost connection every stream that is followed is read
-again, so that no event is missed and none comes twice.
+Redis pub/sub only wakes; the truth is each job's stream. After a lost connection every subscription reads its stream
+again, so that nothing is missed and nothing comes twice.
 """
 
 from __future__ import annotations
@@ -9,28 +9,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 
 from matte_core.contracts.job import Event
 
 from matte_jobs.pubsub import Subscriber
 from matte_jobs.store import JobStore
 
-#: put into every queue when messages may have been missed: the stream is to be read
+#: in a subscription's queue: messages may have been missed, so the stream must be read
 _RESYNC: Event | None = None
 
 
 class EventBroker:
-    """Follows the events of jobs. ``origin`` is this process' own: the end of a job that was admitted with it is
-    heard without a subscription for the job.
+    """Passes events on to this process's subscriptions. ``origin`` is this process's own: the end of a job admitted
+    with it is published on a channel of this process, so that waiting for it needs no Redis subscription per job.
     """
 
     def __init__(self, store: JobStore, origin: str) -> None:
         self.origin = origin
         self._store = store
-        self._queues: dict[str, set[asyncio.Queue[Event | None]]] = {}
-        self._subscriptions: Counter[str] = Counter()
+        self._subscriptions: dict[str, set[EventSubscription]] = {}
         channel = store.keys.origin_channel(origin)
         self._subscriber = Subscriber(store.redis, channel, self._dispatch, self._resync)
 
@@ -40,107 +38,103 @@ class EventBroker:
     async def close(self) -> None:
         await self._subscriber.close()
 
-    async def stream(self, job_id: str, *, after: str = "0", heartbeat: float = 15.0) -> AsyncGenerator[Event | None]:
-        """Every event of a job after ``after``, up to the last one; None after ``heartbeat`` quiet seconds.
+    @contextlib.asynccontextmanager
+    async def subscribe(
+        self, job_id: str, *, after: str = "0", own_job: bool = False
+    ) -> AsyncIterator[EventSubscription]:
+        """Subscribes to the events of a job, which need not be admitted yet.
 
         Args:
-            job_id: the job; following may begin before it is admitted.
+            job_id: the job's, or the name of another stream of the same form.
             after: id of the last event already seen.
-            heartbeat: seconds.
+            own_job: the job is about to be admitted with this ``origin``, and only its end matters.
         """
-        async with self._queue(job_id) as queue, self._subscribed(job_id):
-            queue.put_nowait(_RESYNC)
-            while True:
-                message = _RESYNC
-                try:
-                    # not wait_for: until Python 3.12 it can swallow a cancellation
-                    async with asyncio.timeout(heartbeat):
-                        message = await queue.get()
-                except TimeoutError:
-                    yield None
-                events = [message] if message is not None else await self._store.events(job_id, after)
-                for event in events:
-                    if _position(event.id) > _position(after):
-                        after = event.id
-                        yield event
-                        if event.type == "finished" and event is events[-1]:  # a dead job may have been requeued
-                            return
-
-    @contextlib.asynccontextmanager
-    async def completion_waiter(self, job_id: str) -> AsyncIterator[CompletionWaiter]:
-        """Waits for the end of a job that is admitted with this ``origin``; enter it before that."""
-        async with self._queue(job_id) as queue:
-            yield CompletionWaiter(self._store, job_id, queue)
-
-    @contextlib.asynccontextmanager
-    async def _queue(self, job_id: str) -> AsyncIterator[asyncio.Queue[Event | None]]:
-        queue: asyncio.Queue[Event | None] = asyncio.Queue()
-        self._queues.setdefault(job_id, set()).add(queue)
+        redis_channel = self._store.keys.stream_channel(job_id)
+        subscription = EventSubscription(self._store, job_id, after=after, own_job=own_job)
+        subscriptions = self._subscriptions.setdefault(job_id, set())
+        uses_redis = any(not other.own_job for other in subscriptions)
+        subscriptions.add(subscription)
         try:
-            yield queue
+            if not own_job:
+                if not uses_redis:
+                    await self._subscriber.add(redis_channel)
+                subscription.put(_RESYNC)
+            yield subscription
         finally:
-            self._queues[job_id].discard(queue)
-            if not self._queues[job_id]:
-                del self._queues[job_id]
-
-    @contextlib.asynccontextmanager
-    async def _subscribed(self, job_id: str) -> AsyncIterator[None]:
-        channel = self._store.keys.stream_channel(job_id)
-        self._subscriptions[job_id] += 1
-        try:
-            if self._subscriptions[job_id] == 1:
-                await self._subscriber.add(channel)
-            yield
-        finally:
-            self._subscriptions[job_id] -= 1
-            if self._subscriptions[job_id] == 0:
+            subscriptions.discard(subscription)
+            if not subscriptions:
                 del self._subscriptions[job_id]
-                await self._subscriber.remove(channel)
+            if not own_job and all(other.own_job for other in subscriptions):
+                await self._subscriber.remove(redis_channel)
 
     def _dispatch(self, text: bytes) -> None:
         message: dict[str, str] = json.loads(text)
-        queues = self._queues.get(message["stream"])
-        if not queues:
+        subscriptions = self._subscriptions.get(message["stream"])
+        if not subscriptions:
             return
         event = Event(id=message["id"], type=message["type"], at=float(message["at"]), data=json.loads(message["data"]))
-        for queue in queues:
-            queue.put_nowait(event)
+        for subscription in subscriptions:
+            subscription.put(event)
 
     def _resync(self) -> None:
-        for queues in self._queues.values():
-            for queue in queues:
-                queue.put_nowait(_RESYNC)
+        for subscriptions in self._subscriptions.values():
+            for subscription in subscriptions:
+                subscription.put(_RESYNC)
 
 
-class CompletionWaiter:
-    """Waits for one job's last event."""
+class EventSubscription:
+    """The events of one job, each once and in order. ``ended``: the job's last event has been read; ``closed``: nobody
+    waits for events any more.
+    """
 
-    def __init__(self, store: JobStore, job_id: str, queue: asyncio.Queue[Event | None]) -> None:
+    def __init__(self, store: JobStore, job_id: str, *, after: str, own_job: bool) -> None:
+        self.own_job = own_job
+        self.ended = False
+        self.closed = False
         self._store = store
-        self._id = job_id
-        self._queue = queue
-        self.stopped = False
+        self._job_id = job_id
+        self._after = after
+        self._queue: asyncio.Queue[Event | None] = asyncio.Queue()
 
-    def stop(self) -> None:
-        self.stopped = True
+    def put(self, event: Event | None) -> None:
+        """What the broker received; None: messages may have been missed."""
+        self._queue.put_nowait(event)
+
+    def close(self) -> None:
+        """Ends a wait in another task."""
+        self.closed = True
         self._queue.put_nowait(_RESYNC)
 
-    async def wait(self, seconds: float) -> Event | None:
-        """The ``finished`` event, or None after ``seconds``, or once it is stopped."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + seconds
-        while not self.stopped and (left := deadline - loop.time()) > 0:
-            # the stream is read again now and then: a message lost on the way must not cost the whole wait
+    async def read(self, timeout: float) -> list[Event]:  # noqa: ASYNC109 - empty after it, not an error
+        """The next events; empty after ``timeout`` seconds without one, or once the subscription is closed."""
+        deadline, waiting = asyncio.get_running_loop().time() + timeout, True
+        while waiting and not self.closed:
             event = _RESYNC
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(left, 10.0)):
+            try:
+                # not wait_for: until Python 3.12 it can swallow a cancellation
+                async with asyncio.timeout_at(deadline):
                     event = await self._queue.get()
-            events = [event] if event is not None else await self._store.events(self._id)
-            if events and events[-1].type == "finished":
+            except TimeoutError:
+                waiting = False
+            # after a timeout, too: a message lost on the way must not cost the whole wait
+            events = [event] if event is not None else await self._store.events(self._job_id, self._after)
+            if new := [event for event in events if _stream_id(event.id) > _stream_id(self._after)]:
+                self._after = new[-1].id
+                self.ended = new[-1].type == "finished"  # a dead job that was requeued goes on after its first one
+                return new
+        return []
+
+    async def wait_finished(self, within: float) -> Event | None:
+        """The job's last event; None after ``within`` seconds, or once the subscription is closed."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + within
+        while not self.closed and (left := deadline - loop.time()) > 0:
+            events = await self.read(min(left, 10.0))
+            if self.ended:
                 return events[-1]
         return None
 
 
-def _position(event_id: str) -> tuple[int, int]:
-    milliseconds, _, sequence = event_id.partition("-")
-    return int(milliseconds), int(sequence or 0)
+def _stream_id(text: str) -> tuple[int, int]:
+    ms, _, seq = text.partition("-")
+    return int(ms), int(seq or 0)

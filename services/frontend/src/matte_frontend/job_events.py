@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
@@ -49,14 +48,16 @@ async def job_events(
         yield last
     # in a stream from the beginning the position comes after the first event
     position_due = last is not None and after == "0"
-    async with contextlib.aclosing(app.event_broker.stream(job_id, after=after, heartbeat=interval)) as events:
-        async for event in events:
-            if event is not None:
+    async with app.event_broker.subscribe(job_id, after=after) as subscription:
+        while not subscription.ended:
+            events = await subscription.read(interval)
+            for event in events:
                 queued, silent_seconds = _QUEUED_AFTER.get(event.type, queued), 0.0
                 yield event
                 if position_due:
                     position_due = False
                     yield last
+            if events:
                 continue
             silent_seconds += interval
             position = QueuePosition.from_view(await app.view(job_id, owner)) if queued else None

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from matte_core.contracts.catalog import Catalog, ModelView, Route
-from matte_core.contracts.job import Event, JobSpec, JobView
+from matte_core.contracts.job import JobSpec, JobView
 from matte_core.contracts.limits import Limits
 from matte_core.contracts.owner import ANONYMOUS, Owner
 from matte_core.domain.eta import Cost, weighted_mean
@@ -189,19 +189,6 @@ class AppState:
             return partial(capacity, await self.catalog.get())
         except Problem:
             return unknown_capacity
-
-    async def finished(self, job_id: str, within: float) -> Event | None:
-        """The last event of any job, whoever admitted it; None after ``within`` seconds."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + within
-        follow = self.event_broker.stream(job_id, heartbeat=min(max(within / 10, 0.05), 5.0))
-        async with contextlib.aclosing(follow) as events:
-            async for event in events:
-                if event is not None and event.type == "finished":
-                    return event
-                if loop.time() >= deadline:
-                    break
-        return None
 
 
 def capacity(catalog: Catalog, model: str, version: str | None) -> Capacity:

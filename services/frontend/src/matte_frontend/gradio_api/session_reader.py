@@ -69,10 +69,11 @@ class SessionReader:
         return bool(new)
 
     async def _follow_session(self) -> None:
-        event_broker, name = self._app.event_broker, self._app.sessions.stream(self._session)
-        async with contextlib.aclosing(event_broker.stream(name)) as events:
-            async for _ in events:
-                await self._follow_new_calls()
+        stream = self._app.sessions.stream(self._session)
+        async with self._app.event_broker.subscribe(stream) as subscription:
+            while True:
+                if await subscription.read(self._app.settings.heartbeat_seconds):
+                    await self._follow_new_calls()
 
     async def _follow_call(self, call: Call) -> None:
         translator = Translator(call.id, self._root)

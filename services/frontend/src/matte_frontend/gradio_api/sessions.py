@@ -1,7 +1,7 @@
 """Which jobs a Gradio session has, so that any frontend can answer any of its readers.
 
 A session is a stream of its own beside those of the jobs, in the same form: one ``queued`` event per call, so that
-``EventBroker.stream`` follows it like a job. What its readers have got is acknowledged; the rest comes again.
+an ``EventSubscription`` reads it like a job's. What its readers have got is acknowledged; the rest comes again.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Sessions:
         self._ttl = store.settings.result_ttl_seconds
 
     def stream(self, session: str) -> str:
-        """The session's name among the streams, for ``EventBroker.stream``."""
+        """The session's name among the streams, for ``EventBroker.subscribe``."""
         return f"session-{session}"
 
     async def add(self, session: str, call: Call, now: float) -> None:

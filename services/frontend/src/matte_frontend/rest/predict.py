@@ -143,26 +143,27 @@ async def _admit_and_wait(
         app, validated, traceparent=request.scope["matte"]["traceparent"], origin=app.event_broker.origin,
         idempotency_key=key,
     )  # fmt: skip
-    # watched before the job exists: its end cannot be missed
-    async with app.event_broker.completion_waiter(spec.id) as waiter:
+    # subscribed before the job exists: its end cannot be missed
+    async with app.event_broker.subscribe(spec.id, own_job=True) as subscription:
         admitted = await app.admit(spec, data)
         data.clear()
         if not admitted.existing:
             if key is not None or not cancel_on_disconnect:
-                return spec.id, await waiter.wait(within)
+                return spec.id, await subscription.wait_finished(within)
 
-            async def stop_on_disconnect() -> None:
+            async def close_on_disconnect() -> None:
                 while (await request.receive())["type"] != "http.disconnect":  # the body was read already
                     pass
-                waiter.stop()
+                subscription.close()
 
-            disconnect = asyncio.create_task(stop_on_disconnect(), name=f"disconnect of {spec.id}")
+            disconnect = asyncio.create_task(close_on_disconnect(), name=f"disconnect of {spec.id}")
             try:
-                finished = await waiter.wait(within)
+                finished = await subscription.wait_finished(within)
             finally:
                 disconnect.cancel()
-            if finished is None and waiter.stopped:
+            if finished is None and subscription.closed:
                 await app.store.cancel(spec.id, app.clock(), owner=spec.owner)
                 raise ClientDisconnect
             return spec.id, finished
-    return admitted.id, await app.finished(admitted.id, within)
+    async with app.event_broker.subscribe(admitted.id) as subscription:
+        return admitted.id, await subscription.wait_finished(within)
