@@ -60,8 +60,6 @@ async def validate_request(
     """Checks everything that can be checked before anything is stored.
 
     Args:
-        app: its catalog and limits apply.
-        request: from its owner.
         inputs: None: those in the request's body.
         model: from the address; None: the parameter ``model``, else the default model.
         major: the version that the address pins; None: the parameter ``version``.
@@ -93,11 +91,7 @@ async def validate_request(
 
 
 def hash_route_key(request: Request) -> str | None:
-    """A digest of ``X-Route-Key``: equal keys stay on one version. The key itself may be personal, and is not kept.
-
-    Raises:
-        Problem: invalid_parameter.
-    """
+    """A digest of ``X-Route-Key``: equal keys stay on one version. The key itself may be personal, and is not kept."""
     keys = request.headers.getlist("x-route-key")
     if not keys:
         return None
@@ -107,10 +101,6 @@ def hash_route_key(request: Request) -> str | None:
 
 
 def idempotency_key(request: Request) -> str | None:
-    """
-    Raises:
-        Problem: invalid_parameter.
-    """
     key = request.headers.get("idempotency-key")
     if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
         raise _invalid_header("Idempotency-Key", "1 to 200 visible ASCII characters")
@@ -122,11 +112,7 @@ def _invalid_header(name: str, message: str) -> Problem:
 
 
 def parse_options(parameters: Mapping[str, object], *, also: frozenset[str]) -> tuple[Options, dict[str, str]]:
-    """Options, and the parameters named in ``also`` (strings).
-
-    Raises:
-        Problem: unknown_parameter with the allowed ones, invalid_parameter with one error per field.
-    """
+    """Options, and the parameters named in ``also``. Raises Problem: unknown_parameter, invalid_parameter."""
     if not parameters:
         return _DEFAULT_OPTIONS, {}
     for name in parameters:
@@ -146,17 +132,10 @@ def parse_options(parameters: Mapping[str, object], *, also: frozenset[str]) -> 
 
 
 def resolve_version(route: Route, requested: str | None, owner: Owner, headers: Mapping[str, str]) -> str | None:
-    """The exact version that alone may answer; None: by the traffic split.
-
-    Args:
-        route: the model's.
-        requested: exact (1.2.0), minor (1.2) or major (1); None: not requested.
-        owner: for rules by tenant.
-        headers: for rules by header; names in lower case. Several lines of one name are a list (RFC 9110, 5.3).
-
-    Raises:
-        Problem: version_not_found.
+    """The exact version to which a requested one (1.2.0, 1.2 or 1) or a rule by tenant or header pins the job; None: by
+    the traffic split. Raises Problem: version_not_found.
     """
+    # several lines of one header are a list (RFC 9110, 5.3); the names are in lower case
     joined: dict[str, str] = {}
     for name, value in headers.items() if route.rules else ():
         joined[name] = f"{joined[name]}, {value}" if name in joined else value

@@ -78,11 +78,7 @@ async def read_inputs(request: Request, max_bytes: int) -> Inputs:
 
 
 async def read_limited(request: Request, limit: int) -> bytes:
-    """The whole body.
-
-    Raises:
-        Problem: payload_too_large.
-    """
+    """The whole body. Raises Problem: payload_too_large."""
     chunks = [chunk async for chunk in _stream_limited(request, limit)]
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
@@ -146,11 +142,7 @@ def _check_json_types(document: Mapping[str, object]) -> None:
 
 
 async def read_form(request: Request, max_bytes: int) -> list[Part]:
-    """The parts of a multipart form.
-
-    Raises:
-        Problem: malformed_request, payload_too_large.
-    """
+    """The parts of a multipart form. Raises Problem: malformed_request, payload_too_large."""
     parser = FormParser(request.headers.get("content-type", ""), max_bytes)
     async for chunk in _stream_limited(request, max_bytes + _SLACK):
         parser.write(chunk)
@@ -208,7 +200,7 @@ def _adapter(name: str) -> TypeAdapter[Any]:
 
 
 class Base64Decoder:
-    """Decodes one string of a JSON text as it arrives; it may be a ``data:`` URL."""
+    """Decodes one string of a JSON text as it arrives; it may be a ``data:`` URL. Raises ValueError."""
 
     def __init__(self) -> None:
         self.data = bytearray()
@@ -217,10 +209,6 @@ class Base64Decoder:
         self._padded = False
 
     def add(self, text: bytes) -> None:
-        """
-        Raises:
-            ValueError: it is not base64.
-        """
         text = self._pending + text
         if self._at_start:
             if b"data:".startswith(text[:5]) and b"," not in text and len(text) < _DATA_URL_BYTES:
@@ -235,11 +223,6 @@ class Base64Decoder:
         self._decode(text[:complete])
 
     def finish(self) -> bytes:
-        """All decoded bytes.
-
-        Raises:
-            ValueError: as :meth:`add`.
-        """
         only_data_url_head = self._at_start and self._pending.startswith(b"data:")
         self._decode(b"" if only_data_url_head else self._pending)
         return bytes(self.data)
@@ -256,8 +239,8 @@ class JsonParser:
     Memory is that of the decoded pictures and of ``REST_BYTES``, whatever the body looks like: the text is never held,
     and what ``json`` makes of it (a list of millions of empty objects takes thirty times its bytes) is limited, too.
 
-    Args:
-        max_bytes: of all pictures together, decoded.
+    ``max_bytes`` limits all pictures together, decoded. Raises Problem: payload_too_large, invalid_parameter,
+    malformed_request.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -269,21 +252,12 @@ class JsonParser:
         self._pictures: dict[str, bytes] = {}
 
     def write(self, chunk: bytes) -> None:
-        """Takes a piece of the body, of any size.
-
-        Raises:
-            Problem: payload_too_large, invalid_parameter.
-        """
         start = 0
         while start < len(chunk):
             start = self._in_picture(chunk, start) if self._picture else self._outside(chunk, start)
 
     def finish(self) -> tuple[Any, dict[str, bytes]]:
-        """The document, and the decoded pictures by key; in the document they are empty strings.
-
-        Raises:
-            Problem: malformed_request.
-        """
+        """The document, and the decoded pictures by key; in the document they are empty strings."""
         try:
             return json.loads(self._rest), self._pictures
         except (ValueError, RecursionError) as error:
@@ -361,12 +335,8 @@ class Part:
 class FormParser:
     """Parses a multipart form as it arrives. The parser of python-multipart itself limits the headers of a part.
 
-    Args:
-        content_type: the request's.
-        max_bytes: of all files together; fields have ``REST_BYTES`` together.
-
-    Raises:
-        Problem: malformed_request.
+    ``max_bytes`` limits all files together, ``REST_BYTES`` all fields. Raises Problem: malformed_request,
+    payload_too_large.
     """
 
     def __init__(self, content_type: str, max_bytes: int) -> None:
@@ -390,25 +360,16 @@ class FormParser:
                 },
             )  # fmt: skip
         except FormParserError as error:
-            raise _malformed_form(str(error)) from error
+            raise _malformed_form(error) from error
 
     def write(self, chunk: bytes) -> None:
-        """Takes a piece of the body.
-
-        Raises:
-            Problem: malformed_request, payload_too_large.
-        """
         try:
             self._parser.write(chunk)
         except FormParserError as error:
-            raise _malformed_form(str(error)) from error
+            raise _malformed_form(error) from error
 
     def finish(self) -> list[Part]:
-        """All parts, in their order.
-
-        Raises:
-            Problem: malformed_request.
-        """
+        """All parts, in their order."""
         if not self._ended:
             raise _malformed_form("it ends before its last boundary")
         return self._parts
@@ -461,7 +422,7 @@ def _picture_missing() -> Problem:
     )
 
 
-def _malformed_form(reason: str) -> Problem:
+def _malformed_form(reason: object) -> Problem:
     return Problem("malformed_request", f"The form cannot be read: {reason}.")
 
 

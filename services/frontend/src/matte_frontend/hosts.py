@@ -30,13 +30,9 @@ _FORWARDED_PAIR = re.compile(r'(for|host|proto)=("[^"]*"|[^;,\s]*)', re.IGNORECA
 
 
 class Networks:
-    """IP addresses and CIDRs. ``address in networks`` takes text; text that is not an address is in none."""
+    """IP addresses and CIDRs; raises ValueError for anything else. ``address in networks`` takes text."""
 
     def __init__(self, networks: Iterable[str]) -> None:
-        """
-        Raises:
-            ValueError: one of them is neither an address nor a CIDR.
-        """
         self._networks = tuple(ipaddress.ip_network(network, strict=False) for network in networks)
         self._contains = lru_cache(4096)(self._look_up)
 

@@ -47,9 +47,7 @@ class Access(Enum):
 
 def canonical_origin(origin: str) -> str:
     """An entry of ``MATTE_ALLOWED_ORIGINS`` as browsers write origins: lower case, no final slash, no default port.
-
-    Raises:
-        ValueError: it is no origin.
+    Raises ValueError.
     """
     if origin in ("*", "null"):
         return origin

@@ -47,11 +47,7 @@ async def favicon(request: Request) -> Response:
 
 
 async def file(request: Request) -> Response:
-    """``GET /static/{path}``. Names carry no digest, so browsers ask whether the files changed.
-
-    Raises:
-        Problem: not_found.
-    """
+    """``GET /static/{path}``. Names carry no digest, so browsers ask whether the files changed."""
     path = FILES.get(request.path_params["path"])
     if path is None:
         raise Problem("not_found", f"There is nothing at {request.url.path}.")

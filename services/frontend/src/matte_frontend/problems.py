@@ -49,10 +49,6 @@ def unknown_parameter(detail: str, name: str, allowed: list[str]) -> Problem:
 
 
 def reject_unknown_query(request: Request, *allowed: str) -> None:
-    """
-    Raises:
-        Problem: unknown_parameter, where the query has a parameter that is not in ``allowed``.
-    """
     if request.url.query:
         for name in request.query_params:
             if name not in allowed:

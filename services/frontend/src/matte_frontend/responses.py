@@ -57,11 +57,7 @@ def best_offer(accept: str, offers: Sequence[str]) -> str | None:
 
 
 def negotiate(request: Request, offers: Sequence[str]) -> str:
-    """The one of several media types that ``Accept`` prefers; the first of those that it likes equally.
-
-    Raises:
-        Problem: not_acceptable, with what there is.
-    """
+    """The media type that ``Accept`` prefers, the first of equals. Raises Problem: not_acceptable."""
     best = best_offer(", ".join(request.headers.getlist("accept")), offers)
     if best is None:
         detail = f"Accept allows none of what there is: {', '.join(offers)}."
@@ -75,14 +71,8 @@ def negotiate(request: Request, offers: Sequence[str]) -> str:
 async def conditional_response(
     request: Request, read: Callable[[], Awaitable[bytes]], media_type: str, *, etag: str, headers: dict[str, str]
 ) -> Response:
-    """The bytes; 304 where the client has them, 206 where it asks for a part, 416 where there is no such part.
-
-    Args:
-        request: a GET or HEAD.
-        read: gives all of the bytes; not called where the client has them.
-        media_type: of the bytes.
-        etag: of :func:`make_etag`; names these bytes and no others, in this media type.
-        headers: of the response.
+    """The bytes that ``read`` returns, for a GET or HEAD; 304 where the client has what ``etag`` names (``read`` is not
+    called), 206 where it asks for a part, 416 where there is no such part.
     """
     headers = {**headers, "ETag": etag, "Accept-Ranges": "bytes"}
     if etag_matches(", ".join(request.headers.getlist("if-none-match")), etag):
@@ -158,13 +148,9 @@ async def result_response(
     """The result's bytes, or JSON with them; two files are sent as a ZIP archive unless one is named.
 
     Args:
-        app: its store has the bytes.
-        request: what is answered.
-        job_id: the job of the result.
-        result: where its files are.
         file: the one that is asked for; None: all.
         media_type: as negotiated: ``JSON``, ``BYTES``, else the file's own. None: negotiated here.
-        delivered: nobody else is expected to ask for it.
+        delivered: nobody else is expected to ask for it, so it need not be kept for long.
 
     Raises:
         Problem: result_expired, not_acceptable.

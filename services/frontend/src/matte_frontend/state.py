@@ -24,7 +24,6 @@ from matte_telemetry.prometheus import PrometheusMeter
 from opentelemetry.trace import NoOpTracer, SpanKind, Tracer
 from starlette.requests import Request
 
-from matte_frontend.gradio_api.sessions import Sessions
 from matte_frontend.settings import FrontendSettings
 
 #: Unix seconds
@@ -68,10 +67,7 @@ class CatalogCache:
         self.has_memory = True
 
     async def get(self) -> Catalog:
-        """
-        Raises:
-            Problem: model_not_ready, storage_unavailable.
-        """
+        """Raises Problem: model_not_ready, storage_unavailable."""
         if self._catalog is not None and self._clock() < self._expires:
             return self._catalog
         async with self._lock:
@@ -83,20 +79,12 @@ class CatalogCache:
             return self._catalog
 
     async def route(self, name: str | None) -> Route:
-        """One model's route, as old as the catalog.
-
-        Raises:
-            Problem: as :meth:`model`.
-        """
+        """One model's route, as old as the catalog; raises as :meth:`model`."""
         model = await self.model(name)
         return self._routes[model.name]  # looked up after the wait: the routes that were read with the model
 
     async def model(self, name: str | None) -> ModelView:
-        """One model; None: the default one.
-
-        Raises:
-            Problem: model_not_found, with the names of those there are; model_not_ready while there is none at all.
-        """
+        """One model; None: the default one. Raises Problem: model_not_found, or model_not_ready while there is none."""
         catalog = await self.get()
         model = catalog.model(name or catalog.default_model)
         if model is not None:
@@ -119,7 +107,6 @@ class AppState:
     store: JobStore
     event_broker: EventBroker
     catalog: CatalogCache
-    sessions: Sessions
     clock: Clock
     new_id: NewId
     telemetry: Telemetry
@@ -131,11 +118,7 @@ class AppState:
         self.limits = self.settings.limits
 
     async def admit(self, spec: JobSpec, data: Mapping[str, bytes]) -> Admission:
-        """Queues a job, in a span that everything which happens to it belongs to.
-
-        Raises:
-            Problem: those of :meth:`JobStore.admit`.
-        """
+        """Queues a job, in a span that is the parent of everything that happens to it."""
         span = tracing.start_span(
             self.telemetry.tracer, f"admit {spec.model}", at=self.clock(), parent=spec.traceparent,
             kind=SpanKind.PRODUCER,
@@ -164,19 +147,11 @@ class AppState:
         return admitted
 
     async def view(self, job_id: str, owner: Owner | None) -> JobView:
-        """A job as its owner sees it, with an ETA for the slots that are live now. None: an administrator asks.
-
-        Raises:
-            Problem: job_not_found.
-        """
+        """A job as its owner sees it, or, with None, an administrator. Raises Problem: job_not_found."""
         return await self.store.view(job_id, self.clock(), await self._capacity(), owner=owner)
 
     async def delete(self, job_id: str, owner: Owner) -> JobView:
-        """Cancels a job; one that had ended is removed with its pictures. Returns it as it ended.
-
-        Raises:
-            Problem: job_not_found.
-        """
+        """Cancels a job, or removes one that had ended, with its pictures; returns it as it ended."""
         if await self.store.cancel(job_id, self.clock(), owner=owner):
             return await self.view(job_id, owner)
         view = await self.view(job_id, owner)
@@ -217,7 +192,7 @@ async def open_state(
         await event_broker.start()
         try:
             cache = CatalogCache(store, seconds=settings.catalog_seconds, clock=clock)
-            yield AppState(settings, store, event_broker, cache, Sessions(store), clock, new_id, telemetry, identify)
+            yield AppState(settings, store, event_broker, cache, clock, new_id, telemetry, identify)
         finally:
             await event_broker.close()
     finally:

@@ -87,11 +87,7 @@ class StoredFile:
 
 
 async def find_file(app: AppState, owner: Owner, path: str) -> StoredFile:
-    """One of the owner's files; its bytes are not read yet.
-
-    Raises:
-        Problem: not_found, job_not_found, or why the job has no result; ``read`` raises not_found, result_expired.
-    """
+    """One of the owner's files, not read yet. Raises Problem: not_found, or why the job has no result."""
     # what these paths name never changes, except a preview, which is replaced by the next
     etag = make_etag(path)
     if match := _UPLOAD.fullmatch(path):
@@ -133,14 +129,8 @@ async def find_file(app: AppState, owner: Owner, path: str) -> StoredFile:
 
 
 def local_path(image: object, *, host: str) -> str:
-    """The path of a ``FileData`` that was uploaded here, or is a result of ours.
-
-    Args:
-        image: what a client sent as a file: an object with ``path``, or ``url``.
-        host: this server, as the client calls it.
-
-    Raises:
-        Problem: invalid_parameter. Other addresses are never fetched.
+    """The path of a ``FileData`` that was uploaded here, or is a result of ours; ``host`` is this server as the client
+    calls it. Raises Problem: invalid_parameter; other addresses are never fetched.
     """
     path = image.get("path") or image.get("url") if isinstance(image, dict) else image
     if not isinstance(path, str) or not path:

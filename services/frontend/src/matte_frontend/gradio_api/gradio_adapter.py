@@ -62,21 +62,13 @@ class Endpoint:
     fixed: Mapping[str, object]
 
     def bind(self, data: Sequence[object]) -> tuple[object, dict[str, object]]:
-        """The image as it came, and the parameters that differ from their defaults.
-
-        Raises:
-            Problem: malformed_request, picture_missing.
-        """
+        """The image as it came, and the parameters that differ from their defaults."""
         if len(data) > len(self.names):
             raise Problem("malformed_request", f"/{self.name} takes at most {len(self.names)} values.")
         return self.bind_named(dict(zip(self.names, data, strict=False)))
 
     def bind_named(self, values: Mapping[str, object]) -> tuple[object, dict[str, object]]:
-        """:meth:`bind` for values by name.
-
-        Raises:
-            Problem: unknown_parameter, picture_missing.
-        """
+        """:meth:`bind` for values by name."""
         for name in values:
             if name not in self.names:
                 raise unknown_parameter(f"/{self.name} has no parameter {name!r}.", name, list(self.names))
@@ -98,11 +90,8 @@ ENDPOINTS = {e.name: e for e in (_endpoint(remove_background), _endpoint(segment
 
 
 def gradio_asgi(*, title: str, max_file_size: int) -> tuple[ASGIApp, list[str]]:
-    """The application, and its endpoints' names in the order of their indices (``fn_index``).
-
-    Args:
-        title: what clients show.
-        max_file_size: bytes; clients refuse larger files themselves.
+    """The application, and its endpoints' names in the order of their indices (``fn_index``). Clients show the title,
+    and refuse files of more than ``max_file_size`` bytes themselves.
     """
     server = Server(title=title, docs_url=None, redoc_url=None, openapi_url=None)
     for function in (remove_background, segment):

@@ -19,8 +19,7 @@ from matte_frontend.body import REST_BYTES, Inputs, read_limited
 from matte_frontend.gradio_api.files import find_file, local_path
 from matte_frontend.gradio_api.gradio_adapter import ENDPOINTS, Endpoint
 from matte_frontend.gradio_api.messages import Translator, is_last
-from matte_frontend.gradio_api.session_reader import SessionReader
-from matte_frontend.gradio_api.sessions import Call
+from matte_frontend.gradio_api.sessions import Call, SessionReader, Sessions
 from matte_frontend.job_events import job_events
 from matte_frontend.sse import EventStreamResponse, format_event
 from matte_frontend.state import AppState, app_state, owner_of
@@ -45,7 +44,7 @@ async def join(request: Request) -> Response:
         if problem.status >= 500:
             raise
         call = Call(app.new_id(), endpoint.name, problem.document())
-    await app.sessions.add(session, call, app.clock())
+    await Sessions(app.store).add(session, call, app.clock())
     return JSONResponse({"event_id": call.id})
 
 
@@ -67,7 +66,7 @@ async def cancel(request: Request) -> Response:
     app, body = app_state(request), await _read_json(request)
     session, call_id = _session_name(request, body.get("session_hash")), body.get("event_id")
     is_id = isinstance(call_id, str) and _ID.fullmatch(call_id)
-    call = await app.sessions.get(session, str(call_id)) if is_id else None
+    call = await Sessions(app.store).get(session, str(call_id)) if is_id else None
     if call is None:
         raise Problem("job_not_found", "The session has no such call, or it has ended.")
     if call.error is None:
@@ -124,11 +123,7 @@ async def _submit(app: AppState, request: Request, image: object, parameters: di
 
 
 def _file_root(request: Request, route: str) -> str:
-    """The public address that ends in ``/gradio_api``.
-
-    Raises:
-        Problem: malformed_request, where the headers that name the host are no address.
-    """
+    """The public address that ends in ``/gradio_api``."""
     try:
         root = get_root_url(request, f"/gradio_api{route}", request.scope.get("root_path", ""))
     except (ValueError, httpx.InvalidURL) as error:

@@ -1,31 +1,33 @@
-"""Which jobs a Gradio session has, so that any frontend can answer any of its readers.
+"""Gradio's sessions: the calls of each, and one stream of the messages of all of them, on any frontend.
 
-A session is a stream of its own beside those of the jobs, in the same form: one ``queued`` event per call, so that
-an ``EventSubscription`` reads it like a job's. What its readers have got is acknowledged; the rest comes again.
+A session is a Redis stream beside those of the jobs, in the same form: one ``queued`` event per call, so that an
+``EventSubscription`` reads it like a job's. What its readers have got is acknowledged; the rest is sent again.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Coroutine, Iterable
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from matte_core.contracts.owner import Owner
 from matte_jobs.store import JobStore
+
+from matte_frontend.gradio_api.messages import CLOSE, HEARTBEAT, Message, Translator, is_last
+from matte_frontend.job_events import job_events
+from matte_frontend.state import AppState
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of a session. ``error``, an RFC 9457 document, is set if it was refused and there is no job."""
+    """One call of a session. ``error``, an RFC 9457 document, is set if it was rejected and there is no job."""
 
     id: str
     endpoint: str
     error: dict[str, Any] | None = None
-
-    @classmethod
-    def from_data(cls, data: Mapping[str, Any]) -> Call:
-        """The call that :meth:`Sessions.add` wrote."""
-        return cls(str(data["id"]), str(data["endpoint"]), data.get("error"))
 
 
 class Sessions:
@@ -36,15 +38,15 @@ class Sessions:
         self._keys = store.keys
         self._ttl = store.settings.result_ttl_seconds
 
-    def stream(self, session: str) -> str:
+    @staticmethod
+    def stream(session: str) -> str:
         """The session's name among the streams, for ``EventBroker.subscribe``."""
         return f"session-{session}"
 
     async def add(self, session: str, call: Call, now: float) -> None:
-        """Adds a call and notifies whoever reads the session."""
-        stream, at = self.stream(session), f"{now:.3f}"
+        """Adds a call and notifies the session's readers."""
+        stream, at, data = self.stream(session), f"{now:.3f}", json.dumps(asdict(call))
         calls, events = self._keys.session_calls(session), self._keys.events(stream)
-        data = json.dumps({"id": call.id, "endpoint": call.endpoint, "error": call.error})
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.hset(calls, call.id, data)
             pipe.expire(calls, self._ttl)
@@ -57,14 +59,98 @@ class Sessions:
     async def open_calls(self, session: str) -> dict[str, Call]:
         """Calls whose end no reader has acknowledged, by id."""
         calls = await self._redis.hgetall(self._keys.session_calls(session))
-        return {id_.decode(): Call.from_data(json.loads(data)) for id_, data in calls.items()}
+        return {call_id.decode(): Call(**json.loads(data)) for call_id, data in calls.items()}
 
     async def get(self, session: str, call_id: str) -> Call | None:
         """One of the session's calls that is not acknowledged yet, or None."""
         data = await self._redis.hget(self._keys.session_calls(session), call_id)
-        return Call.from_data(json.loads(data)) if data else None
+        return Call(**json.loads(data)) if data else None
 
     async def acknowledge(self, session: str, call_ids: Iterable[str]) -> None:
-        """The reader has got everything about these calls."""
+        """A reader has got everything about these calls."""
         if ids := list(call_ids):
             await self._redis.hdel(self._keys.session_calls(session), *ids)
+
+
+class SessionReader:
+    """At-least-once delivery: a call's messages come again, from its first one, until a reader has got its last one and
+    stayed connected.
+
+    A reader that was sent everything acknowledges it when its stream ends, or when it is still connected one heartbeat
+    later. One that disconnects acknowledges nothing, and the next one gets everything again.
+    """
+
+    def __init__(self, app: AppState, owner: Owner, session: str, root: str) -> None:
+        self._app = app
+        self._sessions = Sessions(app.store)
+        self._owner = owner
+        self._session = session
+        self._root = root
+        self._queue: asyncio.Queue[Message | BaseException] = asyncio.Queue()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._ended: set[str] = set()
+        self._ended_before_heartbeat: set[str] = set()
+
+    async def messages(self) -> AsyncGenerator[Message]:
+        """Messages until every call of the session has ended, then ``close_stream``."""
+        try:
+            if await self._follow_new_calls():
+                self._start("", self._follow_session())
+            while len(self._ended) < len(self._tasks) - 1 or await self._follow_new_calls():
+                yield await self._next()
+            yield CLOSE
+            await self._sessions.acknowledge(self._session, self._ended)
+        finally:
+            # Cancelled until they are gone: a Redis call may swallow a cancellation (asyncio.wait_for before Python
+            # 3.12).
+            while running := [task for task in self._tasks.values() if not task.done()]:
+                for task in running:
+                    task.cancel()
+                await asyncio.wait(running, timeout=0.5)
+
+    async def _next(self) -> Message:
+        try:
+            async with asyncio.timeout(self._app.settings.heartbeat_seconds):
+                message = await self._queue.get()
+        except TimeoutError:
+            await self._sessions.acknowledge(self._session, self._ended_before_heartbeat)
+            self._ended_before_heartbeat = set(self._ended)
+            return HEARTBEAT
+        if isinstance(message, BaseException):
+            raise message
+        if is_last(message):
+            self._ended.add(message["event_id"])
+        return message
+
+    async def _follow_new_calls(self) -> bool:
+        """True if there are any."""
+        calls = await self._sessions.open_calls(self._session)
+        new = [call for call_id, call in calls.items() if call_id not in self._tasks]
+        for call in new:
+            self._start(call.id, self._follow_call(call))
+        return bool(new)
+
+    async def _follow_session(self) -> None:
+        async with self._app.event_broker.subscribe(Sessions.stream(self._session)) as subscription:
+            while True:
+                if await subscription.read(self._app.settings.heartbeat_seconds):
+                    await self._follow_new_calls()
+
+    async def _follow_call(self, call: Call) -> None:
+        translator = Translator(call.id, self._root)
+        if call.error is not None:
+            self._queue.put_nowait(translator.rejected(call.error))
+            return
+        async with contextlib.aclosing(job_events(self._app, call.id, self._owner)) as items:
+            async for item in items:
+                for message in translator.translate(item):
+                    self._queue.put_nowait(message)
+
+    def _start(self, name: str, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(coroutine, name=f"reader {name}")
+        task.add_done_callback(self._report_error)
+        self._tasks[name] = task
+
+    def _report_error(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._queue.put_nowait(error)

@@ -45,10 +45,8 @@ async def healthz(_request: Request) -> Response:
 
 
 async def readyz(request: Request) -> Response:
-    """A picture sent now would be answered; behind a balancer (``ready_needs: store``): it would be queued.
-
-    Raises:
-        Problem: shutting_down, storage_unavailable, model_not_ready.
+    """A picture sent now would be answered; behind a balancer (``ready_needs: store``): it would be queued. Raises
+    Problem: shutting_down, storage_unavailable, model_not_ready.
     """
     app = app_state(request)
     if app.draining:

@@ -121,22 +121,10 @@ async def _admit(app: AppState, request: Request, validated: ValidatedRequest, *
 async def _admit_and_wait(
     app: AppState, request: Request, validated: ValidatedRequest, within: float, *, cancel_on_disconnect: bool
 ) -> tuple[str, Event | None]:
-    """Queues a job and waits for its end.
+    """Queues a job and waits for its end: its id, and its ``finished`` event, or None after ``within`` seconds.
 
-    Args:
-        app: takes the job.
-        request: of the client that waits.
-        validated: the same, validated.
-        within: seconds.
-        cancel_on_disconnect: cancel the job when the client disconnects. Never applies to a job with an idempotency
-            key, which other requests may wait for.
-
-    Raises:
-        ClientDisconnect: the client went away, and the job was canceled.
-        Problem: those of :meth:`AppState.admit`.
-
-    Returns:
-        The job's id, and its ``finished`` event, or None after ``within`` seconds.
+    ``cancel_on_disconnect`` never applies to a job with an idempotency key, which other requests may wait for. Raises
+    ClientDisconnect where the client went away and the job was canceled.
     """
     key = idempotency_key(request)
     spec, data = build_job(
