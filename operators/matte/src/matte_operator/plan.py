@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -23,7 +23,7 @@ from matte_operator.domain.version import VersionObservation
 from matte_operator.kinds import MODEL, MODEL_VERSION, POOL, Body, owner_of
 from matte_operator.render.pods import Release
 from matte_operator.render.rayservice import disruption_budget, ray_service, serve_config
-from matte_operator.snapshot import Invalid, ModelObject, PoolObject, Snapshot, observe_versions, oldest_first
+from matte_operator.snapshot import Invalid, ModelObject, PoolObject, Snapshot, observe_versions
 
 MODEL_LABEL = "matte.dev/model"
 DIGEST_ANNOTATION = "matte.dev/digest"
@@ -79,9 +79,14 @@ def plan(snapshot: Snapshot, release: Release, now: datetime, facts: ExternalFac
     """What is to be written. ``now`` is in UTC."""
     models: list[PlannedModel] = []
     invalid = [one for one in snapshot.invalid.values() if one.kind in {POOL, MODEL}]
-    for model in oldest_first(snapshot.models.values()):
+    for model in sorted(snapshot.models.values(), key=lambda model: (model.created, model.name)):  # oldest first
         try:
-            models.append(PlannedModel(model, _decide_model(snapshot, model, facts, now)))
+            evidence = facts.evidence.get(model.name)
+            versions = observe_versions(snapshot, model.name, evidence)
+            room = _preflight(snapshot, model, versions, facts)
+            observation = ModelObservation(versions, _name_conflict(snapshot, model), evidence, room)
+            decision = decide_model(model.name, model.spec, model.status, model.generation, observation, now)
+            models.append(PlannedModel(model, decision))
         except ValueError as error:
             invalid.append(Invalid(MODEL, model.body, str(error)))
     pools = [_plan_pool(snapshot, release, pool, models, facts) for pool in snapshot.pools.values()]
@@ -123,16 +128,6 @@ def pools_short_of_gpus(snapshot: Snapshot) -> dict[str, PoolSpec]:
         for name, pool in snapshot.pools.items()
         if pool.spec.workers.gpus and waiting_for_node(snapshot.pod_problems.get(name, ()))
     }
-
-
-def _decide_model(snapshot: Snapshot, model: ModelObject, facts: ExternalFacts, now: datetime) -> ModelDecision:
-    """Raises ValueError: one of its versions, or the Pool of its rollout, does not parse."""
-    evidence = facts.evidence.get(model.name)
-    versions = observe_versions(snapshot, model.name, evidence)
-    observation = ModelObservation(
-        versions, _name_conflict(snapshot, model), evidence, _preflight(snapshot, model, versions, facts)
-    )
-    return decide_model(model.name, model.spec, model.status, model.generation, observation, now)
 
 
 def _preflight(
@@ -183,8 +178,12 @@ def _plan_pool(
     for name in snapshot.objects.get(MODEL, {}).keys() - {planned.model.name for planned in models}:
         versions += [_pinned(version.spec, version.status) for version in snapshot.versions_of(name)]
     versions = [version for version in versions if version.pool == pool.name]
-    config = serve_config(versions, _route_table(pool.name, models))
-    name = ray_service_name(pool.name)
+    routes = [route for planned in models if (route := planned.decision.routes.get(pool.name))]
+    # the default is the oldest Model with default: true, else the oldest
+    by_age = [p.model.name for p in models if p.model.spec.default] or [p.model.name for p in models]
+    default = by_age[0] if by_age and by_age[0] in {route.model for route in routes} else None
+    table = RouteTable(default_model=default, routes=tuple(sorted(routes, key=lambda route: route.model)))
+    name, config = ray_service_name(pool.name), serve_config(versions, table)
     return PlannedPool(
         pool,
         _with_digest(ray_service(release, pool.name, pool.spec, config), pool.body),
@@ -202,17 +201,6 @@ def _plan_pool(
 def _pinned(spec: ModelVersionSpec, status: ModelVersionStatus) -> ModelVersionSpec:
     """With the digest that was verified."""
     return spec.model_copy(update={"digest": status.digest or spec.digest})
-
-
-def _route_table(pool: str, models: Iterable[PlannedModel]) -> RouteTable:
-    """``models`` are ordered by age: the default is the oldest with ``default: true``, else the oldest."""
-    routes = [route for planned in models if (route := planned.decision.routes.get(pool))]
-    by_default = [p.model.name for p in models if p.model.spec.default] or [p.model.name for p in models]
-    default = by_default[0] if by_default else None
-    return RouteTable(
-        default_model=default if default in {route.model for route in routes} else None,
-        routes=tuple(sorted(routes, key=lambda route: route.model)),
-    )
 
 
 def _with_digest(manifest: Body, owner: Body) -> Body:

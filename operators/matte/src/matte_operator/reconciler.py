@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -124,9 +124,16 @@ class Reconciler:
         }
         planned = plan(snapshot, self._release, now, ExternalFacts(evidence, observed.free_gpus))
 
-        self._log_rollout_events(planned.models)
+        for model in planned.models if self._may_write() else ():
+            for event in _rollout_events(model):  # logged with milliseconds: statuses and Events have whole seconds
+                extra = {"object": f"{MODEL.kind}/{model.model.name}", "event": event.reason}
+                log.info("%s %s: %s", MODEL.kind, model.model.name, event.message, extra=extra)
         outcomes = [outcome for model in planned.models for outcome in self._apply_versions(model)]
-        self._write_orders(planned.models)
+        # orders that Redis does not take are written again by the next pass: their versions wait
+        orders = [order for model in planned.models for order in model.decision.orders]
+        gone = [(pool, m.model.name, version) for m in planned.models for pool, version in m.decision.retract]
+        if self._may_write():
+            self._evidence_client.write(orders, gone)
         for pool in planned.pools:
             outcome = self._apply_pool(snapshot, pool)
             outcomes.append(outcome)
@@ -135,7 +142,13 @@ class Reconciler:
             status = pool_status(old.spec, old.status, old.generation, observation, now)
             self._update_status(POOL, old.body, old.status, status)
         for model in planned.models:
-            self._update_model_statuses(snapshot, model)
+            for name, version_status in model.decision.version_statuses.items():
+                version = snapshot.versions[name]
+                self._update_status(MODEL_VERSION, version.body, version.status, version_status)
+            body, new = model.model.body, model.decision.status
+            if self._update_status(MODEL, body, model.model.status, new, rollout=new.rollout is not None):
+                for event in _rollout_events(model):
+                    self._create_event(body, event)
         for invalid in planned.invalid:
             self._report_invalid(invalid, now)
         for kind, names in self._measured.items():
@@ -174,20 +187,6 @@ class Reconciler:
             for name, spec in pools.items()
         }
 
-    def _log_rollout_events(self, models: Iterable[PlannedModel]) -> None:
-        """With milliseconds: statuses and Events have whole seconds."""
-        for model in models if self._may_write() else ():
-            for event in _rollout_events(model):
-                extra = {"object": f"{MODEL.kind}/{model.model.name}", "event": event.reason}
-                log.info("%s %s: %s", MODEL.kind, model.model.name, event.message, extra=extra)
-
-    def _write_orders(self, models: Iterable[PlannedModel]) -> None:
-        """Orders that Redis does not take are written again by the next pass: their versions wait."""
-        orders = [order for model in models for order in model.decision.orders]
-        gone = [(pool, model.model.name, version) for model in models for pool, version in model.decision.retract]
-        if self._may_write():
-            self._evidence_client.write(orders, gone)
-
     def _apply_versions(self, model: PlannedModel) -> list[Outcome]:
         """The outcomes of the ModelVersions that were applied."""
         for name in model.decision.delete:
@@ -224,16 +223,6 @@ class Reconciler:
             return Outcome(error_message(error))
         log.info("written: %s", what)
         return Outcome()
-
-    def _update_model_statuses(self, snapshot: Snapshot, planned: PlannedModel) -> None:
-        model, decision = planned.model, planned.decision
-        for name, status in decision.version_statuses.items():
-            version = snapshot.versions[name]
-            self._update_status(MODEL_VERSION, version.body, version.status, status)
-        has_rollout = decision.status.rollout is not None
-        if self._update_status(MODEL, model.body, model.status, decision.status, rollout=has_rollout):
-            for event in _rollout_events(planned):
-                self._create_event(model.body, event)
 
     def _report_invalid(self, invalid: Invalid, now: datetime) -> None:
         update = ConditionUpdate.false("Ready", "InvalidSpec", f"this operator cannot read it: {invalid.error}")

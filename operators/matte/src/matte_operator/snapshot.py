@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -199,6 +199,13 @@ def _ray_service(body: Body, clusters: Mapping[str, Body]) -> RayService:
 
 
 def _ray_cluster(body: Body, applications: Mapping[str, Mapping[str, Any]]) -> RayCluster:
+    apps = {}
+    for name, application in applications.items():
+        deployments = application.get("serveDeploymentStatuses", {})
+        messages = [application.get("message", ""), *(deployments[d].get("message", "") for d in sorted(deployments))]
+        app_status = application.get("status", "")
+        known = AppStatus(app_status) if app_status in set(AppStatus) else AppStatus.NOT_STARTED
+        apps[name] = ServeApp(known, "\n".join(filter(None, messages)))
     status = body.get("status", {})
     head = [condition for condition in status.get("conditions", ()) if condition["type"] == "HeadPodReady"]
     return RayCluster(
@@ -206,17 +213,5 @@ def _ray_cluster(body: Body, applications: Mapping[str, Mapping[str, Any]]) -> R
         ready_workers=status.get("readyWorkerReplicas", 0),
         desired_workers=status.get("desiredWorkerReplicas", 0),
         head_ready=any(condition["status"] == "True" for condition in head),
-        apps={name: _serve_app(application) for name, application in applications.items()},
+        apps=apps,
     )
-
-
-def _serve_app(application: Mapping[str, Any]) -> ServeApp:
-    deployments = application.get("serveDeploymentStatuses", {})
-    messages = [application.get("message", ""), *(deployments[d].get("message", "") for d in sorted(deployments))]
-    status = application.get("status", "")
-    known = AppStatus(status) if status in set(AppStatus) else AppStatus.NOT_STARTED
-    return ServeApp(known, "\n".join(filter(None, messages)))
-
-
-def oldest_first(models: Iterable[ModelObject]) -> list[ModelObject]:
-    return sorted(models, key=lambda model: (model.created, model.name))

@@ -115,7 +115,7 @@ def head_template(release: Release, pool: str, spec: PoolSpec) -> dict[str, Any]
     container["ports"] = _ports(gcs=6379, dashboard=DASHBOARD_PORT, client=10001, serve=8000, metrics=METRICS_PORT)
     container["readinessProbe"] = _probe(DASHBOARD_PORT, "/api/gcs_healthz", failures=3)
     container["livenessProbe"] = _probe(AGENT_PORT, "/api/healthz", failures=24)
-    container["lifecycle"] = _stop(_HEAD_STOP)
+    container["lifecycle"] = _pre_stop(_HEAD_STOP)
     pod = _pod(release, [container], _volumes("256Mi"), grace=HEAD_GRACE)
     pod["automountServiceAccountToken"] = autoscales(spec)
     pod |= _placement(spec.head.node_selector, spec.head.tolerations)
@@ -129,13 +129,16 @@ def worker_template(release: Release, pool: str, spec: PoolSpec) -> dict[str, An
     container["ports"] = _ports(serve=8000, metrics=METRICS_PORT)
     container["readinessProbe"] = _probe(AGENT_PORT, "/api/local_raylet_healthz", failures=3)
     container["livenessProbe"] = _probe(AGENT_PORT, "/api/local_raylet_healthz", failures=24)
-    container["lifecycle"] = _stop(_WORKER_STOP)
+    container["lifecycle"] = _pre_stop(_WORKER_STOP)
     if workers.gpus:
         for amounts in container["resources"].values():
             amounts[workers.gpu_resource] = str(workers.gpus)
     volumes = [*_volumes(workers.shared_memory), release.cache.volume()]
     container["volumeMounts"].append({"name": "cache", "mountPath": CACHE})
-    container["env"] += _models_env(release, spec)
+    models_env = {"MATTE_CACHE_DIR": CACHE, "MATTE_CACHE_MAX_BYTES": str(release.cache.max_bytes)}
+    if spec.weights.claim_name:  # what pvc:// names
+        models_env["MATTE_CLAIMS"] = json.dumps({spec.weights.claim_name: spec.weights.mount_path})
+    container["env"] += [{"name": name, "value": v} for name, v in models_env.items() if name not in release.env]
     if release.models_secret:
         container["envFrom"] = [{"secretRef": {"name": release.models_secret}}]
     if spec.weights.claim_name:
@@ -169,11 +172,20 @@ def redis_secret_ref(release: Release, key: str) -> dict[str, Any]:
 
 
 def _container(release: Release, pool: str, spec: PoolSpec, name: str, resources: ComputeResources) -> dict[str, Any]:
+    plain = {"HOME": TMP, "MATTE_POOL": pool, **POD_ENVIRONMENT, **release.env}
     return {
         "name": name,
         "image": spec.image or release.image,
         "imagePullPolicy": release.pull_policy,
-        "env": _env(release, pool),
+        "env": [
+            {
+                "name": "MATTE_RAY_STORAGE",
+                "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['ray.io/cluster']"}},
+            },
+            {"name": "MATTE_REDIS_ADDRESS", "valueFrom": redis_secret_ref(release, "address")},
+            {"name": "MATTE_REDIS_URL", "valueFrom": redis_secret_ref(release, "url")},
+            *({"name": name, "value": value} for name, value in sorted(plain.items())),
+        ],
         "resources": {
             "requests": {"cpu": resources.cpu, "memory": resources.memory},
             "limits": {
@@ -184,24 +196,6 @@ def _container(release: Release, pool: str, spec: PoolSpec, name: str, resources
         "securityContext": dict(SECURITY),
         "volumeMounts": [{"name": "tmp", "mountPath": TMP}, {"name": "shm", "mountPath": SHARED_MEMORY}],
     }
-
-
-def _env(release: Release, pool: str) -> list[dict[str, Any]]:
-    secret = [
-        {"name": "MATTE_RAY_STORAGE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['ray.io/cluster']"}}},
-        {"name": "MATTE_REDIS_ADDRESS", "valueFrom": redis_secret_ref(release, "address")},
-        {"name": "MATTE_REDIS_URL", "valueFrom": redis_secret_ref(release, "url")},
-    ]
-    plain = {"HOME": TMP, "MATTE_POOL": pool, **POD_ENVIRONMENT, **release.env}
-    return secret + [{"name": name, "value": value} for name, value in sorted(plain.items())]
-
-
-def _models_env(release: Release, spec: PoolSpec) -> list[dict[str, str]]:
-    weights = spec.weights
-    claims = {weights.claim_name: weights.mount_path} if weights.claim_name else {}
-    plain = {"MATTE_CACHE_DIR": CACHE, "MATTE_CACHE_MAX_BYTES": str(release.cache.max_bytes)}
-    plain |= {"MATTE_CLAIMS": json.dumps(claims)} if claims else {}
-    return [{"name": name, "value": value} for name, value in plain.items() if name not in release.env]
 
 
 def _pod(release: Release, containers: list[dict[str, Any]], volumes: list[Any], *, grace: int) -> dict[str, Any]:
@@ -263,5 +257,5 @@ def _probe(port: int, path: str, *, failures: int) -> dict[str, Any]:
     }
 
 
-def _stop(script: str) -> dict[str, Any]:
+def _pre_stop(script: str) -> dict[str, Any]:
     return {"preStop": {"exec": {"command": ["/bin/bash", "-c", f"{{ {script.strip()}; }} >/dev/null 2>&1; true"]}}}
