@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import hypothesis.strategies as st
 import pytest
+from fair_queue import FairClock, sort_key
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -25,7 +26,6 @@ from jobs import MODEL, PICTURE, admit, finish, make_spec, result_ref
 from matte_core.contracts.job import TERMINAL
 from matte_core.contracts.job import JobState as S
 from matte_core.contracts.owner import Owner
-from matte_core.domain.order import FairClock, sort_key
 from matte_core.errors import Problem
 from matte_jobs.embedded import EmbeddedRedis
 from matte_jobs.settings import StoreSettings

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matte_core.contracts.catalog import Arm, Route, RouteTable, Rule
-from matte_core.domain.routing import choose_arm, pinned_version, sole_version
+from matte_core.domain.routing import choose_arm, matching_versions, pinned_version, sole_version
 from pydantic import ValidationError
 
 
@@ -174,3 +174,12 @@ def test_a_major_is_kept_whatever_the_rules(
 ) -> None:
     table = route(v1=100 - share, v2=share).model_copy(update={"rules": rules})
     assert pinned_version(table, asked, "anna", headers) == f"{asked.strip('v')[0]}.0.0"
+
+
+def test_versions_as_people_write_them() -> None:
+    have = ["1.0.0", "1.2.0", "1.10.1", "2.0.0-rc.1"]
+    assert matching_versions("1", have) == matching_versions("v1", have) == ["1.10.1", "1.2.0", "1.0.0"]
+    assert matching_versions("1.2", have) == ["1.2.0"]
+    assert matching_versions("2.0.0-rc.1", have) == ["2.0.0-rc.1"]
+    for unknown in ("2", "3", "1.2.1", "latest", "", "1."):
+        assert matching_versions(unknown, have) == []

@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matte_core.contracts.catalog import VersionConfig
-from matte_core.domain.manifest import (
+from matte_inference.families.registry import load
+from matte_inference.families.unet import MODELS
+from matte_registry.folder import hashed
+from matte_registry.manifest import (
     canonical,
     check_path,
     exclusion_reason,
@@ -18,9 +21,6 @@ from matte_core.domain.manifest import (
     predicted_digest,
     text_digest,
 )
-from matte_inference.families.registry import load
-from matte_inference.families.unet import MODELS
-from matte_registry.folder import hashed
 
 #: what stored jobs and Models name them by: it never changes
 DIGESTS = {

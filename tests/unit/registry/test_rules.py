@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matte_core.contracts.registry import Reason
 from matte_core.domain.license import license_refusal
-from matte_core.domain.source import Scheme, parse_source
 from matte_inference.families.unet import MODELS
 from matte_registry.errors import RegistryError
 from matte_registry.folder import parse_metadata, read_metadata
+from matte_registry.source_url import Scheme, parse_source
 
 DIGEST = "sha256:" + "a" * 64
 COMMIT = "b" * 40

@@ -18,7 +18,6 @@ from typing import Any, Literal
 from matte_core.contracts.job import BlobRef, Event, JobSpec, JobState, JobView, Result
 from matte_core.contracts.owner import Owner
 from matte_core.domain.eta import MIN_MEGAPIXELS
-from matte_core.domain.order import tag_increment
 from matte_core.errors import Problem
 
 from matte_jobs.blobs import BlobStore
@@ -456,3 +455,8 @@ def _scope(owner: Owner | None) -> str:
 
 def _not_found(job_id: str) -> Problem:
     return Problem("job_not_found", f"There is no job {job_id}; finished jobs are kept for a while only.")
+
+
+def tag_increment(cost: float, share: float) -> int:
+    """How far a job advances its tenant's finish tag in fair queuing, in thousandths of a cost unit."""
+    return max(1, int(cost * 1000 / share + 0.5))

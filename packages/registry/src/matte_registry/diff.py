@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from matte_core.contracts.registry import Reason, RemoteFile
-from matte_core.domain.manifest import is_covered
 from numpy.typing import NDArray
 
 from matte_registry.errors import RegistryError
+from matte_registry.manifest import is_covered
 from matte_registry.remote import RemoteVersion
 from matte_registry.tensors import Tensor, read_tensors
 

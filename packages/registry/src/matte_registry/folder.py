@@ -9,7 +9,11 @@ from pathlib import Path
 
 import yaml
 from matte_core.contracts.registry import Listing, ModelMetadata, Reason, RemoteFile
-from matte_core.domain.manifest import (
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from matte_registry.errors import RegistryError
+from matte_registry.manifest import (
     METADATA_FILE,
     SIGNATURE_FILE,
     canonical,
@@ -18,10 +22,6 @@ from matte_core.domain.manifest import (
     is_pickle,
     text_digest,
 )
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
-
-from matte_registry.errors import RegistryError
 from matte_registry.settings import RegistrySettings
 
 _PIECE = 1 << 20

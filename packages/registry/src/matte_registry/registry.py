@@ -13,18 +13,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from matte_core.contracts.registry import Listing, ModelMetadata, Reason, StoredVersion
-from matte_core.domain.manifest import MANIFEST_FILE, SIGNATURE_FILE
-from matte_core.domain.source import Scheme, Source
 
 from matte_registry.cache import Cache, CacheLease
 from matte_registry.download import Options, download
 from matte_registry.errors import RegistryError
 from matte_registry.folder import Hashed, check_limits, hashed, read_metadata, read_signature, scan
+from matte_registry.manifest import MANIFEST_FILE, SIGNATURE_FILE
 from matte_registry.policy import ACCEPT_ANY, VerificationPolicy
 from matte_registry.progress import OnProgress, Tally, ignore
 from matte_registry.remote import RemoteVersion
 from matte_registry.settings import RegistrySettings
 from matte_registry.signature import PrivateKey, sign, verify
+from matte_registry.source_url import Scheme, Source
 from matte_registry.sources import open_store, parsed
 from matte_registry.sources.base import Upload
 from matte_registry.sources.local import folder_of

@@ -5,7 +5,11 @@ from __future__ import annotations
 import hashlib
 
 from matte_core.contracts.registry import Listing, ModelMetadata, Reason, RemoteFile
-from matte_core.domain.manifest import (
+
+from matte_registry.download import read_small
+from matte_registry.errors import RegistryError
+from matte_registry.folder import parse_metadata
+from matte_registry.manifest import (
     MANIFEST_FILE,
     METADATA_FILE,
     SIGNATURE_FILE,
@@ -14,10 +18,6 @@ from matte_core.domain.manifest import (
     parse_manifest,
     predicted_digest,
 )
-
-from matte_registry.download import read_small
-from matte_registry.errors import RegistryError
-from matte_registry.folder import parse_metadata
 from matte_registry.policy import VerificationPolicy
 from matte_registry.progress import OnProgress, Tally, ignore
 from matte_registry.signature import verify

@@ -6,10 +6,10 @@ import importlib
 from collections.abc import Mapping
 
 from matte_core.contracts.registry import Reason
-from matte_core.domain.source import Scheme, Source, parse_source
 
 from matte_registry.errors import RegistryError
 from matte_registry.settings import RegistrySettings
+from matte_registry.source_url import Scheme, Source, parse_source
 from matte_registry.sources.base import Store
 
 #: module, class, and the extra of the package that brings its client

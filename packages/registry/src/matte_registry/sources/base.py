@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Self
 
 from matte_core.contracts.registry import Listing, RemoteFile, StoredVersion
-from matte_core.domain.source import Source
 
 from matte_registry.folder import file_hash, list_files
 from matte_registry.progress import Tally
 from matte_registry.settings import RegistrySettings
+from matte_registry.source_url import Source
 
 #: bytes of one piece of a file
 PIECE = 1 << 20

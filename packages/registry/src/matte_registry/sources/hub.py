@@ -16,11 +16,11 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
     hf_raise_for_status,
 )
 from matte_core.contracts.registry import Listing, Reason, RemoteFile, StoredVersion
-from matte_core.domain.source import Source
 
 from matte_registry.errors import RegistryError, http_failure, unreachable
 from matte_registry.progress import Tally
 from matte_registry.settings import RegistrySettings
+from matte_registry.source_url import Source
 from matte_registry.sources.base import PIECE, Store, Upload
 
 _FIX = "Give MATTE_HUB_TOKEN of an account that may read it (and has accepted its terms, where it is gated)"

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from matte_core.contracts.registry import Listing, Reason, RemoteFile, StoredVersion
-from matte_core.domain.manifest import MANIFEST_FILE, METADATA_FILE, text_digest
-from matte_core.domain.source import Scheme, Source
 
 from matte_registry.errors import RegistryError
 from matte_registry.folder import parse_metadata, scan
+from matte_registry.manifest import MANIFEST_FILE, METADATA_FILE, text_digest
 from matte_registry.progress import Tally
 from matte_registry.settings import RegistrySettings
+from matte_registry.source_url import Scheme, Source
 from matte_registry.sources.base import PIECE, Store, Upload
 
 _MAX_VERSIONS = 1000

@@ -13,7 +13,6 @@ from urllib.parse import quote
 
 import requests
 from matte_core.contracts.registry import Listing, Reason, RemoteFile, StoredVersion
-from matte_core.domain.source import Source, parse_source
 from mlflow import MlflowClient
 from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT
 from mlflow.exceptions import MlflowException
@@ -25,6 +24,7 @@ from mlflow.utils.rest_utils import http_request
 from matte_registry.errors import RegistryError, http_failure, unreachable
 from matte_registry.progress import Tally
 from matte_registry.settings import RegistrySettings
+from matte_registry.source_url import Source, parse_source
 from matte_registry.sources.base import PIECE, Store, Upload
 from matte_registry.sources.local import LocalFolder
 from matte_registry.sources.objects import Objects

@@ -9,14 +9,14 @@ from typing import Any
 
 import obstore
 from matte_core.contracts.registry import Listing, Reason, RemoteFile, StoredVersion
-from matte_core.domain.manifest import MANIFEST_FILE, METADATA_FILE, text_digest
-from matte_core.domain.source import Scheme, Source
 from obstore import exceptions
 from obstore.store import GCSStore, S3Store
 
 from matte_registry.errors import RegistryError, http_failure, unreachable
+from matte_registry.manifest import MANIFEST_FILE, METADATA_FILE, text_digest
 from matte_registry.progress import Tally
 from matte_registry.settings import RegistrySettings
+from matte_registry.source_url import Scheme, Source
 from matte_registry.sources.base import PIECE, Store, Upload
 
 _MAX_LISTED = 100_000

@@ -15,13 +15,13 @@ from typing import Any
 import oras.auth
 import requests
 from matte_core.contracts.registry import Listing, Reason, RemoteFile, StoredVersion
-from matte_core.domain.source import Source
 from oras.container import Container
 from oras.provider import Registry
 
 from matte_registry.errors import RegistryError, http_failure, unreachable
 from matte_registry.progress import Tally
 from matte_registry.settings import RegistrySettings
+from matte_registry.source_url import Source
 from matte_registry.sources.base import PIECE, Store, Upload
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"

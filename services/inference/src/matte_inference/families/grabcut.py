@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import semver
 from matte_core.contracts.catalog import VersionConfig
-from matte_core.domain.manifest import text_digest
+from matte_registry.manifest import text_digest
 from numpy.typing import NDArray
 
 from matte_inference.families.base import Alpha, FamilyParameters, LocalSegmenter, Prepared, to_size, validate

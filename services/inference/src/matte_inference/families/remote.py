@@ -32,8 +32,8 @@ import simplejpeg
 from matte_core.contracts.base import Contract
 from matte_core.contracts.catalog import VersionConfig
 from matte_core.contracts.limits import Limits
-from matte_core.domain.manifest import text_digest
 from matte_core.errors import Problem
+from matte_registry.manifest import text_digest
 from pydantic import Field, field_validator
 
 from matte_inference.families.base import Alpha, Prepared, to_size, validate

@@ -24,7 +24,7 @@ import torch
 from matte_core.contracts.base import Contract
 from matte_core.contracts.catalog import VersionConfig
 from matte_core.contracts.family import VITMATTE
-from matte_core.domain.manifest import text_digest
+from matte_registry.manifest import text_digest
 from pydantic import Field
 from torch.nn import functional
 from transformers import AutoConfig, VitMatteForImageMatting

@@ -11,7 +11,7 @@ from matte_core.contracts.k8s.common import NAME_RULE, Conditions, KubeContract,
 from matte_core.contracts.k8s.rollout import RolloutSpec, RolloutStatus
 from matte_core.contracts.k8s.rules import CELRule, immutable
 
-#: the schemes that ``source`` takes; :mod:`matte_core.domain.source` reads the rest
+#: the schemes that ``source`` takes; :mod:`matte_registry.source_url` reads the rest
 SOURCE_PATTERN = r"^(file:///|(s3|gs|hf|mlflow|oci|pvc)://)[^\s]*$"
 DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
 #: fields (as on the wire) that may change without a new ``version``, as in a ReplicaSet

@@ -1,27 +1,20 @@
-"""Queue order: by priority, then fair between tenants, then by arrival.
+"""Executable specification of the queue's order: by priority, then fair between tenants, then by arrival.
 
 Start-time fair queuing (Goyal, Vin and Cheng, SIGCOMM 1996): a job's start tag is the later of the queue's virtual time
 and its tenant's last finish tag, and the tenant's finish tag is the start tag + cost / share. Virtual time is the tag
-of the job served last. The Lua scripts of ``matte_jobs`` do the same arithmetic in Redis; this is their executable
-specification, and a property test compares the two.
+of the job served last. The Lua scripts of ``matte_jobs`` do the same arithmetic in Redis.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-#: tags are integers in thousandths of a cost unit (megapixel / share)
-TAG_SCALE = 1000
+from matte_jobs.store import tag_increment
 
 
 def sort_key(priority: int, tag: int, seq: int, job_id: str) -> str:
     """Member of the queue's sorted set; lexicographic order is queue order."""
     return f"{priority:01d}{tag:015d}{seq:015d}|{job_id}"
-
-
-def tag_increment(cost: float, share: float) -> int:
-    """How far a job advances its tenant's finish tag."""
-    return max(1, int(cost * TAG_SCALE / share + 0.5))
 
 
 @dataclass(slots=True)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from fair_queue import FairClock, sort_key
 from hypothesis import given
 from hypothesis import strategies as st
-from matte_core.domain.order import FairClock, sort_key
-from matte_core.domain.routing import matching_versions
 
 
 def queue(jobs: list[tuple[int, str, float, float]]) -> list[int]:
@@ -50,12 +49,3 @@ def test_a_new_busy_period_owes_nothing() -> None:
         clock.admit(5, "a", 1.0, 1.0)
     clock.reset()
     assert clock.admit(5, "a", 1.0, 1.0) == clock.admit(5, "b", 1.0, 1.0) == 5000
-
-
-def test_versions_as_people_write_them() -> None:
-    have = ["1.0.0", "1.2.0", "1.10.1", "2.0.0-rc.1"]
-    assert matching_versions("1", have) == matching_versions("v1", have) == ["1.10.1", "1.2.0", "1.0.0"]
-    assert matching_versions("1.2", have) == ["1.2.0"]
-    assert matching_versions("2.0.0-rc.1", have) == ["2.0.0-rc.1"]
-    for unknown in ("2", "3", "1.2.1", "latest", "", "1."):
-        assert matching_versions(unknown, have) == []
