@@ -128,8 +128,8 @@ async def test_only_what_may_pass_is_tried_again(code: str, status: str, times: 
 def test_waits_grow_and_listen_to_the_server() -> None:
     retry = Retry(attempts=9)
     assert [retry.delay(n) for n in (1, 2, 3, 7, 8, 9)] == [0.25, 0.5, 1.0, 15.0, 15.0, None]
-    assert retry.delay(1, asked=3.0) == 3.0
-    assert retry.delay(1, asked=900.0) == 15.0
+    assert retry.delay(1, retry_after=3.0) == 3.0
+    assert retry.delay(1, retry_after=900.0) == 15.0
 
 
 def test_an_answer_of_a_proxy_becomes_a_problem() -> None:

@@ -91,6 +91,6 @@ def test_the_bar_moves_with_progress_and_starts_anew_with_a_retry() -> None:
         event("queued", position=0), event("started"), event("progress", stage="forward", fraction=0.4),
         event("progress", stage="encode"), event("retrying", attempt=1), event("finished"),
     ):  # fmt: skip
-        board.tell(line, "", share(told))
+        board.update(line, "", share(told))
         seen.append(task.completed)
     assert seen == [0, 0, 0.4, 0.4, 0, 1]

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from matte_cli.cut import said_of
+from matte_cli.cut import result_line
 from matte_cli.outputs import STDIO, Item, OutputError, Source, choose_format, collect, is_result, plan
 from matte_core.contracts.job import JobState, JobView, ResultView
 
@@ -71,10 +71,12 @@ def test_both_are_planned_and_told() -> None:
 
 def test_what_was_cut_is_told_as_people_say_it() -> None:
     view = JobView(id="j", state=JobState.SUCCEEDED, model="m", created_at=0)
-    assert said_of(Item(STDIO, STDIO), view) == "standard input → standard output"
-    assert said_of(Item(Path("a.jpg"), Path("a-cutout.png"), both=True), view) == "a.jpg → a-cutout.png and a-mask.png"
+    assert result_line(Item(STDIO, STDIO), view) == "standard input → standard output"
+    assert (
+        result_line(Item(Path("a.jpg"), Path("a-cutout.png"), both=True), view) == "a.jpg → a-cutout.png and a-mask.png"
+    )
     blank = ResultView(model="m", version="1", digest="", arm="1", width=1, height=1, subject_found=False, files={})
-    said = said_of(Item(Path("a.jpg"), Path("b.png")), view.model_copy(update={"result": blank}))
+    said = result_line(Item(Path("a.jpg"), Path("b.png")), view.model_copy(update={"result": blank}))
     assert said == "a.jpg → b.png (no subject was found: it is empty)"
 
 

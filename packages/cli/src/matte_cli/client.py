@@ -1,4 +1,4 @@
-"""Matte's REST API for one job: send, follow, fetch; every step survives a lost connection."""
+"""Client of Matte's REST API. Requests of jobs survive a lost connection."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ class UnreachableError(RuntimeError):
         )
 
 
-class _AllSentError(Exception):
-    """The job is over and its last event was sent before."""
+class _NoMoreEventsError(Exception):
+    """The job has ended, and its last event was sent earlier."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How long to wait before attempt ``number`` (from 1), or None to stop."""
+    """How often, and how patiently, a request is repeated."""
 
     attempts: int = ATTEMPTS
 
-    def delay(self, number: int, asked: float | None = None) -> float | None:
-        """Seconds: what the server asked for, else 0.25, 0.5, 1 … 15."""
-        if number >= self.attempts:
+    def delay(self, attempt: int, retry_after: float | None = None) -> float | None:
+        """Seconds to wait after attempt ``attempt`` (from 1): ``retry_after``, else 0.25, 0.5, 1 … 15; None: stop."""
+        if attempt >= self.attempts:
             return None
-        if asked is not None:
-            return min(LONGEST_WAIT_SECONDS, asked)
-        return exponential_backoff(number, FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS)
+        if retry_after is not None:
+            return min(LONGEST_WAIT_SECONDS, retry_after)
+        return exponential_backoff(attempt, FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS)
 
 
 def problem_of(response: httpx.Response) -> Problem:
-    """The problem that an answer carries; an answer without one (a proxy's) becomes one."""
+    """The problem in a response; one without a problem (from a proxy) gets ``internal_error``."""
     try:
         document = response.json()
     except ValueError:
@@ -82,53 +82,57 @@ class Api:
         await self._http.aclose()
 
     async def get(self, path: str) -> httpx.Response:
-        """One question, asked once.
+        """A response, without retries.
 
         Raises:
-            UnreachableError: nobody answers.
-            Problem: what the server says.
+            UnreachableError: no server answers.
+            Problem: the server's.
         """
-        return await self._once("GET", path)
+        return await self._request("GET", path)
 
     async def limits(self) -> Limits:
         return Limits.model_validate_json((await self.get("/v1/limits")).content)
 
     async def post(self, path: str) -> httpx.Response:
-        return await self._once("POST", path)
+        return await self._request("POST", path)
 
     async def delete(self, path: str) -> httpx.Response:
-        return await self._once("DELETE", path)
+        return await self._request("DELETE", path)
 
     async def submit(self, picture: bytes, media_type: str, parameters: Mapping[str, str], key: str) -> JobView:
-        """Sends a picture as a job. The key makes a repetition harmless: the server knows the job by it."""
+        """Submits a picture as a job. ``key`` is the Idempotency-Key, which makes retries harmless."""
         headers = {"Content-Type": media_type, "Idempotency-Key": key}
-        response = await self._patient("POST", "/v1/jobs", params=dict(parameters), content=picture, headers=headers)
+        response = await self._request_with_retries(
+            "POST", "/v1/jobs", params=dict(parameters), content=picture, headers=headers
+        )
         return JobView.model_validate_json(response.content)
 
     async def view(self, job_id: str) -> JobView:
-        return JobView.model_validate_json((await self._patient("GET", f"/v1/jobs/{job_id}")).content)
+        return JobView.model_validate_json((await self._request_with_retries("GET", f"/v1/jobs/{job_id}")).content)
 
     async def result(self, job_id: str, parameters: Mapping[str, str] | None = None) -> bytes:
-        return (await self._patient("GET", f"/v1/jobs/{job_id}/result", params=dict(parameters or {}))).content
+        return (
+            await self._request_with_retries("GET", f"/v1/jobs/{job_id}/result", params=dict(parameters or {}))
+        ).content
 
     async def follow(self, job_id: str) -> AsyncIterator[Event]:
-        """The job's events up to the last; after a lost connection it goes on behind the last one seen.
+        """The job's events up to the last; after a lost connection it continues after the last one received.
 
         Raises:
-            UnreachableError: the server stayed away.
-            Problem: it does not know the job.
+            UnreachableError: the server stayed unreachable.
+            Problem: the server's, such as not_found.
         """
-        last, number = "", 0
+        last_id, attempt = "", 0
         while True:
-            number += 1
+            attempt += 1
             cause: Exception = ConnectionError("the stream of events ended early")
             try:
-                async for event in self._stream(job_id, last):
-                    last, number = event.id or last, 0
+                async for event in self._stream(job_id, last_id):
+                    last_id, attempt = event.id or last_id, 0
                     yield event
                     if event.type == "finished":
                         return
-            except _AllSentError:
+            except _NoMoreEventsError:
                 return
             except httpx.TransportError as error:
                 cause = error
@@ -136,13 +140,13 @@ class Api:
                 if not problem.retryable:
                     raise
                 cause = problem
-            await self._wait_or_raise(number, cause)
+            await self._wait_or_raise(attempt, cause)
 
-    async def _stream(self, job_id: str, last: str) -> AsyncIterator[Event]:
-        headers = {"Last-Event-ID": last} if last else {}
+    async def _stream(self, job_id: str, last_id: str) -> AsyncIterator[Event]:
+        headers = {"Last-Event-ID": last_id} if last_id else {}
         async with httpx_sse.aconnect_sse(self._http, "GET", f"/v1/jobs/{job_id}/events", headers=headers) as source:
             if source.response.status_code == httpx.codes.NO_CONTENT:
-                raise _AllSentError
+                raise _NoMoreEventsError
             if source.response.status_code != httpx.codes.OK:
                 await source.response.aread()
                 raise problem_of(source.response)
@@ -150,7 +154,7 @@ class Api:
                 if event := _event(message):
                     yield event
 
-    async def _once(self, method: str, path: str, **more: Any) -> httpx.Response:
+    async def _request(self, method: str, path: str, **more: Any) -> httpx.Response:
         try:
             response = await self._http.request(method, path, **more)
         except httpx.TransportError as error:
@@ -159,22 +163,22 @@ class Api:
             raise problem_of(response)
         return response
 
-    async def _patient(self, method: str, path: str, **more: Any) -> httpx.Response:
-        """Asks again while the server is away, full or not ready; only for what is harmless to repeat."""
-        number = 0
+    async def _request_with_retries(self, method: str, path: str, **more: Any) -> httpx.Response:
+        """Retries while the server is unreachable, full or not ready; for idempotent requests only."""
+        attempt = 0
         while True:
-            number += 1
+            attempt += 1
             try:
-                return await self._once(method, path, **more)
+                return await self._request(method, path, **more)
             except UnreachableError as error:
-                await self._wait_or_raise(number, error)
+                await self._wait_or_raise(attempt, error)
             except Problem as problem:
                 if not problem.retryable:
                     raise
-                await self._wait_or_raise(number, problem, problem.retry_after)
+                await self._wait_or_raise(attempt, problem, problem.retry_after)
 
-    async def _wait_or_raise(self, number: int, cause: Exception, asked: float | None = None) -> None:
-        delay = self._retry.delay(number, asked)
+    async def _wait_or_raise(self, attempt: int, cause: Exception, retry_after: float | None = None) -> None:
+        delay = self._retry.delay(attempt, retry_after)
         if delay is None:
             if isinstance(cause, Problem | UnreachableError):
                 raise cause
@@ -183,7 +187,7 @@ class Api:
 
 
 def _event(message: httpx_sse.ServerSentEvent) -> Event | None:
-    """An event of ours, or None for one that only a newer server knows."""
+    """The event, or None for a type that only a newer server knows."""
     try:
         data = json.loads(message.data)
         at = data.pop("at", 0.0)
@@ -193,7 +197,7 @@ def _event(message: httpx_sse.ServerSentEvent) -> Event | None:
 
 
 def failure_of(view: JobView) -> Problem | None:
-    """Why a job has no result, or None when it has one."""
+    """Why a job has no result; None if it has one."""
     if view.state is JobState.SUCCEEDED:
         return None
     if view.error is not None:

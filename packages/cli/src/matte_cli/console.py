@@ -1,4 +1,4 @@
-"""What the commands that only ask a server share: one loop, errors in words, ``--json``."""
+"""What commands that talk to a server share: options, output, errors."""
 
 from __future__ import annotations
 
@@ -18,37 +18,36 @@ from matte_cli.messages import explain
 from matte_cli.settings import CliSettings
 
 T = TypeVar("T")
-Url = Annotated[str | None, typer.Option("--url", help="The server.", show_default="http://127.0.0.1:7860")]
-Json = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
+Url = Annotated[str | None, typer.Option("--url", help="Address of the server.", show_default="http://127.0.0.1:7860")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def screen(*, stderr: bool = False) -> Console:
-    """Where people read: lines are theirs to wrap, and numbers are not colored."""
+def make_console(*, stderr: bool = False) -> Console:
+    """A console whose lines the terminal wraps; numbers are not colored."""
     return Console(stderr=stderr, highlight=False, soft_wrap=True)
 
 
-def complain(text: str) -> None:
-    screen(stderr=True).print(f"[red]✗[/] {escape(text)}")
+def print_error(text: str) -> None:
+    make_console(stderr=True).print(f"[red]✗[/] {escape(text)}")
 
 
 def server(url: str | None) -> str:
-    """The address that is asked: as given, else by the settings; ``host:port`` is http."""
+    """The address of the server: ``url``, or that of the settings; ``host:port`` is http."""
     address = url or CliSettings().url
     return address if "://" in address else f"http://{address}"
 
 
 def with_api(url: str | None, work: Callable[[Api], Awaitable[T]]) -> T:
-    """Does something with a server; a problem is printed and ends the command with status 1."""
+    """The result of ``work``; prints a problem and exits with status 1."""
 
-    async def inside() -> T:
+    async def run() -> T:
         async with Api.at(server(url)) as api:
             return await work(api)
 
     try:
-        return asyncio.run(inside())
+        return asyncio.run(run())
     except (Problem, UnreachableError) as error:
-        text = explain(error) if isinstance(error, Problem) else str(error)
-        complain(text)
+        print_error(explain(error))
         raise typer.Exit(1) from None
 
 

@@ -21,39 +21,39 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from matte_cli.client import Api, UnreachableError, failure_of
-from matte_cli.console import complain, screen, server, with_api
+from matte_cli.console import make_console, print_error, server, with_api
 from matte_cli.messages import as_options, describe, explain, share
 from matte_cli.outputs import STDIO, Item, OutputError, choose_format, collect, plan, refuse_terminal, unwritten, write
 
-#: what becomes of a picture, and the share of the work that is done (None: as before)
-Tell = Callable[[str, float | None], None]
+#: the state of a picture in words, and the fraction of the work that is done (None: as before)
+OnProgress = Callable[[str, float | None], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class CutOptions:
     parameters: Mapping[str, str]
     jobs: int
     max_bytes: int
     piped: bytes = b""
 
 
-async def cut_one(api: Api, order: Order, item: Item, key: str, tell: Tell) -> JobView:
-    """Sends one picture, follows its job and writes what comes back. Returns the job as it ended.
+async def cut_one(api: Api, options: CutOptions, item: Item, key: str, on_progress: OnProgress) -> JobView:
+    """Sends one picture, follows its job and writes its result. Returns the finished job.
 
     Raises:
         Problem: why there is no result.
-        UnreachableError: the server stayed away.
-        OSError: a file could not be read or written.
+        UnreachableError: the server stayed unreachable.
+        OSError: a file cannot be read or written.
     """
     if item.source == STDIO:
-        picture = order.piped
+        picture = options.piped
     else:
-        picture = await asyncio.to_thread(read_picture, item.source, order.max_bytes)
-    tell("sending", None)
-    job = await api.submit(picture, media_type(item.source), order.parameters, key)
+        picture = await asyncio.to_thread(read_picture, item.source, options.max_bytes)
+    on_progress("sending", None)
+    job = await api.submit(picture, media_type(item.source), options.parameters, key)
     async for event in api.follow(job.id):
         if text := describe(event):
-            tell(text, share(event))
+            on_progress(text, share(event))
     view = await api.view(job.id)
     if problem := failure_of(view):
         raise problem
@@ -63,14 +63,11 @@ async def cut_one(api: Api, order: Order, item: Item, key: str, tell: Tell) -> J
     return view
 
 
-def said_of(item: Item, view: JobView) -> str:
-    source, *targets = ({STDIO: "standard input"}.get(item.source, item.source), *map(_target_name, item.targets))
+def result_line(item: Item, view: JobView) -> str:
+    source = "standard input" if item.source == STDIO else str(item.source)
+    targets = " and ".join("standard output" if target == STDIO else str(target) for target in item.targets)
     empty = view.result is not None and not view.result.subject_found
-    return f"{source} → {' and '.join(targets)}" + (" (no subject was found: it is empty)" if empty else "")
-
-
-def _target_name(target: Path) -> str:
-    return "standard output" if target == STDIO else str(target)
+    return f"{source} → {targets}" + (" (no subject was found: it is empty)" if empty else "")
 
 
 def read_picture(path: Path, max_bytes: int) -> bytes:
@@ -79,11 +76,7 @@ def read_picture(path: Path, max_bytes: int) -> bytes:
 
 
 def bounded(file: IO[bytes], max_bytes: int) -> bytes:
-    """What there is to read.
-
-    Raises:
-        Problem: payload_too_large.
-    """
+    """All the bytes; more than ``max_bytes`` raise ``Problem("payload_too_large")``."""
     data = file.read(max_bytes + 1)
     if len(data) > max_bytes:
         raise Problem("payload_too_large", f"The picture has too many bytes; the server takes {max_bytes / 1e6:g} MB.")
@@ -91,13 +84,13 @@ def bounded(file: IO[bytes], max_bytes: int) -> bytes:
 
 
 def media_type(path: Path) -> str:
-    """What the name says the picture is; the server looks at the bytes."""
+    """The media type by the file name; the server looks at the bytes."""
     guessed = mimetypes.guess_type(path.name)[0] or ""
     return guessed if guessed.startswith("image/") else "application/octet-stream"
 
 
 class Board:
-    """The progress bar: all pictures in one line, those at work below it."""
+    """Progress bars: one of all pictures, and one per picture in progress below it."""
 
     def __init__(self, progress: Progress, total: int) -> None:
         self._progress = progress
@@ -106,7 +99,7 @@ class Board:
     def open(self, item: Item) -> TaskID:
         return self._progress.add_task(escape(item.source.name), total=1, text="")
 
-    def tell(self, line: TaskID, text: str, done: float | None) -> None:
+    def update(self, line: TaskID, text: str, done: float | None) -> None:
         self._progress.update(line, text=text, completed=done)
 
     def close(self, line: TaskID, text: str) -> None:
@@ -115,68 +108,61 @@ class Board:
         self._progress.console.print(text)
 
 
-async def cut_all(api: Api, order: Order, items: Sequence[Item], board: Board, new_key: Callable[[], str]) -> int:
-    """Cuts all pictures, ``order.jobs`` at a time. Returns how many failed."""
-    free = asyncio.Semaphore(order.jobs)
+async def cut_all(
+    api: Api, options: CutOptions, items: Sequence[Item], board: Board, new_key: Callable[[], str]
+) -> int:
+    """Cuts all pictures, ``options.jobs`` at a time. Returns how many failed."""
+    free = asyncio.Semaphore(options.jobs)
 
     async def one(item: Item) -> bool:
         async with free:
             line = board.open(item)
             name = "standard input" if item.source == STDIO else escape(str(item.source))
             try:
-                view = await cut_one(api, order, item, new_key(), lambda text, done: board.tell(line, text, done))
+                view = await cut_one(api, options, item, new_key(), lambda text, done: board.update(line, text, done))
             except (Problem, UnreachableError, OSError) as error:
-                why = explain(error) if isinstance(error, Problem) else str(error)
+                why = explain(error)
                 board.close(line, f"[red]✗[/] {name}: {escape(why)}")
                 return False
-            board.close(line, f"[green]✓[/] {escape(said_of(item, view))}")
+            board.close(line, f"[green]✓[/] {escape(result_line(item, view))}")
             return True
 
     return (await asyncio.gather(*map(one, items))).count(False)
 
 
-async def _run(url: str, items: Sequence[Item], order: Order, console: Console) -> int:
-    columns = (
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(),
-        TextColumn("{task.fields[text]}"), TimeElapsedColumn(),
-    )  # fmt: skip
-    async with Api.at(url) as api:
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-            board = Board(progress, len(items))
-            return await cut_all(api, order, items, board, lambda: uuid.uuid4().hex)
-
-
 def parameters_of(options: Options, model: str | None, version: str | None) -> dict[str, str]:
-    """The query of ``POST /v1/jobs``: what differs from the defaults."""
+    """The query of ``POST /v1/jobs``, without defaults."""
     asked = options.model_dump(mode="json", exclude_defaults=True)
     query = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in asked.items()}
     return query | {name: value for name, value in {"model": model, "version": version}.items() if value}
 
 
 def command(  # noqa: PLR0913 - one parameter per option
-    files: Annotated[list[Path], typer.Argument(help="Pictures and folders; - reads standard input.")],
+    files: Annotated[list[Path], typer.Argument(help="Pictures and folders; - is standard input.")],
     *,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="File or folder for the results; - is standard output.")
     ] = None,
-    recursive: Annotated[bool, typer.Option("-r", "--recursive", help="Folders within folders too.")] = False,
-    url: Annotated[str | None, typer.Option(help="The server.", show_default="http://127.0.0.1:7860")] = None,
-    model: Annotated[str | None, typer.Option(help="See matte models.")] = None,
-    version: Annotated[str | None, typer.Option(help="An exact version, or the start of one.")] = None,
-    output: Annotated[Output, typer.Option(help="What comes back.")] = "cutout",
-    format_: Annotated[Format, typer.Option("--format", help="Of the result; auto is png.")] = "auto",
+    recursive: Annotated[bool, typer.Option("-r", "--recursive", help="Include subfolders.")] = False,
+    url: Annotated[
+        str | None, typer.Option(help="Address of the server.", show_default="http://127.0.0.1:7860")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Model to use; see matte models.")] = None,
+    version: Annotated[str | None, typer.Option(help="Exact version, or its beginning.")] = None,
+    output: Annotated[Output, typer.Option(help="Kind of result.")] = "cutout",
+    format_: Annotated[Format, typer.Option("--format", help="Format of the result; auto is png.")] = "auto",
     bg_color: Annotated[str | None, typer.Option(help="Color behind the cut-out: fff, #81d4fa80, white.")] = None,
-    crop: Annotated[bool, typer.Option("--crop", help="Cut away the empty border.")] = False,
-    crop_margin: Annotated[str | None, typer.Option(help="Border kept when cropping: 30px or 10%.")] = None,
-    decontaminate: Annotated[bool, typer.Option("--decontaminate", help="Clean the color of soft edges.")] = False,
-    jobs: Annotated[int, typer.Option(min=1, max=64, help="Pictures under way at once.")] = 4,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there already.")] = False,
-    skip_existing: Annotated[
-        bool, typer.Option("--skip-existing", help="Leave out pictures whose results are there already.")
+    crop: Annotated[bool, typer.Option("--crop", help="Crop to the subject.")] = False,
+    crop_margin: Annotated[str | None, typer.Option(help="Margin kept when cropping: 30px or 10%.")] = None,
+    decontaminate: Annotated[
+        bool, typer.Option("--decontaminate", help="Remove background color from soft edges.")
     ] = False,
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="Maximum pictures in progress.")] = 4,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")] = False,
+    skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Skip pictures whose results exist.")] = False,
 ) -> None:
     """Cut out the subject of pictures: photo.jpg becomes photo-cutout.png beside it, or goes where -o says."""
-    console = screen(stderr=True)
+    console = make_console(stderr=True)
     try:
         format_name: Literal["auto", "png", "webp"] = choose_format(format_, out)  # type: ignore[assignment]
         options = Options(
@@ -186,24 +172,18 @@ def command(  # noqa: PLR0913 - one parameter per option
         items = plan(collect(files, recursive=recursive), out, output=output, format_=format_name)
         items = unwritten(items, overwrite=overwrite, skip=skip_existing)
         failed = cut_items(server(url), items, parameters_of(options, model, version), jobs, console)
-    except (OutputError, ValidationError) as error:
-        complain(_first(error))
+    except OutputError as error:
+        print_error(str(error))
+        raise typer.Exit(2) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        message = first["msg"].removeprefix("Value error, ")
+        print_error(as_options(f"{'.'.join(map(str, first['loc']))}: {message}" if first["loc"] else message))
         raise typer.Exit(2) from None
     except (UnreachableError, Problem) as error:
-        complain(explain(error) if isinstance(error, Problem) else str(error))
+        print_error(explain(error))
         raise typer.Exit(1) from None
     raise typer.Exit(1 if failed else 0)
-
-
-def refuse_terminals(items: Sequence[Item]) -> None:
-    """A terminal neither sends nor shows pictures.
-
-    Raises:
-        OutputError: one is where a picture is to come from or to go to.
-    """
-    if any(item.source == STDIO for item in items) and sys.stdin.isatty():
-        raise OutputError("- reads a picture from standard input, which is this terminal: matte cut - < photo.jpg")
-    refuse_terminal(item.target for item in items)
 
 
 def cut_items(url: str, items: Sequence[Item], parameters: Mapping[str, str], jobs: int, console: Console) -> int:
@@ -212,19 +192,24 @@ def cut_items(url: str, items: Sequence[Item], parameters: Mapping[str, str], jo
     Raises:
         OutputError: a picture would come from a terminal, or go to one.
     """
-    refuse_terminals(items)
+    if any(item.source == STDIO for item in items) and sys.stdin.isatty():
+        raise OutputError("- reads a picture from standard input, which is this terminal: matte cut - < photo.jpg")
+    refuse_terminal(item.target for item in items)
     if not items:
         console.print("all results are there already")
         return 0
     most = with_api(url, lambda api: api.limits()).max_bytes
     # before the event loop runs: Ctrl-C then ends a read from a pipe that stays silent
     piped = bounded(sys.stdin.buffer, most) if any(item.source == STDIO for item in items) else b""
-    return asyncio.run(_run(url, items, Order(parameters, jobs, most, piped), console))
+    columns = (
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(),
+        TextColumn("{task.fields[text]}"), TimeElapsedColumn(),
+    )  # fmt: skip
 
+    async def run() -> int:
+        async with Api.at(url) as api:
+            with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+                options = CutOptions(parameters, jobs, most, piped)
+                return await cut_all(api, options, items, Board(progress, len(items)), lambda: uuid.uuid4().hex)
 
-def _first(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        found = error.errors()[0]
-        message = found["msg"].removeprefix("Value error, ")
-        return as_options(f"{'.'.join(map(str, found['loc']))}: {message}" if found["loc"] else message)
-    return str(error)
+    return asyncio.run(run())

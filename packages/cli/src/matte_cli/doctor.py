@@ -21,7 +21,7 @@ from matte_core.domain.addresses import is_loopback
 from matte_jobs.embedded import NoRedisServerError, find_server
 from rich.markup import escape
 
-from matte_cli.console import Json, Url, print_json, screen, server
+from matte_cli.console import Json, Url, make_console, print_json, server
 from matte_cli.instance_lock import InstanceLock, port_free
 from matte_cli.processes import in_session
 from matte_cli.readiness import Readiness, ask
@@ -168,7 +168,7 @@ def command(
 ) -> None:
     """Report what is missing on this machine and how to fix it. Exits with status 1 if something must be fixed."""
     settings = CliSettings() if data_dir is None else CliSettings(data_dir=data_dir)
-    console, done = screen(), []
+    console, done = make_console(), []
     for check in checks(settings, server(url)):
         done.append(check)
         if not as_json:

@@ -1,4 +1,4 @@
-"""The ``matte`` command. What a subcommand needs is imported when it is called: help and completion are quick."""
+"""The ``matte`` command. A subcommand is imported only when it is called, so help and completion are quick."""
 
 # ruff: noqa: PLC0415 - see above
 
@@ -16,15 +16,19 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "serve": ("serve", "command", "Start Matte on this machine: Redis, inference and the frontend. Ctrl-C stops it."),
     "cut": ("cut", "command", "Cut out the subject of pictures."),
     "jobs": ("jobs", "app", "List jobs, look at them, fetch results, cancel, delete, requeue the dead."),
-    "models": ("models", "app", "What a server has; or push, pull, list, verify and compare versions where they lie."),
-    "traffic": ("traffic.commands", "app", "Send traffic and see where it goes."),
-    "rollout": ("rollout.commands", "app", "Versions on their way: see them, hold them, hurry them, take them back."),
-    "doctor": ("doctor", "command", "Say what is missing on this machine and how to fix it."),
+    "models": (
+        "models",
+        "app",
+        "Show a server's models; push, pull, list, verify and compare versions at their sources.",
+    ),
+    "traffic": ("traffic.commands", "app", "Send traffic and measure where it goes."),
+    "rollout": ("rollout.commands", "app", "Show, pause, promote and abort rollouts."),
+    "doctor": ("doctor", "command", "Report what is missing on this machine and how to fix it."),
 }
 
 
 class Commands(TyperGroup):
-    """Names and one line of each command; the command itself is imported when it is the one that is meant."""
+    """Lists commands without importing them."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - typer's
         return list(COMMANDS)
@@ -80,5 +84,5 @@ def root(
 
 
 def kubectl() -> None:
-    """The same as a plugin: kubectl finds ``kubectl-matte`` on the PATH and calls it ``kubectl matte``."""
+    """The kubectl plugin: kubectl runs ``kubectl-matte`` from the PATH as ``kubectl matte``."""
     app(prog_name="kubectl matte")

@@ -1,4 +1,4 @@
-"""What the command says of events and problems: pure."""
+"""Events and problems in words."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matte_core.contracts.job import Event
 from matte_core.contracts.options import Options
 from matte_core.errors import Problem
 
-#: what a person can do, per problem code, where the detail does not say it
+#: what to do about a problem, by code, where its detail does not say
 FIXES: Mapping[str, str] = {
     "model_not_found": "see matte models",
     "version_not_found": "see matte models",
@@ -23,13 +23,13 @@ FIXES: Mapping[str, str] = {
     "not_found": "is it a Matte server, and new enough? For lists of jobs it needs MATTE_ADMIN=true",
 }
 
-#: a parameter of the API in a sentence: with a value, before a colon, or of two words
+#: a parameter of the API in a sentence: followed by a value or a colon, or a name of two words
 _NAMES = "|".join(Options.model_fields)
 _PARAMETER = re.compile(rf"\b(?P<name>(?:{_NAMES})(?==|:)|crop_margin|bg_color)(?:=(?P<value>\w+))?")
 
 
 def seconds(value: float) -> str:
-    """A duration as people say it: 0.4 s, 12 s, 3 min, 2 h."""
+    """A duration: 0.4 s, 12 s, 3 min, 2 h."""
     if value < 10:
         return f"{value:.1f} s"
     if value < 100:
@@ -37,14 +37,17 @@ def seconds(value: float) -> str:
     return f"{value / 60:.0f} min" if value < 5400 else f"{value / 3600:.0f} h"
 
 
-def explain(problem: Problem) -> str:
+def explain(problem: Exception) -> str:
+    """What is wrong and, for a :class:`Problem`, what to do about it."""
+    if not isinstance(problem, Problem):
+        return str(problem)
     fix = FIXES.get(problem.code)
     text = as_options(problem.text) if problem.code == "invalid_parameter" else problem.text
     return text + (f" → {fix}" if fix else "")
 
 
 def as_options(text: str) -> str:
-    """The API's parameters as the command's options: ``crop_margin needs crop=true``, --crop-margin needs --crop."""
+    """A message with the API's parameters as options: ``crop_margin needs crop=true``: --crop-margin needs --crop."""
 
     def option(found: re.Match[str]) -> str:
         name = "--" + found["name"].replace("_", "-")
@@ -54,7 +57,7 @@ def as_options(text: str) -> str:
 
 
 def describe(event: Event) -> str | None:
-    """What an event means for the person who waits; None: nothing new to say."""
+    """An event in words; None: nothing new."""
     data = event.data
     if event.type in {"queued", "position"}:
         return waiting(data)
@@ -62,14 +65,15 @@ def describe(event: Event) -> str | None:
         version = data.get("version")
         return "cutting out" + (f" ({version})" if version else "")
     if event.type == "progress":
-        return _progress(data)
+        stage, fraction = str(data.get("stage") or "cutting out"), data.get("fraction")
+        return stage if fraction is None else f"{stage} {float(fraction):.0%}"
     if event.type == "retrying":
         return f"attempt {data.get('attempt', '?')} failed, trying again"
     return "done" if event.type == "finished" else None
 
 
 def share(event: Event) -> float | None:
-    """How much of the work is done after an event; None: it does not say. A job that is tried again starts anew."""
+    """Fraction of the work that is done, 0 … 1; None: unknown. A job that is retried starts again."""
     if event.type == "progress":
         fraction = event.data.get("fraction")
         return None if fraction is None else float(fraction)
@@ -77,13 +81,7 @@ def share(event: Event) -> float | None:
 
 
 def waiting(data: Mapping[str, Any]) -> str:
-    """Place in the queue and time left, from an event's data or a job."""
+    """Position in the queue and time left, from the data of an event or a job."""
     position, eta = data.get("position"), data.get("eta_seconds")
     place = "waiting" if position is None else ("next" if position == 0 else f"{position} ahead")
     return place if eta is None else f"{place}, {seconds(float(eta))} left"
-
-
-def _progress(data: Mapping[str, Any]) -> str:
-    stage, fraction = data.get("stage"), data.get("fraction")
-    text = str(stage) if stage else "cutting out"
-    return text if fraction is None else f"{text} {float(fraction):.0%}"

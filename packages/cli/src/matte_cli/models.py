@@ -1,4 +1,4 @@
-"""``matte models``: what a server has; and below it, the versions where they lie."""
+"""``matte models``: the models of a server, and below it the commands for versions at their sources."""
 
 from __future__ import annotations
 
@@ -7,50 +7,39 @@ from matte_core.contracts.catalog import Catalog, ModelView, VersionView
 from rich.table import Table
 
 from matte_cli.client import Api
-from matte_cli.console import Json, Url, print_json, screen, with_api
+from matte_cli.console import Json, Url, make_console, print_json, with_api
 from matte_cli.registry import commands
 
-app = typer.Typer(help="What a server has; or push, pull, list, verify and compare versions where they lie.")
+app = typer.Typer(help="Show a server's models; push, pull, list, verify and compare versions at their sources.")
 app.add_typer(commands.app)
-
-
-async def _catalog(api: Api) -> Catalog:
-    return Catalog.model_validate_json((await api.get("/models")).content)
 
 
 @app.callback(invoke_without_command=True)
 def command(context: typer.Context, *, url: Url = None, as_json: Json = False) -> None:
-    """List a server's models and versions: their share of the traffic, whether they are ready, how fast they are."""
+    """List a server's models and versions: traffic, readiness and speed."""
     if context.invoked_subcommand is not None:
         return
-    catalog = with_api(url, _catalog)
+
+    async def get_catalog(api: Api) -> Catalog:
+        return Catalog.model_validate_json((await api.get("/models")).content)
+
+    catalog = with_api(url, get_catalog)
     if as_json:
         print_json(catalog.model_dump(mode="json"))
         return
-    out, grid = screen(), table(catalog)
-    if out.measure(grid).maximum <= out.width:
-        out.print(grid)
-        return
-    for model in catalog.models:
-        for version in model.versions:
-            out.print(in_a_line(model, version))
-
-
-def table(catalog: Catalog) -> Table:
-    grid = Table(box=None, pad_edge=False, header_style="bold")
+    console, grid = make_console(), Table(box=None, pad_edge=False, header_style="bold")
     for title in ("model", "version", "weight", "ready", "replicas", "1 MP", "device", "license"):
         grid.add_column(title, justify="right" if title in {"weight", "replicas", "1 MP"} else "left")
-    for model in catalog.models:
-        for version in model.versions:
-            grid.add_row(*row(model, version))
-    return grid
-
-
-def in_a_line(model: ModelView, version: VersionView) -> str:
-    name, number, weight, ready, replicas, measured, *rest = row(model, version)
-    known = (f"{measured} s/MP", *rest)
-    more = ", ".join(word for word in known if not word.startswith("–"))
-    return f"{name} {number}: weight {weight}, ready {ready}, replicas {replicas}" + (f", {more}" if more else "")
+    rows = [row(model, version) for model in catalog.models for version in model.versions]
+    for cells in rows:
+        grid.add_row(*cells)
+    if console.measure(grid).maximum <= console.width:
+        console.print(grid)
+        return
+    for name, number, weight, ready, replicas, measured, *rest in rows:  # one line each where the table has no room
+        known = ", ".join(word for word in (f"{measured} s/MP", *rest) if not word.startswith("–"))
+        line = f"{name} {number}: weight {weight}, ready {ready}, replicas {replicas}"
+        console.print(f"{line}, {known}" if known else line)
 
 
 def row(model: ModelView, version: VersionView) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Which files are cut, and where each result goes."""
+"""Which pictures are cut, and where each result is written."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PICTURES = frozenset({".avif", ".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-#: what is added to a name, per ``output``
+#: appended to the name of a result, by ``output``
 TAGS = {"cutout": "cutout", "mask": "mask", "both": "cutout"}
 STDIO = Path("-")
 
 
 class OutputError(ValueError):
-    """Inputs and output do not fit together; the message says what to do."""
+    """Inputs and outputs do not fit together; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,51 +46,47 @@ class Item:
 
 
 def is_stream(path: Path) -> bool:
-    """Whether it is no place for a new file: standard output, a device, a pipe."""
+    """Whether it is standard output, a device or a pipe."""
     return path == STDIO or (path.exists() and not path.is_file() and not path.is_dir())
 
 
 def is_result(path: Path) -> bool:
-    """Whether the name says that an earlier run wrote it."""
+    """Whether an earlier run wrote it, by its name."""
     return path.stem.endswith(tuple(f"-{tag}" for tag in set(TAGS.values())))
 
 
 def collect(paths: Iterable[Path], *, recursive: bool) -> list[Source]:
-    """The pictures that are named; a folder stands for those in it, less earlier results.
+    """The pictures at ``paths``; a folder stands for the pictures in it, without earlier results.
 
     Raises:
-        OutputError: something named is not there.
+        OutputError: a path does not exist.
     """
     found: list[Source] = []
     for path in paths:
         if path == STDIO or path.is_file():
             found.append(Source(path))
         elif path.is_dir():
-            found += _in_folder(path, recursive=recursive)
+            inside = sorted(path.rglob("*") if recursive else path.glob("*"))
+            pictures = [p for p in inside if p.suffix.lower() in PICTURES and not is_result(p) and p.is_file()]
+            found += [Source(picture, picture.parent.relative_to(path)) for picture in pictures]
         else:
             raise OutputError(f"{path}: no such file or folder")
     return found
 
 
-def _in_folder(folder: Path, *, recursive: bool) -> list[Source]:
-    walk = folder.rglob("*") if recursive else folder.glob("*")
-    pictures = [p for p in walk if p.suffix.lower() in PICTURES and not is_result(p) and p.is_file()]
-    return [Source(p, p.parent.relative_to(folder)) for p in sorted(pictures)]
-
-
-def choose_format(asked: str, out: Path | None) -> str:
-    """The picture format: as asked, else what the output file's suffix says, else ``auto``.
+def choose_format(requested: str, out: Path | None) -> str:
+    """The requested format, else that of the output file's suffix, else ``auto``.
 
     Raises:
-        OutputError: a suffix that no result has, or one that contradicts what was asked.
+        OutputError: no result has this suffix, or it contradicts the requested format.
     """
     suffix = "" if out is None or is_stream(out) or out.is_dir() else out.suffix.lower().removeprefix(".")
     if not suffix:
-        return asked
+        return requested
     if suffix not in {"png", "webp"}:
         raise OutputError(f"{out}: a result is a png or webp picture; name the output so, or name a folder")
-    if asked not in {"auto", suffix}:
-        raise OutputError(f"{out}: --format {asked} and the output's name contradict each other")
+    if requested not in {"auto", suffix}:
+        raise OutputError(f"{out}: --format {requested} and the output's name contradict each other")
     return suffix
 
 
@@ -149,17 +145,19 @@ def _safe(items: list[Item]) -> list[Item]:
 
 
 def unwritten(items: Sequence[Item], *, overwrite: bool, skip: bool) -> list[Item]:
-    """The items that are to be cut, where earlier results lie already.
+    """The items to cut, given earlier results.
 
     Raises:
-        OutputError: one does, and nothing says whether to replace it.
+        OutputError: a result exists, and neither option is set.
     """
-    there = [item for item in items if not is_stream(item.target) and any(target.exists() for target in item.targets)]
+    existing = [
+        item for item in items if not is_stream(item.target) and any(target.exists() for target in item.targets)
+    ]
     if skip:
-        return [item for item in items if item not in there]
-    if there and not overwrite:
-        first = next(target for target in there[0].targets if target.exists())
-        more = f", and {len(there) - 1} more are" if len(there) > 1 else ""
+        return [item for item in items if item not in existing]
+    if existing and not overwrite:
+        first = next(target for target in existing[0].targets if target.exists())
+        more = f", and {len(existing) - 1} more are" if len(existing) > 1 else ""
         raise OutputError(f"{first} is there already{more}: --overwrite replaces, --skip-existing leaves what is there")
     return list(items)
 
@@ -190,10 +188,6 @@ def write(path: Path, data: bytes) -> None:
 
 
 def refuse_terminal(targets: Iterable[Path]) -> None:
-    """A picture on a terminal helps nobody.
-
-    Raises:
-        OutputError: standard output is one of the targets, and a terminal.
-    """
+    """Raises OutputError if standard output is one of the targets, and a terminal."""
     if any(target == STDIO for target in targets) and sys.stdout.isatty():
         raise OutputError("a picture is not for the terminal: name a file with -o, or send the output on (> cut.png)")

@@ -25,7 +25,7 @@ from matte_jobs.store import JobStore
 from rich.console import Console
 from rich.markup import escape
 
-from matte_cli.console import complain, screen
+from matte_cli.console import make_console, print_error
 from matte_cli.instance_lock import InstanceLock, InUseError, check_ports, end_leftovers
 from matte_cli.readiness import Readiness, ask
 from matte_cli.settings import CliSettings, child_environment
@@ -154,7 +154,7 @@ async def run(plan: Plan, lock: InstanceLock, console: Console) -> int:
     await asyncio.gather(*pending, return_exceptions=True)
     failed = life in done and life.exception()
     if failed:
-        complain(str(failed))
+        print_error(str(failed))
     with console.status("stopping: frontends, inference, Redis (Ctrl-C again: at once)"):
         await supervisor.stop()
     console.print("stopped; jobs that wait are kept and go on next time")
@@ -239,9 +239,9 @@ def command(
 ) -> None:
     """Start Matte on this machine: Redis, inference and the frontend. Ctrl-C stops it."""
     if not (find_spec("matte_frontend") and find_spec("matte_inference")):
-        complain("matte serve needs Ray, Gradio and OpenCV: pip install 'matte-cli[serve]'")
+        print_error("matte serve needs Ray, Gradio and OpenCV: pip install 'matte-cli[serve]'")
         raise typer.Exit(1)
-    settings, console = CliSettings(), screen(stderr=True)
+    settings, console = CliSettings(), make_console(stderr=True)
     first = port or settings.port
     plan = Plan(
         host=host or settings.host,
@@ -256,7 +256,7 @@ def command(
     try:
         raise typer.Exit(_serve(plan, console))
     except InUseError as error:
-        complain(str(error))
+        print_error(str(error))
         raise typer.Exit(1) from None
 
 

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingCo
 from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
-from matte_cli.console import complain, print_json, screen
+from matte_cli.console import make_console, print_error, print_json
 
 _MAX_TENSORS_SHOWN = 40
 
@@ -31,7 +31,7 @@ def exit_on_error() -> Iterator[None]:
     try:
         yield
     except RegistryError as error:
-        complain(f"{error.reason}: {error}")
+        print_error(f"{error.reason}: {error}")
         raise typer.Exit(1) from None
 
 
@@ -39,7 +39,7 @@ def exit_on_error() -> Iterator[None]:
 def _progress(what: str) -> Iterator[OnProgress]:
     """A bar on standard error, if that is a terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    console = screen(stderr=True)
+    console = make_console(stderr=True)
     hidden = not console.is_terminal
     with ProgressBar(*columns, TimeRemainingColumn(), console=console, transient=True, disable=hidden) as bar:
         task = bar.add_task(what, total=None)
@@ -75,13 +75,13 @@ def push(folder: Path, target: str, sign_key: Path | None, passphrase: str | Non
     if as_json:
         print_json({"source": ready.source, "digest": ready.digest})
     else:
-        screen().print(f"source: {ready.source}\ndigest: {ready.digest}", markup=False)
+        make_console().print(f"source: {ready.source}\ndigest: {ready.digest}", markup=False)
 
 
 def pull(source: str, folder: Path, policy: VerificationPolicy) -> None:
     with _progress("pulling") as on_progress:
         ready = Registry().pull(_address(source), folder, policy, on_progress)
-    screen().print(f"source: {ready.source}\ndigest: {ready.digest}\nfolder: {ready.folder}", markup=False)
+    make_console().print(f"source: {ready.source}\ndigest: {ready.digest}\nfolder: {ready.folder}", markup=False)
 
 
 def list_versions(source: str, limit: int, *, as_json: bool) -> None:
@@ -95,7 +95,7 @@ def list_versions(source: str, limit: int, *, as_json: bool) -> None:
         grid.add_column(title, justify="right" if title == "size" else "left")
     for version in versions:
         grid.add_row(escape(version.label or "–"), _size(version.size), version.digest or "–", escape(version.source))
-    screen().print(grid if versions else "no versions there")
+    make_console().print(grid if versions else "no versions there")
 
 
 def verify(source: str, policy: VerificationPolicy, *, as_json: bool) -> None:
@@ -113,7 +113,7 @@ def verify(source: str, policy: VerificationPolicy, *, as_json: bool) -> None:
         "license": f"{license or 'not stated'} ({'allowed' if policy.licenses else 'not checked: --allow-license'})",
     }
     for name, text in lines.items():
-        screen().print(f"[green]✓[/] {name}: {escape(text)}")
+        make_console().print(f"[green]✓[/] {name}: {escape(text)}")
 
 
 def diff(old: str, new: str, *, values: bool, as_json: bool) -> None:
@@ -123,7 +123,7 @@ def diff(old: str, new: str, *, values: bool, as_json: bool) -> None:
     if as_json:
         print_json(asdict(found))
         return
-    out = screen()
+    out = make_console()
     if not found.files:
         out.print("the same")
         return

@@ -20,7 +20,7 @@ import typer
 from rich.markup import escape
 
 from matte_cli.client import Api
-from matte_cli.console import Url, complain, print_json, screen, with_api
+from matte_cli.console import Url, make_console, print_error, print_json, with_api
 from matte_cli.outputs import STDIO
 from matte_cli.rollout import actions, view
 from matte_cli.rollout.state import Rollout, RolloutError
@@ -66,7 +66,7 @@ def _cluster(namespace: str | None, context: str | None) -> Iterator[Cluster]:
             raise RolloutError("this needs the Kubernetes client: pip install 'matte-cli[cluster]'") from error
         yield Cluster.connect(namespace, context)
     except RolloutError as error:
-        complain(str(error))
+        print_error(str(error))
         raise typer.Exit(1) from None
 
 
@@ -88,7 +88,7 @@ def status(
         if output is not None:
             _print(_document(found, cluster.namespace), output)
         else:
-            screen().print(view.summary(found, datetime.now(UTC)))
+            make_console().print(view.summary(found, datetime.now(UTC)))
 
 
 @app.command()
@@ -101,7 +101,7 @@ def watch(model: Model, *, namespace: Namespace = None, context: Context = None,
             return Rollout.of(cluster.model(model))
 
         looking = Watch(look, AwayError, time.monotonic, lambda: datetime.now(UTC), time.sleep)
-        end = looking.follow(screen(), timeout)
+        end = looking.follow(make_console(), timeout)
     raise typer.Exit(end)
 
 
@@ -114,10 +114,10 @@ def _add_action(action: actions.Action, summary: str) -> None:
             change = actions.change_for(action, Rollout.of(cluster.model(model)), secrets.token_hex(4))
             cluster.patch(model, change.patch, dry=dry_run)
         if dry_run:
-            screen().print(f"[yellow]![/] nothing was changed. Without --dry-run: {escape(change.effect)}")
+            make_console().print(f"[yellow]![/] nothing was changed. Without --dry-run: {escape(change.effect)}")
             _print(dict(change.patch), Output.YAML)
         else:
-            screen().print(f"[green]✓[/] {escape(change.effect)}")
+            make_console().print(f"[green]✓[/] {escape(change.effect)}")
 
 
 _add_action("promote", "Give the new version all traffic, skipping the remaining steps and the analysis.")
@@ -140,8 +140,8 @@ def history(model: Model, *, namespace: Namespace = None, context: Context = Non
             return
         read = [(version, state) for version, body in stories.items() if (state := Rollout.of(body).status)]
     if read:
-        screen().print(view.stories(read), "")
-    screen().print(view.history(found.status.checks if found.status else ()))
+        make_console().print(view.stories(read), "")
+    make_console().print(view.history(found.status.checks if found.status else ()))
 
 
 @app.command()
@@ -167,9 +167,9 @@ def report(
         out.touch(mode=0o600)  # it has people's pictures
         out.write_bytes(content)
     except OSError as error:
-        complain(f"{out}: {error.strerror}")
+        print_error(f"{out}: {error.strerror}")
         raise typer.Exit(1) from None
-    screen().print(f"[green]✓[/] {out}: it has pictures that people sent", markup=True)
+    make_console().print(f"[green]✓[/] {out}: it has pictures that people sent", markup=True)
 
 
 def _document(rollout: Rollout, namespace: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import typer
 from matte_core.errors import Problem
 
 from matte_cli.client import UnreachableError
-from matte_cli.console import Url, complain, server
+from matte_cli.console import Url, print_error, server
 from matte_cli.messages import explain
 from matte_cli.traffic import workload
 from matte_cli.traffic.run import DriveOptions, run
@@ -72,12 +72,12 @@ ReportFile = Annotated[
 ]
 
 
-app = typer.Typer(help="Send traffic and see where it goes.", no_args_is_help=True)
+app = typer.Typer(help="Send traffic and measure where it goes.", no_args_is_help=True)
 
 
 @app.callback()
 def root() -> None:
-    """Send traffic and see where it goes."""
+    """Send traffic and measure where it goes."""
 
 
 @app.command()
@@ -109,6 +109,6 @@ def drive(  # noqa: PLR0913 - one parameter per option
     try:
         passed = run(options)
     except (Problem, UnreachableError, OSError) as error:
-        complain(explain(error) if isinstance(error, Problem) else str(error))
+        print_error(explain(error))
         raise typer.Exit(1) from None
     raise typer.Exit(0 if passed else 1)

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.live import Live
 
 from matte_cli.client import Api
-from matte_cli.console import print_json, screen
+from matte_cli.console import make_console, print_json
 from matte_cli.outputs import STDIO
 from matte_cli.traffic import view
 from matte_cli.traffic.driver import Drive
@@ -58,7 +58,7 @@ def run(options: DriveOptions) -> bool:
         UnreachableError: no server answers.
         OSError: a picture cannot be read, or the report cannot be written.
     """
-    console = screen(stderr=options.json == STDIO)
+    console = make_console(stderr=options.json == STDIO)
     found = asyncio.run(_run(options, console))
     for part in view.closing(found):
         console.print(part)
