@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from chart.charts import CHART, ROOT, Manifest, environment, of_kind, one, rendered, template, variant
+from matte_frontend.metrics import QUEUE_LENGTH
 from matte_frontend.settings import FrontendSettings
 from matte_inference.settings import InferenceSettings
 from matte_operator.settings import OperatorSettings
-from matte_telemetry.names import QUEUE_LENGTH
 from values import defaults_yaml, schema_json
 from values_contract import ChartValues
 

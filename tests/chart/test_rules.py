@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from matte_telemetry import names
+from metrics import ALL
 
 ROOT = Path(__file__).parents[2]
 FILES = ROOT / "charts/matte/files"
@@ -21,10 +21,10 @@ DASHBOARDS = sorted((FILES / "dashboards").glob("*.json"))
 #: what a histogram and a counter are scraped as
 KNOWN = {
     metric.exported + end
-    for metric in names.ALL
-    for end in (("_bucket", "_sum", "_count") if metric.kind is names.Kind.HISTOGRAM else ("",))
+    for metric in ALL
+    for end in (("_bucket", "_sum", "_count") if metric.type == "histogram" else ("",))
 }
-LABELS = {label for metric in names.ALL for label in metric.labels} | {"namespace", "le"}
+LABELS = {label for metric in ALL for label in metric.labels} | {"namespace", "le"}
 
 
 def promtool(*arguments: str | Path) -> None:
@@ -75,7 +75,7 @@ def test_queries_use_existing_metrics_and_labels(expr: str) -> None:
 
 def test_every_metric_is_on_the_dashboard() -> None:
     text = " ".join(queries())
-    assert [metric.exported for metric in names.ALL if metric.exported not in text] == []
+    assert [metric.exported for metric in ALL if metric.exported not in text] == []
 
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.name)

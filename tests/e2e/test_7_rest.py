@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from e2e.kube import Kube, run
 from e2e.phases import Phases
-from matte_telemetry.names import API_REQUESTS
+from matte_operator.metrics import API_REQUESTS
 from prometheus_client.parser import text_string_to_metric_families
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300), pytest.mark.usefixtures("release")]

@@ -17,6 +17,7 @@ from matte_core.contracts.limits import Limits
 from matte_core.errors import Problem
 from matte_inference.families.base import Alpha, Prepared, Segmenter
 from matte_inference.families.registry import load
+from matte_inference.metrics import INFERENCE
 from matte_inference.pixels.arrays import Pixels, UInt8Array
 from matte_inference.replica.forwarder import Forwarder
 from matte_inference.replica.golden import GoldenImages, built_in_images
@@ -25,8 +26,7 @@ from matte_inference.router.route_plan import DispatchOptions
 from matte_jobs.evidence import EvidenceStore
 from matte_jobs.settings import StoreSettings
 from matte_jobs.store import JobStore
-from matte_telemetry import names
-from matte_telemetry.instruments import Instruments
+from matte_telemetry.metrics import Instruments
 from matte_telemetry.prometheus import PrometheusMeter
 from opentelemetry.trace import NoOpTracer
 
@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 CONFIG = VersionConfig(model=MODEL, version="2.0.0", family="grabcut")
 OLD = CONFIG.model_copy(update={"version": "1.0.0"})
 STABLE = "1.0.0"
-METER = PrometheusMeter(names.INFERENCE)
+METER = PrometheusMeter(INFERENCE)
 
 
 @dataclass

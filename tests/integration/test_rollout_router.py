@@ -15,14 +15,14 @@ from jobs import MODEL, admit, finish
 from matte_core.contracts.catalog import Arm, Mirror, Replica, Route, RouteTable
 from matte_core.contracts.job import TERMINAL, JobSpec, JobState
 from matte_core.errors import Problem
+from matte_inference.metrics import INFERENCE
 from matte_inference.router.route_plan import DispatchOptions
 from matte_inference.router.service import RouterService
 from matte_jobs.catalog import CatalogStore
 from matte_jobs.evidence import EvidenceStore
 from matte_jobs.settings import StoreSettings
 from matte_jobs.store import JobStore, Lease
-from matte_telemetry import names
-from matte_telemetry.instruments import Instruments
+from matte_telemetry.metrics import Instruments
 from matte_telemetry.prometheus import PrometheusMeter
 from opentelemetry.trace import NoOpTracer
 
@@ -99,7 +99,7 @@ async def routing(
     world.router = RouterService(
         JobStore.open(settings), world, name=name, pool="p", clock=time.time,
         draw=random.Random(7).random, lease_seconds=lease_seconds,
-        instruments=Instruments(PrometheusMeter(names.INFERENCE), NoOpTracer()),
+        instruments=Instruments(PrometheusMeter(INFERENCE), NoOpTracer()),
     )  # fmt: skip
     await world.router.start()
     try:

@@ -11,7 +11,9 @@ from pathlib import Path
 import cv2
 import httpx
 import pytest
-from matte_telemetry import attributes, names
+from matte_frontend import metrics as frontend
+from matte_inference.metrics import INFERENCE, JOBS, LEASES_LOST, MIRRORED, SWEPT
+from matte_telemetry import attributes
 from otlp import Got
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
@@ -25,7 +27,7 @@ JOB = {"POST /v{major}/predict", "admit grabcut", "route grabcut", "segment grab
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SERVER, PRODUCER, CONSUMER = 2, 4, 5
 #: counted only when something went wrong
-ON_TROUBLE = {names.LEASES_LOST, names.SWEPT, names.MIRRORED}
+ON_TROUBLE = {LEASES_LOST, SWEPT, MIRRORED}
 
 
 @pytest.fixture(scope="module")
@@ -147,27 +149,27 @@ def test_the_frontends_metrics_are_those_that_are_named(served: Served, photo: b
     assert cut(served, photo).status_code == 200
     assert cut(served, b"no picture").status_code == 415
     found = metrics(served.frontend_metrics)
-    named = {metric.exported: metric for metric in (*names.FRONTEND, *names.SEEN)}
+    named = {metric.exported: metric for metric in (*frontend.FRONTEND, *frontend.STORE)}
     assert found.keys() == named.keys()
     for name, family in found.items():
-        assert (family.type, family.documentation) == (named[name].kind, named[name].help)
+        assert (family.type, family.documentation) == (named[name].type, named[name].help)
         labels = {label for sample in family.samples for label in sample.labels} - {"le"}
         assert labels <= set(named[name].labels), name
-    admitted = names.JOBS_ADMITTED.name
+    admitted = frontend.JOBS_ADMITTED.name
     assert total(found[admitted], model="grabcut") == total(before[admitted], model="grabcut") + 1
-    refused = [total(m[names.JOBS_REFUSED.name], model="grabcut", code="not_a_picture") for m in (before, found)]
+    refused = [total(m[frontend.JOBS_REFUSED.name], model="grabcut", code="not_a_picture") for m in (before, found)]
     assert refused[1] == refused[0] + 1
-    assert total(found[names.HTTP_REQUESTS.name], route="/v{major}/predict", status="4xx") >= 1
-    assert total(found[names.QUEUE_LENGTH.name], model="grabcut") == 0
-    assert total(found[names.VERSION_REPLICAS.name], model="grabcut", version="2.0.0") == 1
-    assert total(found[names.STORE_MAX.name]) > total(found[names.STORE_USED.name]) > 0
-    assert total(found[names.OPEN_STREAMS.name]) == 0
+    assert total(found[frontend.HTTP_REQUESTS.name], route="/v{major}/predict", status="4xx") >= 1
+    assert total(found[frontend.QUEUE_LENGTH.name], model="grabcut") == 0
+    assert total(found[frontend.VERSION_REPLICAS.name], model="grabcut", version="2.0.0") == 1
+    assert total(found[frontend.STORE_MAX.name]) > total(found[frontend.STORE_USED.name]) > 0
+    assert total(found[frontend.OPEN_STREAMS.name]) == 0
 
 
 def test_inferences_metrics_are_those_that_are_named(served: Served, photo: bytes) -> None:
     assert cut(served, photo).status_code == 200
-    named = {metric.exported: metric for metric in names.INFERENCE}
-    wanted = {metric.exported for metric in set(names.INFERENCE) - ON_TROUBLE}
+    named = {metric.exported: metric for metric in INFERENCE}
+    wanted = {metric.exported for metric in set(INFERENCE) - ON_TROUBLE}
     deadline = time.monotonic() + 60  # Ray exports every few seconds
     while True:
         found = {n: f for n, f in metrics(served.ray_metrics).items() if "matte" in n}
@@ -177,10 +179,10 @@ def test_inferences_metrics_are_those_that_are_named(served: Served, photo: byte
         time.sleep(1)
     assert found.keys() <= named.keys()
     for name, family in found.items():
-        assert family.type == named[name].kind
+        assert family.type == named[name].type
         labels = {label for sample in family.samples for label in sample.labels}
         assert set(named[name].labels) <= labels, name
-    assert total(found[names.JOBS.exported], model="grabcut", version="2.0.0", outcome="succeeded") >= 1
+    assert total(found[JOBS.exported], model="grabcut", version="2.0.0", outcome="succeeded") >= 1
 
 
 def test_a_job_that_is_canceled_ends_in_its_replica(served: Served) -> None:

@@ -19,7 +19,7 @@ from integration.operator import identity
 from kubernetes import client
 from matte_operator.kinds import MODEL, POOL, RAY_CLUSTER, Body, Kind, name_of
 from matte_operator.kube_client import KubeClient, api_client
-from matte_telemetry.names import OPERATOR
+from matte_operator.metrics import OPERATOR
 from matte_telemetry.prometheus import PrometheusMeter
 
 #: nobody has it: pods of these tests never run

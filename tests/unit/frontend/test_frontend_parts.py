@@ -195,7 +195,7 @@ class TestLocalPath:
 def test_logs_are_json_lines() -> None:
     record = logging.LogRecord("a", logging.ERROR, "", 0, "it %s", ("broke",), None)
     record.request_id = "r1"
-    line = json.loads(logs.JsonLines().format(record))
+    line = json.loads(logs.JsonFormatter().format(record))
     assert (line["message"], line["level"], line["request_id"]) == ("it broke", "ERROR", "r1")
 
 

@@ -152,7 +152,7 @@ class TestOn:
 def test_a_line_of_the_log_names_its_trace() -> None:
     record = logging.LogRecord("a", logging.INFO, "", 0, "done", (), None)
     token = logs.traceparent.set(PARENT)
-    line = json.loads(logs.JsonLines().format(record))
+    line = json.loads(logs.JsonFormatter().format(record))
     logs.traceparent.reset(token)
     assert (line["trace_id"], line["span_id"]) == (PARENT.split("-")[1], PARENT.split("-")[2])
-    assert "trace_id" not in json.loads(logs.JsonLines().format(record))
+    assert "trace_id" not in json.loads(logs.JsonFormatter().format(record))

@@ -12,7 +12,6 @@ from importlib.metadata import version
 
 import kopf
 from matte_telemetry import logs, tracing
-from matte_telemetry.names import OPERATOR
 from matte_telemetry.prometheus import MetricsServer, PrometheusMeter
 from pydantic import ValidationError
 
@@ -23,6 +22,7 @@ from matte_operator.evidence_client import EvidenceClient
 from matte_operator.external_checks import ExternalChecks
 from matte_operator.kube_client import KubeClient, api_client
 from matte_operator.leader_election import LeaderElector
+from matte_operator.metrics import OPERATOR
 from matte_operator.reconciler import Reconciler
 from matte_operator.settings import OperatorSettings
 

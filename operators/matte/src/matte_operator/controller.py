@@ -12,7 +12,6 @@ from typing import Any
 
 import kopf
 from matte_core.domain.backoff import exponential_backoff
-from matte_telemetry.names import LEADER, RECONCILE_SECONDS, RECONCILES
 from matte_telemetry.prometheus import PrometheusMeter
 from matte_telemetry.tracing import end_span, start_span
 from opentelemetry.trace import Tracer
@@ -20,6 +19,7 @@ from opentelemetry.trace import Tracer
 from matte_operator.kinds import POD, WATCHED, Body, Kind
 from matte_operator.kube_client import ApiError, error_message
 from matte_operator.leader_election import RETRY_SECONDS, LeaderElector
+from matte_operator.metrics import LEADER, RECONCILE_SECONDS, RECONCILES
 from matte_operator.reconciler import Reconciler
 from matte_operator.render.pods import POOL_LABEL
 from matte_operator.snapshot import change_fingerprint

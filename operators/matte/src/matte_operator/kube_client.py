@@ -9,11 +9,11 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic import DynamicClient
 from kubernetes.dynamic.exceptions import DynamicApiError, NotFoundError
-from matte_telemetry.instruments import Meter
-from matte_telemetry.names import API_REQUESTS
+from matte_telemetry.metrics import Meter
 from urllib3.exceptions import HTTPError
 
 from matte_operator.kinds import FIELD_MANAGER, Body, Kind, name_of
+from matte_operator.metrics import API_REQUESTS
 
 #: seconds to connect, and to wait for an answer
 TIMEOUT = (5, 30)

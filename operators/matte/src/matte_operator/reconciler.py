@@ -34,6 +34,7 @@ from matte_operator.kinds import (
     name_of,
 )
 from matte_operator.kube_client import ApiError, KubeClient, error_message
+from matte_operator.metrics import CONDITION, set_condition
 from matte_operator.plan import (
     ExternalFacts,
     PlannedModel,
@@ -153,7 +154,7 @@ class Reconciler:
             self._report_invalid(invalid, now)
         for kind, names in self._measured.items():
             for name in names - set(snapshot.objects.get(kind, {})):
-                self._meter.forget(kind.kind, name)
+                self._meter.remove(CONDITION, kind.kind, name)
             names &= set(snapshot.objects.get(kind, {}))
 
         due = [planned.requeue_after]
@@ -243,7 +244,7 @@ class Reconciler:
         """
         name = name_of(body)
         for condition in status.conditions:
-            self._meter.set_condition(kind.kind, name, condition.type, condition.status.value)
+            set_condition(self._meter, kind.kind, name, condition.type, condition.status.value)
         self._measured.setdefault(kind, set()).add(name)
         manifest = status.model_dump(mode="json", exclude_none=True)
         if before is None:

@@ -7,23 +7,22 @@ import logging
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
-_EXTRA = ("path", "request_id", "job", "object", "event")
+_EXTRA_FIELDS = ("path", "request_id", "job", "object", "event")
 #: the W3C ``traceparent`` of what a task works on; '' for nothing in particular
 traceparent: ContextVar[str] = ContextVar("traceparent", default="")
 
 
-class JsonLines(logging.Formatter):
-    """One JSON object per record. Extras that are told: path, request_id, job, object, event, traceparent."""
+class JsonFormatter(logging.Formatter):
+    """One JSON object per record. Known extras: path, request_id, job, object, event, traceparent."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as a line."""
         line = {
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
         }
-        line |= {name: getattr(record, name) for name in _EXTRA if hasattr(record, name)}
+        line |= {name: getattr(record, name) for name in _EXTRA_FIELDS if hasattr(record, name)}
         trace = getattr(record, "traceparent", "") or traceparent.get()
         if trace.count("-") == 3:
             _, line["trace_id"], line["span_id"], _ = trace.split("-")
@@ -33,9 +32,9 @@ class JsonLines(logging.Formatter):
 
 
 def set_up(level: str) -> None:
-    """Sends every logger of the process there."""
+    """Makes the root logger write JSON lines, and nothing else."""
     handler = logging.StreamHandler()
-    handler.setFormatter(JsonLines())
+    handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

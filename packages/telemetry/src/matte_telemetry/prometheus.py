@@ -17,125 +17,109 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from matte_telemetry.names import CONDITION, Kind, Metric
+from matte_telemetry.metrics import Metric
 
-#: samples of a gauge: labels in their order, and the value
+#: samples of gauges: labels in their order, and the value
 Samples = Mapping[Metric, Sequence[tuple[tuple[str, ...], float]]]
 disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for every series, which nothing here reads
-_STATUSES = ("True", "False", "Unknown")
 
 
 class PrometheusMeter:
-    """A :class:`~matte_telemetry.instruments.Meter` on a registry of its own. Every metric is there from the start."""
+    """A :class:`~matte_telemetry.metrics.Meter` on a registry of its own. Every metric is there from the start."""
 
     def __init__(self, metrics: Iterable[Metric]) -> None:
         self.registry = CollectorRegistry()
-        self._metrics: dict[Metric, Any] = {metric: self._made(metric) for metric in metrics}
-        self._children: dict[tuple[Any, ...], Any] = {}
-
-    def _made(self, metric: Metric) -> Counter | Gauge | Histogram:
-        if metric.kind is Kind.HISTOGRAM:
-            return Histogram(
-                metric.name, metric.help, metric.labels, buckets=metric.buckets, registry=self.registry
-            )  # fmt: skip
-        made = Counter if metric.kind is Kind.COUNTER else Gauge
-        return made(metric.name, metric.help, metric.labels, registry=self.registry)
+        self._metrics: dict[str, Any] = {}
+        self._children: dict[tuple[str, ...], Any] = {}
+        for metric in metrics:
+            made: Any
+            if metric.type == "histogram":
+                made = Histogram(
+                    metric.name, metric.help, metric.labels, buckets=metric.buckets, registry=self.registry
+                )
+            else:
+                made = (Counter if metric.type == "counter" else Gauge)(
+                    metric.name, metric.help, metric.labels, registry=self.registry
+                )
+            self._metrics[metric.name] = made
 
     def _child(self, metric: Metric, labels: tuple[str, ...]) -> Any:
-        key = (metric.name, *labels)  # looked up by name: hashing a whole Metric is dear
+        key = (metric.name, *labels)  # hashing a whole Metric would be slow
         child = self._children.get(key)
         if child is None:
-            parent = self._metrics[metric]
+            parent = self._metrics[metric.name]
             child = self._children[key] = parent.labels(*labels) if metric.labels else parent
         return child
 
     def add(self, metric: Metric, *labels: str, by: float = 1.0) -> None:
-        """A counter goes up."""
         self._child(metric, labels).inc(by)
 
     def set(self, metric: Metric, *labels: str, to: float) -> None:
-        """A gauge has a value."""
         self._child(metric, labels).set(to)
 
     def shift(self, metric: Metric, *labels: str, by: float) -> None:
-        """A gauge goes up or down."""
+        """Changes a gauge, up or down."""
         self._child(metric, labels).inc(by)
 
     def observe(self, metric: Metric, value: float, *labels: str) -> None:
-        """A histogram gets a value."""
         self._child(metric, labels).observe(value)
 
-    def set_condition(self, kind: str, name: str, condition: str, status: str) -> None:
-        """An object's condition (``Ready``) has a status (``True``, ``False`` or ``Unknown``)."""
-        for each in _STATUSES:
-            self.set(CONDITION, kind, name, condition, each, to=float(each == status))
-
-    def forget(self, kind: str, name: str) -> None:
-        """An object is gone: so are the samples of its conditions."""
-        gone = [key for key in self._children if key[:3] == (CONDITION.name, kind, name)]
-        for key in gone:
+    def remove(self, metric: Metric, *labels: str) -> None:
+        """Removes all series whose first labels these are."""
+        for key in [key for key in self._children if key[: len(labels) + 1] == (metric.name, *labels)]:
             del self._children[key]
-            self._metrics[CONDITION].remove(*key[1:])
+            self._metrics[metric.name].remove(*key[1:])
 
 
-class Seen(Collector):
-    """Gauges that are read when somebody scrapes.
+class ScrapeCollector(Collector):
+    """Gauges that are read at each scrape.
 
     Args:
         metrics: the gauges.
-        read: their samples; called in the server's thread. What it raises leaves them out of this scrape.
-        failed: told what it raised.
+        read: their samples; called in the server's thread. If it raises, this scrape goes without them.
+        on_error: gets what it raised.
     """
 
     def __init__(
-        self, metrics: Sequence[Metric], read: Callable[[], Samples], failed: Callable[[Exception], None]
+        self, metrics: Sequence[Metric], read: Callable[[], Samples], on_error: Callable[[Exception], None]
     ) -> None:
         self._metrics = metrics
         self._read = read
-        self._failed = failed
+        self._on_error = on_error
 
-    def describe(self) -> Iterable[GaugeMetricFamily]:
-        """Without samples, so that registering reads nothing."""
+    def describe(self) -> list[GaugeMetricFamily]:
+        """The gauges without samples, so that registering them reads nothing."""
         return [GaugeMetricFamily(metric.name, metric.help, labels=metric.labels) for metric in self._metrics]
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        """As it is now."""
         try:
             samples = self._read()
         except Exception as error:  # a scrape must not fail over the store
-            self._failed(error)
+            self._on_error(error)
             return []
-        families = []
-        for metric in self._metrics:
-            family = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
+        families = self.describe()
+        for metric, family in zip(self._metrics, families, strict=True):
             for labels, value in samples.get(metric, ()):
                 family.add_metric(labels, value)
-            families.append(family)
         return families
 
 
 class MetricsServer:
-    """``/metrics`` on a port of its own, served by a thread; end it with :meth:`close`."""
+    """``/metrics`` on a port of its own, served by a thread until :meth:`close`."""
 
     def __init__(self, server: WSGIServer) -> None:
         self._server = server
 
     @classmethod
     def start(cls, registry: CollectorRegistry, *, host: str, port: int) -> MetricsServer:
-        """Listens.
-
-        Raises:
-            OSError: the port is taken.
-        """
+        """Raises OSError where the port is taken."""
         server, _ = start_http_server(port, addr=host, registry=registry)
         return cls(server)
 
     @property
     def port(self) -> int:
-        """Where it listens."""
         return int(self._server.server_port)
 
     def close(self) -> None:
-        """Stops."""
         self._server.shutdown()
         self._server.server_close()

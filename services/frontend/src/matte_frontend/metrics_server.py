@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 
 from matte_core.contracts.catalog import Catalog
 from matte_core.errors import Problem
-from matte_telemetry import names
-from matte_telemetry.prometheus import MetricsServer, Samples, Seen
+from matte_telemetry.prometheus import MetricsServer, Samples, ScrapeCollector
 
+from matte_frontend import metrics
 from matte_frontend.state import AppState
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ async def serve_metrics(app: AppState) -> AsyncIterator[None]:
         def on_error(error: Exception) -> None:
             log.warning("store metrics left out: %s", error or type(error).__name__)
 
-        registry.register(Seen(names.SEEN, read_store, on_error))
+        registry.register(ScrapeCollector(metrics.STORE, read_store, on_error))
         try:
             server = MetricsServer.start(registry, host=settings.host, port=settings.metrics_port)
         except OSError as error:
@@ -53,11 +53,11 @@ async def _read_store(app: AppState) -> Samples:
         catalog = Catalog(models=())  # inference has not started yet
     versions = [((model.name, version.version), version) for model in catalog.models for version in model.versions]
     return {
-        names.DEAD_JOBS: [((), stats.dead_jobs)],
-        names.STORE_USED: [((), stats.used_bytes)],
-        names.STORE_MAX: [((), stats.max_bytes)],
-        names.QUEUE_LENGTH: [((model.name,), model.queue_length) for model in catalog.models],
-        names.VERSION_REPLICAS: [(labels, version.replicas) for labels, version in versions],
-        names.VERSION_SLOTS: [(labels, version.slots) for labels, version in versions],
-        names.VERSION_WEIGHT: [(labels, version.weight) for labels, version in versions],
+        metrics.DEAD_JOBS: [((), stats.dead_jobs)],
+        metrics.STORE_USED: [((), stats.used_bytes)],
+        metrics.STORE_MAX: [((), stats.max_bytes)],
+        metrics.QUEUE_LENGTH: [((model.name,), model.queue_length) for model in catalog.models],
+        metrics.VERSION_REPLICAS: [(labels, version.replicas) for labels, version in versions],
+        metrics.VERSION_SLOTS: [(labels, version.slots) for labels, version in versions],
+        metrics.VERSION_WEIGHT: [(labels, version.weight) for labels, version in versions],
     }

@@ -16,11 +16,11 @@ from collections.abc import Iterable
 from typing import Any, cast
 
 from matte_core.errors import Problem
-from matte_telemetry import names
 from matte_telemetry.prometheus import PrometheusMeter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from matte_frontend import metrics
 from matte_frontend.connections import ConnectionCounter, Phase, RequestArrival
 
 #: requests that may wait behind the one that is served; a client that sends more is refused
@@ -141,7 +141,7 @@ class LimitedProtocol(HttpToolsProtocol):
     # --- refusals ---
 
     def _count(self, code: str) -> None:
-        self._meter.add(names.CONNECTIONS_REFUSED, code)
+        self._meter.add(metrics.CONNECTIONS_REFUSED, code)
 
     def _refuse(self, problem: Problem) -> None:
         """Stops reading. A response that is being sent ends first; otherwise the client gets the problem."""

@@ -6,11 +6,12 @@ import logging
 import re
 
 from matte_core.errors import Problem
-from matte_telemetry import attributes, logs, names, tracing
+from matte_telemetry import attributes, logs, tracing
 from opentelemetry.trace import SpanKind
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from matte_frontend import metrics
 from matte_frontend.problems import problem_response
 from matte_frontend.state import Clock, NewId, Telemetry
 
@@ -58,7 +59,7 @@ class RequestContextMiddleware:
                 message["headers"] = [*own, *response_headers, (b"server-timing", timing)]
                 if any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in own):
                     is_stream = True
-                    meter.shift(names.OPEN_STREAMS, by=1)
+                    meter.shift(metrics.OPEN_STREAMS, by=1)
             await send(message)
 
         try:
@@ -74,11 +75,11 @@ class RequestContextMiddleware:
             await problem_response(problem, instance=scope["path"])(scope, receive, send_with_headers)
         finally:
             route = getattr(scope.get("route"), "path_format", "other")
-            meter.add(names.HTTP_REQUESTS, route, f"{status // 100}xx" if status else "closed")
+            meter.add(metrics.HTTP_REQUESTS, route, f"{status // 100}xx" if status else "closed")
             if is_stream:
-                meter.shift(names.OPEN_STREAMS, by=-1)
+                meter.shift(metrics.OPEN_STREAMS, by=-1)
             else:
-                meter.observe(names.HTTP_SECONDS, self._clock() - began, route)
+                meter.observe(metrics.HTTP_SECONDS, self._clock() - began, route)
             # a span that never ends is never exported
             if not is_stream and route not in _UNTRACED_ROUTES:
                 if span.is_recording():

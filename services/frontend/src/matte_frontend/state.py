@@ -19,11 +19,12 @@ from matte_jobs.catalog import CatalogStore
 from matte_jobs.events import EventBroker
 from matte_jobs.store import Admission, JobStore
 from matte_jobs.views import Capacity, CapacityLookup, unknown_capacity
-from matte_telemetry import attributes, names, tracing
+from matte_telemetry import attributes, tracing
 from matte_telemetry.prometheus import PrometheusMeter
 from opentelemetry.trace import NoOpTracer, SpanKind, Tracer
 from starlette.requests import Request
 
+from matte_frontend import metrics
 from matte_frontend.settings import FrontendSettings
 
 #: Unix seconds
@@ -39,7 +40,7 @@ def anonymous(_request: Request) -> Owner:
 
 @dataclass(slots=True)
 class Telemetry:
-    meter: PrometheusMeter = field(default_factory=lambda: PrometheusMeter(names.FRONTEND))
+    meter: PrometheusMeter = field(default_factory=lambda: PrometheusMeter(metrics.FRONTEND))
     tracer: Tracer = field(default_factory=NoOpTracer)
 
     @contextlib.contextmanager
@@ -48,7 +49,7 @@ class Telemetry:
         try:
             yield
         except Problem as problem:
-            self.meter.add(names.JOBS_REFUSED, model, problem.code)
+            self.meter.add(metrics.JOBS_REFUSED, model, problem.code)
             raise
 
 
@@ -143,7 +144,7 @@ class AppState:
             raise
         tracing.end_span(span, self.clock())
         if not admitted.existing:
-            self.telemetry.meter.add(names.JOBS_ADMITTED, spec.model)
+            self.telemetry.meter.add(metrics.JOBS_ADMITTED, spec.model)
         return admitted
 
     async def view(self, job_id: str, owner: Owner | None) -> JobView:

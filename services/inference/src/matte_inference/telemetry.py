@@ -8,14 +8,14 @@ from __future__ import annotations
 import importlib.metadata
 from typing import Any
 
-from matte_telemetry.names import Kind, Metric
+from matte_telemetry.metrics import Metric
 from ray.util import metrics
 
 VERSION = importlib.metadata.version("matte-inference")
 
 
 class RayMeter:
-    """A :class:`~matte_telemetry.instruments.Meter` by way of Ray. Metrics appear with their first value."""
+    """A :class:`~matte_telemetry.metrics.Meter` by way of Ray. Metrics appear with their first value."""
 
     def __init__(self) -> None:
         self._metrics: dict[str, Any] = {}
@@ -32,10 +32,10 @@ class RayMeter:
 
     def _ray_metric(self, metric: Metric) -> Any:
         if metric.name not in self._metrics:
-            if metric.kind is Kind.HISTOGRAM:
+            if metric.type == "histogram":
                 made = metrics.Histogram(metric.name, metric.help, list(metric.buckets), metric.labels)
             else:
-                kind = metrics.Counter if metric.kind is Kind.COUNTER else metrics.Gauge
+                kind = metrics.Counter if metric.type == "counter" else metrics.Gauge
                 made = kind(metric.name, metric.help, metric.labels)
             self._metrics[metric.name] = made
         return self._metrics[metric.name]

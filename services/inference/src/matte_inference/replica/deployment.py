@@ -16,7 +16,7 @@ from matte_jobs.catalog import CatalogStore
 from matte_jobs.evidence import EvidenceStore
 from matte_jobs.store import JobStore, instance_member
 from matte_telemetry import logs, tracing
-from matte_telemetry.instruments import Instruments
+from matte_telemetry.metrics import Instruments
 
 from matte_inference.families.registry import load
 from matte_inference.loopback import keep_serve_on_loopback

@@ -13,10 +13,9 @@ from matte_core.contracts.catalog import VersionConfig
 from matte_core.contracts.evidence import Agreement, AnswerSample, MaskComparison, MirroredPair
 from matte_core.errors import Problem
 from matte_jobs.evidence import EvidenceStore
-from matte_telemetry import names
-from matte_telemetry.instruments import Meter
-from matte_telemetry.names import Mirrored
+from matte_telemetry.metrics import Meter
 
+from matte_inference import metrics
 from matte_inference.analysis.masks import (
     PREVIEW_SIDE,
     agreement,
@@ -28,6 +27,7 @@ from matte_inference.analysis.masks import (
     sample_rows,
     shrink,
 )
+from matte_inference.metrics import MirrorOutcome
 from matte_inference.pixels.arrays import UInt8Array
 
 log = logging.getLogger("matte.replica")
@@ -74,7 +74,7 @@ class EvidenceRecorder:
     def compare_mask(self, job: str, stable: str, rgb: UInt8Array, full_size_alpha: UInt8Array) -> None:
         """This version's mask of a job that ``stable`` answers."""
         if self._waiting >= MAX_WAITING or not self._begin(self._compare(job, stable, rgb, full_size_alpha)):
-            self._count(Mirrored.DROPPED)
+            self._count(MirrorOutcome.DROPPED)
 
     async def close(self) -> None:
         if self._tasks:
@@ -123,11 +123,11 @@ class EvidenceRecorder:
             self._waiting -= 1
         stable_mask = None if data is None else decode_mask(data)
         if stable_mask is None or stable_mask.shape != mask.shape:
-            self._count(Mirrored.ALONE)
+            self._count(MirrorOutcome.ALONE)
             return
         agreed: Agreement = await self._in_thread(agreement, mask, stable_mask)
         await self.evidence.record_pair(*self._labels, MirroredPair(at=self.clock(), job=job, agreement=agreed))
-        self._count(Mirrored.COMPARED)
+        self._count(MirrorOutcome.COMPARED)
         if is_rejected(agreed) and self.clock() - self._compared_at >= COMPARISON_SECONDS:
             self._compared_at = self.clock()
             pictures = (picture, stable_mask, mask)
@@ -139,5 +139,5 @@ class EvidenceRecorder:
     async def _in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
 
-    def _count(self, outcome: Mirrored) -> None:
-        self.meter.add(names.MIRRORED, *self._labels, outcome)
+    def _count(self, outcome: MirrorOutcome) -> None:
+        self.meter.add(metrics.MIRRORED, *self._labels, outcome)

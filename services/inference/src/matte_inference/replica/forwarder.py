@@ -18,9 +18,9 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from matte_core.contracts.catalog import VersionConfig
 from matte_core.errors import Problem
-from matte_telemetry import names
-from matte_telemetry.instruments import Meter
+from matte_telemetry.metrics import Meter
 
+from matte_inference import metrics
 from matte_inference.families.base import Alpha, Prepared, Segmenter
 from matte_inference.replica.stages import with_cpu_seconds
 
@@ -86,7 +86,7 @@ class Forwarder:
         outcomes, cpu = await asyncio.get_running_loop().run_in_executor(
             self._threads, with_cpu_seconds, forward_safely, self._segmenter, prepared
         )
-        self._meter.observe(names.BATCH_SIZE, len(batch), self._config.model, self._config.version)
+        self._meter.observe(metrics.BATCH_SIZE, len(batch), self._config.model, self._config.version)
         contexts = [context for _, context in batch if context is not None]
         return [
             Forwarded(outcome, len(batch), tuple(c for c in contexts if c != own), cpu / len(batch))

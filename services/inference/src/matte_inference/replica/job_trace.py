@@ -15,11 +15,12 @@ from matte_core.contracts.job import JobSpec, Timings
 from matte_core.domain.eta import Cost, fit
 from matte_core.errors import Problem
 from matte_jobs.store import JobStore
-from matte_telemetry import attributes, names, tracing
-from matte_telemetry.instruments import Instruments
-from matte_telemetry.names import Outcome, Stage
+from matte_telemetry import attributes, tracing
+from matte_telemetry.metrics import Instruments
 from opentelemetry.trace import SpanKind
 
+from matte_inference import metrics
+from matte_inference.metrics import Outcome, Stage
 from matte_inference.replica.forwarder import Forwarded
 
 log = logging.getLogger("matte.replica")
@@ -99,14 +100,14 @@ class JobTrace:
         """Records metrics and spans. ``outcome`` is None if the router decides it; ``error`` is the kind of failure."""
         end = self._clock()
         if outcome is not None:
-            self._meter.add(names.JOBS, *self._labels, outcome)
-        self._meter.observe(names.STAGE_SECONDS, self._queued, *self._labels, Stage.QUEUED)
+            self._meter.add(metrics.JOBS, *self._labels, outcome)
+        self._meter.observe(metrics.STAGE_SECONDS, self._queued, *self._labels, Stage.QUEUED)
         for stage, (begun, ended) in zip(STAGES, pairwise(self.marks), strict=False):
-            self._meter.observe(names.STAGE_SECONDS, ended - begun, *self._labels, stage)
+            self._meter.observe(metrics.STAGE_SECONDS, ended - begun, *self._labels, stage)
         if outcome is Outcome.SUCCEEDED:
-            self._meter.observe(names.JOB_SECONDS, end - self._spec.created_at, *self._labels)
+            self._meter.observe(metrics.JOB_SECONDS, end - self._spec.created_at, *self._labels)
             per_megapixel = (self.marks[-2] - self.marks[0]) / max(0.01, self._spec.picture.megapixels)
-            self._meter.observe(names.SECONDS_PER_MEGAPIXEL, per_megapixel, *self._labels)
+            self._meter.observe(metrics.SECONDS_PER_MEGAPIXEL, per_megapixel, *self._labels)
         if self._span.is_recording():
             self._record_stages(outcome, error, end)
         tracing.end_span(self._span, end, error=error)

@@ -15,11 +15,12 @@ from matte_core.contracts.limits import Limits
 from matte_core.errors import Fault, Problem
 from matte_jobs.evidence import EvidenceStore
 from matte_jobs.store import JobStore
-from matte_telemetry import logs, names
-from matte_telemetry.instruments import Instruments
-from matte_telemetry.names import RELEASED, Mirrored, Outcome
+from matte_telemetry import logs
+from matte_telemetry.metrics import Instruments
 
+from matte_inference import metrics
 from matte_inference.families.base import Segmenter
+from matte_inference.metrics import RELEASE_OUTCOMES, MirrorOutcome, Outcome
 from matte_inference.pixels.arrays import UInt8Array
 from matte_inference.replica.evidence import EvidenceRecorder
 from matte_inference.replica.forwarder import Forwarder
@@ -116,8 +117,8 @@ class ReplicaService:
         except Problem as problem:
             expired = problem.code == "result_expired"
             log.log(logging.DEBUG if expired else logging.WARNING, "mirrored job %s: %s", spec.id, problem)
-            mirrored = Mirrored.GONE if expired else Mirrored.FAILED
-            self.instruments.meter.add(names.MIRRORED, self.config.model, self.config.version, mirrored)
+            mirrored = MirrorOutcome.GONE if expired else MirrorOutcome.FAILED
+            self.instruments.meter.add(metrics.MIRRORED, self.config.model, self.config.version, mirrored)
             return
         self._evidence.compare_mask(spec.id, stable, job.pixels.rgb, full_size_alpha)
 
@@ -224,4 +225,4 @@ class ReplicaService:
         return True
 
     async def _release(self, spec: JobSpec, token: str, problem: Problem) -> Outcome:
-        return RELEASED[await self.store.release(spec.id, token, problem, self.clock())]
+        return RELEASE_OUTCOMES[await self.store.release(spec.id, token, problem, self.clock())]

@@ -18,7 +18,7 @@ from matte_core.contracts.job import JobSpec
 from matte_core.errors import Problem
 from matte_jobs.store import JobStore, Lease, instance_member
 from matte_telemetry import logs, tracing
-from matte_telemetry.instruments import Instruments
+from matte_telemetry.metrics import Instruments
 from pydantic import ValidationError
 from ray import serve
 from ray.exceptions import RayTaskError

@@ -14,11 +14,12 @@ from matte_core.contracts.job import JobSpec
 from matte_core.errors import Fault, Problem
 from matte_jobs.evidence import EvidenceStore
 from matte_jobs.store import JobStore, Lease
-from matte_telemetry import attributes, logs, names, tracing
-from matte_telemetry.instruments import Instruments
-from matte_telemetry.names import RELEASED, Mirrored, Outcome
+from matte_telemetry import attributes, logs, tracing
+from matte_telemetry.metrics import Instruments
 from opentelemetry.trace import Span, SpanKind
 
+from matte_inference import metrics
+from matte_inference.metrics import RELEASE_OUTCOMES, MirrorOutcome, Outcome
 from matte_inference.router.route_plan import DispatchOptions
 
 log = logging.getLogger("matte.router")
@@ -95,7 +96,7 @@ class Dispatcher:
             await self.versions.mirror(model, version, spec, stable)
         except Exception as error:  # nobody waits for it
             log.warning("job %s: its mirror on %s@%s failed: %s", spec.id, model, version, error)
-            self.instruments.meter.add(names.MIRRORED, model, version, Mirrored.FAILED)
+            self.instruments.meter.add(metrics.MIRRORED, model, version, MirrorOutcome.FAILED)
 
     async def _handle_failure(self, job: InFlightJob, error: BaseException) -> None:
         """Sends the job to the fallback version if this version is at fault, else back to the queue."""
@@ -110,10 +111,10 @@ class Dispatcher:
         fallback = job.options.fallback if at_fault else ""
         if fallback and await self.store.fall_back(job_id, token, fallback, problem, self.clock()):
             log.warning("job %s: falls back from %s@%s to %s", job_id, model, version, fallback)
-            self.instruments.meter.add(names.JOBS, model, version, Outcome.FELL_BACK)
+            self.instruments.meter.add(metrics.JOBS, model, version, Outcome.FELL_BACK)
         else:
             released = await self.store.release(job_id, token, problem, self.clock())
-            self.instruments.meter.add(names.JOBS, model, version, RELEASED[released])
+            self.instruments.meter.add(metrics.JOBS, model, version, RELEASE_OUTCOMES[released])
 
     def _start_span(self, job: InFlightJob) -> Span:
         now, spec = self.clock(), job.lease.spec

@@ -16,9 +16,9 @@ from matte_core.errors import Problem
 from matte_jobs.catalog import CatalogStore
 from matte_jobs.evidence import EvidenceStore
 from matte_jobs.store import JobStore, Lease
-from matte_telemetry import names
-from matte_telemetry.instruments import Instruments
+from matte_telemetry.metrics import Instruments
 
+from matte_inference import metrics
 from matte_inference.router.dispatcher import Dispatcher, InFlightJob, Versions
 from matte_inference.router.route_plan import RoutePlan, free_slots
 
@@ -161,7 +161,7 @@ class RouterService:
         for route in self._table.routes if self._table is not None else ():
             free = self._free_slots(route)
             for arm in route.arms:
-                self._meter.set(names.FREE_SLOTS, route.model, arm.version, to=free.get(arm.version, 0))
+                self._meter.set(metrics.FREE_SLOTS, route.model, arm.version, to=free.get(arm.version, 0))
 
     async def _renew(self) -> None:
         await asyncio.sleep(self.lease_seconds / 3)
@@ -175,7 +175,7 @@ class RouterService:
         self._cancel_orphaned()
         leases = {job_id: job.lease.token for job_id, job in self._in_flight.items()}
         for job_id in await self.store.renew(leases, now=now, until=now + self.lease_seconds):
-            self._meter.add(names.LEASES_LOST)
+            self._meter.add(metrics.LEASES_LOST)
             self._cancel(job_id)  # canceled without our hearing of it, or leased by another router
 
     def _cancel(self, job_id: str) -> None:
@@ -196,7 +196,7 @@ class RouterService:
         if swept.requeued or swept.dead or swept.expired:
             log.info("swept: %d requeued, %d dead, %d expired", swept.requeued, swept.dead, swept.expired)
         for outcome in ("requeued", "dead", "expired"):
-            self._meter.add(names.SWEPT, outcome, by=getattr(swept, outcome))
+            self._meter.add(metrics.SWEPT, outcome, by=getattr(swept, outcome))
         wait = self.lease_seconds if swept.next_due is None else swept.next_due - self.clock()
         await asyncio.sleep(min(self.lease_seconds / 3, max(0.1, wait)))
 
