@@ -1,4 +1,4 @@
-"""``make bench``: every figure, side by side in one run, to the terminal and to bench/results.md."""
+"""``make bench``: the overhead of Matte over the bare model, to the terminal and to bench/results.md."""
 
 from __future__ import annotations
 
@@ -18,10 +18,21 @@ from stack import Stack, running
 
 from bench import gpu, report
 from bench.job import SIDE, photo, segmenter, timed, unet
-from bench.measure import JOBS_PER_ROUND, Cost, Ways, both_cores, deep_queue, idle, memory, one_at_a_time, parts, peer
+from bench.measure import (
+    JOBS_PER_ROUND,
+    Overhead,
+    Servers,
+    both_cores,
+    components,
+    deep_queue,
+    idle_cpu,
+    memory,
+    one_at_a_time,
+    start_fastapi,
+)
 
 HERE = Path(__file__).parent
-#: of what the network sees in longer jobs, pixels
+#: sides of the network's input in the longer jobs, pixels
 LONG_SIDES = (384, 512)
 CONFIG = """
 default_model: unet
@@ -30,65 +41,60 @@ versions:
 """
 
 
-def say(text: str) -> None:
-    """Progress, to the terminal only."""
+def log(text: str) -> None:
     sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
 
 
 @contextlib.contextmanager
-def serving(side: int) -> Iterator[tuple[Stack, Ways, str]]:
-    """The U-Net at ``side``² by every way: a Matte, where each is asked and what serves it, and the model's source."""
+def serving(side: int) -> Iterator[tuple[Stack, Servers, str]]:
+    """Starts FastAPI and Matte with the U-Net at ``side``²; yields Matte, both servers, and the model's source."""
     with tempfile.TemporaryDirectory() as folder:
         source = str(unet(Path(folder), side).source)
         with running(Path(folder), config=CONFIG.format(source=source)) as stack:
-            url, process = peer(source)
-            fastapi = (url, "/predict", [psutil.Process(process.pid)])
+            url, process = start_fastapi(source)
             try:
-                ways: Ways = {
-                    "FastAPI, no queue": fastapi,
+                servers: Servers = {
+                    "FastAPI, no queue": (url, "/predict", [psutil.Process(process.pid)]),
                     "Matte": (stack.url, "/models/unet/predict", stack.processes()),
                 }
-                yield stack, ways, source
+                yield stack, servers, source
             finally:
                 process.terminate()
                 process.wait()
 
 
-def cores() -> report.Cores:
-    """The bare loop, FastAPI and Matte on this machine's CPU."""
-    with serving(SIDE) as (stack, ways, source):
-        say("one job at a time, in turns with the bare loop")
-        wall, cpu, costs = one_at_a_time(ways, source)
-        say("eight at a time, in turns with two bare processes")
-        bare, rates = both_cores(ways, source)
-        say("at rest")
-        rest = {name: (idle(found, 12.0), memory(found)) for name, found in parts(stack).items()}
-    return report.Cores(wall, cpu, bare, [_cost(name, costs[name], bare, *rates[name]) for name in ways], rest)
+def measure_cores() -> report.CpuFigures:
+    with serving(SIDE) as (stack, servers, source):
+        log("one job at a time, in turns with the bare loop")
+        wall, cpu, added = one_at_a_time(servers, source)
+        log("eight at a time, in turns with two bare processes")
+        bare, rates = both_cores(servers, source)
+        log("idle")
+        idle = {name: (idle_cpu(found, 12.0), memory(found)) for name, found in components(stack).items()}
+    overheads = [
+        Overhead(name, *added[name], share=cores / 2, rate=rate / bare, throughput=rate)
+        for name, (rate, cores) in rates.items()
+    ]
+    return report.CpuFigures(wall, cpu, bare, overheads, idle)
 
 
-def longer(side: int) -> report.Longer:
-    """Both cores again, with a job of several times the length."""
-    with serving(side) as (_, ways, source):
-        say(f"eight at a time, at {side}²")
+def measure_longer_job(side: int) -> report.LongerJob:
+    with serving(side) as (_, servers, source):
+        log(f"eight at a time, at {side}²")
         cpu = timed(segmenter(source), photo(), JOBS_PER_ROUND)[1]
-        bare, rates = both_cores(ways, source)
-    return report.Longer(side, cpu, {name: (used / 2, rate / bare) for name, (rate, used) in rates.items()})
-
-
-def _cost(name: str, costs: tuple[float, float], bare: float, rate: float, cores: float) -> Cost:
-    return Cost(name, *costs, cores / 2, rate / bare, rate)
+        bare, rates = both_cores(servers, source)
+    return report.LongerJob(side, cpu, {name: (cores / 2, rate / bare) for name, (rate, cores) in rates.items()})
 
 
 def main() -> int:
-    """Measures, prints and writes."""
     argparse.ArgumentParser(prog="python -m bench", description=__doc__).parse_args()
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    say("admission into a queue of 100 000 jobs")
+    log("admission into a queue of 100 000 jobs")
     deep = asyncio.run(deep_queue())
-    say(f"{deep}")
-    figures, long = cores(), [longer(side) for side in LONG_SIDES]
-    say("GPU" if gpu.available() else "no GPU here")
-    text = report.render(machine, figures, long, deep, gpu.measure() if gpu.available() else None)
+    log(f"{deep}")
+    figures, longer = measure_cores(), [measure_longer_job(side) for side in LONG_SIDES]
+    log("GPU" if gpu.available() else "no GPU here")
+    text = report.render(machine, figures, longer, deep, gpu.measure() if gpu.available() else None)
     (HERE / "results.md").write_text(text)
     sys.stdout.write(text)
     return 0

@@ -1,4 +1,4 @@
-"""A lean load generator: keep-alive connections over the standard library."""
+"""Load generator over the standard library's HTTP client, which costs little CPU."""
 
 from __future__ import annotations
 
@@ -9,42 +9,39 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 
-class Asker:
-    """One connection that sends the same picture again and again."""
+class PredictClient:
+    """A keep-alive connection that sends the same picture repeatedly.
+
+    Attributes:
+        cpu: CPU seconds of the last job itself, from ``Server-Timing``.
+    """
 
     def __init__(self, url: str, path: str, picture: bytes) -> None:
         self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=120)
         self._path, self._picture = path, picture
-        self._answer = bytearray(4 << 20)
+        self._buffer = bytearray(4 << 20)
         self.cpu = 0.0
 
     def __call__(self) -> float:
-        """Seconds one request took; ``cpu`` has those of CPU that the job itself did.
-
-        Raises:
-            RuntimeError: the answer was not 200.
-        """
+        """Sends one request; returns its seconds. Raises RuntimeError if the status is not 200."""
         begun = time.perf_counter()
         self._connection.request("POST", self._path, self._picture, {"Content-Type": "image/jpeg"})
-        answer = self._connection.getresponse()
-        if answer.status != 200:
-            raise RuntimeError(f"{answer.status}: {answer.read()[:300]!r}")
-        while answer.readinto(self._answer):
+        response = self._connection.getresponse()
+        if response.status != 200:
+            raise RuntimeError(f"{response.status}: {response.read()[:300]!r}")
+        while response.readinto(self._buffer):
             pass
-        self.cpu = _cpu(answer.headers["Server-Timing"])
+        timings = dict(entry.strip().split(";dur=") for entry in response.headers["Server-Timing"].split(","))
+        self.cpu = float(timings["cpu"]) / 1e3
         return time.perf_counter() - begun
 
 
-def _cpu(timing: str) -> float:
-    """The job's own seconds of CPU, which every way of serving tells in ``Server-Timing``."""
-    entries = dict(entry.strip().split(";dur=") for entry in timing.split(","))
-    return float(entries["cpu"]) / 1e3
+def generate_load(
+    make_client: Callable[[], PredictClient], *, concurrency: int, seconds: float, warm_up: float = 1.0
+) -> tuple[int, float]:
+    """Requests completed within ``seconds``, and the jobs' CPU seconds.
 
-
-def hammer(ask: Callable[[], Asker], *, concurrency: int, seconds: float, warm_up: float = 1.0) -> tuple[int, float]:
-    """Asks from ``concurrency`` threads; returns how many were answered within ``seconds``, and the CPU they took.
-
-    It asks before and beyond that time: what is half done at its beginning makes up for what is half done at its end.
+    The load starts before and continues beyond the measured time, so requests that are cut off at both ends even out.
     """
     cpu: list[float] = []
     begin = time.perf_counter() + warm_up
@@ -52,12 +49,12 @@ def hammer(ask: Callable[[], Asker], *, concurrency: int, seconds: float, warm_u
     errors: list[Exception] = []
 
     def loop() -> None:
-        one = ask()
+        client = make_client()
         try:
             while time.perf_counter() < end:
-                one()
+                client()
                 if begin < time.perf_counter() <= end:
-                    cpu.append(one.cpu)
+                    cpu.append(client.cpu)
         except (OSError, RuntimeError, http.client.HTTPException) as error:
             errors.append(error)
 

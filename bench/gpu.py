@@ -1,4 +1,4 @@
-"""The same on a GPU: a bare batched loop beside Matte. Needs CUDA; ``python -m bench.gpu`` runs it alone."""
+"""Throughput on a GPU: a bare batched loop beside Matte. Needs CUDA; ``python -m bench.gpu`` runs it alone."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from matte_core.contracts.catalog import VersionConfig
 
-from bench.client import Asker, hammer
-from bench.report import Accelerated
+from bench.client import PredictClient, generate_load
+from bench.report import GpuFigures
 
 if TYPE_CHECKING:
     from matte_inference.replica.stages import DecodedJob, RenderedJob
@@ -39,7 +39,6 @@ versions:
 
 
 def available() -> bool:
-    """Whether torch sees a GPU."""
     if importlib.util.find_spec("torch") is None:
         return False
     import torch  # noqa: PLC0415
@@ -73,17 +72,19 @@ def bare(config: VersionConfig) -> tuple[str, float]:
     done, end = 0, 0.0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
 
-        def opened() -> list[Future[DecodedJob]]:
+        def decode_batch() -> list[Future[DecodedJob]]:
             return [pool.submit(decode_job, model, [picture], LIMITS) for _ in range(BATCH)]
 
-        coming = opened()
-        leaving: list[Future[RenderedJob]] = []
+        decoding = decode_batch()
+        encoding: list[Future[RenderedJob]] = []
         for round_ in range(10**9):
-            batch = [future.result() for future in coming]
-            coming = opened()
+            batch = [future.result() for future in decoding]
+            decoding = decode_batch()
             alphas = model.forward([item.prepared for item in batch])
-            [future.result() for future in leaving]
-            leaving = [pool.submit(finish_and_render, model, o, a, OPTIONS) for o, a in zip(batch, alphas, strict=True)]
+            [future.result() for future in encoding]
+            encoding = [
+                pool.submit(finish_and_render, model, o, a, OPTIONS) for o, a in zip(batch, alphas, strict=True)
+            ]
             if round_ == 2:  # the first batches warm the device
                 end, done = time.perf_counter() + SECONDS, 0
             elif round_ > 2:
@@ -94,7 +95,6 @@ def bare(config: VersionConfig) -> tuple[str, float]:
 
 
 def through_matte(config: VersionConfig) -> float:
-    """Pictures per second through frontend, queue, router and one replica."""
     from stack import running  # noqa: PLC0415
 
     from bench.job import photo  # noqa: PLC0415
@@ -106,18 +106,17 @@ def through_matte(config: VersionConfig) -> float:
     picture = photo()
     with tempfile.TemporaryDirectory() as folder, running(Path(folder), config=text, frontends=2) as stack:
         urls = list(stack.frontends)
-        turns = iter(range(10**9))
+        counter = iter(range(10**9))
 
-        def ask() -> Asker:
-            return Asker(urls[next(turns) % len(urls)], f"/models/{config.model}/predict", picture)
+        def make_client() -> PredictClient:
+            return PredictClient(urls[next(counter) % len(urls)], f"/models/{config.model}/predict", picture)
 
-        hammer(ask, concurrency=SLOTS, seconds=5)
-        done, _ = hammer(ask, concurrency=SLOTS + BATCH, seconds=SECONDS)
+        generate_load(make_client, concurrency=SLOTS, seconds=5)
+        done, _ = generate_load(make_client, concurrency=SLOTS + BATCH, seconds=SECONDS)
     return done / SECONDS
 
 
-def measure(num_gpus: float = 1.0) -> list[Accelerated]:
-    """The U-Net and a SegFormer of B2's size."""
+def measure(num_gpus: float = 1.0) -> list[GpuFigures]:
     from bench.job import SIDE, unet  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory() as folder:
@@ -126,7 +125,7 @@ def measure(num_gpus: float = 1.0) -> list[Accelerated]:
         for model in models:
             config = model.model_copy(update={"num_gpus": num_gpus, "max_batch_size": BATCH})
             device, rate = bare(config)
-            found.append(Accelerated(f"{config.model} {config.version}", device, BATCH, rate, through_matte(config)))
+            found.append(GpuFigures(f"{config.model} {config.version}", device, BATCH, rate, through_matte(config)))
     return found
 
 

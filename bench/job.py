@@ -1,4 +1,4 @@
-"""The job that everything is measured with: a 1024² JPEG in, the U-Net on one thread, a PNG out."""
+"""The job of the benchmarks: a 1024² JPEG in, the U-Net on one thread, a PNG out."""
 
 from __future__ import annotations
 
@@ -22,21 +22,20 @@ from matte_inference.families.registry import load
 from matte_inference.replica.stages import decode_job, finish_and_render, warm_up
 from skimage import data
 
-#: of what the network sees, pixels
+#: of the network's input, pixels
 SIDE = 256
 LIMITS = Limits()
 OPTIONS = Options()
 
 
 def photo(side: int = 1024) -> bytes:
-    """A real photograph as a square JPEG."""
     resized = cv2.resize(data.astronaut(), (side, side), interpolation=cv2.INTER_CUBIC)
     encoded = cv2.imencode(".jpg", cv2.cvtColor(resized, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
     return bytes(encoded.tobytes())
 
 
 def unet(folder: Path, side: int) -> VersionConfig:
-    """The repository's U-Net, version 2.0.0, one thread, as one that sees pictures at ``side``²."""
+    """Version 2.0.0 of the bundled U-Net on one thread, with an input of ``side``²."""
     built = next(v for v in built_in().versions if (v.model, v.version) == ("unet", "2.0.0"))
     source = folder / f"unet-{side}"
     shutil.copytree(str(built.source), source)
@@ -50,7 +49,7 @@ def _config(source: str) -> VersionConfig:
 
 
 def segmenter(source: str) -> Segmenter:
-    """Loaded as a replica loads it."""
+    """Loaded and warmed up as in a replica."""
     keep_freed_memory()
     cv2.setNumThreads(1)
     loaded = load(_config(source))
@@ -59,14 +58,13 @@ def segmenter(source: str) -> Segmenter:
 
 
 def run(model: Segmenter, picture: bytes) -> bytes:
-    """The whole job in this process."""
     opened = decode_job(model, [picture], LIMITS)
     alpha = model.forward([opened.prepared])[0]
     return finish_and_render(model, opened, alpha, OPTIONS).files["result"][0]
 
 
 def timed(model: Segmenter, picture: bytes, n: int) -> tuple[list[float], float]:
-    """Wall seconds of each of ``n`` jobs, and CPU seconds of one."""
+    """Wall seconds of each of ``n`` jobs, and CPU seconds per job."""
     walls, cpu = [], time.process_time()
     for _ in range(n):
         begun = time.perf_counter()
@@ -76,7 +74,7 @@ def timed(model: Segmenter, picture: bytes, n: int) -> tuple[list[float], float]
 
 
 def worker(pipe: Connection, source: str) -> None:
-    """A process that runs jobs for as many seconds as it is told; answers how many it did, parts of one included."""
+    """Runs jobs for each number of seconds received; answers how many, counting fractions."""
     model, picture = segmenter(source), photo()
     pipe.send(os.getpid())
     while (seconds := pipe.recv()) is not None:
@@ -91,6 +89,5 @@ def worker(pipe: Connection, source: str) -> None:
 
 
 def percentile(values: Sequence[float], q: float) -> float:
-    """The q-th (0 … 1) of the sorted values."""
     ranked: list[Any] = sorted(values)
     return float(ranked[min(len(ranked) - 1, int(q * len(ranked)))])

@@ -1,4 +1,4 @@
-"""Each figure, beside the bare loop and in turns with it, so that a noisy machine is noisy for all."""
+"""Measurements, each in turns with the bare loop, so that noise of the machine affects both."""
 
 from __future__ import annotations
 
@@ -24,27 +24,26 @@ from matte_jobs.settings import StoreSettings
 from matte_jobs.store import JobStore
 from stack import Stack, free_port
 
-from bench.client import Asker, hammer
+from bench.client import PredictClient, generate_load
 from bench.job import percentile, photo, segmenter, timed, worker
 
-#: many and short, for the machine is shared: figures are those of the third of them in which it was quietest
+#: many and short, because the machine is shared: only the quietest third counts
 ROUNDS = 24
 JOBS_PER_ROUND = 8
-#: the same, at eight at a time
 LONG_ROUNDS = 9
 SECONDS_PER_ROUND = 4.0
 CONCURRENCY = 8
 R = TypeVar("R")
-#: by name: the server, the path that is asked, the processes that serve it
-Ways = dict[str, tuple[str, str, Sequence[psutil.Process]]]
+#: by name: URL, path, processes
+Servers = dict[str, tuple[str, str, Sequence[psutil.Process]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
-    """What a way of serving costs over the bare job. Seconds, and CPU seconds per request.
+class Overhead:
+    """Overhead of a server over the bare job, in seconds and CPU seconds per request.
 
-    At eight at a time: ``share`` is the share of both cores that the job itself gets, by its own CPU time there;
-    ``rate`` is what is done of the pictures that two bare processes do in the same time.
+    At a concurrency of eight: ``share`` is the job's own CPU time as a share of both cores; ``rate`` is the throughput
+    relative to that of two bare processes.
     """
 
     name: str
@@ -64,40 +63,40 @@ def cpu_seconds(processes: Sequence[psutil.Process]) -> float:
     return total
 
 
-def quietest(rounds: Sequence[R], took: Callable[[R], float]) -> list[R]:
-    """The third of the rounds in which the bare job took least: what it runs beside is chosen by it alone."""
+def quiet_rounds(rounds: Sequence[R], took: Callable[[R], float]) -> list[R]:
+    """The third of the rounds in which the bare job was fastest: the choice does not depend on the servers."""
     return sorted(rounds, key=took)[: max(1, len(rounds) // 3)]
 
 
-def idle(processes: Sequence[psutil.Process], seconds: float = 12.0) -> float:
-    """CPU seconds per second while nothing is asked."""
+def idle_cpu(processes: Sequence[psutil.Process], seconds: float = 12.0) -> float:
+    """CPU seconds per second without requests."""
     before = cpu_seconds(processes)
     time.sleep(seconds)
     return (cpu_seconds(processes) - before) / seconds
 
 
-def one_at_a_time(ways: Ways, source: str) -> tuple[float, float, dict[str, tuple[float, float]]]:
-    """Bare p50 and CPU per job; and per way the added p50 and the CPU outside the job per request, in turns."""
+def one_at_a_time(servers: Servers, source: str) -> tuple[float, float, dict[str, tuple[float, float]]]:
+    """Bare p50 and CPU per job; and by server, the added p50 and the CPU outside the job per request."""
     model, picture = segmenter(source), photo()
-    resting = {name: idle(processes) for name, (_, _, processes) in ways.items()}
-    askers = {name: Asker(url, path, picture) for name, (url, path, _) in ways.items()}
-    for ask in askers.values():
+    idle = {name: idle_cpu(processes) for name, (_, _, processes) in servers.items()}
+    clients = {name: PredictClient(url, path, picture) for name, (url, path, _) in servers.items()}
+    for client in clients.values():
         for _ in range(10):
-            ask()
+            client()
     rounds: list[tuple[float, float, dict[str, tuple[float, float]]]] = []
     for _ in range(ROUNDS):
         walls, job_cpu = timed(model, picture, JOBS_PER_ROUND)
         base = statistics.median(walls)
-        over: dict[str, tuple[float, float]] = {}
-        for name, (_, _, processes) in ways.items():
+        added: dict[str, tuple[float, float]] = {}
+        for name, (_, _, processes) in servers.items():
             before, begun = cpu_seconds(processes), time.perf_counter()
-            took = [askers[name]() for _ in range(JOBS_PER_ROUND)]
-            rest = resting[name] * (time.perf_counter() - begun)
+            took = [clients[name]() for _ in range(JOBS_PER_ROUND)]
+            rest = idle[name] * (time.perf_counter() - begun)
             used = (cpu_seconds(processes) - before - rest) / JOBS_PER_ROUND
-            over[name] = statistics.median(took) - base, used - job_cpu
-        rounds.append((base, job_cpu, over))
-    quiet = quietest(rounds, lambda found: found[0])
-    costs = {name: _medians([over[name] for _, _, over in quiet]) for name in ways}
+            added[name] = statistics.median(took) - base, used - job_cpu
+        rounds.append((base, job_cpu, added))
+    quiet = quiet_rounds(rounds, lambda found: found[0])
+    costs = {name: _medians([added[name] for _, _, added in quiet]) for name in servers}
     return *_medians([(base, cpu) for base, cpu, _ in quiet]), costs
 
 
@@ -105,17 +104,14 @@ def _medians(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
     return statistics.median(first for first, _ in pairs), statistics.median(second for _, second in pairs)
 
 
-def both_cores(ways: Ways, source: str) -> tuple[float, dict[str, tuple[float, float]]]:
-    """Jobs per second of two bare processes on two cores; and of each way at concurrency 8, in turns.
-
-    With each way's rate comes the job's own CPU, in cores.
-    """
+def both_cores(servers: Servers, source: str) -> tuple[float, dict[str, tuple[float, float]]]:
+    """Jobs per second of two bare processes on two cores; and by server, jobs per second and their CPU in cores."""
     context = mp.get_context("spawn")
     pairs = [context.Pipe() for _ in range(2)]
-    workers = [context.Process(target=worker, args=(theirs, source), daemon=True) for _, theirs in pairs]
+    workers = [context.Process(target=worker, args=(remote_end, source), daemon=True) for _, remote_end in pairs]
     for process in workers:
         process.start()
-    pipes = [ours for ours, _ in pairs]
+    pipes = [local_end for local_end, _ in pairs]
     for pipe in pipes:
         pipe.recv()
     picture = photo()
@@ -125,25 +121,24 @@ def both_cores(ways: Ways, source: str) -> tuple[float, dict[str, tuple[float, f
             pipe.send(SECONDS_PER_ROUND)
         bare = sum(pipe.recv() for pipe in pipes) / SECONDS_PER_ROUND
         rates: dict[str, tuple[float, float]] = {}
-        for name, (url, path, _) in ways.items():
-            ask = partial(Asker, url, path, picture)
-            done, cpu = hammer(ask, concurrency=CONCURRENCY, seconds=SECONDS_PER_ROUND)
+        for name, (url, path, _) in servers.items():
+            make_client = partial(PredictClient, url, path, picture)
+            done, cpu = generate_load(make_client, concurrency=CONCURRENCY, seconds=SECONDS_PER_ROUND)
             rates[name] = done / SECONDS_PER_ROUND, cpu / SECONDS_PER_ROUND
         rounds.append((bare, rates))
     for pipe in pipes:
         pipe.send(None)
     for process in workers:
         process.join(10)
-    quiet = quietest(rounds, lambda found: -found[0])
+    quiet = quiet_rounds(rounds, lambda found: -found[0])
     return statistics.median(bare for bare, _ in quiet), {
-        name: _medians([rates[name] for _, rates in quiet]) for name in ways
+        name: _medians([rates[name] for _, rates in quiet]) for name in servers
     }
 
 
-def peer(source: str) -> tuple[str, subprocess.Popen[bytes]]:
-    """FastAPI with the same job, and its address."""
+def start_fastapi(source: str) -> tuple[str, subprocess.Popen[bytes]]:
     port = free_port()
-    process = subprocess.Popen([sys.executable, "-m", "bench.peer", str(port), source])
+    process = subprocess.Popen([sys.executable, "-m", "bench.fastapi_server", str(port), source])
     url = f"http://127.0.0.1:{port}"
     for _ in range(600):
         try:
@@ -151,7 +146,7 @@ def peer(source: str) -> tuple[str, subprocess.Popen[bytes]]:
             return url, process
         except httpx.HTTPError:
             time.sleep(0.1)
-    raise RuntimeError("the FastAPI peer did not start")
+    raise RuntimeError("the FastAPI server did not start")
 
 
 def memory(processes: Sequence[psutil.Process]) -> float:
@@ -163,8 +158,7 @@ def memory(processes: Sequence[psutil.Process]) -> float:
     return total
 
 
-def parts(stack: Stack) -> dict[str, list[psutil.Process]]:
-    """The stack's processes by what they are."""
+def components(stack: Stack) -> dict[str, list[psutil.Process]]:
     assert stack.inference is not None
     assert stack.redis.process is not None
     replicas = stack.serve_processes("ModelVersion")
@@ -183,7 +177,7 @@ def parts(stack: Stack) -> dict[str, list[psutil.Process]]:
 
 
 async def deep_queue(n: int = 100_000, samples: int = 3000) -> tuple[float, float, float]:
-    """Admit + position with ``n`` jobs queued, from 50 tenants: p50, p99 and the largest, in seconds."""
+    """Admission and exact position with ``n`` jobs of 50 tenants queued: p50, p99 and maximum, seconds."""
     with tempfile.TemporaryDirectory() as folder:
         redis = EmbeddedRedis(Path(folder))
         redis.start()

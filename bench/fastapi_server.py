@@ -1,4 +1,4 @@
-"""The plainest peer: FastAPI with the same job in a thread pool and no queue. ``python -m bench.peer PORT SOURCE``."""
+"""The same job in FastAPI's thread pool, without a queue: python -m bench.fastapi_server PORT SOURCE"""
 
 from __future__ import annotations
 
