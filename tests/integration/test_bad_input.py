@@ -51,8 +51,8 @@ class Answer:
     @property
     def document(self) -> dict[str, object]:
         """The problem, or {} if it is none."""
-        told = self.headers["content-type"] == "application/problem+json"
-        return dict(json.loads(self.content)) if told else {}
+        problem = self.headers["content-type"] == "application/problem+json"
+        return dict(json.loads(self.content)) if problem else {}
 
     def __str__(self) -> str:
         return f"{self.status} {self.document or self.headers['content-type']} after {self.seconds:.1f} s"
@@ -204,17 +204,17 @@ def test_a_body_that_announces_too_much_is_refused_unread(stack: Stack, kind: st
 
 def test_memory_is_given_back(stack: Stack, first: Pass) -> None:
     """A leak takes more in every pass; a pass whose largest pictures happen to meet takes more once."""
-    told, most = [first.memory], first.memory
+    passes, most = [first.memory], first.memory
     for _ in range(PASSES):
         again = sent(stack)
         assert {name: outcome(answer) for name, answer in again.answers.items()} == {
             name: outcome(answer) for name, answer in first.answers.items()
         }
-        told.append(again.memory)
+        passes.append(again.memory)
         if all(again.memory[name] <= before + NOISE for name, before in most.items()):
             return
         most = {name: max(before, again.memory[name]) for name, before in most.items()}
-    pytest.fail(f"every pass takes more: {[{n: f'{b / MIB:.0f} MiB' for n, b in memory.items()} for memory in told]}")
+    pytest.fail(f"every pass takes more: {[{n: f'{b / MIB:.0f} MiB' for n, b in memory.items()} for memory in passes]}")
 
 
 def outcome(answer: Answer) -> tuple[int, object]:

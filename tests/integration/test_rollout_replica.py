@@ -1,4 +1,4 @@
-"""The replica's part of a rollout, against a real Redis and a real family: what it tells, and what it costs nobody."""
+"""The replica's part of a rollout, against a real Redis and a real family: what it records, and at what cost."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ METER = PrometheusMeter(INFERENCE)
 
 
 @dataclass
-class Flawed:
-    """A real family whose answers are spoilt on purpose; ``asked`` counts its forwards."""
+class FaultySegmenter:
+    """A real family whose answers are spoilt on purpose; ``forwards`` counts its forwards."""
 
     inner: Segmenter
     error: Exception | None = None
     blank: bool = False
-    asked: int = 0
+    forwards: int = 0
 
     remote = False
     device = "cpu"
@@ -60,7 +60,7 @@ class Flawed:
         return self.inner.prepare(pixels)
 
     def forward(self, batch: Sequence[Prepared]) -> list[Alpha]:
-        self.asked += 1
+        self.forwards += 1
         if self.error is not None:
             raise self.error
         return self.inner.forward(batch)
@@ -89,7 +89,7 @@ def golden(store: JobStore, segmenter: Segmenter, config: VersionConfig = CONFIG
     )  # fmt: skip
 
 
-async def handed(store: JobStore, job_id: str = "j") -> tuple[JobSpec, str]:
+async def leased_job(store: JobStore, job_id: str = "j") -> tuple[JobSpec, str]:
     """A job that was leased, and its token."""
     disc = cv2.circle(np.full((120, 120, 3), 40, np.uint8), (60, 60), 30, (220, 200, 180), -1)
     data = cv2.imencode(".png", disc)[1].tobytes()
@@ -110,16 +110,16 @@ async def state(store: JobStore, job_id: str = "j") -> JobState:
 
 
 @pytest.fixture
-def sound() -> Flawed:
-    return Flawed(load(CONFIG))
+def segmenter() -> FaultySegmenter:
+    return FaultySegmenter(load(CONFIG))
 
 
-async def test_an_answer_is_written_only_where_somebody_asks(store: JobStore, sound: Flawed) -> None:
-    service, evidence = replica(store, sound), EvidenceStore(store)
-    await service.run(*await handed(store, "a"), DispatchOptions())
-    await service.run(*await handed(store, "b"), DispatchOptions("1.0.0", sampled=True))
-    sound.blank = True
-    await service.run(*await handed(store, "c"), DispatchOptions(sampled=True))
+async def test_an_answer_is_written_only_where_somebody_asks(store: JobStore, segmenter: FaultySegmenter) -> None:
+    service, evidence = replica(store, segmenter), EvidenceStore(store)
+    await service.run(*await leased_job(store, "a"), DispatchOptions())
+    await service.run(*await leased_job(store, "b"), DispatchOptions("1.0.0", sampled=True))
+    segmenter.blank = True
+    await service.run(*await leased_job(store, "c"), DispatchOptions(sampled=True))
     await service.close()
     assert [await state(store, job_id) for job_id in "abc"] == [JobState.SUCCEEDED] * 3
     answers = await evidence.answers(MODEL, "2.0.0", 0)
@@ -128,22 +128,24 @@ async def test_an_answer_is_written_only_where_somebody_asks(store: JobStore, so
 
 
 @pytest.mark.parametrize("error", [RuntimeError("boom"), MemoryError(), Problem("backend_failed", "nothing came")])
-async def test_what_the_version_is_to_blame_for_falls_back(store: JobStore, sound: Flawed, error: Exception) -> None:
-    sound.error = error
-    service = replica(store, sound)
-    await service.run(*await handed(store), DispatchOptions("1.0.0", sampled=True))
+async def test_what_the_version_is_to_blame_for_falls_back(
+    store: JobStore, segmenter: FaultySegmenter, error: Exception
+) -> None:
+    segmenter.error = error
+    service = replica(store, segmenter)
+    await service.run(*await leased_job(store), DispatchOptions("1.0.0", sampled=True))
     view = await store.view("j", time.time())
     assert (view.state, view.version, view.attempts) == (JobState.QUEUED, "1.0.0", 0)
-    await service.run(*await handed(store, "k"), DispatchOptions(sampled=True))
+    await service.run(*await leased_job(store, "k"), DispatchOptions(sampled=True))
     assert await state(store, "k") is JobState.FAILED
     await service.close()
     answers = await EvidenceStore(store).answers(MODEL, "2.0.0", 0)
     assert [answer.error for answer in answers] == [True, True]
 
 
-async def test_a_pictures_fault_is_its_own(store: JobStore, sound: Flawed) -> None:
-    service = replica(store, sound)
-    spec, token = await handed(store)
+async def test_a_pictures_fault_is_its_own(store: JobStore, segmenter: FaultySegmenter) -> None:
+    service = replica(store, segmenter)
+    spec, token = await leased_job(store)
     await store.redis.set(spec.image.key, b"no picture")
     await service.run(spec, token, DispatchOptions("1.0.0", sampled=True))
     await service.close()
@@ -151,11 +153,11 @@ async def test_a_pictures_fault_is_its_own(store: JobStore, sound: Flawed) -> No
     assert await EvidenceStore(store).answers(MODEL, "2.0.0", 0) == []
 
 
-async def test_a_mirror_compares_and_leaves_the_job_alone(store: JobStore, sound: Flawed) -> None:
+async def test_a_mirror_compares_and_leaves_the_job_alone(store: JobStore, segmenter: FaultySegmenter) -> None:
     evidence = EvidenceStore(store)
-    stable, mirror = replica(store, sound, OLD), replica(store, Flawed(load(CONFIG), blank=True))
-    same = replica(store, Flawed(load(CONFIG)))
-    spec, token = await handed(store)
+    stable, mirror = replica(store, segmenter, OLD), replica(store, FaultySegmenter(load(CONFIG), blank=True))
+    same = replica(store, FaultySegmenter(load(CONFIG)))
+    spec, token = await leased_job(store)
     await asyncio.gather(mirror.mirror(spec, STABLE), same.mirror(spec, STABLE))
     assert await state(store) is JobState.RUNNING
     await stable.run(spec, token, DispatchOptions(mirrored=True))
@@ -175,22 +177,22 @@ async def test_a_mirror_compares_and_leaves_the_job_alone(store: JobStore, sound
 # golden images ----------------------------------------------------------------------------------------------------
 
 
-async def test_golden_masks_are_kept_compared_and_not_made_twice(store: JobStore, sound: Flawed) -> None:
+async def test_golden_masks_are_kept_compared_and_not_made_twice(store: JobStore, segmenter: FaultySegmenter) -> None:
     evidence, names = EvidenceStore(store), set(built_in_images())
-    first = golden(store, sound, OLD)
+    first = golden(store, segmenter, OLD)
     await first.compute()
     await first.report("one", 1.0)
-    assert sound.asked == len(names)
+    assert segmenter.forwards == len(names)
     assert (await evidence.golden_masks(MODEL, "1.0.0")).keys() == names
-    again = golden(store, sound, OLD)
+    again = golden(store, segmenter, OLD)
     await again.compute()
     await again.report("two", 2.0)
-    assert sound.asked == len(names) + 1
+    assert segmenter.forwards == len(names) + 1
     one, two = await evidence.start_reports(MODEL, "1.0.0")
     assert one.golden == two.golden
-    assert (one.replica, one.digest) == ("one", sound.digest)
+    assert (one.replica, one.digest) == ("one", segmenter.digest)
 
-    blank = golden(store, Flawed(load(CONFIG), blank=True))
+    blank = golden(store, FaultySegmenter(load(CONFIG), blank=True))
     await blank.compute()
     await blank.report("new", 3.0)
     (new,) = await evidence.start_reports(MODEL, "2.0.0")
@@ -201,9 +203,9 @@ async def test_golden_masks_are_kept_compared_and_not_made_twice(store: JobStore
     assert (await evidence.golden_versions(MODEL)).keys() == {"1.0.0"}
 
 
-async def test_a_golden_image_that_fails_is_told(store: JobStore, sound: Flawed) -> None:
-    sound.error = RuntimeError("boom")
-    broken = golden(store, sound)
+async def test_a_golden_image_that_fails_is_told(store: JobStore, segmenter: FaultySegmenter) -> None:
+    segmenter.error = RuntimeError("boom")
+    broken = golden(store, segmenter)
     await broken.compute()
     await broken.report("one", 1.0)
     (report,) = await EvidenceStore(store).start_reports(MODEL, "2.0.0")
@@ -211,10 +213,10 @@ async def test_a_golden_image_that_fails_is_told(store: JobStore, sound: Flawed)
     assert await EvidenceStore(store).golden_masks(MODEL, "2.0.0") == {}
 
 
-async def test_a_replica_starts_without_a_store(sound: Flawed) -> None:
+async def test_a_replica_starts_without_a_store(segmenter: FaultySegmenter) -> None:
     nowhere = JobStore.open(StoreSettings(redis_url="redis://127.0.0.1:1/0"))
     begun = time.monotonic()
-    await golden(nowhere, sound).compute()
+    await golden(nowhere, segmenter).compute()
     assert time.monotonic() - begun < 20
-    assert sound.asked == len(built_in_images())
+    assert segmenter.forwards == len(built_in_images())
     await nowhere.close()

@@ -1,4 +1,4 @@
-"""The router's part of a rollout, against a real Redis: what falls back, what is mirrored, what is told."""
+"""The router's part of a rollout, against a real Redis: what falls back, what is mirrored, what is reported."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def table(arms: dict[str, int], mirror: str = "", percent: int = 100) -> RouteTa
 
 
 @dataclass
-class FakeVersions:
+class RouterHarness:
     """A router whose versions are faked. ``dispatched``: what they were sent, by job."""
 
     store: JobStore
@@ -93,24 +93,24 @@ class FakeVersions:
 @contextlib.asynccontextmanager
 async def routing(
     settings: StoreSettings, *, lease_seconds: float = 15.0, name: str = "r"
-) -> AsyncIterator[FakeVersions]:
+) -> AsyncIterator[RouterHarness]:
     store = JobStore.open(settings)
-    world = FakeVersions(store, router=None)  # type: ignore[arg-type]
-    world.router = RouterService(
-        JobStore.open(settings), world, name=name, pool="p", clock=time.time,
+    harness = RouterHarness(store, router=None)  # type: ignore[arg-type]
+    harness.router = RouterService(
+        JobStore.open(settings), harness, name=name, pool="p", clock=time.time,
         draw=random.Random(7).random, lease_seconds=lease_seconds,
         instruments=Instruments(PrometheusMeter(INFERENCE), NoOpTracer()),
     )  # fmt: skip
-    await world.router.start()
+    await harness.router.start()
     try:
-        yield world
+        yield harness
     finally:
-        await world.router.close()
+        await harness.router.close()
         await store.close()
 
 
 @pytest.fixture
-async def world(store_settings: StoreSettings) -> AsyncIterator[FakeVersions]:
+async def harness(store_settings: StoreSettings) -> AsyncIterator[RouterHarness]:
     async with routing(store_settings) as made:
         yield made
 
@@ -169,135 +169,135 @@ async def test_pinned_jobs_may_wait_on_where_others_are_routed_again(store: JobS
 # fallback ---------------------------------------------------------------------------------------------------------
 
 
-async def test_what_a_new_version_loses_the_stable_one_answers(world: FakeVersions) -> None:
-    world.outcomes["2.0.0"] = fails
-    await world.replicas("1.0.0", "2.0.0")
-    world.router.apply(table({"1.0.0": 60, "2.0.0": 40}))
+async def test_what_a_new_version_loses_the_stable_one_answers(harness: RouterHarness) -> None:
+    harness.outcomes["2.0.0"] = fails
+    await harness.replicas("1.0.0", "2.0.0")
+    harness.router.apply(table({"1.0.0": 60, "2.0.0": 40}))
     ids = [f"j{n}" for n in range(40)]
     for job_id in ids:
-        await admit(world.store, job_id, now=time.time(), max_attempts=1)
-    assert {await world.ended(job_id) for job_id in ids} == {JobState.SUCCEEDED}
-    tried = [job_id for job_id in ids if len(world.dispatched[job_id]) > 1]
+        await admit(harness.store, job_id, now=time.time(), max_attempts=1)
+    assert {await harness.ended(job_id) for job_id in ids} == {JobState.SUCCEEDED}
+    tried = [job_id for job_id in ids if len(harness.dispatched[job_id]) > 1]
     assert 5 < len(tried) < 35
     for job_id in tried:
-        assert world.dispatched[job_id] == [
+        assert harness.dispatched[job_id] == [
             ("2.0.0", DispatchOptions("1.0.0", sampled=True)),
             ("1.0.0", DispatchOptions(sampled=True)),
         ]
-    answers = await EvidenceStore(world.store).answers(MODEL, "2.0.0", 0)
+    answers = await EvidenceStore(harness.store).answers(MODEL, "2.0.0", 0)
     assert len(answers) == len(tried)
     assert all(answer.error for answer in answers)
 
 
-async def test_what_was_asked_for_and_what_stable_loses_stays(world: FakeVersions) -> None:
-    world.outcomes.update({"1.0.0": fails, "2.0.0": fails})
-    await world.replicas("1.0.0", "2.0.0")
-    world.router.apply(table({"1.0.0": 100, "2.0.0": 0}))
-    await admit(world.store, "pinned", now=time.time(), version="2.0.0", max_attempts=2)
-    await admit(world.store, "stable", now=time.time(), max_attempts=2)
-    assert [await world.ended("pinned"), await world.ended("stable")] == [JobState.DEAD, JobState.DEAD]
-    assert [version for version, _ in world.dispatched["pinned"]] == ["2.0.0", "2.0.0"]
-    assert [version for version, _ in world.dispatched["stable"]] == ["1.0.0", "1.0.0"]
-    assert not any(any(options) for dispatched in world.dispatched.values() for _, options in dispatched)
+async def test_what_was_asked_for_and_what_stable_loses_stays(harness: RouterHarness) -> None:
+    harness.outcomes.update({"1.0.0": fails, "2.0.0": fails})
+    await harness.replicas("1.0.0", "2.0.0")
+    harness.router.apply(table({"1.0.0": 100, "2.0.0": 0}))
+    await admit(harness.store, "pinned", now=time.time(), version="2.0.0", max_attempts=2)
+    await admit(harness.store, "stable", now=time.time(), max_attempts=2)
+    assert [await harness.ended("pinned"), await harness.ended("stable")] == [JobState.DEAD, JobState.DEAD]
+    assert [version for version, _ in harness.dispatched["pinned"]] == ["2.0.0", "2.0.0"]
+    assert [version for version, _ in harness.dispatched["stable"]] == ["1.0.0", "1.0.0"]
+    assert not any(any(options) for dispatched in harness.dispatched.values() for _, options in dispatched)
 
 
-async def test_the_stores_absence_is_nobodys_fault(world: FakeVersions) -> None:
+async def test_the_stores_absence_is_nobodys_fault(harness: RouterHarness) -> None:
     times = itertools.count()
 
     async def away(lease: Lease) -> None:
         if next(times) == 0:
             raise Problem("storage_unavailable", "away")
-        await finish(world.store, lease.id, now=time.time(), version="2.0.0")
+        await finish(harness.store, lease.id, now=time.time(), version="2.0.0")
 
-    world.outcomes["2.0.0"] = away
-    await world.replicas("1.0.0", "2.0.0")
-    world.router.apply(table({"1.0.0": 1, "2.0.0": 99}, mirror="2.0.0", percent=0))
-    await admit(world.store, "a", now=time.time())
-    assert await world.ended("a") is JobState.SUCCEEDED
-    assert [version for version, _ in world.dispatched["a"]] == ["2.0.0", "2.0.0"]
-    assert await EvidenceStore(world.store).answers(MODEL, "2.0.0", 0) == []
+    harness.outcomes["2.0.0"] = away
+    await harness.replicas("1.0.0", "2.0.0")
+    harness.router.apply(table({"1.0.0": 1, "2.0.0": 99}, mirror="2.0.0", percent=0))
+    await admit(harness.store, "a", now=time.time())
+    assert await harness.ended("a") is JobState.SUCCEEDED
+    assert [version for version, _ in harness.dispatched["a"]] == ["2.0.0", "2.0.0"]
+    assert await EvidenceStore(harness.store).answers(MODEL, "2.0.0", 0) == []
 
 
 async def test_nobody_waits_for_a_version_that_died(store_settings: StoreSettings) -> None:
     async def hangs(_lease: Lease) -> None:
         await asyncio.sleep(60)
 
-    async with routing(store_settings, lease_seconds=1.5) as world:
-        world.outcomes["2.0.0"] = hangs
-        await world.replicas("1.0.0")
-        await world.replicas("2.0.0", slots=1, seconds=2.0)
-        world.router.apply(table({"1.0.0": 1, "2.0.0": 99}, mirror="2.0.0", percent=0))
-        ids = [f"j{n}" for n in range(4)]  # one is handed over, the others wait for its slot
+    async with routing(store_settings, lease_seconds=1.5) as harness:
+        harness.outcomes["2.0.0"] = hangs
+        await harness.replicas("1.0.0")
+        await harness.replicas("2.0.0", slots=1, seconds=2.0)
+        harness.router.apply(table({"1.0.0": 1, "2.0.0": 99}, mirror="2.0.0", percent=0))
+        ids = [f"j{n}" for n in range(4)]  # one is dispatched, the others wait for its slot
         for job_id in ids:
-            await admit(world.store, job_id, now=time.time(), max_attempts=1)
-        assert {await world.ended(job_id) for job_id in ids} == {JobState.SUCCEEDED}
+            await admit(harness.store, job_id, now=time.time(), max_attempts=1)
+        assert {await harness.ended(job_id) for job_id in ids} == {JobState.SUCCEEDED}
         assert ["2.0.0", "1.0.0"] in [
-            [version for version, _ in dispatched] for dispatched in world.dispatched.values()
+            [version for version, _ in dispatched] for dispatched in harness.dispatched.values()
         ]
-        await admit(world.store, "late", now=time.time())
-        assert await world.ended("late") is JobState.SUCCEEDED
-        assert [version for version, _ in world.dispatched["late"]] == ["1.0.0"]
+        await admit(harness.store, "late", now=time.time())
+        assert await harness.ended("late") is JobState.SUCCEEDED
+        assert [version for version, _ in harness.dispatched["late"]] == ["1.0.0"]
 
 
-async def test_jobs_that_wait_for_a_version_leave_it_with_its_traffic(world: FakeVersions) -> None:
-    await world.replicas("1.0.0", "2.0.0")
+async def test_jobs_that_wait_for_a_version_leave_it_with_its_traffic(harness: RouterHarness) -> None:
+    await harness.replicas("1.0.0", "2.0.0")
     free = asyncio.Event()
 
     async def full(lease: Lease) -> None:
         await free.wait()
-        await finish(world.store, lease.id, now=time.time(), version="2.0.0")
+        await finish(harness.store, lease.id, now=time.time(), version="2.0.0")
 
-    world.outcomes["2.0.0"] = full
-    world.router.apply(table({"1.0.0": 1, "2.0.0": 99}))
+    harness.outcomes["2.0.0"] = full
+    harness.router.apply(table({"1.0.0": 1, "2.0.0": 99}))
     ids = [f"j{n}" for n in range(12)]
     for job_id in ids:
-        await admit(world.store, job_id, now=time.time())
+        await admit(harness.store, job_id, now=time.time())
 
     async def deferred() -> bool:
-        return await world.store.subqueues(MODEL) == {"2.0.0"}
+        return await harness.store.subqueues(MODEL) == {"2.0.0"}
 
     async def elsewhere() -> bool:
-        return sum(dispatched[-1][0] == "1.0.0" for dispatched in world.dispatched.values()) >= 8
+        return sum(dispatched[-1][0] == "1.0.0" for dispatched in harness.dispatched.values()) >= 8
 
     await until(deferred)
-    world.router.apply(table({"1.0.0": 100, "2.0.0": 0}))
+    harness.router.apply(table({"1.0.0": 100, "2.0.0": 0}))
     await until(elsewhere)
     free.set()
-    assert {await world.ended(job_id) for job_id in ids} == {JobState.SUCCEEDED}
+    assert {await harness.ended(job_id) for job_id in ids} == {JobState.SUCCEEDED}
 
 
 # mirrored jobs ----------------------------------------------------------------------------------------------------
 
 
-async def test_stables_jobs_are_mirrored_and_a_broken_mirror_hurts_nobody(world: FakeVersions) -> None:
-    world.mirror_error = RuntimeError("broken")
-    await world.replicas("1.0.0")
-    await world.replicas("2.0.0", slots=2)
-    world.router.apply(table({"1.0.0": 100, "2.0.0": 0}, mirror="2.0.0"))
-    await admit(world.store, "pinned", now=time.time(), version="1.0.0")
-    await world.ended("pinned")
+async def test_stables_jobs_are_mirrored_and_a_broken_mirror_hurts_nobody(harness: RouterHarness) -> None:
+    harness.mirror_error = RuntimeError("broken")
+    await harness.replicas("1.0.0")
+    await harness.replicas("2.0.0", slots=2)
+    harness.router.apply(table({"1.0.0": 100, "2.0.0": 0}, mirror="2.0.0"))
+    await admit(harness.store, "pinned", now=time.time(), version="1.0.0")
+    await harness.ended("pinned")
     for n in range(6):
-        await admit(world.store, f"j{n}", now=time.time())
-        assert await world.ended(f"j{n}") is JobState.SUCCEEDED
-    assert world.mirrored == [("2.0.0", f"j{n}", "1.0.0") for n in range(6)]
-    assert world.dispatched["pinned"] == [("1.0.0", DispatchOptions())]
-    assert world.dispatched["j0"] == [("1.0.0", DispatchOptions(mirrored=True))]
+        await admit(harness.store, f"j{n}", now=time.time())
+        assert await harness.ended(f"j{n}") is JobState.SUCCEEDED
+    assert harness.mirrored == [("2.0.0", f"j{n}", "1.0.0") for n in range(6)]
+    assert harness.dispatched["pinned"] == [("1.0.0", DispatchOptions())]
+    assert harness.dispatched["j0"] == [("1.0.0", DispatchOptions(mirrored=True))]
 
 
-async def test_a_mirror_without_a_free_slot_is_left_out(world: FakeVersions) -> None:
-    await world.replicas("1.0.0", slots=9)
-    await world.replicas("2.0.0", slots=2)
-    world.hold = asyncio.Event()
-    world.router.apply(table({"1.0.0": 100, "2.0.0": 0}, mirror="2.0.0"))
+async def test_a_mirror_without_a_free_slot_is_left_out(harness: RouterHarness) -> None:
+    await harness.replicas("1.0.0", slots=9)
+    await harness.replicas("2.0.0", slots=2)
+    harness.hold = asyncio.Event()
+    harness.router.apply(table({"1.0.0": 100, "2.0.0": 0}, mirror="2.0.0"))
     for n in range(6):
-        await admit(world.store, f"j{n}", now=time.time())
-        assert await world.ended(f"j{n}") is JobState.SUCCEEDED
-    assert len(world.mirrored) == 2
-    await admit(world.store, "pinned", now=time.time(), version="2.0.0")
+        await admit(harness.store, f"j{n}", now=time.time())
+        assert await harness.ended(f"j{n}") is JobState.SUCCEEDED
+    assert len(harness.mirrored) == 2
+    await admit(harness.store, "pinned", now=time.time(), version="2.0.0")
     await asyncio.sleep(0.2)
-    assert (await world.store.view("pinned", time.time())).state is JobState.QUEUED  # the slots are counted
-    world.hold.set()
-    assert await world.ended("pinned") is JobState.SUCCEEDED
+    assert (await harness.store.view("pinned", time.time())).state is JobState.QUEUED  # the slots are counted
+    harness.hold.set()
+    assert await harness.ended("pinned") is JobState.SUCCEEDED
 
 
 # what is in use ---------------------------------------------------------------------------------------------------
@@ -330,14 +330,14 @@ async def test_routers_tell_what_they_use_until_they_go(store_settings: StoreSet
 
 
 async def test_a_silent_router_is_forgotten_and_a_living_one_is_not(store_settings: StoreSettings) -> None:
-    async with routing(store_settings, lease_seconds=0.6) as world:
-        world.router.apply(table({"1.0.0": 100}))
-        evidence = EvidenceStore(world.store)
+    async with routing(store_settings, lease_seconds=0.6) as harness:
+        harness.router.apply(table({"1.0.0": 100}))
+        evidence = EvidenceStore(harness.store)
 
-        async def told() -> bool:
+        async def applied() -> bool:
             return bool(await evidence.applied_weights("p", time.time()))
 
-        await until(told)
+        await until(applied)
         await asyncio.sleep(1.5)
         assert len(await evidence.applied_weights("p", time.time())) == 1
         assert await evidence.applied_weights("p", time.time() + 1) == []
@@ -347,20 +347,20 @@ async def test_a_silent_router_is_forgotten_and_a_living_one_is_not(store_settin
 
 
 async def test_a_canceled_job_that_runs_gives_its_slot_to_the_next_at_once(store_settings: StoreSettings) -> None:
-    async with routing(store_settings, lease_seconds=600) as world:  # no lease is renewed meanwhile
-        world.outcomes["1.0.0"] = never
-        world.router.apply(table({"1.0.0": 100}))
-        await world.replicas("1.0.0", slots=1)
+    async with routing(store_settings, lease_seconds=600) as harness:  # no lease is renewed meanwhile
+        harness.outcomes["1.0.0"] = never
+        harness.router.apply(table({"1.0.0": 100}))
+        await harness.replicas("1.0.0", slots=1)
         for job_id in ("a", "b", "c"):
-            await admit(world.store, job_id)
+            await admit(harness.store, job_id)
 
         async def runs(job_id: str) -> bool:
-            return (await world.store.view(job_id, time.time())).state is JobState.RUNNING
+            return (await harness.store.view(job_id, time.time())).state is JobState.RUNNING
 
         await until(lambda: runs("a"))
-        assert await world.store.cancel("b", time.time())
-        del world.outcomes["1.0.0"]
+        assert await harness.store.cancel("b", time.time())
+        del harness.outcomes["1.0.0"]
         assert not await runs("c")
-        assert await world.store.cancel("a", time.time())
-        assert await world.ended("c") is JobState.SUCCEEDED
-        assert list(world.dispatched) == ["a", "c"]
+        assert await harness.store.cancel("a", time.time())
+        assert await harness.ended("c") is JobState.SUCCEEDED
+        assert list(harness.dispatched) == ["a", "c"]

@@ -37,7 +37,7 @@ NAMES = {"cat", "coffee", "person", "rocket"}
 
 
 @dataclass
-class World:
+class RolloutHarness:
     """A frontend, a pool with four versions, and the evidence."""
 
     stack: Stack
@@ -67,14 +67,14 @@ class World:
             return list(threads.map(lambda _: self.cut(photo), range(n)))
 
     def ask(self, question: Callable[[EvidenceStore], Awaitable[T]]) -> T:
-        async def asked() -> T:
+        async def call() -> T:
             store = JobStore.open(StoreSettings(redis_url=self.stack.redis.url))
             try:
                 return await question(EvidenceStore(store))
             finally:
                 await store.close()
 
-        return asyncio.run(asked())
+        return asyncio.run(call())
 
     def starts(self, version: str) -> list[StartReport]:
         return self.ask(lambda evidence: evidence.start_reports(MODEL, version))
@@ -114,17 +114,17 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def world(elsewhere: str, pool_stack: PoolStack) -> World:
-    sound = str(MODELS / "unet-1.0.0")
+def harness(elsewhere: str, pool_stack: PoolStack) -> RolloutHarness:
+    weights = str(MODELS / "unet-1.0.0")
     apps = [
-        version_app(MODEL, STABLE, "unet", source=sound, slots=4),
-        version_app(MODEL, SAME, "unet", source=sound, slots=4),
+        version_app(MODEL, STABLE, "unet", source=weights, slots=4),
+        version_app(MODEL, SAME, "unet", source=weights, slots=4),
         version_app(
             MODEL, BROKEN, "gradio", parameters={"url": elsewhere, "api_name": "/broken"}, slots=4, max_batch_size=1
         ),
         version_app(MODEL, OTHER, "grabcut", slots=4),
     ]
-    made = World(pool_stack.stack, pool_stack.pool, apps)
+    made = RolloutHarness(pool_stack.stack, pool_stack.pool, apps)
     made.pool.deploy(*apps, router_app({}))
     made.pool.wait_running(*(app["name"] for app in apps), "router")
     made.eventually(lambda: all(made.starts(version) for version in (STABLE, SAME, BROKEN, OTHER)))
@@ -137,8 +137,8 @@ def photo() -> bytes:
     return bytes(cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))[1].tobytes())
 
 
-def test_every_version_answered_the_golden_images_before_it_took_jobs(world: World) -> None:
-    starts = {version: world.starts(version)[0] for version in (STABLE, SAME, BROKEN, OTHER)}
+def test_every_version_answered_the_golden_images_before_it_took_jobs(harness: RolloutHarness) -> None:
+    starts = {version: harness.starts(version)[0] for version in (STABLE, SAME, BROKEN, OTHER)}
     for version, report in starts.items():
         assert {result.name for result in report.golden} == NAMES
         assert all(bool(result.error) == (version == BROKEN) for result in report.golden)
@@ -150,60 +150,60 @@ def test_every_version_answered_the_golden_images_before_it_took_jobs(world: Wor
     last = max((SAME, OTHER), key=lambda version: starts[version].at)
     ious = [result.agreements[OTHER if last == SAME else SAME].iou for result in starts[last].golden]
     assert min(ious) < 0.8
-    assert world.shown(last)
+    assert harness.shown(last)
 
 
-def test_a_table_in_use_is_told_at_once(world: World) -> None:
-    seconds = [world.route({STABLE: 100 - weight, SAME: weight}) for weight in (5, 25, 50, 0)]
+def test_a_table_in_use_is_told_at_once(harness: RolloutHarness) -> None:
+    seconds = [harness.route({STABLE: 100 - weight, SAME: weight}) for weight in (5, 25, 50, 0)]
     print(f"in use after {', '.join(f'{s:.2f}' for s in seconds)} s")
     assert min(seconds) < 3  # 0.9 alone on two cores; a lost wakeup would take 5
 
 
-def test_a_version_that_always_fails_hurts_nobody(world: World, photo: bytes) -> None:
-    world.route({STABLE: 90, BROKEN: 10})
+def test_a_version_that_always_fails_hurts_nobody(harness: RolloutHarness, photo: bytes) -> None:
+    harness.route({STABLE: 90, BROKEN: 10})
     since = time.time()
-    answers = world.many(photo, 200)
+    answers = harness.many(photo, 200)
     assert Counter(answer.status_code for answer in answers) == {200: 200}, [a.text for a in answers if a.is_error]
     assert Counter(answer.headers["X-Model-Version"] for answer in answers) == {STABLE: 200}
-    world.eventually(lambda: len(world.answers(STABLE, since)) == 200)
-    broken, sound = world.answers(BROKEN, since), world.answers(STABLE, since)
+    harness.eventually(lambda: len(harness.answers(STABLE, since)) == 200)
+    broken, stable = harness.answers(BROKEN, since), harness.answers(STABLE, since)
     assert 5 <= len(broken) <= 45
     assert all(answer.error for answer in broken)
-    assert not any(answer.error or answer.bad_mask for answer in sound)
-    assert all(0 < answer.seconds < 30 for answer in sound)
+    assert not any(answer.error or answer.bad_mask for answer in stable)
+    assert all(0 < answer.seconds < 30 for answer in stable)
 
 
-def test_mirrored_jobs_are_compared_and_nobody_sees_the_mirror(world: World, photo: bytes) -> None:
+def test_mirrored_jobs_are_compared_and_nobody_sees_the_mirror(harness: RolloutHarness, photo: bytes) -> None:
     for mirror in (SAME, OTHER, BROKEN):
-        world.route({STABLE: 100, mirror: 0}, mirror=mirror)
+        harness.route({STABLE: 100, mirror: 0}, mirror=mirror)
         since = time.time()
-        answers = [world.cut(photo) for _ in range(8)]
+        answers = [harness.cut(photo) for _ in range(8)]
         assert {(answer.status_code, answer.headers["X-Model-Version"]) for answer in answers} == {(200, STABLE)}
         if mirror == BROKEN:
             time.sleep(1)
-            assert world.pairs(mirror, since) == []
+            assert harness.pairs(mirror, since) == []
             continue
-        world.eventually(lambda mirror=mirror, since=since: len(world.pairs(mirror, since)) >= 4)  # type: ignore[misc]
-        found = [pair.agreement for pair in world.pairs(mirror, since)]
+        harness.eventually(lambda mirror=mirror, since=since: len(harness.pairs(mirror, since)) >= 4)  # type: ignore[misc]
+        found = [pair.agreement for pair in harness.pairs(mirror, since)]
         if mirror == SAME:
             assert all((one.iou, one.boundary, one.alpha_difference) == (1, 1, 0) for one in found)
         else:
             assert all(one.iou < 0.8 for one in found)
-            assert {one.name for one in world.shown(mirror)} - NAMES  # a mirrored job among them
-        assert world.answers(mirror, since) == []
+            assert {one.name for one in harness.shown(mirror)} - NAMES  # a mirrored job among them
+        assert harness.answers(mirror, since) == []
 
 
-def test_a_version_whose_replica_dies_hurts_nobody(world: World, photo: bytes) -> None:
-    world.route({STABLE: 60, SAME: 40})
-    app = next(app["name"] for app in world.apps if app["name"].endswith("1-0-1"))
+def test_a_version_whose_replica_dies_hurts_nobody(harness: RolloutHarness, photo: bytes) -> None:
+    harness.route({STABLE: 60, SAME: 40})
+    app = next(app["name"] for app in harness.apps if app["name"].endswith("1-0-1"))
     victims = [
         process
-        for process in psutil.Process(world.pool.process.pid).children(recursive=True)
+        for process in psutil.Process(harness.pool.process.pid).children(recursive=True)
         if any(f"ServeReplica:{app}:" in part for part in process.cmdline())
     ]
     assert victims
     with ThreadPoolExecutor(1) as threads:
-        answers = threads.submit(world.many, photo, 60)
+        answers = threads.submit(harness.many, photo, 60)
         time.sleep(1)
         victims[0].kill()
         assert Counter(answer.status_code for answer in answers.result()) == {200: 60}

@@ -123,17 +123,17 @@ def events(stack: Stack, job: str) -> list[tuple[str, dict[str, Any]]]:
 def test_a_job_tells_its_progress_and_on_request_a_preview(stack: Stack, large: bytes, prefer: str) -> None:
     headers = {"Content-Type": "image/jpeg", "Prefer": prefer}
     job = httpx.post(f"{stack.url}/v1/jobs", content=large, headers=headers, timeout=60).json()["id"]
-    told = events(stack, job)
-    kinds = [kind for kind, _ in told]
+    received = events(stack, job)
+    kinds = [kind for kind, _ in received]
     assert (kinds[0], kinds[-1]) == ("queued", "finished")
     assert kinds.count("preview") == (prefer == "preview")
-    steps = [value for kind, value in told if kind == "progress"]
+    steps = [value for kind, value in received if kind == "progress"]
     assert len(steps) >= 2
     fractions, moments = [step["fraction"] for step in steps], [step["at"] for step in steps]
     assert fractions[0] > 0
     assert all(before < after for before, after in pairwise([*fractions, 1]))
-    assert all(after - before >= 0.249 for before, after in pairwise(moments))  # times are told in ms
-    started = next(value["at"] for kind, value in told if kind == "started")
+    assert all(after - before >= 0.249 for before, after in pairwise(moments))  # times are in ms
+    started = next(value["at"] for kind, value in received if kind == "started")
     assert moments[0] - started >= 0.2  # what is over sooner tells nothing; the start is written beside the run
     assert {step["stage"] for step in steps} <= {"fetch", "decode", "forward", "encode", "store"}
 

@@ -55,8 +55,8 @@ def test_the_same_values_as_the_published_implementation(tensors: dict[str, Tens
 @pytest.mark.parametrize(("name", "shape"), [("swin_v1_t", SWIN_T), ("swin_v1_l", SWIN_L)])
 def test_the_names_and_shapes_of_the_published_checkpoints(name: str, shape: SwinShape) -> None:
     with torch.device("meta"):
-        ours = BiRefNet(shape).state_dict()
-    assert {key: list(tensor.shape) for key, tensor in ours.items()} == PUBLISHED[name]
+        built = BiRefNet(shape).state_dict()
+    assert {key: list(tensor.shape) for key, tensor in built.items()} == PUBLISHED[name]
     assert SwinShape.of({key: tuple(size) for key, size in PUBLISHED[name].items()}) == shape
 
 

@@ -1,4 +1,4 @@
-"""From a picture and its alpha to what was asked for."""
+"""From a picture and its alpha to the requested output."""
 
 from __future__ import annotations
 

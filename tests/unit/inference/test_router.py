@@ -23,8 +23,8 @@ def test_free_slots_are_what_live_replicas_hold_less_what_was_handed_over() -> N
         replica("c", "2.0.0", 1),
         replica("d", "1.0.0", 9, "x"),
     ]
-    held = {("m", "1.0.0"): 3, ("m", "2.0.0"): 1, ("x", "1.0.0"): 5}
-    assert free_slots("m", ["1.0.0", "2.0.0", "3.0.0"], replicas, held, routers=1) == {"1.0.0": 1}
+    in_use = {("m", "1.0.0"): 3, ("m", "2.0.0"): 1, ("x", "1.0.0"): 5}
+    assert free_slots("m", ["1.0.0", "2.0.0", "3.0.0"], replicas, in_use, routers=1) == {"1.0.0": 1}
     assert free_slots("m", ["1.0.0", "2.0.0"], replicas, {}, routers=2) == {"1.0.0": 2, "2.0.0": 1}
     assert free_slots("m", ["1.0.0"], [], {}, routers=0) == {}
 

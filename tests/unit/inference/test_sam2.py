@@ -148,16 +148,16 @@ def test_several_prompts_give_their_union(folder: Path) -> None:
 
 def test_a_box_is_what_the_model_takes_for_a_box(folder: Path) -> None:
     segmenter = version(folder)
-    asked = segmenter.prepare(Pixels(RGB, hints=parse_hints("0.25,0.125,0.75,0.5")))
+    prepared = segmenter.prepare(Pixels(RGB, hints=parse_hints("0.25,0.125,0.75,0.5")))
     with torch.inference_mode():
         output = segmenter._model(
-            pixel_values=torch.from_numpy(asked.picture)[None],
+            pixel_values=torch.from_numpy(prepared.picture)[None],
             input_boxes=torch.tensor([[[16.0, 8.0, 48.0, 32.0]]]),
             multimask_output=False,
         )
-        maps = segmenter._model.get_image_embeddings(torch.from_numpy(asked.picture)[None])
-        ours = segmenter._best_mask(maps, asked.prompts[0])
-    assert torch.allclose(ours, output.pred_masks[0, 0, 0], atol=1e-5)
+        maps = segmenter._model.get_image_embeddings(torch.from_numpy(prepared.picture)[None])
+        logits = segmenter._best_mask(maps, prepared.prompts[0])
+    assert torch.allclose(logits, output.pred_masks[0, 0, 0], atol=1e-5)
 
 
 def test_pictures_of_a_batch_keep_their_own_hints(folder: Path) -> None:

@@ -1,6 +1,6 @@
 """BiRefNet from the published checkpoints, lite and full: a folder with model.safetensors.
 
-The network's shape is read from the tensors. A config.json and Python files beside them are neither read nor run.
+The network's shape is read from the tensors. A config.json or Python files in the folder are ignored.
 
 Parameters of a version, else from matte.yaml:
     size: side of the network's input in pixels, or [height, width]; multiples of 32; 1024, as in training.

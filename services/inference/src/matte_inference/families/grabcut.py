@@ -71,8 +71,10 @@ class GrabCut(LocalSegmenter):
         return alpha
 
 
-def initial_mask(where: Saliency) -> UInt8Array:
-    """GrabCut's start, uint8 (H, W) of ``cv2.GC_*``: the likeliest part is subject, the unlikeliest background."""
+def run_grabcut(rgb: UInt8Array, where: Saliency) -> UInt8Array:
+    """The subject, uint8 (H, W) of 0 and 1, that GrabCut finds. It starts from the most salient part as subject and the
+    least salient one as background.
+    """
     likely = where.likely
     cut = cv2.threshold((likely * 255).astype(np.uint8), 0, 255, cv2.THRESH_OTSU)[0] / 255
     subject = likely > cut * (0.8 + 0.2 * where.trust)
@@ -80,12 +82,6 @@ def initial_mask(where: Saliency) -> UInt8Array:
     if subject.any() and not subject.all():
         mask[likely >= np.quantile(likely[subject], 0.7)] = cv2.GC_FGD
         mask[likely <= np.quantile(likely[~subject], 0.2 + 0.3 * where.trust)] = cv2.GC_BGD
-    return mask
-
-
-def run_grabcut(rgb: UInt8Array, where: Saliency) -> UInt8Array:
-    """The subject, uint8 (H, W) of 0 and 1, that GrabCut finds from a saliency."""
-    mask = initial_mask(where)
     kinds = np.unique(mask)
     if not {cv2.GC_FGD, cv2.GC_PR_FGD} & set(kinds) or not {cv2.GC_BGD, cv2.GC_PR_BGD} & set(kinds):
         return np.ones(mask.shape, np.uint8)
@@ -134,9 +130,12 @@ def load(config: VersionConfig) -> GrabCut:
 
 @dataclass(frozen=True, slots=True)
 class Saliency:
-    """``likely`` says where the subject is. ``trust`` is 1 where the border of the picture is background, and 0
-    where it looks like the center, as in a close-up that fills the frame. ``contrast`` is how far the subject is at
-    most from what is around it, in units of L*a*b*.
+    """Where the subject is.
+
+    Attributes:
+        likely: the likelihood of each pixel.
+        trust: 1 if the border of the picture is background, 0 if it looks like the center, as in a close-up.
+        contrast: the largest distance of the subject from its surroundings, in units of L*a*b*.
     """
 
     likely: Float32Array
@@ -145,9 +144,8 @@ class Saliency:
 
 
 def find_subject(rgb: UInt8Array) -> Saliency:
-    """The subject of a picture, uint8 (H, W, 3): what is closed off from the border, unlike it, sharp and central.
-
-    In a close-up the border says nothing; what is sharp, and colored as the center is, counts there.
+    """The subject of a picture, uint8 (H, W, 3): enclosed by edges, unlike the border, sharp and central. In a close-up
+    the border is no background: there the subject is sharp, and colored like the center.
     """
     lab = smooth_lab(rgb)
     height, width = lab.shape[:2]
@@ -167,27 +165,27 @@ def find_subject(rgb: UInt8Array) -> Saliency:
 
 
 def central_subject(rgb: UInt8Array) -> Saliency:
-    """What is in the middle of a picture, uint8 (H, W, 3), whatever it is."""
+    """The center of a picture, uint8 (H, W, 3), regardless of its content."""
     lab = smooth_lab(rgb)
     return Saliency(center_prior(*rgb.shape[:2]), 1.0, float(np.ptp(lab, axis=(0, 1)).sum()))
 
 
 def smooth_lab(rgb: UInt8Array) -> Float32Array:
-    """The picture at 200 px along its longer side, without its noise."""
+    """The picture at 200 px along its longer side, denoised."""
     small = cv2.bilateralFilter(resize(rgb, *fit_within(*rgb.shape[:2], side=_SALIENCY_SIDE)), 5, 25, 5)
     lab: Float32Array = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     return lab
 
 
 def stretch(values: Float32Array, percentile: float) -> Float32Array:
-    """Scaled so that ``percentile`` becomes 1; more is cut."""
+    """Scaled so that ``percentile`` becomes 1; larger values are clipped."""
     top = max(1e-6, float(np.percentile(values, percentile)))
     out: Float32Array = np.clip(values / top, 0, 1).astype(np.float32)
     return out
 
 
 def center_prior(height: int, width: int, *, spread: float = 0.33) -> Float32Array:
-    """A Gaussian about the center, 1 at its top; ``spread`` is its deviation over the side."""
+    """A Gaussian around the center, 1 at its maximum; ``spread`` is its standard deviation over the side."""
     y = np.linspace(-0.5, 0.5, height, dtype=np.float32)[:, None]
     x = np.linspace(-0.5, 0.5, width, dtype=np.float32)[None, :]
     out: Float32Array = np.exp(-(x * x + y * y) / np.float32(2 * spread * spread))
@@ -224,7 +222,7 @@ class _Paths:
     low: Float32Array
 
     def sweep(self, lines: Iterable[int], step: int) -> None:
-        """Offers every line, in turn, the paths of the line ``step`` further."""
+        """Extends the paths of the line ``step`` further to every line in turn."""
         for line in lines:
             high = np.maximum(self.high[line + step], self.lab[line])
             low = np.minimum(self.low[line + step], self.lab[line])
@@ -252,7 +250,7 @@ def unlike_border(lab: Float32Array) -> Float32Array:
 
 
 def sharpness(rgb: UInt8Array) -> Float32Array:
-    """How much fine detail there is about every pixel, not scaled: what is out of focus is background."""
+    """The amount of fine detail around every pixel, not scaled: background is out of focus."""
     gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
     detail = np.minimum(np.abs(gray - cv2.GaussianBlur(gray, (0, 0), 1.2)), 0.06)
     blurred: Float32Array = cv2.GaussianBlur(detail, (0, 0), max(1.0, max(gray.shape) * 0.02))

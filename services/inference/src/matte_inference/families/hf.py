@@ -107,8 +107,8 @@ def read_preprocessor(folder: Path) -> dict[str, Any]:
     content = json.loads(path.read_text())
     size = content.get("size")
     side = max((v for v in size.values() if isinstance(v, int)), default=None) if isinstance(size, dict) else size
-    found = {"size": side, "mean": content.get("image_mean"), "std": content.get("image_std")}
-    return {name: value for name, value in found.items() if value is not None}
+    fields = {"size": side, "mean": content.get("image_mean"), "std": content.get("image_std")}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def read_mean_and_std(folder: Path) -> dict[str, Any]:

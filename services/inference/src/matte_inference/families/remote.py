@@ -1,13 +1,13 @@
-"""A model that another Gradio app serves: the picture goes there, the alpha is taken from what comes back.
+"""A model that another Gradio app serves: the picture is sent there, and the alpha is read from the answer.
 
 Parameters of a version:
     url: the app's root address, http or https.
     api_name: its endpoint, picture in, picture out.
-    timeout_seconds: how long one picture may take there, waiting in its queue included.
-    max_side: what is longer is scaled down before it is sent, pixels.
+    timeout_seconds: how long one picture may take there, including its time in the app's queue.
+    max_side: larger pictures are scaled down to it before they are sent; pixels of the longer side.
     refine: ``guided`` fits the alpha to the picture's edges.
-A cut-out's transparency is the alpha; a gray picture without transparency is taken for a mask. Redirects are not
-followed, and files are fetched from the app itself only, whatever address it names.
+A cut-out's transparency is the alpha; a gray picture without transparency is a mask. Redirects are not followed, and
+files are downloaded from the app itself only, whatever address it names.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ class Sam2Segmenter(LocalSegmenter):
         self.digest, self.device = digest, device
 
     def prepare(self, pixels: Pixels) -> Prepared:
-        """An :class:`PromptedPicture`; the aspect is not kept, as in the model's own processor."""
+        """A :class:`PromptedPicture`; the aspect is not kept, as in the model's own processor."""
         picture = normalize(resize(pixels.rgb, self._side, self._side), self._parameters.mean, self._parameters.std)
         hints = pixels.hints
         if not any(hint.subject for hint in hints):
@@ -96,8 +96,8 @@ class Sam2Segmenter(LocalSegmenter):
     def forward(self, batch: Sequence[Prepared]) -> list[Alpha]:
         """Alphas at the network's size, float32 0 … 1. The pictures are embedded together, the prompts run singly."""
         with inference_mode(self.device):
-            maps = self._model.get_image_embeddings(to_tensor([asked.picture for asked in batch], self.device))
-            masks = [self._union([m[i : i + 1] for m in maps], asked.prompts) for i, asked in enumerate(batch)]
+            maps = self._model.get_image_embeddings(to_tensor([item.picture for item in batch], self.device))
+            masks = [self._union([m[i : i + 1] for m in maps], item.prompts) for i, item in enumerate(batch)]
             return [*to_arrays(torch.stack(masks))]
 
     def finish(self, pixels: Pixels, alpha: Alpha) -> UInt8Array:

@@ -97,14 +97,14 @@ class RefinedSegmenter(LocalSegmenter):
             return alpha  # the caller reports it; a trimap would hide it
         trimap = make_trimap(resize(coarse, *picture.shape[1:]), self._parameters.refine_band)
         unknown = trimap == np.float32(_UNKNOWN)
-        return np.where(unknown, self._forward(picture, trimap), trimap) if unknown.any() else trimap
-
-    def _forward(self, picture: Float32Array, trimap: Float32Array) -> Float32Array:
+        if not unknown.any():
+            return trimap
         height, width = trimap.shape
         both = to_tensor([np.concatenate((picture, trimap[None]))], self.device)
         with inference_mode(self.device):
             alphas = self._model(functional.pad(both, (0, -width % _STEP, 0, -height % _STEP))).alphas
-            return to_arrays(alphas[:, 0, :height, :width].clamp(0, 1))[0]
+            matte = to_arrays(alphas[:, 0, :height, :width].clamp(0, 1))[0]
+        return np.where(unknown, matte, trimap)
 
 
 def make_trimap(alpha: Float32Array, band: float) -> Float32Array:

@@ -1,1 +1,1 @@
-"""The way of a picture through a replica: bytes → pixels → alpha → bytes. Pure functions, safe in any thread."""
+"""Decoding, scaling, composing and encoding of pictures as NumPy arrays. No model and no job is known here."""

@@ -1,1 +1,1 @@
-"""A replica of a model version: fetch, decode, forward in batches, encode, store."""
+"""A replica of a model version: fetches, decodes, forwards in batches, encodes and stores the pictures of jobs."""

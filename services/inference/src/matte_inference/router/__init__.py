@@ -1,1 +1,1 @@
-"""The router: takes jobs from the queue when a replica is free, picks the version, hands over a reference."""
+"""The router of a pool: leases jobs, chooses versions, dispatches. Replicas get a ``route_plan.DispatchOptions``."""

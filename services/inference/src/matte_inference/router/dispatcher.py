@@ -94,7 +94,7 @@ class Dispatcher:
         """Has ``version`` compute the job as well. Raises nothing."""
         try:
             await self.versions.mirror(model, version, spec, stable)
-        except Exception as error:  # nobody waits for it
+        except Exception as error:  # no caller waits for it
             log.warning("job %s: its mirror on %s@%s failed: %s", spec.id, model, version, error)
             self.instruments.meter.add(metrics.MIRRORED, model, version, MirrorOutcome.FAILED)
 

@@ -23,14 +23,14 @@ def test_a_stage_that_takes_too_long_waits_below_its_end_and_a_job_below_1() -> 
 
 
 def test_progress_never_falls() -> None:
-    marks, told = [0.0], [0.0]
+    marks, fractions = [0.0], [0.0]
     for step in range(300):
         now = step / 10
         if step in {3, 30, 40, 200}:
             marks.append(now)
-        told.append(progress(EXPECTED, marks, now)[1])
-    assert told == sorted(told)
-    assert told[-1] < 1
+        fractions.append(progress(EXPECTED, marks, now)[1])
+    assert fractions == sorted(fractions)
+    assert fractions[-1] < 1
 
 
 def test_what_is_expected_follows_recent_jobs() -> None:
