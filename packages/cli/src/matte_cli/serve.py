@@ -1,4 +1,4 @@
-"""``matte serve``: Redis, inference and frontends on this machine, started, watched and stopped in order."""
+"""``matte serve``: runs Redis, inference and frontends on this machine."""
 
 from __future__ import annotations
 
@@ -48,111 +48,102 @@ class Plan:
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """Where a browser on this machine finds the frontends."""
+        """Addresses of the frontends for a browser on this machine."""
         host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 - compared, not bound
         return tuple(f"http://{f'[{host}]' if ':' in host else host}:{port}" for port in self.ports)
 
     @property
     def instance(self) -> str:
-        """Names what is run on this data folder, the same at every start."""
+        """Id of what runs on this data folder, the same at every start."""
         return sha256(str(self.data.resolve()).encode()).hexdigest()[:8]
 
-    def log(self, name: str) -> Path:
-        return self.data / "logs" / f"{name}.log"
 
+async def start_all(plan: Plan, supervisor: Supervisor, console: Console) -> None:
+    """Starts the store, inference and the frontends."""
+    if plan.redis_url is None:
+        redis = EmbeddedRedis(plan.data / "redis", durability=plan.durability)
 
-def redis_child(plan: Plan) -> tuple[Child, dict[str, str]]:
-    """The embedded Redis as a child, and what the others are started with to use it."""
-    server = EmbeddedRedis(plan.data / "redis", durability=plan.durability)
+        def start_redis() -> Popen[bytes]:
+            redis.start()
+            assert redis.process is not None
+            return redis.process
 
-    def start() -> Popen[bytes]:
-        server.start()
-        assert server.process is not None
-        return server.process
+        await supervisor.add(Child("Redis", STORE, start_redis, redis.folder / "redis.log", plan.stop_seconds))
+        store = redis.environment
+        console.print(f"[green]✓[/] Redis, jobs are kept in {escape(str(plan.data))}/redis")
+    else:
+        store = {"MATTE_REDIS_URL": plan.redis_url}
+        console.print("[green]✓[/] Redis from MATTE_REDIS_URL")
 
-    return Child("Redis", STORE, start, server.folder / "redis.log", plan.stop_seconds), server.environment
+    async def add(name: str, stage: int, module: str, environment: dict[str, str]) -> None:
+        log = plan.data / "logs" / f"{name}.log"
+        if plan.config is not None:
+            environment |= {"MATTE_CONFIG": str(plan.config.absolute())}
 
+        def start() -> Popen[bytes]:
+            if stage == INFERENCE:
+                asyncio.run(end_previous_instance(plan, store))
+            return launch([sys.executable, "-m", module], child_environment(environment, store), log)
 
-def service_children(plan: Plan, store: dict[str, str]) -> list[Child]:
-    common = {}
-    if plan.config is not None:
-        common["MATTE_CONFIG"] = str(plan.config.absolute())
-    admin = {"MATTE_ADMIN": "true"} if is_loopback(plan.host) else {}
-    drain = str(int(plan.stop_seconds * 0.8))  # streams end before the supervisor loses its patience
-    parts = [("inference", INFERENCE, "matte_inference", {**common, "MATTE_INSTANCE": plan.instance})]
+        await supervisor.add(Child(name, stage, start, log, plan.stop_seconds))
+
+    await add("inference", INFERENCE, "matte_inference", {"MATTE_INSTANCE": plan.instance})
     for number, port in enumerate(plan.ports, 1):
+        environment = {
+            "MATTE_HOST": plan.host,
+            "MATTE_PORT": str(port),
+            # streams end before the supervisor runs out of patience
+            "MATTE_SHUTDOWN_SECONDS": str(int(plan.stop_seconds * 0.8)),
+        }
+        if is_loopback(plan.host):
+            environment["MATTE_ADMIN"] = "true"
         name = "frontend" if len(plan.ports) == 1 else f"frontend-{number}"
-        listen = {"MATTE_HOST": plan.host, "MATTE_PORT": str(port), "MATTE_SHUTDOWN_SECONDS": drain}
-        parts.append((name, FRONTENDS, "matte_frontend", {**common, **admin, **listen}))
-    return [_child(plan, store, *part) for part in parts]
+        await add(name, FRONTENDS, "matte_frontend", environment)
 
 
-def _child(plan: Plan, store: dict[str, str], name: str, stage: int, module: str, extra: dict[str, str]) -> Child:
-    log = plan.log(name)
-
-    def start() -> Popen[bytes]:
-        if stage == INFERENCE:
-            asyncio.run(forget_dead(plan, store))
-        return launch([sys.executable, "-m", module], child_environment(extra, store), log)
-
-    return Child(name, stage, start, log, plan.stop_seconds)
-
-
-async def forget_dead(plan: Plan, store: dict[str, str]) -> None:
-    """No inference of this folder runs: what the last one held and announced is given back, not waited for."""
+async def end_previous_instance(plan: Plan, store: dict[str, str]) -> None:
+    """Requeues the jobs that an earlier inference of this folder held, without waiting for its leases to expire."""
     jobs = JobStore.open(StoreSettings(redis_url=store["MATTE_REDIS_URL"]))
     try:
-        with contextlib.suppress(Problem):  # Redis is away: then leases and announcements run out by themselves
+        with contextlib.suppress(Problem):  # Redis is unreachable: leases then expire by themselves
             await jobs.end_instance(plan.instance, plan.pool, time.time())
     finally:
         await jobs.close()
 
 
-async def start_all(plan: Plan, supervisor: Supervisor, console: Console) -> None:
-    if plan.redis_url is None:
-        redis, store = redis_child(plan)
-        await supervisor.add(redis)
-        console.print(f"[green]✓[/] Redis, jobs are kept in {escape(str(plan.data))}/redis")
-    else:
-        store = {"MATTE_REDIS_URL": plan.redis_url}
-        console.print("[green]✓[/] Redis from MATTE_REDIS_URL")
-    for child in service_children(plan, store):
-        await supervisor.add(child)
-
-
 async def wait_ready(url: str, console: Console, *, trust_env: bool = False) -> Readiness:
-    said = ""
+    last = ""
     async with httpx.AsyncClient(base_url=url, timeout=5, trust_env=trust_env) as client:
         with console.status("starting") as status:
             while (found := await ask(client)).waiting_for:
-                if found.waiting_for != said:
-                    said = found.waiting_for
-                    status.update(f"waiting for {said}")
+                if found.waiting_for != last:
+                    last = found.waiting_for
+                    status.update(f"waiting for {last}")
                     if not console.is_terminal:
-                        console.print(f"… waiting for {said}")
+                        console.print(f"… waiting for {last}")
                 await asyncio.sleep(POLL_SECONDS)
     return found
 
 
 async def run(plan: Plan, lock: InstanceLock, console: Console) -> int:
-    """Runs until a signal or a lasting failure. Returns the exit code."""
+    """Runs until a signal or a permanent failure. Returns the exit code."""
 
     def say(text: str) -> None:
         console.print(f"[yellow]![/] {escape(text)}")
 
-    def note() -> None:
+    def write_children() -> None:
         alive = {c.name: c.process.pid for c in supervisor.children if c.process is not None}
         lock.write(pid=os.getpid(), url=plan.urls[0], children=alive)
 
-    supervisor = Supervisor(say, note)
-    asked = _on_signals(supervisor, console)
-    life = asyncio.create_task(_live(plan, supervisor, console))
-    waiting = asyncio.create_task(asked.wait())
-    done, pending = await asyncio.wait({life, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    supervisor = Supervisor(say, write_children)
+    stopped = _handle_signals(supervisor, console)
+    service = asyncio.create_task(_run_service(plan, supervisor, console))
+    waiting = asyncio.create_task(stopped.wait())
+    done, pending = await asyncio.wait({service, waiting}, return_when=asyncio.FIRST_COMPLETED)
     for task in pending:
         task.cancel()
     await asyncio.gather(*pending, return_exceptions=True)
-    failed = life in done and life.exception()
+    failed = service in done and service.exception()
     if failed:
         print_error(str(failed))
     with console.status("stopping: frontends, inference, Redis (Ctrl-C again: at once)"):
@@ -161,7 +152,7 @@ async def run(plan: Plan, lock: InstanceLock, console: Console) -> int:
     return 1 if failed else 0
 
 
-async def _live(plan: Plan, supervisor: Supervisor, console: Console) -> None:
+async def _run_service(plan: Plan, supervisor: Supervisor, console: Console) -> None:
     await start_all(plan, supervisor, console)
     watch = asyncio.create_task(supervisor.failure())
     ready = asyncio.create_task(wait_ready(plan.urls[0], console))
@@ -171,7 +162,7 @@ async def _live(plan: Plan, supervisor: Supervisor, console: Console) -> None:
         if ready.done():
             console.print(welcome(plan.urls, ready.result().models))
             supervisor.ready = True
-            again = asyncio.create_task(_tell_recoveries(plan.urls[0], supervisor, console))
+            again = asyncio.create_task(_report_recoveries(plan.urls[0], supervisor, console))
         await watch
     finally:
         for task in (watch, ready, again):
@@ -179,28 +170,28 @@ async def _live(plan: Plan, supervisor: Supervisor, console: Console) -> None:
                 task.cancel()
 
 
-async def _tell_recoveries(url: str, supervisor: Supervisor, console: Console) -> None:
-    """After each restart of a part: when pictures are answered again."""
+async def _report_recoveries(url: str, supervisor: Supervisor, console: Console) -> None:
+    """Prints, after each restart of a part, when the server is ready again."""
     while await supervisor.restarted.wait():
         supervisor.restarted.clear()
         began = time.monotonic()
-        await asyncio.sleep(1.0)  # what is known of the part that died has been taken back by then
+        await asyncio.sleep(1.0)  # the part that died is no longer announced by then
         await wait_ready(url, console)
         console.print(f"[green]✓[/] ready again after {time.monotonic() - began:.0f} s")
 
 
-def _on_signals(supervisor: Supervisor, console: Console) -> asyncio.Event:
-    """The first Ctrl-C or SIGTERM sets the event; the second ends everything."""
-    asked = asyncio.Event()
+def _handle_signals(supervisor: Supervisor, console: Console) -> asyncio.Event:
+    """The first Ctrl-C or SIGTERM sets the event, the second kills everything; SIGHUP reloads inference."""
+    stopped = asyncio.Event()
 
-    def hear() -> None:
-        if asked.is_set():
+    def on_stop() -> None:
+        if stopped.is_set():
             console.print("[yellow]![/] ending everything now")
             supervisor.kill()
-        asked.set()
+        stopped.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, hear)
+        asyncio.get_running_loop().add_signal_handler(number, on_stop)
 
     def reload() -> None:
         for child in supervisor.children:
@@ -209,7 +200,7 @@ def _on_signals(supervisor: Supervisor, console: Console) -> asyncio.Event:
         console.print("reading the models' weights again; inference's log says what came of it")
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
-    return asked
+    return stopped
 
 
 def welcome(urls: tuple[str, ...], models: tuple[str, ...]) -> str:
@@ -229,12 +220,10 @@ def command(
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Port of the first frontend.", show_default="7860")
     ] = None,
-    frontends: Annotated[
-        int, typer.Option(min=1, max=32, help="How many frontends; they take the ports that follow.")
-    ] = 1,
-    data_dir: Annotated[Path | None, typer.Option(help="Where jobs and logs are kept.", show_default=".matte")] = None,
+    frontends: Annotated[int, typer.Option(min=1, max=32, help="Number of frontends; they use consecutive ports.")] = 1,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder for jobs and logs.", show_default=".matte")] = None,
     config: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="Which models to load, and their traffic.")
+        Path | None, typer.Option(exists=True, dir_okay=False, help="File with the models to load, and their traffic.")
     ] = None,
 ) -> None:
     """Start Matte on this machine: Redis, inference and the frontend. Ctrl-C stops it."""
@@ -253,19 +242,16 @@ def command(
         durability=settings.durability,
         pool=settings.pool,
     )
+    os.umask(0o077)  # pictures pass through every file that is made from here on
     try:
-        raise typer.Exit(_serve(plan, console))
+        lock = InstanceLock.acquire(plan.data)
+        try:
+            end_leftovers(lock.previous_children(), lambda text: console.print(f"[yellow]![/] {text}"))
+            check_ports(plan.host, plan.ports)
+            status = asyncio.run(run(plan, lock, console))
+        finally:
+            lock.release()
     except InUseError as error:
         print_error(str(error))
         raise typer.Exit(1) from None
-
-
-def _serve(plan: Plan, console: Console) -> int:
-    os.umask(0o077)  # pictures pass through every file that is made from here on
-    lock = InstanceLock.acquire(plan.data)
-    try:
-        end_leftovers(lock.previous_children(), lambda text: console.print(f"[yellow]![/] {text}"))
-        check_ports(plan.host, plan.ports)
-        return asyncio.run(run(plan, lock, console))
-    finally:
-        lock.release()
+    raise typer.Exit(status)
