@@ -1,10 +1,10 @@
-"""Values that our BiRefNet is compared with, computed by the published implementation.
+"""Reference values for the tests of BiRefNet, computed by the published implementation.
 
     python scripts/birefnet_reference.py CHECKOUT tests/data
 
 CHECKOUT is a folder with the published code (github.com/ZhengPeng7/BiRefNet, MIT; the values in tests/data are of
-commit 25cb930, with torch 2.15). It needs timm and einops, which Matte does not; kornia and the data set's labels are
-left out, since only training uses them. Nobody's weights are needed: both sides fill their tensors by :func:`filled`.
+commit 25cb930, with torch 2.15). It needs timm and einops, which Matte does not, but not kornia and the data set's
+labels, which only training uses. No trained weights are needed: both sides fill their tensors with :func:`filled`.
 
 It writes ``birefnet_tensors.json``, the names and shapes of the lite (Swin-T) and full (Swin-L) checkpoints, and
 ``birefnet_logits.npz``, the last prediction of a small network (:data:`SMALL`) for :func:`picture`.
@@ -31,14 +31,14 @@ PUBLISHED = {"swin_v1_t": 768, "swin_v1_l": 1536}
 
 
 def uniform(name: str, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Values of -1 … 1 that depend on nothing but the name; raw bits, whose order NumPy guarantees."""
+    """Values of -1 … 1 that depend only on the name; from raw bits, whose order NumPy guarantees."""
     bits = np.random.PCG64(int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]))
     raw = bits.random_raw(int(np.prod(shape)))
     return (raw >> np.uint64(11)).astype(np.float64).reshape(shape) * 2.0**-52 - 1
 
 
 def filled(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights by their names: every layer keeps the scale of what comes in; integers are left as they are."""
+    """Weights that depend on the names: every layer keeps the scale of its input; integers stay as they are."""
     return {name: _filled(name, tensor) for name, tensor in tensors.items()}
 
 
@@ -56,12 +56,12 @@ def _filled(name: str, tensor: Tensor) -> Tensor:
 
 
 def picture() -> Tensor:
-    """Two pictures, float32 (2, 3, 64, 96): more than one window, no square, and windows that must be padded."""
+    """Two pictures, float32 (2, 3, 64, 96): several windows, not square, some of them padded."""
     return torch.from_numpy(uniform("picture", (2, 3, 64, 96)).astype(np.float32))
 
 
 def prepare(checkout: Path) -> None:
-    """Makes the published code importable, without what only training needs."""
+    """Makes the published code importable without what only training needs."""
     sys.path.insert(0, str(checkout))
     absent: dict[str, dict[str, Any]] = {
         "kornia": {}, "kornia.filters": {"laplacian": None}, "dataset": {"class_labels_TR_sorted": []}
@@ -73,7 +73,7 @@ def prepare(checkout: Path) -> None:
 
 
 def network(backbone: str, channels: int, shape: dict[str, Any] | None = None) -> torch.nn.Module:
-    """The published network with a backbone whose smallest map has ``channels``; ``shape`` replaces the backbone's."""
+    """The published network; ``channels``: of the backbone's smallest map; ``shape`` replaces the backbone's."""
     import config  # type: ignore[import-not-found] # noqa: PLC0415
     from models.backbones import build_backbone, swin_v1  # type: ignore[import-not-found] # noqa: PLC0415
 
@@ -97,7 +97,6 @@ def network(backbone: str, channels: int, shape: dict[str, Any] | None = None) -
 
 
 def main(checkout: Path, out: Path) -> None:
-    """Writes both files into ``out``."""
     prepare(checkout)
     tensors = {}
     for backbone, channels in PUBLISHED.items():

@@ -1,9 +1,7 @@
-"""Makes the photographs that every version answers at its start, from those that scikit-image carries.
+"""Makes the golden images from scikit-image's photographs: python scripts/golden_images.py [folder]
 
-    python scripts/golden_images.py [folder]
-
-They are small, in the public domain or CC0 (see the README beside them), and one each of a person, an animal, a thing,
-and something that is hard to cut out.
+They are small and in the public domain or CC0 (see the README beside them): a person, an animal, an object, and
+something that is hard to cut out.
 """
 
 from __future__ import annotations
@@ -22,8 +20,7 @@ SIDE = 448
 PICTURES = {"person": data.astronaut, "cat": data.chelsea, "coffee": data.coffee, "rocket": data.rocket}
 
 
-def made(rgb: NDArray[np.uint8]) -> bytes:
-    """A small JPEG without metadata."""
+def small_jpeg(rgb: NDArray[np.uint8]) -> bytes:
     scale = SIDE / max(rgb.shape[:2])
     height, width = (round(side * scale) for side in rgb.shape[:2])
     small = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
@@ -32,10 +29,9 @@ def made(rgb: NDArray[np.uint8]) -> bytes:
 
 
 def main(folder: Path) -> None:
-    """Writes every picture."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, picture in PICTURES.items():
-        (folder / f"{name}.jpg").write_bytes(made(picture()))
+        (folder / f"{name}.jpg").write_bytes(small_jpeg(picture()))
 
 
 if __name__ == "__main__":

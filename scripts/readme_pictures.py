@@ -22,34 +22,28 @@ from skimage import data
 
 FOLDER = Path(__file__).parents[1] / "docs/pictures"
 QUALITY = 88
-#: of the browser's window, pixels
-WINDOW = (1120, 720)
+WINDOW_WIDTH, WINDOW_HEIGHT = 1120, 720
 
 
 def cutout(photo: bytes) -> bytes:
-    """What grabcut 2.0.0 answers to a picture with no options: a PNG with alpha.
-
-    Raises:
-        Problem: the bytes are not a sound picture.
-    """
+    """The result of grabcut 2.0.0 with default options: a PNG with alpha."""
     segmenter = load(VersionConfig(model="grabcut", version="2.0.0", family="grabcut"))
-    opened = decode_job(segmenter, [photo], Limits())
-    alpha = segmenter.forward([opened.prepared])[0]
-    return finish_and_render(segmenter, opened, alpha, Options()).files["result"][0]
+    decoded = decode_job(segmenter, [photo], Limits())
+    alpha = segmenter.forward([decoded.prepared])[0]
+    return finish_and_render(segmenter, decoded, alpha, Options()).files["result"][0]
 
 
-def page(url: str, photo: Path) -> bytes:
-    """The page of the Matte at ``url`` once it has cut a photograph out, a PNG."""
-    width, height = WINDOW
+def screenshot(url: str, photo: Path) -> bytes:
+    """A PNG of the page at ``url`` with the result for a photograph."""
     with sync_playwright() as playwright:
         # the sandbox needs user namespaces, which containers often forbid
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        opened = browser.new_page(viewport={"width": width, "height": height}, reduced_motion="reduce")
-        opened.goto(url)
-        opened.wait_for_selector("#facts .ready")
-        opened.set_input_files("#files", photo)
-        expect(opened.locator("#result-title")).to_have_text("Cut-out ready", timeout=30_000)
-        return bytes(opened.screenshot())
+        page = browser.new_page(viewport={"width": WINDOW_WIDTH, "height": WINDOW_HEIGHT}, reduced_motion="reduce")
+        page.goto(url)
+        page.wait_for_selector("#facts .ready")
+        page.set_input_files("#files", photo)
+        expect(page.locator("#result-title")).to_have_text("Cut-out ready", timeout=30_000)
+        return bytes(page.screenshot())
 
 
 def main() -> int:
@@ -62,7 +56,7 @@ def main() -> int:
     (FOLDER / "astronaut.jpg").write_bytes(photo)
     (FOLDER / "astronaut-cutout.png").write_bytes(cutout(photo))
     if url:
-        (FOLDER / "page.png").write_bytes(page(url, FOLDER / "astronaut.jpg"))
+        (FOLDER / "page.png").write_bytes(screenshot(url, FOLDER / "astronaut.jpg"))
     return 0
 
 

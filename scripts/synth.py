@@ -84,7 +84,7 @@ def texture(rng: Rng, size: int) -> Floats:
 
 
 def _materials(rng: Rng, size: int) -> Floats:
-    """One to three materials side by side, as skin, cloth and hair are in one subject."""
+    """One to three materials side by side, like skin, cloth and hair."""
     whole = texture(rng, size)
     for _ in range(int(rng.choice(3, p=(0.45, 0.35, 0.2)))):
         edge = _ramp(rng, size) - rng.uniform(-0.4, 0.4) + 0.3 * octaves(rng, size, falloff=0.3)[..., 0]
@@ -99,7 +99,7 @@ def _lit(rng: Rng, material: Floats, size: int) -> Floats:
 
 
 def _cluttered(rng: Rng, size: int) -> Floats:
-    """Many small things at any place: not the subject, however sharp."""
+    """Many small things anywhere, which are not the subject however sharp."""
     scene = texture(rng, size)
     for _ in range(int(rng.integers(3, 14))):
         reach = rng.uniform(0.03, 0.2)
@@ -125,7 +125,7 @@ def _graded(rng: Rng, size: int) -> Floats:
 
 
 def background(rng: Rng, size: int) -> Floats:
-    """What stands behind, (size, size, 3) in about 0 … 1, out of focus two times in three."""
+    """(size, size, 3), about 0 … 1; out of focus two times in three."""
     kinds: tuple[Callable[[Rng, int], Floats], ...] = (texture, _cluttered, _parted, _graded)
     scene = _lit(rng, kinds[rng.choice(4, p=(0.25, 0.35, 0.25, 0.15))](rng, size), size)
     if rng.random() < 0.65:
@@ -137,7 +137,7 @@ def background(rng: Rng, size: int) -> Floats:
 
 
 def _outline(rng: Rng, center: NDArray[np.float64], reach: float) -> NDArray[np.float64]:
-    """A closed outline (n, 2) about ``center``: a wavy blob, or a polygon one time in three; units of the side."""
+    """A closed outline (n, 2) around ``center``, in units of the side: a wavy blob, or one time in three a polygon."""
     angle = np.linspace(0, 2 * np.pi, 90, endpoint=False)
     if rng.random() < 0.33:
         angle = np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(3, 10))))
@@ -194,7 +194,7 @@ def _branched(rng: Rng, size: int) -> Floats:
 
 
 def _bust(rng: Rng, size: int) -> Floats:
-    """Head, neck and shoulders that leave the frame below; or a whole standing figure."""
+    """Head, neck and shoulders cut off by the frame, or a whole standing figure."""
     x, y, head = rng.uniform(0.35, 0.65), rng.uniform(0.2, 0.42), rng.uniform(0.08, 0.17)
     mask = _filled(size, _outline(rng, np.array((x, y)), head))
     wide, foot = head * rng.uniform(1.4, 3), rng.choice((1.1, rng.uniform(0.75, 1.0)))
@@ -223,7 +223,7 @@ def _vessel(rng: Rng, size: int) -> Floats:
 
 
 def _filling(rng: Rng, size: int) -> Floats:
-    """A close-up that leaves the frame on one or more sides."""
+    """A close-up cut off by the frame on one or more sides."""
     center, reach = 0.5 + rng.normal(0, 0.22, 2), rng.uniform(0.38, 0.6)
     return np.maximum(_filled(size, _outline(rng, center, reach)), _limbs(rng, size, center, reach * 0.6))
 
@@ -269,7 +269,7 @@ def _shadowed(rng: Rng, back: Floats, alpha: Floats) -> Floats:
 
 
 def _separation(rng: Rng, front: Floats, back: Floats, alpha: Floats) -> Floats:
-    """A color shift for a subject that nobody could tell from its background."""
+    """A color shift if the subject would be indistinguishable from the background."""
     weight = alpha[..., None]
     inside = (front * weight).sum((0, 1)) / (weight.sum() + 1e-6)
     outside = (back * (1 - weight)).sum((0, 1)) / ((1 - weight).sum() + 1e-6)

@@ -1,8 +1,8 @@
-"""Trains both versions of the bundled U-Net and writes their folders: weights, matte.yaml, MODEL_CARD.md.
+"""Trains the versions of the bundled U-Net and writes their folders: weights, matte.yaml, MODEL_CARD.md.
 
-Usage: python scripts/train_unet.py [1.0.0] [2.0.0]      (one thread, about 5 and 12 minutes of a core)
+Usage: python scripts/train_unet.py [1.0.0] [2.0.0]      (one thread, about 5 and 12 minutes)
 
-Everything comes from seeds; on the same kind of CPU and the same torch the weights come out the same.
+Everything comes from seeds: the same CPU type and torch version give the same weights.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ HELD_OUT_SEED, HELD_OUT, SIZE = 1_000_000_000, 200, 256
 
 @dataclass(frozen=True)
 class Phase:
-    """Steps at one resolution; ``pool`` pictures are made for it and seen again, augmented."""
+    """Training at one resolution on ``pool`` pictures, which are reused with augmentation."""
 
     size: int
     steps: int
@@ -43,7 +43,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Plan:
-    """How one version is trained. ``average`` is the decay of the weights' moving average."""
+    """``average``: decay of the weights' moving average."""
 
     seed: int
     phases: tuple[Phase, ...]
@@ -63,13 +63,12 @@ def normalized(pictures: Tensor) -> Tensor:
 
 
 def pool(seed: int, count: int, size: int) -> tuple[Tensor, Tensor]:
-    """``count`` pictures and alphas, uint8."""
     pairs = [sample(seed + index, size) for index in range(count)]
     return torch.from_numpy(np.stack([p for p, _ in pairs])), torch.from_numpy(np.stack([a for _, a in pairs]))
 
 
 def batches(seed: int, phase: Phase) -> Iterator[tuple[Tensor, Tensor]]:
-    """Random batches of a pool, mirrored and with their colors exchanged."""
+    """Random batches with augmentation: mirrored, and with permuted color channels."""
     rng = np.random.default_rng(seed)
     pictures, alphas = pool(seed * 10_000_000, phase.pool, phase.size)
     for _ in range(phase.steps):
@@ -80,8 +79,8 @@ def batches(seed: int, phase: Phase) -> Iterator[tuple[Tensor, Tensor]]:
         yield normalized(x), y[:, None].float() / 255
 
 
-def loss_of(logits: Tensor, alpha: Tensor) -> Tensor:
-    """Cross entropy, soft IoU and the distance of the alphas."""
+def compute_loss(logits: Tensor, alpha: Tensor) -> Tensor:
+    """Cross entropy + soft IoU + mean absolute difference."""
     guess = logits.sigmoid()
     both = (guess * alpha).sum((1, 2, 3))
     either = (guess + alpha - guess * alpha).sum((1, 2, 3))
@@ -89,15 +88,14 @@ def loss_of(logits: Tensor, alpha: Tensor) -> Tensor:
     return entropy + (1 - (both + 1) / (either + 1)).mean() + (guess - alpha).abs().mean()
 
 
-def follow(average: UNet, model: UNet, decay: float) -> None:
-    """Moves the averaged weights towards the model's."""
+def update_average(average: UNet, model: UNet, decay: float) -> None:
     with torch.no_grad():
-        for kept, new in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
-            kept.lerp_(new, 1 - decay) if kept.is_floating_point() else kept.copy_(new)
+        for averaged, new in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
+            averaged.lerp_(new, 1 - decay) if averaged.is_floating_point() else averaged.copy_(new)
 
 
 def train(plan: Plan) -> UNet:
-    """The averaged network after every phase."""
+    """The network with averaged weights."""
     torch.manual_seed(plan.seed)
     model = UNet().to(memory_format=torch.channels_last).train()
     average = copy.deepcopy(model)
@@ -108,19 +106,19 @@ def train(plan: Plan) -> UNet:
             optimizer.param_groups[0]["lr"] = phase.rate * warm * (0.52 + 0.48 * math.cos(math.pi * step / phase.steps))
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 logits = model(x.contiguous(memory_format=torch.channels_last))
-            loss = loss_of(logits.float(), y)
+            loss = compute_loss(logits.float(), y)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
-            follow(average, model, plan.average)
+            update_average(average, model, plan.average)
             if step % 25 == 0:
                 print(f"{phase.size} px, step {step}/{phase.steps}, loss {loss.item():.3f}", flush=True)
     return average.eval()
 
 
-def held_out(weights: Path) -> tuple[float, float]:
-    """Mean IoU (alpha cut at one half) and mean absolute error of saved weights on pictures no training saw."""
+def evaluate(weights: Path) -> tuple[float, float]:
+    """Mean IoU (alpha cut at one half) and mean absolute error of saved weights on unseen pictures."""
     model = UNet()
     model.load_state_dict(load_file(weights))
     model.eval()
@@ -162,20 +160,19 @@ Made by `python scripts/train_unet.py {version}`.
 
 
 def write(version: str, model: UNet, plan: Plan) -> None:
-    """The version's folder, with what was measured on the weights as saved."""
     folder = ROOT / f"unet-{version}"
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / "model.safetensors"
     state = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
     save_file({k: v.contiguous() for k, v in state.items()}, weights)
-    weights.chmod(0o644)  # safetensors leaves it to its owner alone
+    weights.chmod(0o644)  # safetensors makes it readable by its owner only
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    iou, mae = held_out(weights)
-    about = {
+    iou, mae = evaluate(weights)
+    metadata = {
         "family": "unet", "version": version, "license": "Apache-2.0", "size": SIZE,
         "mean": list(MEAN), "std": list(STD), "weights": {"model.safetensors": f"sha256:{digest}"},
     }  # fmt: skip
-    (folder / "matte.yaml").write_text(yaml.safe_dump(about, sort_keys=False))
+    (folder / "matte.yaml").write_text(yaml.safe_dump(metadata, sort_keys=False))
     training = "; ".join(f"{p.steps} steps of {p.batch} at {p.size} px from {p.pool} pictures" for p in plan.phases)
     count = sum(p.numel() for p in model.parameters())
     card = CARD.format(
@@ -188,7 +185,6 @@ def write(version: str, model: UNet, plan: Plan) -> None:
 
 
 def main() -> None:
-    """Trains the versions that were named, or all."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("versions", nargs="*", help=f"of {', '.join(PLANS)}; all without")
     torch.set_num_threads(1)
