@@ -22,7 +22,7 @@ from matte_frontend.gradio_api.files import local_path
 from matte_frontend.gradio_api.gradio_adapter import ENDPOINTS, remove_background, segment
 from matte_frontend.gradio_api.messages import Translator
 from matte_frontend.job_events import QueuePosition
-from matte_frontend.rollouts.summary import RolloutReport
+from matte_frontend.rollouts.report import RolloutReport
 from matte_frontend.settings import FrontendSettings
 from matte_telemetry import logs
 from starlette.datastructures import Headers

@@ -16,8 +16,17 @@ from matte_core.contracts.evidence import (
     StartReport,
 )
 from matte_frontend.openapi_examples import PICTURE_B64
-from matte_frontend.rollouts.page import CSP, data_url, render_page
-from matte_frontend.rollouts.summary import Answers, Evidence, RolloutReport, compared_with, shorten_job_ids, summarize
+from matte_frontend.rollouts.report import (
+    CSP,
+    Answers,
+    Evidence,
+    RolloutReport,
+    compared_with,
+    data_url,
+    render_page,
+    shorten_job_ids,
+    summarize,
+)
 
 JOB = "5b0c1d5e6f7a4b8c9d0e1f2a3b4c5d6e"
 APART = Agreement(iou=0.5, boundary=0.25, alpha_difference=0.125)

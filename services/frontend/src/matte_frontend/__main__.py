@@ -37,7 +37,7 @@ class DrainingServer(uvicorn.Server):
         self._loop: asyncio.AbstractEventLoop | None = None
         limits = ConnectionLimits.from_settings(settings, open_files=raise_open_files())
         self._counter = ConnectionCounter(limits, Networks(settings.trusted_proxies))
-        protocol = functools.partial(LimitedProtocol, self._counter, app.state.telemetry.meter)
+        protocol = functools.partial(LimitedProtocol, self._counter, app.state.meter)
         super().__init__(
             uvicorn.Config(
                 app, host=settings.host, port=settings.port, loop="uvloop", http=cast("Any", protocol), ws="none",

@@ -67,7 +67,7 @@ async def validate_request(
     Raises:
         Problem: any of the request and the picture.
     """
-    with app.telemetry.count_rejections():
+    with app.count_rejections():
         owner, route_key = owner_of(request), hash_route_key(request)
         if inputs is None:
             inputs = await read_inputs(request, app.limits.max_bytes)
@@ -75,7 +75,7 @@ async def validate_request(
         routing_names |= {"model"} if model is None and major is None else set()
         options, routing = parse_options(inputs.parameters, also=frozenset(routing_names))
         route = await app.catalog.route(model or routing.get("model"))
-    with app.telemetry.count_rejections(route.model):
+    with app.count_rejections(route.model):
         if not app.catalog.has_memory:
             raise Problem("storage_full", "The store has no room for more jobs just now.", retry_after=10)
         requested = major or routing.get("version")

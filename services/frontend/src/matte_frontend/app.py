@@ -11,13 +11,14 @@ from collections.abc import AsyncIterator
 
 from matte_core.errors import Problem
 from matte_telemetry import tracing
+from matte_telemetry.prometheus import PrometheusMeter
 from starlette.applications import Starlette
 from starlette.convertors import register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Route
 
-from matte_frontend import metrics_server, openapi, pages, problems
+from matte_frontend import metrics, metrics_server, openapi, pages, problems
 from matte_frontend.compression import CompressionMiddleware
 from matte_frontend.gradio_api import routes as gradio_routes
 from matte_frontend.hosts import AllowedHosts, AllowedHostsMiddleware, Networks, TrustedProxyMiddleware
@@ -25,7 +26,7 @@ from matte_frontend.origins import AllowedOrigins, OriginMiddleware
 from matte_frontend.request_context import RequestContextMiddleware
 from matte_frontend.rest import admin, info, jobs, predict, rollouts
 from matte_frontend.settings import FrontendSettings
-from matte_frontend.state import Clock, Identify, NewId, Telemetry, anonymous, open_state
+from matte_frontend.state import Clock, Identify, NewId, anonymous, open_state
 
 register_url_convertor("major", predict.MajorConvertor())
 
@@ -42,18 +43,12 @@ def create_app(
     identify: Identify = anonymous,
     machine: str = "",
 ) -> Starlette:
-    """The application; its connections open and close with its lifespan.
-
-    Args:
-        settings: where it listens and what it accepts.
-        clock: Unix seconds.
-        new_id: makes ids of jobs, uploads and requests that nobody can guess.
-        identify: says who owns what comes of a request.
-        machine: this machine's host name, which requests may name unless the frontend listens on loopback.
+    """The application; its connections open and close with its lifespan. ``machine`` is this machine's host name, which
+    requests may name unless the frontend listens on loopback.
     """
     version = importlib.metadata.version("matte-frontend")
     tracer, shut_down_tracing = tracing.set_up("matte-frontend", version=version, instance=new_id())
-    telemetry = Telemetry(tracer=tracer)
+    meter = PrometheusMeter(metrics.FRONTEND)
     hosts = AllowedHosts.from_settings(settings.allowed_hosts, machine="" if settings.on_loopback else machine)
     origins = AllowedOrigins(frozenset(settings.allowed_origins), loopback=settings.on_loopback)
 
@@ -61,7 +56,7 @@ def create_app(
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         try:
             async with (
-                open_state(settings, clock, new_id, telemetry, identify) as state,
+                open_state(settings, clock, new_id, identify, meter, tracer) as state,
                 metrics_server.serve_metrics(state),
             ):
                 app.state.matte = state
@@ -70,9 +65,16 @@ def create_app(
             await asyncio.to_thread(shut_down_tracing)
 
     app = Starlette(
-        routes=[*rest_routes(settings), *page_routes()],
+        routes=[
+            *rest_routes(settings),
+            Route("/", pages.page("index.html", "no-cache"), methods=["GET"]),
+            Route("/static/{path:path}", pages.file, methods=["GET"]),
+            Route("/docs", pages.page("docs.html", "no-cache"), methods=["GET"]),
+            # browsers request it where no page names an icon
+            Route("/favicon.ico", pages.page("favicon.svg", "public, max-age=86400"), methods=["GET"]),
+        ],
         middleware=[  # the outermost first
-            Middleware(RequestContextMiddleware, new_id, clock, telemetry),
+            Middleware(RequestContextMiddleware, new_id, clock, meter, tracer),
             Middleware(TrustedProxyMiddleware, Networks(settings.trusted_proxies)),
             Middleware(OriginMiddleware, origins),
             Middleware(AllowedHostsMiddleware, hosts),
@@ -81,7 +83,7 @@ def create_app(
         exception_handlers={Problem: problems.on_problem, HTTPException: problems.on_http_exception},
         lifespan=lifespan,
     )
-    app.state.telemetry = telemetry
+    app.state.meter = meter
     gradio_routes.add_to(app, max_file_size=settings.max_bytes)
     return app
 
@@ -111,12 +113,3 @@ def rest_routes(settings: FrontendSettings) -> list[BaseRoute]:
         routes.append(Route("/admin/dead", admin.dead, methods=["GET"]))
         routes.append(Route("/admin/dead/{id}/requeue", admin.requeue, methods=["POST"]))
     return routes
-
-
-def page_routes() -> list[BaseRoute]:
-    return [
-        Route("/", pages.index, methods=["GET"]),
-        Route("/static/{path:path}", pages.file, methods=["GET"]),
-        Route("/docs", pages.docs, methods=["GET"]),
-        Route("/favicon.ico", pages.favicon, methods=["GET"]),
-    ]

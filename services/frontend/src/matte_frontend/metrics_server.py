@@ -25,7 +25,7 @@ async def serve_metrics(app: AppState) -> AsyncIterator[None]:
     settings = app.settings
     server: MetricsServer | None = None
     if settings.metrics_port:
-        registry, loop = app.telemetry.meter.registry, asyncio.get_running_loop()
+        registry, loop = app.meter.registry, asyncio.get_running_loop()
 
         def read_store() -> Samples:
             return asyncio.run_coroutine_threadsafe(_read_store(app), loop).result(STORE_SECONDS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import mimetypes
+from collections.abc import Awaitable, Callable
 from importlib import resources
 from pathlib import Path
 
@@ -32,18 +33,13 @@ FILES = {path.name: path for path in FOLDER.iterdir() if path.is_file()} | {
 }
 
 
-async def index(request: Request) -> Response:
-    return await _file_response(request, FILES["index.html"], "no-cache")
+def page(name: str, cache_control: str) -> Callable[[Request], Awaitable[Response]]:
+    """A handler that serves one of ``FILES``."""
 
+    async def serve(request: Request) -> Response:
+        return await _file_response(request, FILES[name], cache_control)
 
-async def docs(request: Request) -> Response:
-    """``GET /docs``: Swagger UI for the REST interface."""
-    return await _file_response(request, FILES["docs.html"], "no-cache")
-
-
-async def favicon(request: Request) -> Response:
-    """``GET /favicon.ico``, which browsers request where no page names an icon."""
-    return await _file_response(request, FILES["favicon.svg"], "public, max-age=86400")
+    return serve
 
 
 async def file(request: Request) -> Response:

@@ -133,21 +133,18 @@ class LimitedProtocol(HttpToolsProtocol):
         if problem is None:
             return
         if arrival.phase is Phase.REQUEST or (arrival.phase is Phase.BODY and not serving):
-            self._count("idle")  # no request is open, or its response is complete
+            self._meter.add(metrics.CONNECTIONS_REFUSED, "idle")  # no request is open, or its response is complete
             self.transport.close()
         else:
             self._refuse(problem)
 
     # --- refusals ---
 
-    def _count(self, code: str) -> None:
-        self._meter.add(metrics.CONNECTIONS_REFUSED, code)
-
     def _refuse(self, problem: Problem) -> None:
         """Stops reading. A response that is being sent ends first; otherwise the client gets the problem."""
         headers_incomplete = self._arrival is not None and self._arrival.phase is Phase.HEADERS
         self._refused, self._arrival = problem, None
-        self._count(problem.code)
+        self._meter.add(metrics.CONNECTIONS_REFUSED, problem.code)
         if self.cycle is None or self.cycle.response_complete:
             self._respond(problem, fresh=not headers_incomplete)
         else:

@@ -7,13 +7,14 @@ import re
 
 from matte_core.errors import Problem
 from matte_telemetry import attributes, logs, tracing
-from opentelemetry.trace import SpanKind
+from matte_telemetry.prometheus import PrometheusMeter
+from opentelemetry.trace import SpanKind, Tracer
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from matte_frontend import metrics
 from matte_frontend.problems import problem_response
-from matte_frontend.state import Clock, NewId, Telemetry
+from matte_frontend.state import Clock, NewId
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 _TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -30,19 +31,20 @@ class RequestContextMiddleware:
     every response; middleware further in appends to them.
     """
 
-    def __init__(self, app: ASGIApp, new_id: NewId, clock: Clock, telemetry: Telemetry) -> None:
+    def __init__(self, app: ASGIApp, new_id: NewId, clock: Clock, meter: PrometheusMeter, tracer: Tracer) -> None:
         self._app = app
         self._new_id = new_id
         self._clock = clock
-        self._telemetry = telemetry
+        self._meter = meter
+        self._tracer = tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, meter = self._clock(), self._telemetry.meter
+        began, meter = self._clock(), self._meter
         request_id, parent = self._ids(scope)
-        span = tracing.start_span(self._telemetry.tracer, "HTTP", at=began, parent=parent or None, kind=SpanKind.SERVER)
+        span = tracing.start_span(self._tracer, "HTTP", at=began, parent=parent or None, kind=SpanKind.SERVER)
         traceparent = tracing.traceparent(span) or f"00-{self._new_id()}-{self._new_id()[:16]}-00"
         scope["matte"] = {"request_id": request_id, "traceparent": traceparent}
         logs.traceparent.set(traceparent)

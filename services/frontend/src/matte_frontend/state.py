@@ -21,7 +21,7 @@ from matte_jobs.store import Admission, JobStore
 from matte_jobs.views import Capacity, CapacityLookup, unknown_capacity
 from matte_telemetry import attributes, tracing
 from matte_telemetry.prometheus import PrometheusMeter
-from opentelemetry.trace import NoOpTracer, SpanKind, Tracer
+from opentelemetry.trace import SpanKind, Tracer
 from starlette.requests import Request
 
 from matte_frontend import metrics
@@ -36,21 +36,6 @@ Identify = Callable[[Request], Owner]
 
 def anonymous(_request: Request) -> Owner:
     return ANONYMOUS
-
-
-@dataclass(slots=True)
-class Telemetry:
-    meter: PrometheusMeter = field(default_factory=lambda: PrometheusMeter(metrics.FRONTEND))
-    tracer: Tracer = field(default_factory=NoOpTracer)
-
-    @contextlib.contextmanager
-    def count_rejections(self, model: str = "") -> Iterator[None]:
-        """Counts a :class:`Problem` raised within; ``model`` is '' while it is not known."""
-        try:
-            yield
-        except Problem as problem:
-            self.meter.add(metrics.JOBS_REFUSED, model, problem.code)
-            raise
 
 
 class CatalogCache:
@@ -110,18 +95,28 @@ class AppState:
     catalog: CatalogCache
     clock: Clock
     new_id: NewId
-    telemetry: Telemetry
     identify: Identify
+    meter: PrometheusMeter
+    tracer: Tracer
     draining: bool = False
     limits: Limits = field(init=False)
 
     def __post_init__(self) -> None:
         self.limits = self.settings.limits
 
+    @contextlib.contextmanager
+    def count_rejections(self, model: str = "") -> Iterator[None]:
+        """Counts a :class:`Problem` raised within; ``model`` is '' while it is not known."""
+        try:
+            yield
+        except Problem as problem:
+            self.meter.add(metrics.JOBS_REFUSED, model, problem.code)
+            raise
+
     async def admit(self, spec: JobSpec, data: Mapping[str, bytes]) -> Admission:
         """Queues a job, in a span that is the parent of everything that happens to it."""
         span = tracing.start_span(
-            self.telemetry.tracer, f"admit {spec.model}", at=self.clock(), parent=spec.traceparent,
+            self.tracer, f"admit {spec.model}", at=self.clock(), parent=spec.traceparent,
             kind=SpanKind.PRODUCER,
         )  # fmt: skip
         if span.is_recording():
@@ -136,7 +131,7 @@ class AppState:
         if (traceparent := tracing.traceparent(span)) != spec.traceparent:
             spec = spec.model_copy(update={"traceparent": traceparent})
         try:
-            with self.telemetry.count_rejections(spec.model):
+            with self.count_rejections(spec.model):
                 admitted = await self.store.admit(spec, data, self.clock(), await self._capacity())
         except Exception as error:
             error_type = error.code if isinstance(error, Problem) else type(error).__name__
@@ -144,7 +139,7 @@ class AppState:
             raise
         tracing.end_span(span, self.clock())
         if not admitted.existing:
-            self.telemetry.meter.add(metrics.JOBS_ADMITTED, spec.model)
+            self.meter.add(metrics.JOBS_ADMITTED, spec.model)
         return admitted
 
     async def view(self, job_id: str, owner: Owner | None) -> JobView:
@@ -184,7 +179,7 @@ def capacity(catalog: Catalog, model: str, version: str | None) -> Capacity:
 
 @contextlib.asynccontextmanager
 async def open_state(
-    settings: FrontendSettings, clock: Clock, new_id: NewId, telemetry: Telemetry, identify: Identify
+    settings: FrontendSettings, clock: Clock, new_id: NewId, identify: Identify, meter: PrometheusMeter, tracer: Tracer
 ) -> AsyncIterator[AppState]:
     """The state with its connections, which are closed at the end."""
     store = JobStore.open(settings)
@@ -193,7 +188,7 @@ async def open_state(
         await event_broker.start()
         try:
             cache = CatalogCache(store, seconds=settings.catalog_seconds, clock=clock)
-            yield AppState(settings, store, event_broker, cache, clock, new_id, telemetry, identify)
+            yield AppState(settings, store, event_broker, cache, clock, new_id, identify, meter, tracer)
         finally:
             await event_broker.close()
     finally:

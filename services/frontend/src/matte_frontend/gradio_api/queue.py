@@ -114,7 +114,7 @@ async def call_events(request: Request) -> Response:
 
 
 async def _submit(app: AppState, request: Request, image: object, parameters: dict[str, object]) -> str:
-    with app.telemetry.count_rejections():
+    with app.count_rejections():
         stored = await find_file(app, owner_of(request), local_path(image, host=request.headers.get("host", "")))
         inputs = Inputs(await stored.read(), None, parameters)
     validated = await validate_request(app, request, inputs)

@@ -5,7 +5,7 @@ disk.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -27,7 +27,8 @@ def add_to(app: Starlette, *, max_file_size: int) -> None:
         Route(f"{_API}/queue/join", queue.join, methods=["POST"]),
         Route(f"{_API}/queue/data", queue.data, methods=["GET"]),
         Route(f"{_API}/cancel", queue.cancel, methods=["POST"]),
-        Route(f"{_API}/reset", reset, methods=["POST"]),
+        # clients send it after /cancel, which has done everything
+        Route(f"{_API}/reset", _constant({"success": True}), methods=["POST"]),
         Route(f"{_API}/upload", files.upload, methods=["POST"]),
         Route(f"{_API}/upload_progress", files.upload_progress, methods=["GET"]),
         Route(f"{_API}/file={{path:path}}", files.file, methods=["GET"]),
@@ -36,24 +37,18 @@ def add_to(app: Starlette, *, max_file_size: int) -> None:
         Route(f"{_API}/call/{{api}}", queue.call_by_position, methods=["POST"]),
         Route(f"{_API}/call/{{api}}/{{event_id}}", queue.call_events, methods=["GET"]),
         Route(f"{_API}/heartbeat/{{session_hash}}", heartbeat, methods=["GET"]),
-        Route(f"{_API}/app_id", app_id, methods=["GET"]),
-        Route(f"{_API}/startup-events", startup_events, methods=["GET"]),
+        Route(f"{_API}/app_id", _constant({"app_id": APP_ID}), methods=["GET"]),
+        Route(f"{_API}/startup-events", _constant(value=False), methods=["GET"]),
         Route("/config", gradio),
         Route(f"{_API}/info", gradio),
     ]
 
 
-async def reset(_request: Request) -> Response:
-    """Clients send it after ``/cancel``, which has done everything."""
-    return JSONResponse({"success": True})
+def _constant(value: object) -> Callable[[Request], Awaitable[Response]]:
+    async def respond(_request: Request) -> Response:
+        return JSONResponse(value)
 
-
-async def app_id(_request: Request) -> Response:
-    return JSONResponse({"app_id": APP_ID})
-
-
-async def startup_events(_request: Request) -> Response:
-    return JSONResponse(content=False)
+    return respond
 
 
 async def heartbeat(request: Request) -> Response:

@@ -12,8 +12,7 @@ from starlette.responses import HTMLResponse, Response
 from matte_frontend.pages import SECURITY_HEADERS
 from matte_frontend.problems import reject_unknown_query
 from matte_frontend.responses import JSON
-from matte_frontend.rollouts.page import CSP, render_page
-from matte_frontend.rollouts.summary import Evidence, RolloutReport, compared_with, summarize
+from matte_frontend.rollouts.report import CSP, Evidence, RolloutReport, compared_with, render_page, summarize
 from matte_frontend.state import app_state
 
 _PRIVATE = {"Cache-Control": "no-store", "X-Robots-Tag": "noindex"}
