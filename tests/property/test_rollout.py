@@ -67,7 +67,7 @@ answers = st.sampled_from(["good", "good", *ANSWERS])
 
 
 @dataclass(frozen=True)
-class Seen:
+class PassInput:
     """What is seen in a pass; it is put together with the status, as the operator does."""
 
     versions: dict[str, VersionState]
@@ -82,9 +82,9 @@ class Seen:
         versions = self.versions
         if self.follows and last:
             # as it mostly is: what was decided has happened
-            told = {name: (last.replicas.get(name, 0), weight) for name, weight in last.weights.items()}
-            extra = {name: (count, 0) for name, count in last.replicas.items() if name not in told}
-            versions = {name: VersionState(count, count, weight) for name, (count, weight) in (told | extra).items()}
+            routed = {name: (last.replicas.get(name, 0), weight) for name, weight in last.weights.items()}
+            extra = {name: (count, 0) for name, count in last.replicas.items() if name not in routed}
+            versions = {name: VersionState(count, count, weight) for name, (count, weight) in (routed | extra).items()}
         if status is None or status.canary is None:
             return Observation(versions)
         pairs = (SHIFTED if self.shifted else SAME,) * 60
@@ -94,7 +94,7 @@ class Seen:
 
 
 passes = st.builds(
-    Seen,
+    PassInput,
     versions=st.dictionaries(st.sampled_from(VERSIONS), versions_now, max_size=3),
     gates=st.fixed_dictionaries({"verified": gates, "preflight": gates, "warmed": gates, "golden": golden}),
     stable=answers,
@@ -106,7 +106,7 @@ passes = st.builds(
 
 
 @st.composite
-def specs(draw: st.DrawFn, *, calm: bool = False) -> DesiredRollout:
+def specs(draw: st.DrawFn, *, no_requests: bool = False) -> DesiredRollout:
     weights = sorted(draw(st.sets(st.integers(1, 99), max_size=3)))
     version = draw(st.sampled_from(VERSIONS))
     asked = st.sampled_from(["promote", "abort", "retry"])
@@ -116,8 +116,8 @@ def specs(draw: st.DrawFn, *, calm: bool = False) -> DesiredRollout:
             "steps": [{"weight": weight, "durationSeconds": 15, "minSamples": 50} for weight in weights],
             "analysis": ANALYSIS,
             "limits": SHORT | {"surge": draw(st.integers(1, 3))},
-            "paused": False if calm else draw(st.sampled_from([False, False, True])),
-            "request": None if calm else request,
+            "paused": False if no_requests else draw(st.sampled_from([False, False, True])),
+            "request": None if no_requests else request,
         }
     )
     return DesiredRollout(version, f"hash of {version}", draw(st.integers(1, 8)), rollout)
@@ -136,7 +136,7 @@ def saved(status: RolloutStatus | None) -> RolloutStatus | None:
     return RolloutStatus.model_validate_json(status.model_dump_json(by_alias=True, exclude_none=True))
 
 
-def sound(status: RolloutStatus | None, seen: Observation, decision: Decision) -> None:
+def assert_invariants(status: RolloutStatus | None, seen: Observation, decision: Decision) -> None:
     """What holds for every decision."""
     new = decision.status
     assert sum(decision.weights.values()) == 100 or (not decision.weights and new.stable is None)
@@ -172,19 +172,19 @@ def reachable(old: Phase) -> set[Phase]:
 
 @EXAMPLES
 @given(st.booleans(), st.lists(st.tuples(specs(), st.lists(passes, min_size=1, max_size=12)), max_size=4))
-def test_every_decision_is_sound_and_survives_a_restart(
-    stable: bool, edits: Sequence[tuple[DesiredRollout, Sequence[Seen]]]
+def test_every_decision_keeps_the_invariants_and_survives_a_restart(
+    stable: bool, edits: Sequence[tuple[DesiredRollout, Sequence[PassInput]]]
 ) -> None:
     status, last, now = start(stable), None, NOW
     for spec, sequence in edits:
         for seen in sequence:
             observation = seen.of(status, last)
             decision = decide(spec, status, observation, now)
-            sound(status, observation, decision)
+            assert_invariants(status, observation, decision)
             # a restart before the status is used, and one after it was written, before anything else was done
             assert decide(spec, saved(status), observation, now) == decision
             again = decide(spec, saved(decision.status), seen.of(decision.status, last), now)
-            sound(decision.status, seen.of(decision.status, last), again)
+            assert_invariants(decision.status, seen.of(decision.status, last), again)
             repeated = decide(spec, saved(decision.status), observation, now)
             assert repeated == decision
             assert decision.status.phase in reachable(status.phase if status else Phase.PENDING)
@@ -192,9 +192,9 @@ def test_every_decision_is_sound_and_survives_a_restart(
 
 
 @EXAMPLES
-@given(st.booleans(), specs(calm=True), st.lists(passes, min_size=1, max_size=20))
+@given(st.booleans(), specs(no_requests=True), st.lists(passes, min_size=1, max_size=20))
 def test_any_observations_end_in_a_terminal_or_paused_phase(
-    stable: bool, spec: DesiredRollout, sequence: Sequence[Seen]
+    stable: bool, spec: DesiredRollout, sequence: Sequence[PassInput]
 ) -> None:
     """Within the sum of the limits; one starts anew each time the weight comes nearer to its target."""
     status, last, now = start(stable), None, NOW
@@ -212,8 +212,10 @@ def test_any_observations_end_in_a_terminal_or_paused_phase(
 
 
 @EXAMPLES
-@given(specs(calm=True), st.sampled_from([Phase.ROLLED_BACK, Phase.FAILED]), st.lists(passes, max_size=20))
-def test_a_rolled_back_spec_stays_rolled_back(spec: DesiredRollout, phase: Phase, sequence: Sequence[Seen]) -> None:
+@given(specs(no_requests=True), st.sampled_from([Phase.ROLLED_BACK, Phase.FAILED]), st.lists(passes, max_size=20))
+def test_a_rolled_back_spec_stays_rolled_back(
+    spec: DesiredRollout, phase: Phase, sequence: Sequence[PassInput]
+) -> None:
     spec = replace(spec, version="2.0.0", hash="hash of 2.0.0")
     status = RolloutStatus(
         phase=phase,
@@ -252,7 +254,7 @@ def test_one_gpu_more_is_enough(full: int, other: int | None, weights: list[int]
     room = max_total_replicas(full, other or full, 1)
     simulation = RolloutSimulation(spec=spec, status=status, gpus=room, pods={"1.0.0": full}, restarts=True)
     for _ in range(turns):
-        watched(simulation, full)
+        pass_with_invariants(simulation, full)
     if bad == "revert":
         simulation.spec = replace(spec, version="1.0.0", hash="hash of 1.0.0", replicas=full)
     elif bad == "third":
@@ -262,7 +264,7 @@ def test_one_gpu_more_is_enough(full: int, other: int | None, weights: list[int]
     elif bad == "errors":
         simulation.answers["2.0.0"] = ERRORS
     for _ in range(1500):
-        decision = watched(simulation, full)
+        decision = pass_with_invariants(simulation, full)
         if (
             decision.status.phase in TERMINAL
             and decision.requeue_after is None
@@ -271,7 +273,7 @@ def test_one_gpu_more_is_enough(full: int, other: int | None, weights: list[int]
             break
     assert simulation.status
     assert simulation.status.phase in TERMINAL
-    watched(simulation, full)
+    pass_with_invariants(simulation, full)
     serves = simulation.status.stable or ""
     assert simulation.routed == {serves: 100}
     assert simulation.pods[serves] == simulation.status.stable_replicas
@@ -281,7 +283,7 @@ def test_one_gpu_more_is_enough(full: int, other: int | None, weights: list[int]
         assert serves == "3.0.0"
 
 
-def watched(simulation: RolloutSimulation, full: int) -> Decision:
+def pass_with_invariants(simulation: RolloutSimulation, full: int) -> Decision:
     ready = simulation.pods.get("1.0.0", 0)
     decision = simulation.pass_()
     if decision.status.stable == "1.0.0":
@@ -296,4 +298,4 @@ def test_the_pieces_can_fail() -> None:
     good = decide(spec, start(stable=True), seen, NOW)
     for wrong in (replace(good, weights={"1.0.0": 99}), replace(good, replicas={"1.0.0": 3})):
         with pytest.raises(AssertionError):
-            sound(start(stable=True), seen, wrong)
+            assert_invariants(start(stable=True), seen, wrong)

@@ -12,11 +12,11 @@ def status(phase: Phase, **fields: Any) -> RolloutStatus:
     return RolloutStatus.model_validate({"phase": phase, **known, **fields})
 
 
-def told(before: RolloutStatus | None, after: RolloutStatus | None) -> list[tuple[str, str]]:
+def event_reasons(before: RolloutStatus | None, after: RolloutStatus | None) -> list[tuple[str, str]]:
     return [(one.type, one.reason) for one in rollout_events("portrait", before, after)]
 
 
-def live(simulation: RolloutSimulation, passes: int = 400) -> list[EventRecord]:
+def events_of(simulation: RolloutSimulation, passes: int = 400) -> list[EventRecord]:
     """Every Event of a rollout, pass by pass."""
     found = []
     for _ in range(passes):
@@ -27,7 +27,7 @@ def live(simulation: RolloutSimulation, passes: int = 400) -> list[EventRecord]:
 
 
 def test_the_story_of_a_good_version_is_told_once() -> None:
-    found = live(RolloutSimulation())
+    found = events_of(RolloutSimulation())
     assert [one.reason for one in found] == [
         "RolloutStarted",
         "RolloutVerified",
@@ -49,8 +49,8 @@ def test_nothing_is_told_at_rest() -> None:
 
 
 def test_what_serves_before_there_are_rollouts_is_no_news() -> None:
-    assert told(None, status(Phase.SUCCEEDED, attempt=0, canary=None)) == []
-    assert told(None, None) == []
+    assert event_reasons(None, status(Phase.SUCCEEDED, attempt=0, canary=None)) == []
+    assert event_reasons(None, None) == []
 
 
 def test_a_first_version_replaces_nobody() -> None:
@@ -77,22 +77,22 @@ def test_what_a_person_can_do_is_said(phase: Phase, cause: Cause, type_: str, wo
 
 def test_a_pause_for_another_reason_is_news() -> None:
     before, after = status(Phase.PAUSED, cause=Cause.INCONCLUSIVE), status(Phase.PAUSED, cause=Cause.PAUSED)
-    assert told(before, after) == [("Normal", "RolloutPaused")]
+    assert event_reasons(before, after) == [("Normal", "RolloutPaused")]
 
 
 def test_a_rollout_that_goes_on_says_so() -> None:
-    assert told(status(Phase.PAUSED), status(Phase.STEPPING)) == [("Normal", "RolloutResumed")]
+    assert event_reasons(status(Phase.PAUSED), status(Phase.STEPPING)) == [("Normal", "RolloutResumed")]
 
 
 def test_a_fresh_attempt_that_fails_at_once_tells_both() -> None:
     before = status(Phase.ROLLED_BACK, cause=Cause.ANALYSIS)
     after = status(Phase.ROLLED_BACK, cause=Cause.ANALYSIS, attempt=2)
-    assert [reason for _, reason in told(before, after)] == ["RolloutStarted", "RolledBack"]
+    assert [reason for _, reason in event_reasons(before, after)] == ["RolloutStarted", "RolledBack"]
 
 
 def test_a_paused_world_tells_one_pause() -> None:
     simulation = RolloutSimulation(wanted(paused=True))
-    found = [one.reason for one in live(simulation)]
+    found = [one.reason for one in events_of(simulation)]
     assert found.count("RolloutPaused") == 1
 
 
