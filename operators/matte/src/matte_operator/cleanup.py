@@ -24,7 +24,7 @@ def clean_up(kube: KubeClient, timeout: float) -> list[str]:
     """
     for kind in (MODEL, POOL):
         for body in kube.list(kind):
-            log.info("deleting %s %s", kind.kind, name_of(body))
+            log.info("%s/%s: deleting", kind.kind.lower(), name_of(body))
             kube.delete(kind, name_of(body))
     end = time.monotonic() + timeout
     while True:

@@ -104,7 +104,7 @@ class Controller:
             is_leader = self._elector.is_leader
             if is_leader != was_leader:
                 was_leader = is_leader
-                log.info("this operator acts" if is_leader else "another operator acts")
+                log.info("lease: %s", "this operator is the leader" if is_leader else "another operator is the leader")
                 self._meter.set(LEADER, to=float(is_leader))
                 self.trigger()
             await asyncio.sleep(RETRY_SECONDS)
@@ -122,7 +122,7 @@ class Controller:
                 failures = 0
             except Exception as error:  # whatever it is: the next pass starts from a new snapshot
                 expected = isinstance(error, ApiError)
-                log.warning("a pass failed: %s", error_message(error), exc_info=None if expected else error)
+                log.warning("operator: a pass failed: %s", error_message(error), exc_info=None if expected else error)
                 failures += 1
                 due = exponential_backoff(failures, _BACKOFF_FIRST, _BACKOFF_MAX)
             pause = PAUSE_SECONDS if due is None else min(PAUSE_SECONDS, max(due, DEBOUNCE_SECONDS))

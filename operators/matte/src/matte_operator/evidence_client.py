@@ -77,7 +77,7 @@ class EvidenceClient:
             future.cancel()
             log.warning("evidence of rollouts: Redis did not answer within %g s", self._timeout)
         except ValueError as error:
-            log.warning("evidence of rollouts: it was written by another release: %s", error)
+            log.warning("evidence of rollouts: another release wrote it: %s", error)
         return None
 
     async def _write(self, orders: Sequence[tuple[str, CheckOrder]], gone: Sequence[tuple[str, str, str]]) -> bool:

@@ -118,17 +118,15 @@ class Reconciler:
         observed = self._observe(now, fresh=fresh)
         snapshot = observed.snapshot
         required = required_evidence(snapshot, now)
+        evidence = self._evidence_client.read(required, now.timestamp())
         external = self._external_checks.results(required.external_checks)
-        evidence = {
-            name: replace(one, external=external.get(name, {}))
-            for name, one in self._evidence_client.read(required, now.timestamp()).items()
-        }
+        evidence = {name: replace(one, external=external.get(name, {})) for name, one in evidence.items()}
         planned = plan(snapshot, self._release, now, ExternalFacts(evidence, observed.free_gpus))
 
         for model in planned.models if self._may_write() else ():
             for event in _rollout_events(model):  # logged with milliseconds: statuses and Events have whole seconds
                 extra = {"object": f"{MODEL.kind}/{model.model.name}", "event": event.reason}
-                log.info("%s %s: %s", MODEL.kind, model.model.name, event.message, extra=extra)
+                log.info("model/%s: %s", model.model.name, event.message, extra=extra)
         outcomes = [outcome for model in planned.models for outcome in self._apply_versions(model)]
         # orders that Redis does not take are written again by the next pass: their versions wait
         orders = [order for model in planned.models for order in model.decision.orders]
@@ -181,7 +179,7 @@ class Reconciler:
         try:
             nodes, pods = self._kube.list(NODE), self._kube.list(POD, all_namespaces=True)
         except ApiError as error:
-            log.warning("free GPUs: %s", error_message(error))
+            log.warning("nodes: free GPUs are not counted: %s", error_message(error))
             return {}
         return {
             name: free_gpus(nodes, pods, spec.workers.gpu_resource, spec.workers.node_selector)
@@ -191,12 +189,12 @@ class Reconciler:
     def _apply_versions(self, model: PlannedModel) -> list[Outcome]:
         """The outcomes of the ModelVersions that were applied."""
         for name in model.decision.delete:
-            self._write(f"ModelVersion {name}", self._kube.delete, MODEL_VERSION, name)
+            self._write(f"modelversion/{name}", self._kube.delete, MODEL_VERSION, name)
         outcomes = []
         for spec in model.decision.apply:
             body = model_version_manifest(self._release, model.model.body, spec)
             name = name_of(body)
-            outcome = self._write(f"ModelVersion {name}", self._kube.apply, MODEL_VERSION, body)
+            outcome = self._write(f"modelversion/{name}", self._kube.apply, MODEL_VERSION, body)
             if outcome.error is None:
                 self._refused_versions.pop(name, None)
             elif self._refused_versions.get(name) != outcome.error:
@@ -210,7 +208,7 @@ class Reconciler:
         errors = []
         for kind, body in ((RAY_SERVICE, pool.service), (BUDGET, pool.budget)):
             if not is_subset(body, snapshot.objects.get(kind, {}).get(name_of(body))):
-                errors.append(self._write(f"{kind.kind} {name_of(body)}", self._kube.apply, kind, body).error)
+                errors.append(self._write(f"{kind.kind.lower()}/{name_of(body)}", self._kube.apply, kind, body).error)
         return Outcome("; ".join(filter(None, errors)) or None)
 
     def _write(self, what: str, write: Callable[..., Any], *arguments: Any) -> Outcome:
@@ -222,7 +220,7 @@ class Reconciler:
         except ApiError as error:
             log.warning("%s: %s", what, error_message(error))
             return Outcome(error_message(error))
-        log.info("written: %s", what)
+        log.info("%s: written", what)
         return Outcome()
 
     def _report_invalid(self, invalid: Invalid, now: datetime) -> None:
@@ -253,7 +251,7 @@ class Reconciler:
             unchanged = manifest == before.model_dump(mode="json", exclude_none=True)
         if unchanged:
             return False
-        outcome = self._write(f"status of {kind.kind} {name}", self._kube.apply_status, kind, name, manifest)
+        outcome = self._write(f"{kind.kind.lower()}/{name}: status", self._kube.apply_status, kind, name, manifest)
         if outcome.error is not None:
             return False
         old = before.conditions if before else ()
@@ -285,7 +283,7 @@ class Reconciler:
             "lastTimestamp": time,
             "count": 1,
         }
-        what = f"Event {event.reason} of {involved['kind']} {metadata['name']}"
+        what = f"{involved['kind'].lower()}/{metadata['name']}: event {event.reason}"
         self._write(what, self._kube.create, EVENT, body)
 
 
