@@ -14,6 +14,7 @@ from matte_core.contracts.catalog import Arm, Replica, Route, RouteTable
 from matte_core.contracts.job import Result, Timings
 from matte_core.contracts.options import Options
 from matte_jobs.catalog import CatalogStore
+from matte_jobs.events import WakeupChannel
 from matte_jobs.settings import StoreSettings
 from matte_jobs.store import JobStore, Lease
 from numpy.typing import NDArray
@@ -57,7 +58,7 @@ async def serve(store: JobStore, pace: float) -> None:
     )  # fmt: skip
     await catalog.announce_replica(replica, new=True)
     await catalog.announce_router("default", name, expires_at=time.time() + HOUR, now=time.time())
-    wakeups = store.wakeup_channel()
+    wakeups = WakeupChannel(store)
     await wakeups.start()
     while True:
         now = time.time()

@@ -52,7 +52,7 @@ async def measured(store: JobStore) -> Cost | None:
     await catalog.announce_replica(replica, new=True)
     route = Route(model=MODEL, arms=(Arm(version="1.0.0", weight=100),))
     await catalog.publish("default", RouteTable(routes=(route,)), 0.0)
-    version = (await catalog.catalog(0.0)).models[0].versions[0]
+    version = (await catalog.routes_and_catalog(0.0))[1].models[0].versions[0]
     if version.seconds_per_picture is None or version.seconds_per_megapixel is None:
         return None
     return Cost(

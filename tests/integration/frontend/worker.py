@@ -20,6 +20,7 @@ from matte_core.contracts.job import Result, Timings
 from matte_core.domain.routing import choose_arm
 from matte_core.errors import Problem
 from matte_jobs.catalog import CatalogStore
+from matte_jobs.events import WakeupChannel
 from matte_jobs.settings import StoreSettings
 from matte_jobs.store import JobStore, Lease
 from PIL import Image, ImageOps
@@ -88,7 +89,7 @@ class Worker:
 
     async def run(self) -> None:
         await self.announce()
-        wakeups = self.store.wakeup_channel()
+        wakeups = WakeupChannel(self.store)
         await wakeups.start()
         print("ready", flush=True)
         running: set[asyncio.Task[None]] = set()

@@ -40,7 +40,7 @@ async def test_ready_means_a_live_replica_and_a_live_router(store: JobStore) -> 
     for now in (1.0, 2.0, 20.0):
         if now == 2.0:
             await catalog.announce_router("default", "router", expires_at=15.0, now=now)
-        model = (await catalog.catalog(now)).models[0]
+        model = (await catalog.routes_and_catalog(now))[1].models[0]
         states.append((model.served, model.ready))
     assert states == [(False, False), (True, True), (False, False)]
 
@@ -68,7 +68,7 @@ async def test_a_pool_is_asleep_for_a_day_and_then_forgotten(store: JobStore) ->
     await catalog.publish("a", table("x", "x"), 0.0)
     await catalog.publish("b", table(None, "y"), 0.0)
     await catalog.refresh("b", table(None, "old"), 1000.0)
-    late = await catalog.catalog(FORGET_SECONDS - 1)
+    late = (await catalog.routes_and_catalog(FORGET_SECONDS - 1))[1]
     assert [(model.name, model.ready, model.default) for model in late.models] == [
         ("x", False, True),
         ("y", False, False),
@@ -78,5 +78,5 @@ async def test_a_pool_is_asleep_for_a_day_and_then_forgotten(store: JobStore) ->
     assert set(await catalog.route_tables(FORGET_SECONDS + 3)) == {"a"} | {"b"}
     await catalog.delete_pool("b")
     await catalog.publish("a", table(None), FORGET_SECONDS + 4)
-    empty = await catalog.catalog(FORGET_SECONDS + 5)
+    empty = (await catalog.routes_and_catalog(FORGET_SECONDS + 5))[1]
     assert (empty.default_model, empty.models) == (None, ())

@@ -13,7 +13,7 @@ from matte_core.errors import Problem
 from obstore.exceptions import BaseError
 
 from matte_jobs.keys import Keyspace
-from matte_jobs.objects import Bucket, Folder, open_objects
+from matte_jobs.objects import Bucket, Folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +29,6 @@ class BlobStore:
     keys: Keyspace
     inline_max_bytes: int
     objects: Bucket | Folder | None
-
-    @classmethod
-    def open(cls, redis: Any, keys: Keyspace, *, inline_max_bytes: int, url: str, fsync: bool = False) -> BlobStore:
-        """``url`` as in ``MATTE_BLOB_URL``, '' keeps everything in Redis; ``fsync``: see :class:`Folder`."""
-        return cls(redis, keys, inline_max_bytes, open_objects(url, fsync=fsync) if url else None)
 
     def ref(self, owner: str, name: str, size: int, content_type: str) -> BlobRef:
         """The address of a blob that is about to be stored."""

@@ -91,19 +91,11 @@ class CatalogStore:
             await self.delete_pool(pool.decode())
         return {pool.decode(): RouteTable.model_validate_json(tables[pool]) for pool in sorted(live) if pool in tables}
 
-    async def catalog(self, now: float) -> Catalog:
-        """Models with their versions, weights and readiness.
+    async def routes_and_catalog(self, now: float) -> tuple[RouteTable, Catalog]:
+        """Models with their versions, weights and readiness, and the routes that this was made from.
 
         Raises:
             Problem: model_not_ready, before any router published a table.
-        """
-        return (await self.routes_and_catalog(now))[1]
-
-    async def routes_and_catalog(self, now: float) -> tuple[RouteTable, Catalog]:
-        """:meth:`catalog`, with the routes that it was made from.
-
-        Raises:
-            Problem: as :meth:`catalog`.
         """
         tables = await self.route_tables(now)
         if not tables:

@@ -1,7 +1,7 @@
-"""Events of jobs as they happen, over one Redis connection per process.
+"""Messages of Redis pub/sub: there may be work, and events of jobs as they happen.
 
-Redis pub/sub only wakes; the truth is each job's stream. After a lost connection every subscription reads its stream
-again, so that nothing is missed and nothing comes twice.
+A process has one connection for each of the two. Pub/sub only wakes; the truth is each job's stream. After a lost
+connection every subscription reads its stream again, so that no event is missed and none comes twice.
 """
 
 from __future__ import annotations
@@ -9,34 +9,107 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
+import redis.exceptions as rex
 from matte_core.contracts.job import Event
 
-from matte_jobs.pubsub import Subscriber
 from matte_jobs.store import JobStore
 
 #: in a subscription's queue: messages may have been missed, so the stream must be read
 _RESYNC: Event | None = None
 
 
-class EventBroker:
+class Subscriber:
+    """Receives the messages of a channel, and of others while they are wanted. Start it, and close it before the store.
+
+    Args:
+        store: whose channels.
+        channel: subscribed to from start to close.
+        on_message: gets each message's bytes.
+        on_gap: called when messages may have been missed: at the start and after every lost connection, which the
+            client shows only by subscribing again.
+    """
+
+    def __init__(
+        self, store: JobStore, channel: str, on_message: Callable[[bytes], None], on_gap: Callable[[], None]
+    ) -> None:
+        self._channel = channel
+        self._on_message = on_message
+        self._on_gap = on_gap
+        self._pubsub: Any = store.redis.pubsub()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        await self._pubsub.subscribe(self._channel)
+        self._task = asyncio.create_task(self._listen(), name=f"listen {self._channel}")
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        with contextlib.suppress(rex.RedisError, OSError):
+            await self._pubsub.aclose()
+
+    async def _add(self, channel: str) -> None:
+        await self._pubsub.subscribe(channel)
+
+    async def _remove(self, channel: str) -> None:
+        with contextlib.suppress(rex.RedisError, OSError):
+            await self._pubsub.unsubscribe(channel)
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                message = await self._pubsub.get_message(timeout=None)
+            except (rex.RedisError, OSError):
+                await asyncio.sleep(0.2)
+                continue
+            if message is None:
+                continue
+            if message["type"] == "message":
+                self._on_message(message["data"])
+            elif message["type"] == "subscribe" and message["channel"] == self._channel.encode():
+                self._on_gap()
+
+
+class WakeupChannel(Subscriber):
+    """Wakes a process that waits for work. Every subscriber gets every message: one without free slots keeps none from
+    another. ``on_canceled`` gets the ids of jobs that were canceled while they ran.
+    """
+
+    def __init__(self, store: JobStore, on_canceled: Callable[[str], None] = lambda _: None) -> None:
+        self._woken = asyncio.Event()
+        self._on_canceled = on_canceled
+        super().__init__(store, store.keys.wakeup_channel(), self._wake, self._woken.set)
+
+    def _wake(self, canceled_id: bytes) -> None:
+        if canceled_id:
+            self._on_canceled(canceled_id.decode())
+        else:
+            self._woken.set()
+
+    async def wait(self, seconds: float) -> bool:
+        """Waits for a message, at most so long; whether one came since the last wait."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._woken.wait(), seconds)
+        woken = self._woken.is_set()
+        self._woken.clear()
+        return woken
+
+
+class EventBroker(Subscriber):
     """Passes events on to this process's subscriptions. ``origin`` is this process's own: the end of a job admitted
     with it is published on a channel of this process, so that waiting for it needs no Redis subscription per job.
     """
 
     def __init__(self, store: JobStore, origin: str) -> None:
+        super().__init__(store, store.keys.origin_channel(origin), self._dispatch, self._resync)
         self.origin = origin
         self._store = store
         self._subscriptions: dict[str, set[EventSubscription]] = {}
-        channel = store.keys.origin_channel(origin)
-        self._subscriber = Subscriber(store.redis, channel, self._dispatch, self._resync)
-
-    async def start(self) -> None:
-        await self._subscriber.start()
-
-    async def close(self) -> None:
-        await self._subscriber.close()
 
     @contextlib.asynccontextmanager
     async def subscribe(
@@ -57,7 +130,7 @@ class EventBroker:
         try:
             if not own_job:
                 if not uses_redis:
-                    await self._subscriber.add(redis_channel)
+                    await self._add(redis_channel)
                 subscription.put(_RESYNC)
             yield subscription
         finally:
@@ -65,7 +138,7 @@ class EventBroker:
             if not subscriptions:
                 del self._subscriptions[job_id]
             if not own_job and all(other.own_job for other in subscriptions):
-                await self._subscriber.remove(redis_channel)
+                await self._remove(redis_channel)
 
     def _dispatch(self, text: bytes) -> None:
         message: dict[str, str] = json.loads(text)

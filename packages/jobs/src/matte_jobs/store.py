@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -23,7 +23,7 @@ from matte_core.errors import Problem
 from matte_jobs.blobs import BlobStore
 from matte_jobs.client import RedisClient, connect
 from matte_jobs.keys import Keyspace
-from matte_jobs.pubsub import WakeupChannel
+from matte_jobs.objects import open_objects
 from matte_jobs.scripts import Scripts
 from matte_jobs.settings import StoreSettings
 from matte_jobs.views import CapacityLookup, job_view, queue_full_retry_after, unknown_capacity
@@ -95,13 +95,9 @@ class JobStore:
         self.redis: Any = redis  # redis-py's types cannot say that replies are bytes here
         self.settings = settings
         self.keys = Keyspace(settings.redis_prefix)
-        self.blobs = BlobStore.open(
-            redis,
-            self.keys,
-            inline_max_bytes=settings.blob_inline_max_bytes,
-            url=settings.blob_url,
-            fsync=settings.durability == "fsync",
-        )
+        fsync = settings.durability == "fsync"
+        objects = open_objects(settings.blob_url, fsync=fsync) if settings.blob_url else None
+        self.blobs = BlobStore(redis, self.keys, settings.blob_inline_max_bytes, objects)
         self._run = Scripts(redis, self.keys)
 
     @classmethod
@@ -330,10 +326,6 @@ class JobStore:
             dead_ttl_seconds=self.settings.dead_ttl_seconds,
         )  # fmt: skip
         return int(count)
-
-    def wakeup_channel(self, on_canceled: Callable[[str], None] = lambda _: None) -> WakeupChannel:
-        """Wakes when a job may be ready, or a running one was canceled; start it, and close it before the store."""
-        return WakeupChannel(self.redis, self.keys.wakeup_channel(), on_canceled)
 
     # the owner's side -----------------------------------------------------------------------------------------
 

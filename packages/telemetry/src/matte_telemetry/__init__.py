@@ -1,1 +1,3 @@
-"""Traces and metrics of every program: set up here, named here."""
+"""How every program makes logs, spans and metrics. Which metrics a program has, it declares itself."""
+
+__all__ = ["attributes", "logs", "metrics", "prometheus", "tracing"]

@@ -14,6 +14,7 @@ from matte_core.contracts.evidence import AppliedWeights
 from matte_core.domain.routing import choose_arm, sole_version
 from matte_core.errors import Problem
 from matte_jobs.catalog import CatalogStore
+from matte_jobs.events import WakeupChannel
 from matte_jobs.evidence import EvidenceStore
 from matte_jobs.store import JobStore, Lease
 from matte_telemetry.metrics import Instruments
@@ -45,7 +46,7 @@ class RouterService:
     def __post_init__(self) -> None:
         self._catalog = CatalogStore(self.store)
         self._evidence = EvidenceStore(self.store)
-        self._wakeups = self.store.wakeup_channel(self._cancel)
+        self._wakeups = WakeupChannel(self.store, self._cancel)
         self._meter = self.instruments.meter
         self._dispatcher = Dispatcher(self.store, self.versions, self.pool, self.clock, self.instruments)
         self._table: RouteTable | None = None
