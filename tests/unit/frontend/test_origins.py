@@ -117,7 +117,7 @@ class TestProxies:
     TRUSTED = Networks(["10.0.0.0/8"])
 
     @pytest.mark.parametrize(
-        ("headers", "told"),
+        ("headers", "forwarded"),
         [
             ({"x-forwarded-for": "192.0.2.1"}, ForwardedRequest(client="192.0.2.1")),
             ({"x-forwarded-for": "6.6.6.6, 192.0.2.1, 10.0.0.2"}, ForwardedRequest(client="192.0.2.1")),
@@ -139,9 +139,10 @@ class TestProxies:
             ({"forwarded": "host=evil.example", "x-forwarded-for": "192.0.2.1"}, ForwardedRequest(client="192.0.2.1")),
         ],
     )  # fmt: skip
-    def test_what_they_tell(self, headers: dict[str, str], told: ForwardedRequest) -> None:
+    def test_forwarding_headers(self, headers: dict[str, str], forwarded: ForwardedRequest) -> None:
         assert (
-            parse_forwarding([(name.encode(), value.encode()) for name, value in headers.items()], self.TRUSTED) == told
+            parse_forwarding([(name.encode(), value.encode()) for name, value in headers.items()], self.TRUSTED)
+            == forwarded
         )
 
 
@@ -194,29 +195,32 @@ class TestLayers:
         assert ask(local, "GET", "/healthz", {"Host": "10-0-0-1.node.example"}).status_code == 200
 
     def test_nobody_s_proxy_headers(self, local: Starlette) -> None:
-        told = {"X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "https", "X-Forwarded-For": "6.6.6.6",
+        forwarded = {"X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "https", "X-Forwarded-For": "6.6.6.6",
                 "Forwarded": "host=evil.example", "X-Gradio-Server": "http://evil.example", "X-Real-IP": "6.6.6.6",
                 "X-Forwarded-User": "root"}  # fmt: skip
-        seen = ask(local, "GET", "/mirror", told, peer="127.0.0.1")
+        seen = ask(local, "GET", "/mirror", forwarded, peer="127.0.0.1")
         assert "evil" not in seen.text
         assert "6.6.6.6" not in seen.text
         assert seen.json()["url"] == "http://127.0.0.1:7860/mirror"
         assert not [name for name in seen.json() if "forwarded" in name]
-        assert "evil" not in ask(local, "GET", "/config", told).text
+        assert "evil" not in ask(local, "GET", "/config", forwarded).text
 
     def test_a_trusted_proxy(self, public: Starlette) -> None:
-        told = {"Host": "10.2.3.4", "X-Forwarded-Host": "matte.test", "X-Forwarded-Proto": "https",
+        forwarded = {"Host": "10.2.3.4", "X-Forwarded-Host": "matte.test", "X-Forwarded-Proto": "https",
                 "X-Forwarded-For": "192.0.2.1", "X-Forwarded-User": "ada"}  # fmt: skip
-        seen = ask(public, "GET", "/mirror", told, peer="10.0.0.5").json()
+        seen = ask(public, "GET", "/mirror", forwarded, peer="10.0.0.5").json()
         assert (seen["url"], seen["client"]) == ("https://matte.test/mirror", "192.0.2.1")
         assert seen["x-forwarded-user"] == "ada", "who it is stays for those who map identities"
-        answer = ask(public, "GET", "/mirror", told | {"X-Forwarded-Host": "evil.example"}, peer="10.0.0.5")
+        answer = ask(public, "GET", "/mirror", forwarded | {"X-Forwarded-Host": "evil.example"}, peer="10.0.0.5")
         assert answer.status_code == 421
-        answer = ask(public, "GET", "/mirror", told | {"Host": "evil.example"}, peer="10.0.0.5")
+        answer = ask(public, "GET", "/mirror", forwarded | {"Host": "evil.example"}, peer="10.0.0.5")
         assert answer.status_code == 421, "what the proxy was called counts, too"
-        prefixed = ask(public, "GET", "/nowhere", told | {"X-Forwarded-Prefix": "/cut"}, peer="10.0.0.5").json()
+        prefixed = ask(public, "GET", "/nowhere", forwarded | {"X-Forwarded-Prefix": "/cut"}, peer="10.0.0.5").json()
         assert prefixed["instance"] == "/cut/nowhere"
-        assert ask(public, "GET", "/healthz", told | {"X-Forwarded-Prefix": "/cut"}, peer="10.0.0.5").status_code == 200
+        assert (
+            ask(public, "GET", "/healthz", forwarded | {"X-Forwarded-Prefix": "/cut"}, peer="10.0.0.5").status_code
+            == 200
+        )
 
     @pytest.mark.parametrize("path", ["/config", "/gradio_api/info", "/models", "/nowhere", "/", "/static/page.css"])
     def test_cors_is_the_same_on_every_route(self, local: Starlette, path: str) -> None:

@@ -48,34 +48,34 @@ _REQUEST_HEADERS: Mapping[str, tuple[str, Spec, str]] = {
         _TEXT, "wait=5",
     ),
     "Idempotency-Key": (
-        "a UUID, say: requests with the same one are one job", _TEXT | {"pattern": "^[!-~]{1,200}$"}, "order-4711",
+        "e.g. a UUID; requests with the same key are one job", _TEXT | {"pattern": "^[!-~]{1,200}$"}, "order-4711",
     ),
     "X-Route-Key": (
         "requests with the same key stay on one version of the model; kept as a digest",
         _TEXT | {"pattern": "^[ -~]{1,128}$"}, "user-17",
     ),
     "traceparent": ("W3C trace context", _TEXT, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
-    "X-Request-Id": ("comes back in the answer", _TEXT, "my-request-1"),
-    "If-None-Match": ("tags of what the caller has: 304 if it is still the same", _TEXT, '"0123456789abcdef"'),
-    "Range": ("the part that is wanted: 206 with one range of bytes", _TEXT, "bytes=0-1023"),
-    "If-Range": ("the tag that Range is meant for; all of it comes where it has another", _TEXT, '"0123456789abcdef"'),
-    "Last-Event-ID": ("send what came after this event", _TEXT, "1767225600000-0"),
+    "X-Request-Id": ("returned in the response", _TEXT, "my-request-1"),
+    "If-None-Match": ("ETags of what the client has: 304 if one of them is current", _TEXT, '"0123456789abcdef"'),
+    "Range": ("one range of bytes: 206 with that part", _TEXT, "bytes=0-1023"),
+    "If-Range": ("the ETag that Range applies to; the whole body if it has changed", _TEXT, '"0123456789abcdef"'),
+    "Last-Event-ID": ("resume after this event", _TEXT, "1767225600000-0"),
 }  # fmt: skip
 _RESPONSE_HEADERS: Mapping[str, str] = {
-    "X-Request-Id": "the request's own where it has a sound one",
+    "X-Request-Id": "the request's own if it is valid, else a new one",
     "traceparent": "W3C trace context of this request",
     "Server-Timing": "milliseconds by stage",
     "Location": "path of the job",
-    "Preference-Applied": "what was honored of Prefer",
+    "Preference-Applied": "the parts of Prefer that were applied",
     "X-Job-Id": "the job's id",
     "X-Model": "the model's name",
     "X-Model-Version": "the version that answered",
     "X-Subject-Found": "whether the model found a subject",
     "X-Model-Digest": "digest of the version's folder",
     "Retry-After": "seconds",
-    "ETag": "names these bytes in this media type",
+    "ETag": "identifies these bytes in this media type",
     "Accept-Ranges": "bytes",
-    "Content-Range": "which of how many bytes",
+    "Content-Range": "the range of bytes, and how many there are",
 }
 #: every response has them
 _ALWAYS = ("X-Request-Id", "traceparent", "Server-Timing")
@@ -394,7 +394,7 @@ def _responses() -> Spec:
     result_headers = header_refs("X-Job-Id", "X-Model", "X-Model-Version", "X-Model-Digest", "X-Subject-Found")
     stored_headers = result_headers | header_refs("ETag", "Accept-Ranges")
     result: Spec = {
-        "description": "The picture; a ZIP archive of cut-out and mask for output=both; JSON if it is asked for",
+        "description": "The picture; a ZIP archive of cut-out and mask for output=both; JSON if Accept prefers it",
         "headers": result_headers,
         # generators keep the first kind they know: bytes, of which JSON is a kind too
         "content": dict.fromkeys(
@@ -412,7 +412,7 @@ def _responses() -> Spec:
         "StoredResult": result | {"headers": stored_headers},
         "PartOfResult": result
         | {"description": "The part that Range asks for", "headers": stored_headers | header_refs("Content-Range")},
-        "NotModified": {"description": "The caller has it", "headers": header_refs("ETag")},
+        "NotModified": {"description": "The client has it already", "headers": header_refs("ETag")},
         "Other": _problem_response(
             "Any other problem, such as a method, a host, an origin or headers that are not accepted"
         ),

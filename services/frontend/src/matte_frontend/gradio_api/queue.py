@@ -144,7 +144,7 @@ async def _read_json(request: Request) -> dict[str, Any]:
 def _session_name(request: Request, session_hash: object) -> str:
     """The session's name in the store, unique across owners: two of them may use the same hash."""
     if not isinstance(session_hash, str) or not _ID.fullmatch(session_hash):
-        raise Problem("malformed_request", "session_hash is missing or odd.")
+        raise Problem("malformed_request", "session_hash is missing or invalid.")
     return owner_of(request).scoped(session_hash)
 
 
