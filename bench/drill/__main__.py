@@ -31,18 +31,14 @@ SHORT = ("frontend", "router", "replica", "redis")
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.drill", description=__doc__)
-    parser.add_argument("--jobs", type=int, help="jobs of the first part (500; --short: 60)")
-    parser.add_argument("--minutes", type=float, help="how long the random part lasts (5; --short: 0.4)")
-    parser.add_argument("--kinds", help=f"what is struck, of {','.join(BY_NAME)} (--short: {','.join(SHORT)})")
-    parser.add_argument(
-        "--stop-seconds", type=float, help="how long a process is stopped (20; --short: 0, killed only)"
-    )
-    parser.add_argument("--seed", type=int, default=1, help="of everything that is drawn")
-    parser.add_argument("--patience", type=float, default=180.0, help="seconds until a fault is not recovered from")
+    parser.add_argument("--jobs", type=int, help="jobs of the systematic part (500; --short: 60)")
+    parser.add_argument("--minutes", type=float, help="duration of the random part (5; --short: 0.4)")
+    parser.add_argument("--kinds", help=f"processes to hit, of {','.join(BY_NAME)} (--short: {','.join(SHORT)})")
+    parser.add_argument("--stop-seconds", type=float, help="duration of each stop (20; --short: 0, kills only)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the random choices")
+    parser.add_argument("--patience", type=float, default=180.0, help="maximum seconds to recover from a fault")
     parser.add_argument("--short", action="store_true", help="two minutes instead of half an hour, with short leases")
-    parser.add_argument(
-        "--report", type=Path, help="where the report goes (bench/drill.md; --short: the terminal only)"
-    )
+    parser.add_argument("--report", type=Path, help="file of the report (bench/drill.md; --short: only printed)")
     parsed = parser.parse_args(arguments)
     unknown = set((parsed.kinds or "").split(",")) - {*BY_NAME, ""}
     if unknown:
@@ -84,40 +80,35 @@ async def run(drill_options: Options, folder: Path) -> tuple[Drill, Verdict]:
             await drill.run_systematic_part()
             await drill.run_random_part()
             await drill.wait_for_jobs()
-        log("reading everything once more")
+        log("reading all results again")
         return drill, await drill.audit()
     finally:
         await client.close()
         server.destroy()
 
 
-def revision() -> str:
-    command = ["git", "-C", str(REPORT.parent), "rev-parse", "--short", "HEAD"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
-
-
-def figures(drill: Drill, verdict: Verdict, commit: str) -> Figures:
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
-    return Figures(
-        machine, today, commit, drill.options, drill.rows, drill.random_faults, drill.random_longest,
-        len(drill.jobs), len(drill.probes), drill.client.retried, verdict,
-    )  # fmt: skip
-
-
 def main() -> int:
     arguments = parse(sys.argv[1:])
-    folder, commit = Path(tempfile.mkdtemp(prefix="matte-drill-")), revision()
+    folder = Path(tempfile.mkdtemp(prefix="matte-drill-"))
+    # before the drill, which takes half an hour
+    command = ["git", "-C", str(REPORT.parent), "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
     try:
         drill, verdict = asyncio.run(run(options(arguments), folder))
     except (KeyboardInterrupt, asyncio.CancelledError):
-        log("interrupted; nothing runs any more")
+        log("interrupted; everything is stopped")
         shutil.rmtree(folder, ignore_errors=True)
         return 130
     except RuntimeError as error:
-        log(f"the drill did not come to its end, the logs are in {folder}: {error}")
+        log(f"the drill failed, the logs are in {folder}: {error}")
         return 2
-    text = render(figures(drill, verdict, commit)).replace(str(folder), "DIR")
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+    figures = Figures(
+        machine, today, commit, drill.options, drill.rows, drill.random_faults, drill.random_longest,
+        len(drill.jobs), len(drill.probes), drill.client.retried, verdict,
+    )  # fmt: skip
+    text = render(figures).replace(str(folder), "DIR")
     sys.stdout.write(text)
     if report := arguments.report or (None if arguments.short else REPORT):
         report.write_text(text)

@@ -1,4 +1,4 @@
-"""Every file of the corpus through the door, and the accepted ones through the decoder."""
+"""Every file of the corpus through the admission check, and the accepted ones through the decoder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def name(case: Case) -> str:
 
 
 def outcome(case: Case) -> str:
-    """``ok`` or the problem's code, from the door."""
+    """``ok`` or the problem's code, from the admission check."""
     try:
         probe(case.data, LIMITS)
     except Problem as problem:

@@ -108,7 +108,7 @@ def test_there_are_examples_of_each() -> None:
 
 
 @pytest.mark.parametrize("kind", CONTRACTS)
-def test_sound_object_passes(kind: str) -> None:
+def test_valid_object_passes(kind: str) -> None:
     CONTRACTS[kind].model_validate(valid(kind))
     jsonschema.validate(valid(kind), object_schema(CONTRACTS[kind]))
 

@@ -116,13 +116,13 @@ def test_threads_do_not_meet() -> None:
         assert all(result == expected for result in pool.map(run, range(4)))
 
 
-def test_the_door_loads_no_codec() -> None:
+def test_probing_loads_no_codec() -> None:
     code = "import sys, matte_core.pictures.probe; sys.exit('PIL' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=30).returncode == 0
 
 
 def is_expected(result: Picture | str) -> bool:
-    """Whether the door gave one of its two answers."""
+    """Whether it is a picture, or a problem of the picture."""
     return isinstance(result, Picture) or CODES[result].status in (413, 415, 422)
 
 

@@ -61,7 +61,7 @@ class Reader:
 
     def pictures(self) -> Pictures:
         """The items in the ``meta`` box, all of whose data is present."""
-        found = Pictures(is_sequence=self._data[8:12] in (b"avis", b"msf1", b"hevc", b"hevx"))
+        pictures = Pictures(is_sequence=self._data[8:12] in (b"avis", b"msf1", b"hevc", b"hevx"))
         meta: Box | None = None
         for box in self._boxes(0, len(self._data)):
             if box.end > len(self._data) and meta is None:
@@ -76,16 +76,16 @@ class Reader:
                 raise corrupt(self._name, "a part of its structure is larger than the whole")
             match box.kind:
                 case b"pitm":
-                    found.primary, _ = self._number(box.start + 4, 4 if self._version(box) else 2)
+                    pictures.primary, _ = self._number(box.start + 4, 4 if self._version(box) else 2)
                 case b"iinf":
-                    self._read_kinds(box, found)
+                    self._read_kinds(box, pictures)
                 case b"iloc":
-                    self._read_locations(box, found, idat)
+                    self._read_locations(box, pictures, idat)
                 case b"iprp":
-                    self._read_properties(box, found)
+                    self._read_properties(box, pictures)
                 case b"iref":
-                    self._read_references(box, found)
-        return found
+                    self._read_references(box, pictures)
+        return pictures
 
     def _boxes(self, place: int, end: int) -> Iterator[Box]:
         """The boxes between two offsets, up to the first invalid one; the last may extend beyond ``end``."""
@@ -108,20 +108,20 @@ class Reader:
     def _version(self, box: Box) -> int:
         return take(self._data, box.start, "B", self._name, "its structure is cut")[0]
 
-    def _item(self, found: Pictures, number: int) -> Item:
-        if number not in found.items and len(found.items) >= MAX_ITEMS:
+    def _item(self, pictures: Pictures, number: int) -> Item:
+        if number not in pictures.items and len(pictures.items) >= MAX_ITEMS:
             raise corrupt(self._name, f"it has more than {MAX_ITEMS} parts")
-        return found.items.setdefault(number, Item())
+        return pictures.items.setdefault(number, Item())
 
-    def _read_kinds(self, box: Box, found: Pictures) -> None:
+    def _read_kinds(self, box: Box, pictures: Pictures) -> None:
         place = box.start + (8 if self._version(box) else 6)
         for entry in self._boxes(place, box.end):
             version = self._version(entry)
             if entry.kind == b"infe" and version >= 2:
                 number, place = self._number(entry.start + 4, 2 if version == 2 else 4)
-                self._item(found, number).kind = self._data[place + 2 : place + 6]
+                self._item(pictures, number).kind = self._data[place + 2 : place + 6]
 
-    def _read_locations(self, box: Box, found: Pictures, idat: int) -> None:
+    def _read_locations(self, box: Box, pictures: Pictures, idat: int) -> None:
         """The item location box (ISO/IEC 14496-12 §8.11.3)."""
         version = self._version(box)
         sizes, place = self._number(box.start + 4, 2)
@@ -135,7 +135,7 @@ class Reader:
             extents, place = self._number(place, 2)
             if extents > MAX_EXTENTS or method & 15 > 1:
                 raise corrupt(self._name, "its data lies in too many pieces")
-            item = self._item(found, number)
+            item = self._item(pictures, number)
             for _ in range(extents):
                 offset, place = self._number(place + index_size, offset_size)
                 length, place = self._number(place, length_size)
@@ -144,7 +144,7 @@ class Reader:
                     raise truncated(self._name, "its picture data is cut")
                 item.extents.append((start, start + length if length else len(self._data)))
 
-    def _read_properties(self, box: Box, found: Pictures) -> None:
+    def _read_properties(self, box: Box, pictures: Pictures) -> None:
         """The item properties box (ISO/IEC 23008-12 §9.3): all properties, then their association with items."""
         known: list[Property] = []
         for part in self._boxes(box.start, box.end):
@@ -155,15 +155,15 @@ class Reader:
                 known = [Property(box.kind, self._data[box.start : min(box.end, part.end)]) for box in boxes]
         for part in self._boxes(box.start, box.end):
             if part.kind == b"ipma":
-                self._read_associations(part, known, found)
+                self._read_associations(part, known, pictures)
 
-    def _read_associations(self, box: Box, known: list[Property], found: Pictures) -> None:
+    def _read_associations(self, box: Box, known: list[Property], pictures: Pictures) -> None:
         version, flags = self._version(box), self._data[box.start + 3]
         count, place = self._number(box.start + 4, 4)
         for _ in range(min(count, box.end - place)):
             number, place = self._number(place, 4 if version else 2)
             many, place = self._number(place, 1)
-            item = self._item(found, number)
+            item = self._item(pictures, number)
             for _ in range(many):
                 index, place = self._number(place, 2 if flags & 1 else 1)
                 index &= 0x7FFF if flags & 1 else 0x7F
@@ -171,11 +171,11 @@ class Reader:
                     raise corrupt(self._name, "it speaks of a property that is not there")
                 item.properties.append(known[index - 1])
 
-    def _read_references(self, box: Box, found: Pictures) -> None:
+    def _read_references(self, box: Box, pictures: Pictures) -> None:
         size = 4 if self._version(box) else 2
         for reference in self._boxes(box.start + 4, box.end):
             number, place = self._number(reference.start, size)
             count, place = self._number(place, 2)
             if reference.kind == b"dimg":
                 tiles = [self._number(place + size * index, size)[0] for index in range(count)]
-                self._item(found, number).tiles.extend(tiles)
+                self._item(pictures, number).tiles.extend(tiles)

@@ -55,7 +55,7 @@ def walk(data: bytes, limits: Limits) -> Header:
     file = _File(data, "<" if data.startswith(b"II") else ">", data[2:4] in (b"+\0", b"\0+"))
     layout, place = ("Q", 8) if file.big else ("I", 4)
     (place,) = take(data, place, file.order + layout, NAME, "its header is cut")
-    tags, following = _directory(file, place)
+    tags, next_place = _directory(file, place)
     width, height = _first(file, tags, _WIDTH, 0), _first(file, tags, _HEIGHT, 0)
     _check_coding(file, tags)
     check_size(NAME, width, height, limits)
@@ -63,12 +63,12 @@ def walk(data: bytes, limits: Limits) -> Header:
         raise corrupt(NAME, "its tiles are larger than any picture")
     orientation = _first(file, tags, ORIENTATION, 1)
     seen = {place}
-    while following:
-        if following in seen or len(seen) > MAX_PAGES:
+    while next_place:
+        if next_place in seen or len(seen) > MAX_PAGES:
             raise corrupt(NAME, "its directories run in a circle or are too many")
-        seen.add(following)
-        more, following = _directory(file, following)
-        if not _first(file, more, _SUBFILE, 0) & 0b101:
+        seen.add(next_place)
+        page_tags, next_place = _directory(file, next_place)
+        if not _first(file, page_tags, _SUBFILE, 0) & 0b101:
             raise animated(NAME, "page")
     _check_parts(file, tags)
     return Header(width, height, orientation if 1 <= orientation <= 8 else 1)
