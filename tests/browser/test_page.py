@@ -214,7 +214,7 @@ def test_retrying_a_lost_request_keeps_its_idempotency_key(page: Page, photos: P
 
 
 def test_a_missing_job_is_reported(page: Page) -> None:
-    kept = [{"id": "0" * 32, "name": "old.jpg", "params": {"output": "cutout"}, "thumb": ""}]
+    kept = [{"id": "0" * 32, "name": "old.jpg", "params": {"output": "cutout"}, "thumbnail": ""}]
     page.evaluate("kept => sessionStorage.setItem('matte.jobs', JSON.stringify(kept))", kept)
     page.reload()
     expect(page.locator("#problem-code")).to_have_text("job_not_found")

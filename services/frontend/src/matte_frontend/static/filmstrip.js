@@ -29,7 +29,7 @@ export class Filmstrip {
     const tile = this.#tiles.get(job);
     if (!tile) return;
     const [button, image, label] = [tile.firstChild, tile.querySelector("img"), tile.querySelector("span")];
-    const source = job.result?.url || job.preview || job.thumb || (job.size ? job.before : "");
+    const source = job.result?.url || job.preview || job.thumbnail || (job.size ? job.originalUrl : "");
     if (source && image.getAttribute("src") !== source) image.src = source;
     image.hidden = !source;
     tile.dataset.state = job.state;

@@ -30,7 +30,7 @@ export class Jobs extends EventTarget {
 
   add(files, params) {
     const added = files.map((file) => ({
-      ...newJob(), file, name: file.name || "picture.png", params, before: URL.createObjectURL(file),
+      ...newJob(), file, name: file.name || "picture.png", params, originalUrl: URL.createObjectURL(file),
     }));
     this.list.push(...added);
     if (added.length) this.selected = added[0];
@@ -45,10 +45,10 @@ export class Jobs extends EventTarget {
 
   /** Submits a job's picture again, with the same idempotency key if the service may have got the same request. */
   resubmit(job, params) {
-    const repeated = job.problem?.code === "unreachable" && sameParams(params, job.params);
-    const key = repeated ? job.key : api.newIdempotencyKey();
-    if (job.result) URL.revokeObjectURL(job.result.url);
-    Object.assign(job, newJob(), { file: job.file, before: job.before, thumb: job.thumb, name: job.name, params, key });
+    const { file, originalUrl, thumbnail, name, key, problem, result } = job;
+    const repeated = problem?.code === "unreachable" && sameParams(params, job.params);
+    if (result) URL.revokeObjectURL(result.url);
+    Object.assign(job, newJob(), { file, originalUrl, thumbnail, name, params, ...(repeated && { key }) });
     this.#changed(job);
     this.#startWaiting();
   }
@@ -62,7 +62,7 @@ export class Jobs extends EventTarget {
   clearFinished() {
     for (const job of this.list.filter(isFinished)) {
       if (job.result) URL.revokeObjectURL(job.result.url);
-      if (job.file) URL.revokeObjectURL(job.before);
+      if (job.file) URL.revokeObjectURL(job.originalUrl);
     }
     this.list = this.list.filter((job) => !isFinished(job));
     if (!this.list.includes(this.selected)) this.selected = this.list.at(-1) ?? null;
@@ -75,7 +75,7 @@ export class Jobs extends EventTarget {
     try {
       saved = JSON.parse(sessionStorage.getItem(STORAGE_KEY) ?? "[]");
     } catch { /* storage is disabled, or holds something else */ }
-    this.list = saved.map((entry) => ({ ...newJob(), ...entry, before: entry.thumb }));
+    this.list = saved.map((entry) => ({ ...newJob(), ...entry, originalUrl: entry.thumbnail }));
     this.select(this.list.at(-1) ?? null);
     this.#startWaiting();
   }
@@ -102,12 +102,12 @@ export class Jobs extends EventTarget {
 
   /** Checks and submits the picture. Resolves to false if the job is canceled meanwhile. */
   async #upload(job) {
-    const size = await pictures.check(job.file, job.before, this.limits);
+    const size = await pictures.check(job.file, job.originalUrl, this.limits);
     if (job.abort.signal.aborted) return false;
     this.#set(job, { state: "uploading", size, sent: 0 });
     if (size) {
-      pictures.thumbnail(job.before).then((thumb) => {
-        job.thumb = thumb;
+      pictures.thumbnail(job.originalUrl).then((thumbnail) => {
+        job.thumbnail = thumbnail;
         this.#changed(job);
         this.#save();
       });
@@ -205,7 +205,7 @@ export class Jobs extends EventTarget {
 
   #save() {
     const jobs = this.list.filter((job) => job.id && job.state !== "failed").slice(-MAX_SAVED);
-    const saved = jobs.map(({ id, name, params, thumb, size }) => ({ id, name, params, thumb, size }));
+    const saved = jobs.map(({ id, name, params, thumbnail, size }) => ({ id, name, params, thumbnail, size }));
     for (; ; saved.shift()) {
       try {
         return sessionStorage.setItem(STORAGE_KEY, JSON.stringify(saved));
@@ -223,9 +223,9 @@ export const sameParams = (a, b) => sorted(a) === sorted(b);
 
 function newJob() {
   return {
-    id: null, key: api.newIdempotencyKey(), state: "waiting", sent: 0, ahead: null, eta: null, etaAt: 0, stage: null,
-    fraction: null, preview: "", thumb: "", before: "", offline: false, retrying: false, file: null, result: null,
-    metadata: null, problem: null, size: null, abort: null,
+    id: null, key: api.newIdempotencyKey(), name: "", file: null, params: null, originalUrl: "", thumbnail: "", size: null,
+    state: "waiting", sent: 0, ahead: null, eta: null, etaAt: 0, stage: null, fraction: null, preview: "",
+    offline: false, retrying: false, abort: null, result: null, metadata: null, problem: null,
   };
 }
 

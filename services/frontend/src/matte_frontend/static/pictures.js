@@ -62,9 +62,10 @@ function draw(image, width, height) {
 export async function thumbnail(url) {
   const image = await load(url);
   if (!image) return "";
-  const scale = Math.min(1, THUMBNAIL_PX / Math.max(image.naturalWidth, image.naturalHeight));
-  const [width, height] = [image.naturalWidth, image.naturalHeight].map((side) => Math.max(1, Math.round(side * scale)));
-  return draw(image, width, height).toDataURL("image/webp", 0.8);
+  const { naturalWidth, naturalHeight } = image;
+  const scale = Math.min(1, THUMBNAIL_PX / Math.max(naturalWidth, naturalHeight));
+  const size = [naturalWidth, naturalHeight].map((side) => Math.max(1, Math.round(side * scale)));
+  return draw(image, ...size).toDataURL("image/webp", 0.8);
 }
 
 /** The picture as PNG, the only format that clipboards take. */

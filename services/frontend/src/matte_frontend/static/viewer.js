@@ -39,7 +39,7 @@ export class Viewer {
 
   showWorking(job) {
     const image = $("working-picture");
-    const source = job.preview || job.before || job.thumb;
+    const source = job.preview || job.originalUrl || job.thumbnail;
     if (source && image.getAttribute("src") !== source) image.src = source;
     image.hidden = !source || (job.file !== null && job.size === null && !job.preview);
     image.classList.toggle("preview", Boolean(job.preview));
@@ -63,7 +63,7 @@ export class Viewer {
 
   showResult(job) {
     const { url } = job.result;
-    this.compare.show(job.before || job.thumb, url);
+    this.compare.show(job.originalUrl || job.thumbnail, url);
     $("result-title").textContent = job.params.output === "mask" ? "Mask ready" : "Cut-out ready";
     $("result-facts").textContent = messages.resultFacts(job);
     const name = messages.resultName(job);
