@@ -154,7 +154,7 @@ def test_bad_object_is_refused(api: Api, bad: Bad) -> None:
     ("kind", "name", "says"),
     [
         ("Model", "m" * 41, "at most 40 characters"),
-        ("Model", "a.b", "without dots"),
+        ("Model", "a.b", "no dots"),
         ("Pool", "p" * 41, "at most 40 characters"),
         ("ModelVersion", "v" * 64, "at most 63 characters"),
     ],
@@ -181,7 +181,7 @@ def test_model_fields_are_immutable_within_a_version(api: Api, model: Object, fi
     change = {field: NEW[field]}
     message = api.refused(lambda: api.patch(model, {"spec": change}))
     assert f"spec.{field}" in message
-    assert f"{field} cannot change within a version: give spec.version a new value together with it" in message
+    assert f"{field} cannot change within a version: set spec.version to a new value at the same time" in message
     assert api.patch(model, {"spec": change | {"version": "1.3.0"}})["spec"]["version"] == "1.3.0"
 
 
@@ -204,7 +204,7 @@ def test_model_scales(api: Api, model: Object) -> None:
 def test_model_version_is_immutable(api: Api, version: Object, field: str) -> None:
     change = {field: (NEW | {"model": "other", "version": "1.2.1"})[field]}
     message = api.refused(lambda: api.patch(version, {"spec": change}))
-    assert f"{field} of a ModelVersion cannot change: give spec.version of its Model a new value instead" in message
+    assert f"{field} of a ModelVersion cannot change: set spec.version of its Model to a new value instead" in message
 
 
 def test_status_is_a_subresource(api: Api, model: Object) -> None:

@@ -67,7 +67,7 @@ Quantity = Annotated[
 #: of a Pool or a Model
 NAME_RULE = CELRule(
     f"size(self.metadata.name) <= {NAME_MAX} && !self.metadata.name.contains('.')",
-    f"metadata.name must be of at most {NAME_MAX} characters, without dots: names of other objects begin with it",
+    f"metadata.name must have at most {NAME_MAX} characters and no dots: other objects are named after it",
 )
 Name = Annotated[str, Field(pattern=LABEL, max_length=NAME_MAX)]
 #: RFC 3339, as metav1.Time

@@ -23,7 +23,8 @@ class ReplicaResources(KubeContract):
 
     cel: ClassVar[tuple[CELRule, ...]] = (
         CELRule(
-            "self.gpus < 1.0 || self.gpus == double(int(self.gpus))", "gpus must be whole, or a part of one below 1"
+            "self.gpus < 1.0 || self.gpus == double(int(self.gpus))",
+            "gpus must be a whole number, or a fraction below 1",
         ),
     )
 
@@ -35,7 +36,7 @@ class ReplicaResources(KubeContract):
     @model_validator(mode="after")
     def _whole_gpus(self) -> ReplicaResources:
         if self.gpus >= 1 and self.gpus != int(self.gpus):
-            raise ValueError("gpus must be whole, or a part of one below 1")
+            raise ValueError("gpus must be a whole number, or a fraction below 1")
         return self
 
 
@@ -84,7 +85,7 @@ class VersionParameters(KubeContract):
         ),
         CELRule(
             f"!has(self.family) || self.family != '{Family.GRADIO}'",
-            "another Gradio app is named by remote.gradio.url, not by a family",
+            "to use another Gradio app, set remote.gradio.url instead of family",
             field_path=".family",
         ),
         CELRule(
@@ -137,7 +138,7 @@ class VersionParameters(KubeContract):
         if (self.family is None) == (self.remote is None):
             raise ValueError("exactly one of family and remote must be set")
         if self.family is Family.GRADIO:
-            raise ValueError("another Gradio app is named by remote.gradio.url, not by a family")
+            raise ValueError("to use another Gradio app, set remote.gradio.url instead of family")
         if self.family in FAMILIES_WITH_WEIGHTS and self.source is None:
             raise ValueError(f"family {self.family} needs source")
         if self.remote and self.source:
@@ -163,7 +164,7 @@ class TrafficRule(KubeContract):
 
     cel: ClassVar[tuple[CELRule, ...]] = (
         CELRule("has(self.header) || (has(self.tenants) && size(self.tenants) > 0)", "a rule needs tenants or header"),
-        CELRule("!has(self.values) || size(self.values) == 0 || has(self.header)", "values are those of a header"),
+        CELRule("!has(self.values) || size(self.values) == 0 || has(self.header)", "values need a header"),
     )
 
     version: SemVer = Field(
@@ -184,7 +185,7 @@ class TrafficRule(KubeContract):
         if not self.header and not self.tenants:
             raise ValueError("a rule needs tenants or header")
         if self.values and not self.header:
-            raise ValueError("values are those of a header")
+            raise ValueError("values need a header")
         return self
 
 
@@ -211,17 +212,17 @@ class ModelSpec(VersionParameters):
         ),
         CELRule(
             "!has(self.mirror) || (has(self.traffic) && self.traffic.exists(t, t.version == self.mirror.version))",
-            "mirror.version must be one of traffic, with weight 0 at least; a rollout mirrors by itself",
+            "mirror.version must be listed in traffic (its weight may be 0); a rollout mirrors automatically",
             field_path=".mirror",
         ),
         CELRule(
             "!has(self.rollout) || !has(self.traffic) || size(self.traffic) == 0",
-            "traffic and rollout exclude each other: explicit shares, or a new version that takes over by itself",
+            "traffic and rollout are mutually exclusive: set explicit shares, or let new versions take over",
             field_path=".rollout",
         ),
         *immutable(
             immutable_fields(),
-            "cannot change within a version: give spec.version a new value together with it",
+            "cannot change within a version: set spec.version to a new value at the same time",
             unless="self.version != oldSelf.version",
         ),
     )
@@ -251,9 +252,9 @@ class ModelSpec(VersionParameters):
     @model_validator(mode="after")
     def _validate_traffic(self) -> ModelSpec:
         if self.traffic and self.rollout:
-            raise ValueError("traffic and rollout exclude each other")
+            raise ValueError("traffic and rollout are mutually exclusive")
         if self.mirror and self.mirror.version not in {target.version for target in self.traffic}:
-            raise ValueError("mirror.version must be one of traffic")
+            raise ValueError("mirror.version must be listed in traffic")
         versions = [target.version for target in self.traffic]
         if len(set(versions)) != len(versions):
             raise ValueError("traffic: a version is named twice")
@@ -297,7 +298,7 @@ class ModelVersionSpec(VersionParameters):
 
     cel: ClassVar[tuple[CELRule, ...]] = immutable(
         ("model", "version", *immutable_fields()),
-        "of a ModelVersion cannot change: give spec.version of its Model a new value instead",
+        "of a ModelVersion cannot change: set spec.version of its Model to a new value instead",
     )
 
     model: Name = Field(description="Model that the version belongs to")
@@ -321,7 +322,7 @@ class ModelVersion(Resource):
     cel: ClassVar[tuple[CELRule, ...]] = (
         CELRule(
             "size(self.metadata.name) <= 63 && !self.metadata.name.contains('.')",
-            "metadata.name must be of at most 63 characters, without dots",
+            "metadata.name must have at most 63 characters and no dots",
         ),
     )
 

@@ -214,7 +214,7 @@ class RolloutSpec(KubeContract):
     cel: ClassVar[tuple[CELRule, ...]] = (
         CELRule(
             "!has(self.steps) || self.steps.map(s, s.weight).isSorted()",
-            "the steps' weights must grow",
+            "the weights of the steps must increase",
             field_path=".steps",
         ),
     )
@@ -237,7 +237,7 @@ class RolloutSpec(KubeContract):
     def _increasing_weights(self) -> RolloutSpec:
         weights = [step.weight for step in self.steps]
         if weights != sorted(set(weights)):
-            raise ValueError("the steps' weights must grow")
+            raise ValueError("the weights of the steps must increase")
         return self
 
 
