@@ -38,8 +38,8 @@ def test_push_verify_pull_list(
     said = matte("verify", pushed["source"], *checks)
     assert said.count("✓") == 4
     assert "good" in said
-    assert pushed["digest"] in matte("pull", pushed["source"], "mine", *checks)
-    assert (tmp_path / "mine" / "model.safetensors").read_bytes() == files_of()["model.safetensors"]
+    assert pushed["digest"] in matte("pull", pushed["source"], "partial", *checks)
+    assert (tmp_path / "partial" / "model.safetensors").read_bytes() == files_of()["model.safetensors"]
     assert json.loads(matte("list", s3, "--json")) == [
         {
             "source": f"{s3}/1.0.0",
@@ -49,7 +49,7 @@ def test_push_verify_pull_list(
         }
     ]
     assert "1.0.0" in matte("list", s3)
-    assert pushed["digest"] in matte("verify", "mine")
+    assert pushed["digest"] in matte("verify", "partial")
 
 
 def test_diff_says_what_moved(oci: OciServer, folder: Path, tmp_path: Path) -> None:

@@ -140,11 +140,11 @@ def test_pull_resumes_in_a_folder_of_ones_own(hub: HubServer, settings: Registry
     once = settings.model_copy(update={"download_attempts": 1, "download_parallel": 1})
     hub.cut_after = 400_000
     with pytest.raises(RegistryError):
-        Registry(once).pull("hf://o/m@main", tmp_path / "mine")
-    assert not (tmp_path / "mine").exists()
+        Registry(once).pull("hf://o/m@main", tmp_path / "partial")
+    assert not (tmp_path / "partial").exists()
     hub.served.clear()
-    ready = Registry(once).pull("hf://o/m@main", tmp_path / "mine")
+    ready = Registry(once).pull("hf://o/m@main", tmp_path / "partial")
     assert {p.relative_to(ready.folder).as_posix() for p in ready.folder.rglob("*") if p.is_file()} == files.keys()
     assert hub.served[WEIGHTS] <= len(files[WEIGHTS]) - 300_000
     with pytest.raises(RegistryError, match="not an empty folder"):
-        Registry(once).pull("hf://o/m@main", tmp_path / "mine")
+        Registry(once).pull("hf://o/m@main", tmp_path / "partial")

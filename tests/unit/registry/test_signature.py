@@ -28,20 +28,20 @@ def public_pem(key: PrivateKey) -> bytes:
 def test_a_signature_holds_for_its_manifest_and_key_alone(kind: str) -> None:
     key, other = key_of(kind), key_of(kind)
     signature = sign(MANIFEST, key)
-    mine, theirs = public_key(public_pem(key)), public_key(public_pem(other))
-    verify(MANIFEST, signature, [theirs, mine], "x")
+    partial, theirs = public_key(public_pem(key)), public_key(public_pem(other))
+    verify(MANIFEST, signature, [theirs, partial], "x")
     for manifest, signed, keys in [
-        (MANIFEST + " ", signature, [mine]),
+        (MANIFEST + " ", signature, [partial]),
         (MANIFEST, signature, [theirs]),
-        (MANIFEST, b"AAAA", [mine]),
-        (MANIFEST, b"not base64 \xff", [mine]),
+        (MANIFEST, b"AAAA", [partial]),
+        (MANIFEST, b"not base64 \xff", [partial]),
         (MANIFEST, signature, []),
     ]:
         with pytest.raises(RegistryError, match="no known key") as caught:
             verify(manifest, signed, keys, "x")
         assert caught.value.reason is Reason.SIGNATURE_INVALID
     with pytest.raises(RegistryError, match="not signed"):
-        verify(MANIFEST, None, [mine], "x")
+        verify(MANIFEST, None, [partial], "x")
 
 
 def openssl(*words: str | Path) -> bytes:

@@ -1,1 +1,6 @@
-"""Model versions: where they lie, what they are, and a cache of them on each node."""
+"""Model versions: their sources, their verification, and each node's cache of them.
+
+How a version is run belongs to the inference service; what a version's folder may contain, to ``matte_core``.
+"""
+
+__all__ = ["diff", "errors", "folder", "policy", "progress", "registry", "settings", "signature"]

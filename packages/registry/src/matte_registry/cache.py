@@ -1,14 +1,14 @@
-"""A node's cache of model versions, shared by all its pods: a folder, and locks in it.
+"""A node's cache of model versions, shared by all its pods: a folder with locks in it.
 
 ::
 
-    versions/sha256/<digest>/…     a version, complete and checked; its files are hard links to
-    files/sha256/<sha256>          files by their own hash: two versions share what they have in common
-    partial/<key>/                 a download that is under way, or can be resumed
-    staging/                       a version as it is put together; given its name in one step
-    locks/                         cache; partial-<key>: who writes; <digest>: shared by those who use the version
+    versions/sha256/<digest>/…     a complete, verified version; its files are hard links to
+    files/sha256/<sha256>          files by their hash: versions share equal files
+    partial/<key>/                 a download in progress, or one that can be resumed
+    staging/                       a version being assembled; published by one rename
+    locks/                         cache; partial-<key>: its writer; <digest>: shared by the users of the version
 
-Everything that changes ``versions`` and ``files`` happens under the lock ``cache``, and is short.
+Everything that changes ``versions`` and ``files`` happens under the lock ``cache``, which is held briefly.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from matte_registry.errors import RegistryError
 from matte_registry.folder import file_hash
 
 _SHA = "sha256"
-#: an empty file whose size is what a download will take
-_ROOM = "room"
+#: a sparse file in a download's folder, as large as the download will be
+_RESERVATION = "room"
 
 
 class Lock:
@@ -69,7 +69,7 @@ def _exclusive(path: Path) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class CacheLease:
-    """A version that is not evicted until it is released, or the process ends."""
+    """A version that is not evicted until the lease is released or the process ends."""
 
     folder: Path
     lock: Lock
@@ -83,21 +83,21 @@ class Cache:
 
     Args:
         root: a folder on one file system that has hard links and flock.
-        max_bytes: what the versions and downloads may take together.
-        partial_seconds: age at which a download that nobody goes on with is swept.
+        max_bytes: limit of all versions and downloads together.
+        partial_seconds: age at which an abandoned download is removed.
         now: Unix seconds.
     """
 
     def __init__(
         self, root: Path, max_bytes: int, *, partial_seconds: float = 86400, now: Callable[[], float] = time.time
     ) -> None:
-        self._root, self._max, self._patience, self._now = root, max_bytes, partial_seconds, now
+        self._root, self._max, self._partial_seconds, self._now = root, max_bytes, partial_seconds, now
         self._versions, self._files = root / "versions" / _SHA, root / "files" / _SHA
         for folder in (self._versions, self._files, root / "partial", root / "staging", root / "locks"):
             folder.mkdir(parents=True, exist_ok=True)
 
     def acquire(self, digest: str) -> CacheLease | None:
-        """The version, kept from eviction; None where it is not here."""
+        """A lease of the version; None if it is not cached."""
         lock = Lock.take(self._lock(_hex(digest)), shared=True)
         assert lock is not None
         folder = self._versions / _hex(digest)
@@ -108,29 +108,29 @@ class Cache:
         return CacheLease(folder, lock)
 
     @contextmanager
-    def writing(self, key: str) -> Iterator[Path]:
-        """The folder of a download, for one writer at a time; others wait."""
+    def lock_partial(self, key: str) -> Iterator[Path]:
+        """The folder of a download, locked for one writer; others wait."""
         with _exclusive(self._lock(f"partial-{key}")):
             folder = self._root / "partial" / key
             folder.mkdir(exist_ok=True)
             os.utime(folder, (self._now(), self._now()))
             yield folder
 
-    def make_room(self, size: int, mine: Path) -> None:
-        """Takes ``size`` bytes for the download ``mine``, for which what was used longest ago is evicted.
+    def reserve(self, size: int, partial: Path) -> None:
+        """Reserves ``size`` bytes for the download ``partial``; evicts the least recently used versions for it.
 
         Raises:
             RegistryError: CACHE_FULL, what is in use does not leave enough room.
         """
         with _exclusive(self._lock("cache")):
-            self.sweep(mine)
-            (mine / _ROOM).unlink(missing_ok=True)
-            candidates = sorted(self._evictable(mine))
+            self.sweep(partial)
+            (partial / _RESERVATION).unlink(missing_ok=True)
+            candidates = sorted(self._evictable(partial))
             while (short := self._used() + size - self._max) > 0 and candidates:
                 self._evict(candidates.pop(0)[1])
-            short = max(short, size - _bytes_below(mine) - shutil.disk_usage(self._root).free)
+            short = max(short, size - _bytes_below(partial) - shutil.disk_usage(self._root).free)
             if short <= 0:
-                with (mine / _ROOM).open("wb") as room:
+                with (partial / _RESERVATION).open("wb") as room:
                     room.truncate(size)
                 return
         raise RegistryError(
@@ -141,7 +141,7 @@ class Cache:
         )
 
     def link(self, sha256: str, size: int, target: Path) -> bool:
-        """Whether a file with that hash is here; it then is at ``target`` too. A damaged one is removed."""
+        """Links a cached file to ``target``; False if there is none. A damaged one is removed."""
         known, beside = self._files / sha256, target.with_name(f".{target.name}.link")
         target.parent.mkdir(parents=True, exist_ok=True)
         beside.unlink(missing_ok=True)
@@ -156,15 +156,15 @@ class Cache:
         return False
 
     def publish(self, digest: str, partial: Path, hashes: Mapping[str, str]) -> None:
-        """Makes a checked download a version: seen as a whole, or not at all. The download's folder goes.
+        """Publishes a verified download as a version, atomically, and removes the download's folder.
 
         Args:
             digest: of the version.
-            partial: the folder that :meth:`writing` gave.
+            partial: the folder that :meth:`lock_partial` gave.
             hashes: the SHA-256 of each file below ``partial/files``, by path.
         """
         for path in hashes:
-            _settle(partial / "files" / path)
+            _make_durable(partial / "files" / path)
         with _exclusive(self._lock("cache")):
             staging = self._root / "staging" / _hex(digest)
             shutil.rmtree(staging, ignore_errors=True)
@@ -180,7 +180,7 @@ class Cache:
             shutil.rmtree(partial, ignore_errors=True)
 
     def discard(self, digest: str) -> None:
-        """Removes a damaged version and its files, even from under those who use it: nobody must load it."""
+        """Removes a damaged version and its files, even while leased: nobody must load it."""
         with _exclusive(self._lock("cache")):
             folder = self._versions / _hex(digest)
             damaged = [path.stat().st_ino for path in folder.rglob("*") if path.is_file()]
@@ -189,56 +189,56 @@ class Cache:
                 if path.stat().st_ino in damaged:
                     path.unlink()
 
-    def sweep(self, mine: Path | None = None) -> None:
-        """Removes what killed processes left: half a version, files of none, and downloads given up long ago.
+    def sweep(self, partial: Path | None = None) -> None:
+        """Removes what killed processes left: unfinished versions, unreferenced files and abandoned downloads.
 
-        To be called under the lock of the cache, or alone.
+        To be called under the lock ``cache``, or by the only user.
         """
         for folder in (self._root / "staging").iterdir():
             shutil.rmtree(folder, ignore_errors=True)
         for folder in (self._root / "partial").iterdir():
-            if folder != mine and _age(folder) < self._now() - self._patience:
+            if folder != partial and _age(folder) < self._now() - self._partial_seconds:
                 self._evict(folder)
-        self._drop_files_of_none()
+        self._remove_unreferenced_files()
 
     def digests(self) -> list[str]:
         return sorted(f"sha256:{folder.name}" for folder in self._versions.iterdir())
 
-    def _evictable(self, mine: Path) -> Iterator[tuple[float, Path]]:
+    def _evictable(self, partial: Path) -> Iterator[tuple[float, Path]]:
         for folder in self._versions.iterdir():
             yield _age(self._lock(folder.name)), folder
         for folder in (self._root / "partial").iterdir():
-            if folder != mine:
+            if folder != partial:
                 yield _age(folder), folder
 
     def _evict(self, folder: Path) -> None:
-        """Removes a version or a download, unless somebody has it."""
+        """Removes a version or a download, unless it is in use."""
         name = folder.name if folder.parent == self._versions else f"partial-{folder.name}"
         lock = Lock.take(self._lock(name), wait=False)
         if lock is None:
             return
         try:
             self._remove(folder)
-            self._drop_files_of_none()
+            self._remove_unreferenced_files()
         finally:
             lock.release()
 
     def _remove(self, folder: Path) -> None:
-        """Away in one step, then deleted: a process that dies here leaves nothing that looks like a version."""
+        """Renames, then deletes: a process that is killed here leaves nothing that looks like a version."""
         going = self._root / "staging" / f"going-{folder.name}"
         shutil.rmtree(going, ignore_errors=True)
         with suppress(FileNotFoundError):
             folder.rename(going)
         shutil.rmtree(going, ignore_errors=True)
 
-    def _drop_files_of_none(self) -> None:
+    def _remove_unreferenced_files(self) -> None:
         for path in self._files.iterdir():
             if path.stat().st_nlink == 1:
                 path.unlink()
 
     def _used(self) -> int:
-        """Bytes of files, and of the room that downloads have taken."""
-        rooms = (self._root / "partial").glob(f"*/{_ROOM}")
+        """Bytes of files and reservations."""
+        rooms = (self._root / "partial").glob(f"*/{_RESERVATION}")
         return sum(_size(path) for path in (*self._files.iterdir(), *rooms))
 
     def _lock(self, name: str) -> Path:
@@ -262,12 +262,12 @@ def _size(path: Path) -> int:
 
 
 def _bytes_below(folder: Path) -> int:
-    """What the files in a folder take on the disk now; one that is not written through takes less than its size."""
+    """Allocated bytes of the files in a folder; a sparse file has fewer than its size."""
     return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
 
 
-def _settle(path: Path) -> None:
-    """On the disk for good, and not to be written again."""
+def _make_durable(path: Path) -> None:
+    """Syncs a file to the disk and makes it read-only."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

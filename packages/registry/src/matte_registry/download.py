@@ -1,8 +1,7 @@
 """A resumable, parallel download of a version's files into a folder.
 
-Files are fetched in blocks, straight to their place. A journal beside each file says which blocks are there; a process
-that is killed loses what it had of the blocks that were under way, and nothing more. The files' hashes are taken from
-what lies on the disk in the end, so a journal cannot vouch for anything.
+Files are downloaded in blocks. A journal per file lists the complete blocks, so a killed process loses only unfinished
+ones. Files are hashed at the end from the disk, so a wrong journal cannot pass a wrong file.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.5, 8.0
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How: ``parallel`` requests at once, ``block`` bytes each, ``attempts`` tries of each."""
+    """``parallel`` concurrent requests of ``block`` bytes each, with ``attempts`` attempts each."""
 
     parallel: int = 8
     block: int = 8 << 20
@@ -42,7 +41,7 @@ class Options:
 
 @dataclass(slots=True)
 class Part:
-    """A file on its way: its place, and which of its blocks are there."""
+    """A file being downloaded. ``done`` has the numbers of its complete blocks."""
 
     file: RemoteFile
     path: Path
@@ -52,7 +51,7 @@ class Part:
 
     @classmethod
     def open(cls, folder: Path, file: RemoteFile, block: int) -> Part:
-        """What an earlier download left, where it was of the same content; else a new one. Takes the file's room."""
+        """Resumes an earlier download of the same content, or starts a new one. Allocates the file."""
         name = hashlib.sha256(file.path.encode()).hexdigest()[:32]
         part = cls(file, folder / "files" / file.path, folder / "journal" / name, block)
         part.path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,17 +83,17 @@ class Part:
     def range(self, number: int) -> tuple[int, int]:
         return number * self.block, min(self.file.size, (number + 1) * self.block)
 
-    def have(self) -> int:
+    def bytes_done(self) -> int:
         return sum(end - start for start, end in map(self.range, self.done))
 
     def missing(self) -> list[int]:
         return [number for number in range(self.blocks) if number not in self.done]
 
-    def keep(self, number: int) -> None:
+    def mark_done(self, number: int) -> None:
         with self.journal.open("ab", buffering=0) as journal:
             journal.write(_NUMBER.pack(number))
 
-    def forget(self) -> None:
+    def delete(self) -> None:
         self.path.unlink(missing_ok=True)
         self.journal.unlink(missing_ok=True)
 
@@ -102,14 +101,14 @@ class Part:
 def download(
     store: Store, files: Sequence[RemoteFile], folder: Path, options: Options, on_progress: OnProgress = ignore
 ) -> dict[str, str]:
-    """Fetches files into ``folder/files``, and says the SHA-256 of each by path.
+    """Downloads files into ``folder/files``. Returns the SHA-256 of each by path.
 
     Raises:
-        RegistryError: from the source; DIGEST_MISMATCH: a file is not the one that the source said it is, and was
-            thrown away.
+        RegistryError: from the source; DIGEST_MISMATCH: a file does not have the hash that the source stated, and was
+            deleted.
     """
     parts = [Part.open(folder, f, options.block if store.ranged else max(1, f.size)) for f in files]
-    tally = Tally(sum(file.size for file in files), on_progress, sum(part.have() for part in parts))
+    tally = Tally(sum(file.size for file in files), on_progress, sum(part.bytes_done() for part in parts))
     tally.add(0)
     _fetch_all(store, parts, options, tally)
     return {part.file.path: _hash(part) for part in parts}
@@ -129,7 +128,7 @@ def _fetch_all(store: Store, parts: Sequence[Part], options: Options, tally: Tal
 
 
 def _fetch(store: Store, part: Part, number: int, options: Options, tally: Tally, stop: threading.Event) -> None:
-    """One block, tried again while the source is away."""
+    """Downloads one block, with retries while the source is unavailable."""
     for attempt in range(1, options.attempts + 1):
         if stop.is_set():
             return
@@ -159,11 +158,11 @@ def _copy(store: Store, part: Part, number: int, tally: Tally, stop: threading.E
         raise
     finally:
         os.close(descriptor)
-    part.keep(number)
+    part.mark_done(number)
 
 
 def _exactly(pieces: Iterator[bytes], size: int, path: str) -> Iterator[bytes]:
-    """The pieces, where they have ``size`` bytes together."""
+    """Yields the pieces; raises RegistryError if they have more or fewer than ``size`` bytes."""
     for piece in pieces:
         size -= len(piece)
         if size < 0:
@@ -176,7 +175,7 @@ def _exactly(pieces: Iterator[bytes], size: int, path: str) -> Iterator[bytes]:
 def _hash(part: Part) -> str:
     found = file_hash(part.path)
     if part.file.sha256 not in (None, found):
-        part.forget()
+        part.delete()
         raise RegistryError(
             Reason.DIGEST_MISMATCH,
             f"{part.file.path} has the SHA-256 {found}, its source says {part.file.sha256}: it was thrown away. If it"

@@ -1,4 +1,4 @@
-"""What a version must fulfil."""
+"""What a version must satisfy."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class VerificationPolicy:
-    """What a version must fulfil.
+    """What a version must satisfy.
 
     Args:
-        digest: the pinned one; None: any.
-        keys: one of these must have signed it; none: no signature is asked for.
-        licenses: those allowed; none: every one.
-        license: what the Model says, where the version's metadata says nothing.
+        digest: the pinned digest; None: any.
+        keys: one of them must have signed the version; empty: no signature is required.
+        licenses: the allowed ones; empty: all.
+        license: that of the Model, for a version without metadata.
 
     Raises:
-        RegistryError: ``digest`` is none.
+        RegistryError: ``digest`` is malformed.
     """
 
     digest: str | None = None
@@ -39,11 +39,7 @@ class VerificationPolicy:
             raise RegistryError(Reason.DIGEST_MISMATCH, f"{self.digest[:80]!r} is not a digest: sha256: and 64 digits")
 
     def check_digest(self, found: str, where: str) -> None:
-        """Refuses another digest than the pinned one.
-
-        Raises:
-            RegistryError: DIGEST_MISMATCH.
-        """
+        """Raises RegistryError (DIGEST_MISMATCH) if ``found`` is not the pinned digest."""
         if self.digest not in (None, found):
             raise RegistryError(
                 Reason.DIGEST_MISMATCH,
@@ -52,11 +48,7 @@ class VerificationPolicy:
             )
 
     def check_license(self, metadata: ModelMetadata | None, where: str) -> None:
-        """Refuses a license that is not allowed.
-
-        Raises:
-            RegistryError: LICENSE_REFUSED.
-        """
+        """Raises RegistryError (LICENSE_REFUSED) if the license is not allowed."""
         why = license_refusal(metadata.license if metadata else self.license, self.licenses)
         if why is not None:
             raise RegistryError(Reason.LICENSE_REFUSED, f"{where}: {why}")

@@ -1,6 +1,6 @@
-"""Model versions, from where they lie to a checked folder on this machine; and the way back.
+"""Fetches model versions from their sources into verified folders on this machine, and publishes them.
 
-Everything is refused unless it is shown to be sound: names, sizes, license, signature and digest.
+A version is refused unless its names, sizes, metadata, license, signature and digest are valid.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from matte_registry.remote import RemoteVersion
 from matte_registry.settings import RegistrySettings
 from matte_registry.signature import PrivateKey, sign, verify
 from matte_registry.source_url import Scheme, Source
-from matte_registry.sources import open_store, parsed
+from matte_registry.sources import open_store, parse
 from matte_registry.sources.base import Upload
 from matte_registry.sources.local import folder_of
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A version that is here and was checked. ``lease`` keeps it in the cache; None where it is not in one."""
+    """A verified version on this machine. ``lease`` keeps it in the cache; None if it is not in one."""
 
     folder: Path
     digest: str
@@ -41,7 +41,7 @@ class Ready:
     lease: CacheLease | None = field(default=None, repr=False)
 
     def release(self) -> None:
-        """It is loaded, or not needed any more: it may be evicted."""
+        """Allows the cache to evict the version: it is loaded, or no longer needed."""
         if self.lease is not None:
             self.lease.release()
 
@@ -64,25 +64,25 @@ class Registry:
         return Cache(s.cache_dir, s.cache_max_bytes, partial_seconds=s.cache_partial_seconds)
 
     def resolve(self, text: str, policy: VerificationPolicy = ACCEPT_ANY, on_progress: OnProgress = ignore) -> Resolved:
-        """The digest of what a source holds now, with nothing kept: files whose hash nobody knows are read through.
+        """The version that a source has now, and its digest. Files without a known hash are read, nothing is stored.
 
-        What a source says of its files' hashes is taken on trust here; :meth:`ensure` checks it.
+        Hashes that the source states are trusted here; :meth:`ensure` verifies them.
 
         Raises:
-            RegistryError: the source or what it holds is refused.
+            RegistryError: the source or its version is refused.
         """
         return self._read(text, policy, on_progress, trust=True)
 
     def ensure(self, text: str, policy: VerificationPolicy = ACCEPT_ANY, on_progress: OnProgress = ignore) -> Ready:
-        """The version's folder on this machine, checked: from the cache, or else downloaded into it.
+        """The version's verified folder on this machine: from the cache, else downloaded into it.
 
-        A folder (``file://``, ``pvc://``) is checked where it lies. A pinned version that is in the cache is had
-        without its source being asked, so that a node can start while the source is away.
+        A folder (``file://``, ``pvc://``) is verified in place. A pinned version in the cache does not need its source,
+        so a node can start while the source is unavailable.
 
         Raises:
-            RegistryError: it cannot be had, or it is not what is demanded. Nothing of it may be loaded.
+            RegistryError: it is unavailable, or violates ``policy``. Nothing of it may be loaded.
         """
-        source = parsed(text)
+        source = parse(text)
         if source.scheme in {Scheme.FILE, Scheme.PVC}:
             return self.check_folder(folder_of(source, self._settings), policy)
         cache = self.cache
@@ -90,24 +90,24 @@ class Registry:
             return ready
         remote = self._remote(source)
         remote.check(policy)
-        digest = policy.digest or remote.predicted()
+        digest = policy.digest or remote.expected_digest()
         if digest and not policy.digest and (ready := self._cached(cache, source, digest, policy)):
             return ready
-        with cache.writing(_key(digest, remote.listing)) as partial:
+        with cache.lock_partial(_key(digest, remote.listing)) as partial:
             if digest and (ready := self._cached(cache, source, digest, policy)):
                 return ready  # another process was faster
             return self._fetch(cache, remote, partial, policy, on_progress)
 
     def verify(self, text: str, policy: VerificationPolicy = ACCEPT_ANY, on_progress: OnProgress = ignore) -> Resolved:
-        """As :meth:`resolve`, but every covered file is read: nothing that the source says of its hashes is trusted.
+        """Like :meth:`resolve`, but every covered file is read; hashes that the source states are not trusted.
 
         Raises:
-            RegistryError: it is not what is demanded, or not what the source says.
+            RegistryError: it violates ``policy``, or differs from what the source states.
         """
         return self._read(text, policy, on_progress, trust=False)
 
     def _read(self, text: str, policy: VerificationPolicy, on_progress: OnProgress, *, trust: bool) -> Resolved:
-        remote = self._remote(parsed(text))
+        remote = self._remote(parse(text))
         remote.check(policy)
         found = Hashed(remote.hashes(on_progress, trust=trust))
         policy.check_digest(found.digest, remote.listing.source)
@@ -120,14 +120,14 @@ class Registry:
     def pull(
         self, text: str, target: Path, policy: VerificationPolicy = ACCEPT_ANY, on_progress: OnProgress = ignore
     ) -> Ready:
-        """Downloads a version into a folder of one's own; an earlier try that was cut off is gone on with.
+        """Downloads a version into ``target``; resumes an interrupted download.
 
         Raises:
-            RegistryError: as :meth:`ensure`; or ``target`` has something in it.
+            RegistryError: as for :meth:`ensure`; or ``target`` is not empty.
         """
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise RegistryError(Reason.SOURCE_INVALID, f"{target} is not an empty folder: name another one")
-        remote = self._remote(parsed(text))
+        remote = self._remote(parse(text))
         remote.check(policy)
         partial = target.with_name(f".{target.name}.partial")
         download(remote.store, remote.listing.files, partial, self._options, on_progress)
@@ -139,10 +139,10 @@ class Registry:
         return Ready(target, ready.digest, ready.metadata, ready.source)
 
     def check_folder(self, folder: Path, policy: VerificationPolicy = ACCEPT_ANY, source: str | None = None) -> Ready:
-        """A folder on this machine, read and checked.
+        """Verifies a folder on this machine.
 
         Raises:
-            RegistryError: it is not what is demanded.
+            RegistryError: it violates ``policy``.
         """
         listing = scan(folder, self._settings.source_max_files * 10)
         check_limits(listing, self._settings)
@@ -157,10 +157,10 @@ class Registry:
         return Ready(folder, found.digest, metadata, where)
 
     def push(self, folder: Path, text: str, key: PrivateKey | None = None, on_progress: OnProgress = ignore) -> Ready:
-        """Publishes a folder, with its manifest and, where a key is given, its signature.
+        """Publishes a folder with its manifest and, if ``key`` is given, its signature.
 
         Raises:
-            RegistryError: the folder has no metadata, no weights or a pickle; or the source does not take it.
+            RegistryError: the folder has no valid metadata, no weights or a pickle; or the source refuses it.
         """
         listing = scan(folder)
         check_limits(listing, self._settings)
@@ -175,7 +175,7 @@ class Registry:
                 raise RegistryError(Reason.FILE_REFUSED, f"{folder / path} is {why}. Take it out of the folder")
         found = hashed(folder, listing)
         _check_weights(metadata, found, str(folder))
-        store = open_store(parsed(text), self._settings)
+        store = open_store(parse(text), self._settings)
         with tempfile.TemporaryDirectory(prefix="matte-push-") as name:
             uploads = _uploads(folder, listing, found, key, Path(name))
             pinned = store.push(uploads, Tally(sum(upload.file.size for upload in uploads), on_progress))
@@ -187,15 +187,15 @@ class Registry:
         Raises:
             RegistryError: it cannot be read.
         """
-        return open_store(parsed(text), self._settings).versions()
+        return open_store(parse(text), self._settings).versions()
 
     def remote(self, text: str) -> RemoteVersion:
-        """What a source holds now, to be looked at without downloading it.
+        """The version at a source, for inspection without a download.
 
         Raises:
             RegistryError: it cannot be read, or is refused.
         """
-        return self._remote(parsed(text))
+        return self._remote(parse(text))
 
     @property
     def _options(self) -> Options:
@@ -209,7 +209,7 @@ class Registry:
         return RemoteVersion(store, listing)
 
     def _cached(self, cache: Cache, source: Source, digest: str, policy: VerificationPolicy) -> Ready | None:
-        """The version from the cache, read again; a damaged one is thrown away, and not had."""
+        """The version from the cache, hashed again; a damaged one is removed, and None returned."""
         lease = cache.acquire(digest)
         if lease is None:
             return None
@@ -234,8 +234,8 @@ class Registry:
     def _fetch(
         self, cache: Cache, remote: RemoteVersion, partial: Path, policy: VerificationPolicy, on_progress: OnProgress
     ) -> Ready:
-        cache.make_room(remote.listing.size, partial)
-        known = remote.known()
+        cache.reserve(remote.listing.size, partial)
+        known = remote.known_hashes()
         files = [file.model_copy(update={"sha256": known.get(file.path, file.sha256)}) for file in remote.listing.files]
         here = {
             f.path: f.sha256 for f in files if f.sha256 and cache.link(f.sha256, f.size, partial / "files" / f.path)
@@ -245,7 +245,7 @@ class Registry:
         try:
             ready = self.check_folder(partial / "files", policy, remote.listing.source)
         except RegistryError:
-            shutil.rmtree(partial, ignore_errors=True)  # what is not what it should be is no start for another try
+            shutil.rmtree(partial, ignore_errors=True)  # not to be resumed
             raise
         cache.publish(ready.digest, partial, hashes)
         lease = cache.acquire(ready.digest)
@@ -257,7 +257,7 @@ class Registry:
 
 
 def _key(digest: str | None, listing: Listing) -> str:
-    """The name of a download: two of the same content share it."""
+    """The name of a download; downloads of the same content share it."""
     text = digest or listing.model_dump_json()
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -274,7 +274,7 @@ def _check_weights(metadata: ModelMetadata | None, found: Hashed, where: str) ->
 
 
 def _uploads(folder: Path, listing: Listing, found: Hashed, key: PrivateKey | None, made: Path) -> list[Upload]:
-    """What is published: the folder's files, and last its signature and its manifest, which are made here."""
+    """The files to publish: the folder's, then the signature and the manifest, which are created here."""
     kept = [Upload.of(folder, file.path) for file in listing.files if file.path not in {MANIFEST_FILE, SIGNATURE_FILE}]
     if key is not None:
         (made / SIGNATURE_FILE).write_bytes(sign(found.manifest, key))

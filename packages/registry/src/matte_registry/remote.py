@@ -1,4 +1,4 @@
-"""A version at a source: what can be said of it without its weights."""
+"""A version at its source, without its weights."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ class RemoteVersion:
         self.store, self.listing = store, listing
         self._known: dict[str, str] | None = None
 
-    def small(self, path: str) -> bytes | None:
+    def _read_small(self, path: str) -> bytes | None:
         file = self.listing.file(path)
         return None if file is None else read_small(self.store, file, _SMALL)
 
     def metadata(self) -> ModelMetadata | None:
-        data = self.small(METADATA_FILE)
+        data = self._read_small(METADATA_FILE)
         return None if data is None else parse_metadata(data, f"{self.listing.source}/{METADATA_FILE}")
 
     def signature(self) -> bytes | None:
-        return self.small(SIGNATURE_FILE)
+        return self._read_small(SIGNATURE_FILE)
 
-    def known(self) -> dict[str, str]:
-        """The hashes that the source says its files have, by path: its own, and those of its ``matte.manifest``.
+    def known_hashes(self) -> dict[str, str]:
+        """The hashes by path that the source states: its own, and those of ``matte.manifest``.
 
         Raises:
-            RegistryError: DIGEST_MISMATCH, the two contradict each other.
+            RegistryError: DIGEST_MISMATCH, they contradict each other.
         """
         if self._known is None:
             own = {file.path: file.sha256 for file in self.listing.files if file.sha256 is not None}
-            stated = self._stated()
+            stated = self._manifest_hashes()
             wrong = [path for path in own if stated.get(path, own[path]) != own[path]]
             covered = {file.path for file in self.listing.files if is_covered(file.path)}
             if wrong or (stated and stated.keys() != covered):
@@ -63,8 +63,8 @@ class RemoteVersion:
             self._known = own | stated
         return self._known
 
-    def _stated(self) -> dict[str, str]:
-        data = self.small(MANIFEST_FILE)
+    def _manifest_hashes(self) -> dict[str, str]:
+        data = self._read_small(MANIFEST_FILE)
         if data is None:
             return {}
         try:
@@ -72,22 +72,22 @@ class RemoteVersion:
         except ValueError as error:
             raise RegistryError(Reason.DIGEST_MISMATCH, f"{self.listing.source}/{MANIFEST_FILE}: {error}") from None
 
-    def predicted(self) -> str | None:
-        """The digest, where every hash is known; a claim of the source until the files were read."""
-        known = self.known()
+    def expected_digest(self) -> str | None:
+        """The digest if every hash is known; unverified until the files were read."""
+        known = self.known_hashes()
         return predicted_digest((file.path, known.get(file.path)) for file in self.listing.files)
 
     def hashes(self, on_progress: OnProgress = ignore, *, trust: bool = True) -> dict[str, str]:
-        """The hashes of the covered files; those that nobody knows are found by reading the files through.
+        """The hashes of the covered files; a file without a known hash is read.
 
         Args:
-            on_progress: told of the bytes that are read.
-            trust: believe what the source says; else every file is read.
+            on_progress: called with the bytes that were read.
+            trust: use the hashes that the source states; otherwise read every file.
 
         Raises:
-            RegistryError: from the source; DIGEST_MISMATCH: a file is not what the source says.
+            RegistryError: from the source; DIGEST_MISMATCH: a file does not have the stated hash.
         """
-        known = self.known()
+        known = self.known_hashes()
         covered = [file for file in self.listing.files if is_covered(file.path)]
         unread = [file for file in covered if not trust or file.path not in known]
         tally = Tally(sum(file.size for file in unread), on_progress)
@@ -112,15 +112,15 @@ class RemoteVersion:
         return sha.hexdigest()
 
     def check(self, policy: VerificationPolicy) -> None:
-        """Refuses early what would be refused after the download anyway.
+        """Checks before a download what can be checked without it.
 
         Raises:
             RegistryError: the license; and, where the hashes are known, the digest and the signature.
         """
         policy.check_license(self.metadata(), self.listing.source)
-        digest = self.predicted()
+        digest = self.expected_digest()
         if digest is None:
             return
         policy.check_digest(digest, self.listing.source)
         if policy.keys:
-            verify(canonical(self.known()), self.signature(), policy.keys, self.listing.source)
+            verify(canonical(self.known_hashes()), self.signature(), policy.keys, self.listing.source)

@@ -81,7 +81,7 @@ def verify(manifest: str, signature: bytes | None, keys: Sequence[PublicKey], wh
         raw = base64.b64decode(signature[:MAX_BYTES].strip(), validate=True)
     except binascii.Error:
         raw = b""
-    if not any(_fits(manifest.encode(), raw, key) for key in keys):
+    if not any(_is_signed_by(manifest.encode(), raw, key) for key in keys):
         raise RegistryError(
             Reason.SIGNATURE_INVALID,
             f"{where}: no known key made its signature, or the files changed since. Do not use it, unless you can say"
@@ -89,7 +89,7 @@ def verify(manifest: str, signature: bytes | None, keys: Sequence[PublicKey], wh
         )
 
 
-def _fits(data: bytes, raw: bytes, key: PublicKey) -> bool:
+def _is_signed_by(data: bytes, raw: bytes, key: PublicKey) -> bool:
     try:
         if isinstance(key, Ed25519PublicKey):
             key.verify(raw, data)

@@ -1,1 +1,1 @@
-"""``matte rollout``: versions on their way, on a cluster."""
+"""``matte rollout``: shows and controls the rollouts of a cluster's Models."""

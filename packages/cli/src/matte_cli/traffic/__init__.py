@@ -1,1 +1,1 @@
-"""``matte traffic drive``: pictures at a steady rate while weights move, and what the clients really saw."""
+"""``matte traffic``: sends pictures and measures how the versions share them."""

@@ -24,7 +24,7 @@ _KINDS: Mapping[Scheme, tuple[str, str, str | None]] = {
 }
 
 
-def parsed(text: str) -> Source:
+def parse(text: str) -> Source:
     """A source in parts.
 
     Raises:
