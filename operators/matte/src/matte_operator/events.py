@@ -78,12 +78,18 @@ def rollout_events(model: str, before: RolloutStatus | None, after: RolloutStatu
     )
     if after.phase in _REASONS and changed:
         is_warning = after.phase in _WARNINGS and after.cause not in _INTENDED
+        advice = ""
+        if is_warning and after.phase is Phase.PAUSED:
+            commands = f"matte rollout promote {model} or retry {model}, or go back with matte rollout abort {model}"
+            advice = f". Go on with {commands}"
+        elif is_warning and after.phase in TERMINAL:
+            advice = f". Give spec.version another value, or try it again with matte rollout retry {model}"
         resumed = after.phase is Phase.STEPPING and before is not None and before.phase is Phase.PAUSED
         events.append(
             EventRecord(
                 "Warning" if is_warning else "Normal",
                 "RolloutResumed" if resumed else _REASONS[after.phase],
-                describe(after) + (_advice(model, after) if is_warning else ""),
+                describe(after) + advice,
             )
         )
     reached = before is None or (before.attempt, before.step, before.step_started_at) != (
@@ -95,16 +101,6 @@ def rollout_events(model: str, before: RolloutStatus | None, after: RolloutStatu
         message = f"{after.canary} has {after.weight} % of the traffic (step {after.step + 1}); it is watched"
         events.append(EventRecord("Normal", "StepReached", message))
     return events
-
-
-def _advice(model: str, status: RolloutStatus) -> str:
-    if status.phase is Phase.PAUSED:
-        return (
-            f". Go on with matte rollout promote {model} or retry {model}, or go back with matte rollout abort {model}"
-        )
-    if status.phase in TERMINAL:
-        return f". Give spec.version another value, or try it again with matte rollout retry {model}"
-    return ""
 
 
 def _is_reported(before: Condition | None, condition: Condition, *, rollout: bool) -> bool:

@@ -35,11 +35,7 @@ T = TypeVar("T")
 class EvidenceClient:
     """Connects to Redis only for a pass that needs it, never at rest.
 
-    Args:
-        background: loop that reads and writes.
-        url: redis://, rediss:// or unix://; '': there is no Redis.
-        prefix: of all keys.
-        timeout: seconds that a pass waits for Redis.
+    ``url`` is redis://, rediss:// or unix://, or '' where there is no Redis; ``timeout`` is in seconds.
     """
 
     def __init__(self, background: BackgroundLoop, url: str, prefix: str, timeout: float = TIMEOUT_SECONDS) -> None:

@@ -19,14 +19,9 @@ _OPERATOR_PODS = "app.kubernetes.io/component=operator"
 
 
 class LeaderElector:
-    """One candidate. Time is measured by ``clock`` alone, since the clocks of nodes may differ.
+    """One candidate for the Lease ``name``. Time is that of ``clock`` (monotonic seconds): nodes' clocks may differ.
 
-    Args:
-        kube: client of the namespace that the Lease is in.
-        name: of the Lease.
-        identity: of this candidate.
-        clock: monotonic seconds.
-        pod: that this candidate runs in, or ''. The Lease is owned by its ReplicaSet, so an uninstall leaves none.
+    The Lease is owned by the ReplicaSet of ``pod``, which this candidate runs in, so that an uninstall leaves none.
     """
 
     def __init__(

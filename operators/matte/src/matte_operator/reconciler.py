@@ -75,13 +75,7 @@ class Outcome:
 class Reconciler:
     """Passes over the namespace. Whatever they remember may be lost in a restart: all state is in the API.
 
-    Args:
-        kube: client of the namespace.
-        release: what the Pools of the release share.
-        meter: for the conditions of all objects.
-        may_write: whether this operator is the leader; asked before every write.
-        evidence_client: reads what routers and replicas report.
-        external_checks: queries and webhooks of rollouts.
+    ``may_write`` is asked before every write: whether this operator is the leader.
     """
 
     def __init__(

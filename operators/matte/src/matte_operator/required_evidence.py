@@ -23,12 +23,8 @@ QUERY_SECONDS = 5.0
 class ModelQuery:
     """What a pass must know about one Model.
 
-    Attributes:
-        model: its name.
-        pool: of the spec's version.
-        pools: the Pool of every version.
-        canary: the version that is judged, or None.
-        since: the status' ``step_started_at`` where a check is due, else ''.
+    ``pool`` is that of the spec's version, ``pools`` those of all versions; ``since`` is the status'
+    ``step_started_at`` where a check is due, else ''.
     """
 
     model: str
@@ -42,13 +38,7 @@ class ModelQuery:
 class ExternalCheckRequest:
     """The queries and webhooks to ask before the next check of a rollout's step.
 
-    Attributes:
-        model: whose rollout it is.
-        status: of the rollout.
-        queries: for Prometheus.
-        webhooks: to call.
-        step_seconds: since the step began.
-        due_in: seconds until the check; 0 and less: now.
+    ``step_seconds``: since the step began; ``due_in``: seconds until the check; 0 and less: now.
     """
 
     model: str
@@ -70,12 +60,9 @@ class ExternalCheckRequest:
 
 @dataclass(frozen=True, slots=True)
 class RequiredEvidence:
-    """What must be known before the next decision.
+    """What must be read from Redis, and which external checks must be made, before the next decision.
 
-    Attributes:
-        models: to read from Redis.
-        external_checks: to make.
-        known_versions: model and version of every ModelVersion; check orders about others are obsolete.
+    ``known_versions``: model and version of every ModelVersion; check orders about others are obsolete.
     """
 
     models: tuple[ModelQuery, ...]

@@ -62,14 +62,10 @@ class Invalid:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The objects of the namespace, without those that are being deleted.
+    """The objects of the namespace by name, without those that are being deleted.
 
-    Attributes:
-        objects: all of them as JSON, by kind and name.
-        pools: by name; so are models, versions and services.
-        invalid: Pools, Models and ModelVersions that do not parse, by kind and name.
-        services: the RayServices with their RayClusters.
-        pod_problems: by Pool.
+    ``objects`` has all of them as JSON, ``invalid`` the Pools, Models and ModelVersions that do not parse;
+    ``pod_problems`` are by Pool.
     """
 
     objects: Mapping[Kind, Mapping[str, Body]]
@@ -91,10 +87,9 @@ class Snapshot:
         def parse(kind: Kind, spec: type[SpecT], status: type[StatusT]) -> dict[str, Parsed[SpecT, StatusT]]:
             parsed = {}
             for name, body in objects.get(kind, {}).items():
+                specified, observed = body.get("spec", {}), body.get("status", {})
                 try:
-                    parsed[name] = Parsed(
-                        body, spec.model_validate(body.get("spec", {})), status.model_validate(body.get("status", {}))
-                    )
+                    parsed[name] = Parsed(body, spec.model_validate(specified), status.model_validate(observed))
                 except ValueError as error:
                     invalid[kind, name] = Invalid(kind, body, str(error))
             return parsed

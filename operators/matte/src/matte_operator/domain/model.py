@@ -51,11 +51,8 @@ HISTORY = 5
 class ModelObservation:
     """What is known of a Model.
 
-    Attributes:
-        versions: its ModelVersions.
-        obstacle: reason and message why a new ModelVersion cannot be made; None where it can.
-        evidence: what routers and replicas report; None where it is not needed, or Redis is away.
-        preflight: whether the Pool has room for the spec's version.
+    ``obstacle``: reason and message why a new ModelVersion cannot be made; ``evidence``: None where it is not needed,
+    or Redis is away; ``preflight``: whether the Pool has room for the spec's version.
     """
 
     versions: tuple[VersionObservation, ...] = ()

@@ -16,15 +16,9 @@ CAPACITY = "CapacityAvailable"
 
 @dataclass(frozen=True, slots=True)
 class PoolObservation:
-    """What is known of a Pool.
+    """What is known of a Pool. ``models``: versions that it serves; ``free_gpus``: None where they were not counted.
 
-    Attributes:
-        ray_service: name of its RayService.
-        models: versions that it serves.
-        service: None where there is no RayService.
-        pod_problems: of its pods.
-        free_gpus: that the cluster has; None where they were not counted.
-        apply_error: why the API server refused its RayService or PodDisruptionBudget; '' where it did not.
+    ``apply_error``: why the API server refused its RayService or PodDisruptionBudget; '' where it did not.
     """
 
     ray_service: str

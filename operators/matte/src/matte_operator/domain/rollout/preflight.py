@@ -22,14 +22,8 @@ def preflight(
 
     Waiting is no failure: a pending worker is what makes a cluster autoscaler add a node. It ends with the phase.
 
-    Args:
-        pool: that the version runs in.
-        status: of the Pool.
-        version: whose first replica is to start.
-        pod_problems: of the Pool's pods.
-        free_gpus: that the cluster's nodes have left; None where they were not counted.
-        reserved_gpus: used by stable's replicas, which stay while it starts.
-        ready: replicas of the version that answer.
+    ``free_gpus`` are those that the cluster's nodes have left, None where they were not counted; ``reserved_gpus`` are
+    used by stable's replicas, which stay while the version starts; ``ready`` replicas of the version answer.
     """
     workers, needed = pool.workers, version.resources.gpus
     resource, gpus = workers.gpu_resource, workers.gpus

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+
+from pydantic.alias_generators import to_camel
 
 #: the keyword of a schema that holds them
 KEYWORD = "x-kubernetes-validations"
@@ -21,14 +23,7 @@ class CELRule:
     field_path: str | None = None
 
     def schema(self) -> dict[str, str]:
-        """As the API server reads it."""
-        entry = {
-            "rule": self.rule,
-            "message": self.message,
-            "messageExpression": self.message_expression,
-            "fieldPath": self.field_path,
-        }
-        return {key: value for key, value in entry.items() if value is not None}
+        return {to_camel(name): value for name, value in asdict(self).items() if value is not None}
 
 
 def immutable(fields: Iterable[str], message: str, unless: str = "") -> tuple[CELRule, ...]:
