@@ -1,4 +1,4 @@
-"""A frontend that believes what a header says of its callers: the place where identity will come from."""
+"""A frontend that takes the owner from a header, in the place of a real identity."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matte_telemetry import logs
 from starlette.requests import Request
 
 
-def said(request: Request) -> Owner:
+def owner_from_header(request: Request) -> Owner:
     tenant, _, user = request.headers.get("x-test-owner", "").partition("/")
     return Owner(tenant, user) if tenant else ANONYMOUS
 
@@ -18,4 +18,4 @@ def said(request: Request) -> Owner:
 if __name__ == "__main__":
     settings = FrontendSettings()
     logs.set_up(settings.log_level)
-    DrainingServer(create_app(settings, identify=said), settings).run()
+    DrainingServer(create_app(settings, identify=owner_from_header), settings).run()

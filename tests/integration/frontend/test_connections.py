@@ -201,7 +201,7 @@ class TestTooMuch:
                 assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
-class TestWhatGoesOn:
+class TestAcceptedConnections:
     def test_streams_are_not_cut(self, frontend: FrontendProcess, jpeg: bytes) -> None:
         """Longer than all bounds: silent, half-closed, and with half a request behind."""
         quiet, closed, impatient = (job_stream(frontend, jpeg) for _ in range(3))

@@ -150,7 +150,7 @@ class TestCodings:
                 assert (answer.status_code, "content-encoding" in answer.headers) == (200, False)
 
 
-class TestWhatRunsHere:
+class TestVersion:
     def test_version(self, client: httpx.Client) -> None:
         answer = client.get("/version")
         assert answer.json() == {"version": version("matte-frontend"), "revision": "0123abc", "api": ["v1"]}

@@ -139,7 +139,7 @@ class Worker:
             return {"result": (self.prepared, "image/png")}
         cutout, mask = cut_out(image)
         if spec.model == "slow":
-            await self.dawdle(lease, cutout)
+            await self.run_slowly(lease, cutout)
         kind = "webp" if spec.options.format == "webp" else "png"
         wants = spec.options.effective_output
         first = mask if wants == "mask" else cutout
@@ -148,7 +148,7 @@ class Worker:
             files["mask"] = (encoded(mask, kind), f"image/{kind}")
         return files
 
-    async def dawdle(self, lease: Lease, cutout: Image.Image) -> None:
+    async def run_slowly(self, lease: Lease, cutout: Image.Image) -> None:
         steps = 4
         for step in range(steps):
             await asyncio.sleep(self.slow_seconds / steps)

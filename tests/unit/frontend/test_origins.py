@@ -1,4 +1,4 @@
-"""Hosts, origins and proxies: the rules, and the layers around the whole application."""
+"""Hosts, origins and proxies: the rules, and the middleware around the whole application."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ class TestProxies:
 
 
 def app(**settings: Any) -> Starlette:
-    """The whole application, with an address that shows what a request looks like behind the layers."""
+    """The whole application, with an address that shows what a request looks like behind the middleware."""
 
     async def mirror(request: Request) -> JSONResponse:
         headers = dict(request.headers)
@@ -187,7 +187,7 @@ def public() -> Starlette:
     )
 
 
-class TestLayers:
+class TestMiddleware:
     def test_rebinding(self, local: Starlette) -> None:
         answer = ask(local, "GET", "/admin/dead", {"Host": "evil.example"})
         assert (answer.status_code, answer.json()["code"]) == (421, "host_not_allowed")
