@@ -12,10 +12,11 @@ import pytest
 import torch
 from birefnet_reference import SMALL, filled, picture
 from matte_core.contracts.catalog import VersionConfig
-from matte_inference.families.birefnet import BiRefNetSegmenter, Parameters, build_network, read_tensors
+from matte_inference.families.birefnet import Parameters, build_network, read_tensors
 from matte_inference.families.birefnet_net import BiRefNet, PatchOrder, patches
 from matte_inference.families.registry import load
 from matte_inference.families.swin_net import SWIN_L, SWIN_T, SwinShape
+from matte_inference.families.torch_common import OneChannelSegmenter
 from matte_inference.pixels.arrays import Pixels
 from matte_registry.folder import hashed
 from safetensors.torch import save_file
@@ -94,12 +95,12 @@ def saved(tensors: dict[str, Tensor], folder: Path) -> Path:
     return folder
 
 
-def version(folder: Path, **parameters: Any) -> BiRefNetSegmenter:
+def version(folder: Path, **parameters: Any) -> OneChannelSegmenter:
     config = VersionConfig(
         model="bi", version="1.0.0", family="birefnet", source=str(folder), parameters={"size": 64} | parameters
     )
     loaded = load(config)
-    assert isinstance(loaded, BiRefNetSegmenter)
+    assert isinstance(loaded, OneChannelSegmenter)
     return loaded
 
 

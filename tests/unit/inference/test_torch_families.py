@@ -19,8 +19,8 @@ from matte_core.errors import Problem
 from matte_inference.families.base import Alpha, LocalSegmenter, Prepared, WeightsError, to_size
 from matte_inference.families.hf import Parameters, query_probabilities
 from matte_inference.families.registry import load
-from matte_inference.families.torch_common import inference_mode, to_arrays, to_tensor
-from matte_inference.families.unet import MODELS, UNetSegmenter
+from matte_inference.families.torch_common import OneChannelSegmenter, inference_mode, to_arrays, to_tensor
+from matte_inference.families.unet import MODELS
 from matte_inference.pixels.arrays import Pixels, UInt8Array
 from matte_inference.replica.forwarder import forward_safely
 from matte_registry.folder import hashed
@@ -42,19 +42,19 @@ PICTURE = Pixels(np.random.default_rng(0).integers(0, 256, (70, 50, 3), dtype=np
 VERSIONS = ("1.0.0", "2.0.0")
 
 
-def unet(version: str = "2.0.0", source: Path | None = None, **parameters: Any) -> UNetSegmenter:
+def unet(version: str = "2.0.0", source: Path | None = None, **parameters: Any) -> OneChannelSegmenter:
     config = VersionConfig(
         model="unet", version=version, family="unet", source=source and str(source), parameters=parameters
     )
     loaded = load(config)
-    assert isinstance(loaded, UNetSegmenter)
+    assert isinstance(loaded, OneChannelSegmenter)
     return loaded
 
 
 # --- the U-Net ----------------------------------------------------------------------------------------------------
 
 
-def iou(segmenter: UNetSegmenter, seeds: Sequence[int]) -> float:
+def iou(segmenter: OneChannelSegmenter, seeds: Sequence[int]) -> float:
     scores = []
     for seed in seeds:
         rgb, truth = sample(seed, 256)

@@ -18,6 +18,8 @@ BoolArray = NDArray[np.bool_]
 
 #: alpha from which a pixel belongs to the subject
 THRESHOLD = 128
+#: a mask with less subject, or less background, shows nothing
+MIN_SHARE = 0.001
 #: boundaries this near match, as a share of the diagonal: the value of the DAVIS benchmark
 TOLERANCE = 0.008
 #: masks are compared at this size (pixels of the longer side), which bounds the time for large pictures
@@ -37,31 +39,31 @@ class Coverage(StrEnum):
     FULL = "full mask"
 
 
-def coverage(alpha: UInt8Array, least: float = 0.001) -> Coverage:
-    """EMPTY or FULL if less than ``least`` of the picture is subject, or background.
+def coverage(alpha: UInt8Array) -> Coverage:
+    """EMPTY or FULL if less than 0.1 % of the picture is subject, or background.
 
     Raises ValueError if the mask has no pixels.
     """
     if alpha.size == 0:
         raise ValueError("a mask without pixels")
     share = np.count_nonzero(alpha >= THRESHOLD) / alpha.size
-    if share < least:
+    if share < MIN_SHARE:
         return Coverage.EMPTY
-    return Coverage.FULL if share > 1 - least else Coverage.OK
+    return Coverage.FULL if share > 1 - MIN_SHARE else Coverage.OK
 
 
-def agreement(mask: UInt8Array, other: UInt8Array, tolerance: float = TOLERANCE, max_side: int = MAX_SIDE) -> Agreement:
+def agreement(mask: UInt8Array, other: UInt8Array) -> Agreement:
     """How far two alpha masks (uint8, H × W) of one picture agree; symmetric.
 
     Raises ValueError if they differ in size or have no pixels.
     """
     if mask.shape != other.shape or mask.ndim != 2 or mask.size == 0:
         raise ValueError(f"masks of {mask.shape} and {other.shape} cannot be compared")
-    a, b = shrink(mask, max_side), shrink(other, max_side)
+    a, b = shrink(mask), shrink(other)
     hard_a, hard_b = a >= THRESHOLD, b >= THRESHOLD
     return Agreement(
         iou=iou(hard_a, hard_b),
-        boundary=boundary_f(hard_a, hard_b, tolerance),
+        boundary=boundary_f(hard_a, hard_b),
         alpha_difference=float(cv2.absdiff(a, b).mean()) / 255,
     )
 
@@ -114,9 +116,9 @@ def shrink(array: UInt8Array, max_side: int = MAX_SIDE) -> UInt8Array:
     return small
 
 
-def sample_rows(alpha: UInt8Array, pixels: int = SAMPLED_PIXELS) -> UInt8Array:
-    """Whole rows, evenly spaced, with about ``pixels`` pixels in all."""
-    rows: UInt8Array = alpha[:: max(1, alpha.size // pixels)]
+def sample_rows(alpha: UInt8Array) -> UInt8Array:
+    """Whole rows, evenly spaced, with about :data:`SAMPLED_PIXELS` pixels in all."""
+    rows: UInt8Array = alpha[:: max(1, alpha.size // SAMPLED_PIXELS)]
     return rows
 
 

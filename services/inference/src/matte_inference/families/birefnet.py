@@ -46,10 +46,6 @@ class Parameters(OneChannelParameters):
         return self.size if isinstance(self.size, tuple) else (self.size, self.size)
 
 
-class BiRefNetSegmenter(OneChannelSegmenter):
-    """Runs a :class:`BiRefNet`."""
-
-
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """A checkpoint's tensors by their names without wrappers, floating ones as float32.
 
@@ -102,11 +98,11 @@ def compare_shapes(expected: Mapping[str, tuple[int, ...]], actual: Mapping[str,
     )
 
 
-def load(config: VersionConfig, device: str | None = None) -> BiRefNetSegmenter:
+def load(config: VersionConfig, device: str | None = None) -> OneChannelSegmenter:
     """Raises ValueError for wrong parameters or weights, FileNotFoundError if there is no model.safetensors."""
     validate(Parameters, config.parameters, config.app)  # before a download
     with open_weights(config) as ready:
         parameters = resolve_parameters(Parameters, config, ready)
         path = ready.folder / _WEIGHTS
         network = build_network(read_tensors(path), str(path), parameters.patches)
-    return BiRefNetSegmenter(network, parameters, digest=ready.digest, device=choose_device(config, device))
+    return OneChannelSegmenter(network, parameters, digest=ready.digest, device=choose_device(config, device))

@@ -36,6 +36,7 @@ _SALIENCY_SIDE = 200
 #: colors this far apart (CIE76) are different materials
 _COLOR_SCALE = 14.0
 _CLUSTERS = 6
+_SWEEPS = 3
 _BINS = (16, 24, 24)
 
 
@@ -192,7 +193,7 @@ def center_prior(height: int, width: int, *, spread: float = 0.33) -> Float32Arr
     return out
 
 
-def barrier_distance(lab: Float32Array, seeds: NDArray[np.bool_], *, rounds: int = 3) -> Float32Array:
+def barrier_distance(lab: Float32Array, seeds: NDArray[np.bool_]) -> Float32Array:
     """The minimum barrier distance of every pixel to the seeds, float32 (H, W), not scaled.
 
     The barrier of a path is the range of values on it, summed over the channels: a subject that edges close off is
@@ -204,7 +205,7 @@ def barrier_distance(lab: Float32Array, seeds: NDArray[np.bool_], *, rounds: int
     high, low = lab.copy(), lab.copy()
     upright = _Paths(lab, distance, high, low)
     turned = _Paths(*(array.swapaxes(0, 1) for array in (lab, distance, high, low)))  # views
-    for _ in range(rounds):
+    for _ in range(_SWEEPS):
         upright.sweep(range(1, height), -1)
         upright.sweep(range(height - 2, -1, -1), 1)
         turned.sweep(range(1, width), -1)

@@ -18,6 +18,8 @@ from torch.nn import functional
 
 #: tokens of this many pixels' side; rows and columns that one token of the next stage takes in
 _PATCH, _MERGE = 4, 2
+#: of the backbone's tensors in a checkpoint
+_PREFIX = "bb."
 STAGES = range(4)
 
 
@@ -36,16 +38,16 @@ class SwinShape:
         return tuple(self.width * 2**stage for stage in STAGES)
 
     @classmethod
-    def of(cls, shapes: Mapping[str, tuple[int, ...]], prefix: str = "bb.") -> Self:
+    def of(cls, shapes: Mapping[str, tuple[int, ...]]) -> Self:
         """The shape that a checkpoint's tensors have.
 
         Raises:
             KeyError: names a tensor without which it cannot be told.
         """
-        tables = [shapes[f"{prefix}layers.{i}.blocks.0.attn.relative_position_bias_table"] for i in STAGES]
-        blocks = {tuple(name.removeprefix(prefix).split(".")[1:4:2]) for name in shapes if ".blocks." in name}
+        tables = [shapes[f"{_PREFIX}layers.{i}.blocks.0.attn.relative_position_bias_table"] for i in STAGES]
+        blocks = {tuple(name.removeprefix(_PREFIX).split(".")[1:4:2]) for name in shapes if ".blocks." in name}
         return cls(
-            width=shapes[f"{prefix}patch_embed.proj.weight"][0],
+            width=shapes[f"{_PREFIX}patch_embed.proj.weight"][0],
             depths=tuple(sum(stage == str(i) for stage, _ in blocks) for i in STAGES),
             heads=tuple(table[1] for table in tables),
             window=(math.isqrt(tables[0][0]) + 1) // 2,

@@ -20,7 +20,6 @@ from matte_inference.families.torch_common import OneChannelParameters, OneChann
 from matte_inference.families.unet_net import UNet
 
 MODELS = Path(__file__).parents[1] / "models"
-_WEIGHTS = "model.safetensors"
 
 
 class Parameters(OneChannelParameters):
@@ -35,20 +34,7 @@ class Parameters(OneChannelParameters):
         return self.size, self.size
 
 
-class UNetSegmenter(OneChannelSegmenter):
-    """Runs a :class:`UNet`."""
-
-
-def read_network(path: Path) -> UNet:
-    network = UNet()
-    try:
-        network.load_state_dict(load_file(path))
-    except (SafetensorError, RuntimeError) as error:
-        raise ValueError(f"{path} has no weights of this network: {error}") from error
-    return network
-
-
-def load(config: VersionConfig, device: str | None = None) -> UNetSegmenter:
+def load(config: VersionConfig, device: str | None = None) -> OneChannelSegmenter:
     """Loads ``config.source``, by default the package's own folder for ``config.version``.
 
     Raises ValueError for wrong parameters or weights, FileNotFoundError if there is no model.safetensors.
@@ -56,5 +42,9 @@ def load(config: VersionConfig, device: str | None = None) -> UNetSegmenter:
     validate(Parameters, config.parameters, config.app)  # before a download
     with open_weights(config, MODELS / f"unet-{config.version}") as ready:
         parameters = resolve_parameters(Parameters, config, ready)
-        network = read_network(ready.folder / _WEIGHTS)
-    return UNetSegmenter(network, parameters, digest=ready.digest, device=choose_device(config, device))
+        path, network = ready.folder / "model.safetensors", UNet()
+        try:
+            network.load_state_dict(load_file(path))
+        except (SafetensorError, RuntimeError) as error:
+            raise ValueError(f"{path} has no weights of this network: {error}") from error
+    return OneChannelSegmenter(network, parameters, digest=ready.digest, device=choose_device(config, device))

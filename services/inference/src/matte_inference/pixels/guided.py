@@ -7,15 +7,15 @@ import numpy as np
 
 from matte_inference.pixels.arrays import Float32Array, UInt8Array, fit_within, resize, to_float32, to_uint8
 
+#: radius of the windows, a share of the longer side; variances below epsilon count as flat
+_RADIUS, _EPSILON = 0.008, 1e-4
 #: the filter's linear model is fitted at this size and applied at full size
 _FIT_SIDE = 400
 #: the largest size that it is applied at; the alpha of larger pictures is enlarged, which bounds the memory
 _MAX_SIDE = 3000
 
 
-def guided_model(
-    guide: Float32Array, source: Float32Array, radius: int, epsilon: float
-) -> tuple[Float32Array, Float32Array]:
+def guided_model(guide: Float32Array, source: Float32Array, radius: int) -> tuple[Float32Array, Float32Array]:
     """The local linear model source ≈ a · guide + b: a (H, W, 3), b (H, W), averaged over windows.
 
     Source: K. He, J. Sun, X. Tang, "Guided Image Filtering", PAMI 2013, equations 14 to 16 (color guide).
@@ -24,7 +24,6 @@ def guided_model(
         guide: colors, float32 (H, W, 3) in 0 … 1.
         source: the input of the filter, float32 (H, W).
         radius: of the windows, pixels.
-        epsilon: variances below it count as flat.
     """
     size = (2 * radius + 1, 2 * radius + 1)
     mean_i, mean_p = cv2.blur(guide, size), cv2.blur(source, size)
@@ -34,27 +33,26 @@ def guided_model(
     sigma = np.empty((*source.shape, 3, 3), np.float32)
     for k, (i, j) in enumerate(zip(rows, columns, strict=True)):
         sigma[..., i, j] = sigma[..., j, i] = blurred[..., k] - mean_i[..., i] * mean_i[..., j]
-    sigma += np.float32(epsilon) * np.eye(3, dtype=np.float32)
+    sigma += np.float32(_EPSILON) * np.eye(3, dtype=np.float32)
     a = np.linalg.solve(sigma, cov_ip[..., None])[..., 0].astype(np.float32)
     b = mean_p - np.einsum("hwc,hwc->hw", a, mean_i)
     return cv2.blur(a, size), cv2.blur(b, size)
 
 
-def refine(rgb: UInt8Array, alpha: Float32Array, *, radius: float = 0.008, epsilon: float = 1e-4) -> UInt8Array:
+def refine(rgb: UInt8Array, alpha: Float32Array) -> UInt8Array:
     """A coarse alpha, float32 (h, w) in 0 … 1, fitted to the picture's edges: uint8 (H, W).
 
     The model is fitted at reduced size and applied at full size (K. He, J. Sun, "Fast Guided Filter", 2015).
-    ``radius`` is a share of the longer side. Far from the coarse edge the alpha is left alone, so textures inside
-    the subject do not shine through.
+    Far from the coarse edge the alpha is left alone, so textures inside the subject do not shine through.
     """
     height, width = fit_within(*rgb.shape[:2], side=_MAX_SIDE)
     small = fit_within(height, width, side=_FIT_SIDE)
-    reach = max(2, round(radius * max(small)))
+    reach = max(2, round(_RADIUS * max(small)))
     coarse = resize(alpha, *small)
     guide = to_float32(resize(rgb, *small))
-    a, b = guided_model(guide, coarse, reach, epsilon)
+    a, b = guided_model(guide, coarse, reach)
     once = np.einsum("hwc,hwc->hw", a, guide) + b
-    a, b = guided_model(guide, np.clip((once - 0.1) / 0.8, 0, 1), reach, epsilon)  # again, from a better start
+    a, b = guided_model(guide, np.clip((once - 0.1) / 0.8, 0, 1), reach)  # again, from a better start
     full = to_float32(resize(rgb, height, width))
     fine = np.einsum("hwc,hwc->hw", resize(a, height, width), full) + resize(b, height, width)
     # 1 within ``reach`` of a coarse edge, fading to 0 beyond
