@@ -10,10 +10,11 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
+from typing import Any
 
 import cv2
 import httpx
@@ -54,53 +55,46 @@ def photo(megapixels: float) -> bytes:
     return bytes(cv2.imencode(".jpg", cv2.cvtColor(resized, cv2.COLOR_RGB2BGR))[1].tobytes())
 
 
-class Load:
-    def __init__(self, client: httpx.Client, draw: random.Random) -> None:
-        self._client = client
-        self._draw = draw
-        self._photos = {size: photo(size) for size in SIZES}
-
-    def send(self, size: float) -> tuple[float, dict[str, float | str | None]]:
-        """Submits a job; returns its megapixels and its first view."""
-        answer = self._client.post("/v1/jobs", content=self._photos[size], headers={"Content-Type": "image/jpeg"})
-        answer.raise_for_status()
-        view: dict[str, float | str | None] = answer.json()
-        return size, view
-
-    def spread(self, count: int, gap: float) -> Iterator[tuple[float, dict[str, float | str | None]]]:
-        """Jobs at random intervals of ``gap`` seconds on average."""
-        for _ in range(count):
-            began = time.monotonic()
-            yield self.send(self._draw.choice(SIZES))
-            time.sleep(max(0.0, self._draw.expovariate(1 / gap) - (time.monotonic() - began)))
-
-    def took(self, view: dict[str, float | str | None]) -> tuple[float, float]:
-        """Seconds from admission to end, and from lease to end."""
-        while True:
-            found = self._client.get(f"/v1/jobs/{view['id']}").json()
-            if found["finished_at"] is not None:
-                assert found["state"] == "succeeded", found
-                return found["finished_at"] - found["created_at"], found["finished_at"] - found["started_at"]
-            time.sleep(0.1)
-
-
 def measure() -> dict[float, list[Estimate]]:
+    """By utilization."""
+    draw, photos = random.Random(SEED), {size: photo(size) for size in SIZES}
     with (
         tempfile.TemporaryDirectory() as folder,
         running(Path(folder), config=CONFIG) as stack,
         httpx.Client(base_url=stack.url, timeout=120) as client,
     ):
-        jobs = Load(client, random.Random(SEED))
-        warm = [jobs.send(size) for size in SIZES * (WARM // len(SIZES))]
-        held = sum(jobs.took(view)[1] for _, view in warm) / len(warm)
+
+        def submit(size: float) -> dict[str, Any]:
+            answer = client.post("/v1/jobs", content=photos[size], headers={"Content-Type": "image/jpeg"})
+            answer.raise_for_status()
+            view: dict[str, Any] = answer.json()
+            return view
+
+        def finished(job_id: str) -> dict[str, Any]:
+            while (view := client.get(f"/v1/jobs/{job_id}").json())["finished_at"] is None:
+                time.sleep(0.1)
+            assert view["state"] == "succeeded", view
+            return view  # type: ignore[no-any-return]
+
+        warm_up = [submit(size)["id"] for size in SIZES * (WARM // len(SIZES))]
+        views = [finished(job_id) for job_id in warm_up]
+        seconds_per_job = sum(view["finished_at"] - view["started_at"] for view in views) / len(views)
         time.sleep(1.5)  # the catalog is read once a second
-        return {load: list(_measured(jobs, held / 2 / load)) for load in LOADS}
-
-
-def _measured(jobs: Load, gap: float) -> Iterator[Estimate]:
-    for size, view in list(jobs.spread(JOBS, gap)):
-        if view["eta_seconds"] is not None:
-            yield Estimate(size, float(view["eta_seconds"]), jobs.took(view)[0])
+        estimates: dict[float, list[Estimate]] = {}
+        for load in LOADS:
+            submitted = []
+            for _ in range(JOBS):
+                began, size = time.monotonic(), draw.choice(SIZES)
+                submitted.append((size, submit(size)))
+                interval = draw.expovariate(load / (seconds_per_job / 2))
+                time.sleep(max(0.0, interval - (time.monotonic() - began)))
+            estimates[load] = []
+            for size, first_view in submitted:
+                if first_view["eta_seconds"] is not None:
+                    view = finished(first_view["id"])
+                    seconds = view["finished_at"] - view["created_at"]
+                    estimates[load].append(Estimate(size, first_view["eta_seconds"], seconds))
+        return estimates
 
 
 def row(name: str, estimates: Sequence[Estimate]) -> str:

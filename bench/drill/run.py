@@ -132,7 +132,13 @@ class Drill:
         self.rows.append(Row(name, signal, open_jobs, found, said))
         self.log(f"{name} {signal}: {open_jobs} jobs open; {found}; {' / '.join(said)}")
         if not recovered:
-            await self._restart_server()
+            self.log("not recovered: matte serve is restarted")
+            for line in await self.server.shut_down():
+                self.log(line)
+            self.server.destroy()
+            since = self.server.log_size()
+            self.server.start()
+            await self.server.wait_ready(since)
 
     async def _all_accepted(self, jobs: list[Job]) -> None:
         for _ in range(100):
@@ -174,23 +180,27 @@ class Drill:
             await asyncio.sleep(0.2)
         return False
 
-    async def _restart_server(self) -> None:
-        self.log("not recovered: matte serve is ended and started again")
-        for line in await self.server.shut_down():
-            self.log(line)
-        self.server.destroy()
-        since = self.server.log_size()
-        self.server.start()
-        await self.server.wait_ready(since)
-
     async def run_random_part(self) -> None:
         if not self.options.seconds:
             return
-        await self._fill_queue()
+        for _ in range(QUEUE_DEPTH):
+            self.send()
+        await self._all_accepted(self.jobs[-QUEUE_DEPTH:])
+        models = (await self.client.request("GET", "/models")).json()["models"]
+        queued = sum(model["queue_length"] for model in models)
+        self.log(f"at random, with {queued} jobs queued")
+        if queued < QUEUE_DEPTH // 3:
+            raise RuntimeError("the jobs end before a fault can hit them: the drill shows nothing on this machine")
+
         self.random_began = time.monotonic()
         end = self.random_began + self.options.seconds
+
+        async def send_until_end() -> None:
+            while time.monotonic() < end:
+                await self.send()
+
         for _ in range(CONCURRENT_JOBS):
-            self._spawn(self._load(end))
+            self._spawn(send_until_end())
         heavy_at: float | None = None
         for gap, fault in random_faults(self._draw, self.options.kinds, self.options.stop_seconds):
             await asyncio.sleep(min(gap, max(0.0, end - time.monotonic())))
@@ -202,19 +212,6 @@ class Drill:
                 self.random_faults[f"{fault.kind.name} {fault.signal.partition(' ')[0]}"] += 1
                 self._spawn(self._inject(fault))
         self.server.resume()
-
-    async def _fill_queue(self) -> None:
-        begun = [self.send() for _ in range(QUEUE_DEPTH)]
-        await self._all_accepted(self.jobs[-len(begun) :])
-        models = (await self.client.request("GET", "/models")).json()["models"]
-        queued = sum(model["queue_length"] for model in models)
-        self.log(f"at random, with {queued} jobs queued")
-        if queued < QUEUE_DEPTH // 3:
-            raise RuntimeError("the jobs end before anything can die: the drill shows nothing on this machine")
-
-    async def _load(self, end: float) -> None:
-        while time.monotonic() < end:
-            await self.send()
 
     async def wait_for_jobs(self) -> None:
         self.server.resume()
