@@ -21,7 +21,7 @@ from rollout_simulation import ERRORS, RolloutSimulation
 from typer.testing import CliRunner
 
 
-class AwayError(RolloutError):
+class TransientError(RolloutError):
     pass
 
 
@@ -34,7 +34,7 @@ class Watched:
         self.simulation = simulation
         self.seconds = 0.0
         self.console = Console(file=io.StringIO(), width=150, force_terminal=terminal, highlight=False)
-        self.watch = Watch(look or self.look, AwayError, lambda: self.seconds, lambda: simulation.now, self.sleep)
+        self.watch = Watch(look or self.look, TransientError, lambda: self.seconds, lambda: simulation.now, self.sleep)
 
     def look(self) -> Rollout:
         return Rollout("portrait", self.simulation.spec.version, self.simulation.spec.rollout, self.simulation.status)
@@ -77,7 +77,7 @@ def test_an_api_server_that_is_away_is_waited_for() -> None:
 
     def look() -> Rollout:
         if next(tries, False):
-            raise AwayError("the cluster's API does not answer")
+            raise TransientError("the cluster's API does not answer")
         return found.look()
 
     found = Watched(simulation, look)

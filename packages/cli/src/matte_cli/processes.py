@@ -1,4 +1,4 @@
-"""Everything that a process started, found by its session: Ray's workers outlive their parents, but not this."""
+"""Finds and ends everything that a process started, by its session: Ray's workers outlive their parents."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from collections.abc import Iterator
 
 import psutil
 
-#: seconds; the kernel ends a process at once, but a large one takes a while to give its memory back
+#: seconds; a large process takes a while to return its memory
 END_SECONDS = 10.0
 
 
 def in_session(leader: int) -> Iterator[psutil.Process]:
-    """Processes of this user in the session that ``leader`` opened; it may have ended itself, or be one of them."""
+    """This user's processes in the session of ``leader``, which may itself have ended."""
     for pid in psutil.pids():
         with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
             if os.getsid(pid) == leader:
@@ -25,7 +25,7 @@ def in_session(leader: int) -> Iterator[psutil.Process]:
 
 
 def end_session(leader: int) -> None:
-    """Ends all of a session by SIGKILL, and returns when nothing of it runs; what it starts meanwhile ends as well."""
+    """Kills a session (SIGKILL) and returns when none of it runs, including what it starts meanwhile."""
     deadline = time.monotonic() + END_SECONDS
     while (found := list(in_session(leader))) and time.monotonic() < deadline:
         for process in found:

@@ -1,4 +1,4 @@
-"""Whether a server answers and has a model; what it still waits for, in words."""
+"""Whether a server is ready, and what it still waits for."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pydantic import ValidationError
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """``waiting_for`` is empty when the server is ready."""
+    """``waiting_for`` is empty if the server is ready."""
 
     waiting_for: str = ""
     models: tuple[str, ...] = ()
 
 
 def judge(status: int | None, catalog: Catalog | None) -> Readiness:
-    """What is missing, from the status of ``/readyz`` (None: no answer) and the catalog (None: none yet)."""
+    """Readiness from the status of ``/readyz`` (None: no response) and the catalog (None: none yet)."""
     if status is None:
         return Readiness("the frontend to answer")
     if catalog is None or not catalog.models:
@@ -40,7 +40,7 @@ def judge(status: int | None, catalog: Catalog | None) -> Readiness:
 
 
 async def ask(client: httpx.AsyncClient) -> Readiness:
-    """Asks a server once; a server that does not answer is a state, not an error."""
+    """The readiness of a server; an unreachable server is a state, not an error."""
     try:
         status = (await client.get("/readyz")).status_code
         answer = await client.get("/models")

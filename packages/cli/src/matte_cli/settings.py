@@ -1,4 +1,4 @@
-"""What the ``matte`` command reads from the environment (``MATTE_…``)."""
+"""Settings of the ``matte`` command from the environment (``MATTE_…``)."""
 
 from __future__ import annotations
 
@@ -32,5 +32,5 @@ class CliSettings(BaseSettings):
 
 
 def child_environment(extra: Mapping[str, str], defaults: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a process that ``matte serve`` starts: this one's over ``defaults``, ``extra`` over both."""
+    """The environment of a child of ``matte serve``: this process's over ``defaults``, and ``extra`` over both."""
     return {**defaults, **os.environ, "PYTHONUNBUFFERED": "1", **extra}

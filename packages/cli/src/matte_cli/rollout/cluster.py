@@ -1,4 +1,4 @@
-"""Models on a cluster, through the Kubernetes API and kubectl's configuration. Imported only where it is needed."""
+"""Models on a cluster. Imported only where it is needed: the Kubernetes client is an extra."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _TIMEOUT = (5, 30)
 _GROUP, _, _VERSION = API_VERSION.partition("/")
 
 
-class AwayError(RolloutError):
-    """The API server cannot be reached, or not just now: asking again may help."""
+class TransientError(RolloutError):
+    """The API server is unreachable or overloaded; a retry may help."""
 
 
 class Cluster:
-    """One namespace. Calls block.
+    """The Models of a namespace. Calls block.
 
     Raises:
-        AwayError: nobody answers, or the API server is overloaded.
-        RolloutError: what it says.
+        TransientError: the API server is unreachable or overloaded.
+        RolloutError: another error of the API server.
     """
 
     def __init__(self, api: client.CustomObjectsApi, namespace: str) -> None:
@@ -37,7 +37,7 @@ class Cluster:
 
     @classmethod
     def connect(cls, namespace: str | None, context: str | None) -> Cluster:
-        """By kubectl's configuration (``KUBECONFIG``); ``None`` is the current context, and its namespace."""
+        """Uses kubectl's configuration (``KUBECONFIG``), by default the current context and its namespace."""
         found = client.Configuration()
         found.retries = False  # of urllib3, which would print a line for each
         try:
@@ -70,7 +70,7 @@ class Cluster:
         return sorted(own, key=lambda body: str(body["metadata"]["creationTimestamp"]))
 
     def patch(self, name: str, patch: Mapping[str, Any], *, dry: bool) -> None:
-        """A JSON merge patch of a Model; ``dry``: the API server checks it and changes nothing."""
+        """Applies a JSON merge patch to a Model; ``dry``: the API server only validates it."""
         self._call(
             lambda: self._api.patch_namespaced_custom_object(
                 _GROUP, _VERSION, self.namespace, "models", name, dict(patch), field_manager=FIELD_MANAGER,
@@ -84,13 +84,13 @@ class Cluster:
         try:
             return work()
         except ApiException as error:
-            kind = AwayError if error.status in {0, 429, 500, 502, 503, 504} else RolloutError
-            raise kind(f"{what} in namespace {self.namespace}: {_said(error)}") from error
+            kind = TransientError if error.status in {0, 429, 500, 502, 503, 504} else RolloutError
+            raise kind(f"{what} in namespace {self.namespace}: {_message(error)}") from error
         except (HTTPError, OSError) as error:
-            raise AwayError(f"the cluster's API does not answer: {error}") from error
+            raise TransientError(f"the cluster's API does not answer: {error}") from error
 
 
-def _said(error: ApiException) -> str:
+def _message(error: ApiException) -> str:
     try:
         return str(json.loads(error.body or "")["message"])
     except (ValueError, KeyError, TypeError):

@@ -56,7 +56,7 @@ app = typer.Typer(help="Show, pause, promote and abort rollouts.", no_args_is_he
 
 @contextmanager
 def _cluster(namespace: str | None, context: str | None) -> Iterator[Cluster]:
-    """The cluster; an error is printed, and ends the command with status 1."""
+    """Connects to the cluster; prints an error and exits with status 1."""
     try:
         try:
             from matte_cli.rollout.cluster import Cluster
@@ -95,13 +95,13 @@ def status(
 def watch(model: Model, *, namespace: Namespace = None, context: Context = None, timeout: Timeout = 3600.0) -> None:
     """Watch a rollout until it ends. Exits with status 0 if it succeeded, 1 if it was rolled back, 2 on timeout."""
     with _cluster(namespace, context) as cluster:
-        from matte_cli.rollout.cluster import AwayError
+        from matte_cli.rollout.cluster import TransientError
 
-        def look() -> Rollout:
+        def get_rollout() -> Rollout:
             return Rollout.of(cluster.model(model))
 
-        looking = Watch(look, AwayError, time.monotonic, lambda: datetime.now(UTC), time.sleep)
-        end = looking.follow(make_console(), timeout)
+        polling = Watch(get_rollout, TransientError, time.monotonic, lambda: datetime.now(UTC), time.sleep)
+        end = polling.follow(make_console(), timeout)
     raise typer.Exit(end)
 
 

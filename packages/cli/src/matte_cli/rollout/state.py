@@ -1,4 +1,4 @@
-"""A Model as far as its rollout goes."""
+"""The rollout of a Model."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pydantic import ValidationError
 
 
 class RolloutError(RuntimeError):
-    """Something that a person can act on; the message says what."""
+    """The message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """What is asked for, and what became of it. ``spec`` is None where new versions take over at once."""
+    """The spec and status of a rollout. ``spec`` is None if new versions take all traffic at once."""
 
     model: str
     version: str
@@ -26,10 +26,10 @@ class Rollout:
 
     @classmethod
     def of(cls, body: Mapping[str, Any]) -> Rollout:
-        """From a Model as the API has it; what is not about rollouts may be newer than this command.
+        """The rollout in a Model's API object; other fields may be newer than this command.
 
         Raises:
-            RolloutError: the rollout itself is.
+            RolloutError: the rollout's own fields are newer.
         """
         spec, status = body.get("spec", {}), body.get("status") or {}
         name = str(body["metadata"]["name"])
@@ -49,7 +49,7 @@ class Rollout:
 
     @property
     def over(self) -> bool:
-        """Nothing happens any more about the version that the spec asks for."""
+        """Whether the rollout of the spec's version has ended."""
         status, request = self.status, self.spec.request if self.spec else None
         if status is None or status.phase not in TERMINAL or (request and request.is_pending(self.version, status)):
             return False

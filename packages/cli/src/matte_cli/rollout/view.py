@@ -1,4 +1,4 @@
-"""A rollout in words, bars and tables: pure but for drawing."""
+"""Renders a rollout."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ _COLORS = {
     Phase.PAUSED: "yellow",
 }
 _MARKS = {Verdict.PASS: "[green]✓ pass[/]", Verdict.FAIL: "[red]✗ fail[/]", Verdict.INCONCLUSIVE: "[yellow]? unsure[/]"}
-#: metrics whose value is a share
+#: metrics whose value is a proportion
 _SHARES = frozenset({"errors", "masks"})
-#: phases after all steps were taken
+#: phases after the last step
 _STEPPED = frozenset({Phase.PROMOTING, Phase.SUCCEEDED})
 _STEPS = frozenset({Phase.STEPPING, Phase.PAUSED})
 
 
 def summary(rollout: Rollout, now: datetime) -> RenderableType:
-    """Everything that a person asks first. ``now`` is in UTC."""
+    """Versions, phase, weights, steps and the last check. ``now`` is in UTC."""
     return Group(*_summary(rollout, now))
 
 
@@ -73,7 +73,7 @@ def head(rollout: Rollout, status: RolloutStatus, now: datetime) -> str:
 
 
 def line(rollout: Rollout, status: RolloutStatus) -> str:
-    """The same in one line, for logs: no markup."""
+    """One line for logs, without markup."""
     cause = "" if status.cause is Cause.NONE else f" ({status.cause})"
     version = status.canary or status.stable or rollout.version
     share = f" at {status.weight} %" if status.canary else ""
@@ -108,14 +108,14 @@ def weights(status: RolloutStatus) -> Table:
 
 
 def bar(share: int) -> str:
-    """A share of 100 as a bar; the least is seen, and only all of it is full."""
+    """A percentage as a bar: empty only at 0, full only at 100."""
     full = round(BAR * share / 100)
     full = min(max(full, share > 0), BAR - (share < 100))
     return f"[cyan]{'█' * full}[/][dim]{'░' * (BAR - full)}[/]"
 
 
 def steps(spec: RolloutSpec, status: RolloutStatus, now: datetime) -> str:
-    """The way from the first step to all traffic; what is behind, the current one, and what is left."""
+    """The steps: completed, current and remaining."""
     taken = status.phase in _STEPS or (status.phase in ROLLBACK and status.exposed)
     reached = len(spec.steps) if status.phase in _STEPPED else status.step if taken else -1
     parts = [_step(index, step, reached, status, now) for index, step in enumerate(spec.steps)]
@@ -146,7 +146,7 @@ def check(found: Check, now: datetime) -> Iterator[RenderableType]:
 
 
 def history(checks: Sequence[Check]) -> RenderableType:
-    """Every check that is remembered, oldest first: when, at which weight, and what spoke against it."""
+    """Every recorded check, oldest first, with the metrics that decided against it."""
     if not checks:
         return "no check yet"
     grid = _grid("time", "phase", "weight", "verdict", "")
@@ -168,7 +168,7 @@ def stories(found: Iterable[tuple[str, RolloutStatus]]) -> Table:
 
 
 def number(metric: str, value: float | None) -> str:
-    """A metric's value in its unit: a share, seconds, or a number of one's own."""
+    """The value of a metric in its unit."""
     if value is None:
         return "–"
     if metric == "agreement":

@@ -1,4 +1,4 @@
-"""Waits for the end of a rollout and shows it meanwhile."""
+"""Shows a rollout until it ends."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from matte_cli.messages import seconds
 from matte_cli.rollout import view
 from matte_cli.rollout.state import Rollout, RolloutError
 
-#: between two looks
+#: between two requests
 POLL_SECONDS = 2.0
 
 
 class End(IntEnum):
-    """What the command ends with."""
+    """Exit codes."""
 
     SUCCEEDED = 0
     FAILED = 1
@@ -29,34 +29,35 @@ class End(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """How to look. ``away`` are errors after which looking again helps; ``clock`` is monotonic, ``now`` is UTC."""
+    """How to poll a rollout. ``transient`` errors are retried; ``clock`` is monotonic, ``now`` is UTC."""
 
-    look: Callable[[], Rollout]
-    away: type[RolloutError]
+    get_rollout: Callable[[], Rollout]
+    transient: type[RolloutError]
     clock: Callable[[], float]
     now: Callable[[], datetime]
     sleep: Callable[[float], None]
 
     def follow(self, console: Console, timeout: float) -> End:
-        """Looks until it is over, or for ``timeout`` seconds.
+        """Shows the rollout until it ends, or for ``timeout`` seconds.
 
         Raises:
-            RolloutError: what looking again does not mend; also that there is no rollout to wait for.
+            RolloutError: a permanent error, or there is no rollout to wait for.
         """
-        until, show = self.clock() + timeout, _Shown(console, self.now)
-        with show:
+        deadline, display = self.clock() + timeout, _Display(console, self.now)
+        with display:
             while True:
                 try:
-                    rollout = self.look()
-                except self.away as error:
-                    show.trouble(str(error))
+                    rollout = self.get_rollout()
+                except self.transient as error:
+                    display.show_error(str(error))
                 else:
                     if rollout.spec is None:
                         raise RolloutError(f"{rollout.model} has no spec.rollout: there is nothing to wait for")
-                    show.update(rollout)
+                    display.update(rollout)
                     if rollout.over:
-                        return _end(rollout)
-                left = until - self.clock()
+                        succeeded = rollout.status is not None and rollout.status.phase is Phase.SUCCEEDED
+                        return End.SUCCEEDED if succeeded else End.FAILED
+                left = deadline - self.clock()
                 if left <= 0:
                     break
                 self.sleep(min(POLL_SECONDS, left))
@@ -64,20 +65,15 @@ class Watch:
         return End.TIMEOUT
 
 
-def _end(rollout: Rollout) -> End:
-    succeeded = rollout.status is not None and rollout.status.phase is Phase.SUCCEEDED
-    return End.SUCCEEDED if succeeded else End.FAILED
-
-
-class _Shown:
-    """A picture that changes on a terminal, and stays at the end; elsewhere a line per change."""
+class _Display:
+    """A live view on a terminal, which stays at the end; elsewhere one line per change."""
 
     def __init__(self, console: Console, now: Callable[[], datetime]) -> None:
         self._console = console
         self._now = now
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
         self._last: Rollout | None = None
-        self._said = ""
+        self._last_line = ""
 
     def __enter__(self) -> None:
         if self._live:
@@ -92,15 +88,15 @@ class _Shown:
         if self._live:
             self._live.update(view.summary(rollout, self._now()), refresh=True)
         elif rollout.status is not None:
-            self._say(view.line(rollout, rollout.status))
+            self._print(view.line(rollout, rollout.status))
 
-    def trouble(self, text: str) -> None:
+    def show_error(self, text: str) -> None:
         if self._live and self._last:
             self._live.update(Group(view.summary(self._last, self._now()), "", f"! {text}"), refresh=True)
         else:
-            self._say(text)
+            self._print(text)
 
-    def _say(self, text: str) -> None:
-        if text != self._said:
+    def _print(self, text: str) -> None:
+        if text != self._last_line:
             self._console.print(text, markup=False)
-            self._said = text
+            self._last_line = text
