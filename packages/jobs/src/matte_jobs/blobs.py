@@ -22,7 +22,8 @@ class BlobStore:
 
     Object keys are ``{owner}/{name}``. When an object expires is written in Redis (:meth:`Keyspace.garbage`), and
     :meth:`collect` deletes it. A process that dies between an object and its job leaves the object behind: a lifecycle
-    rule of the bucket, longer than dead jobs are kept, takes those.
+    rule of the bucket, longer than dead jobs are kept, takes those. Where Redis or the object store cannot be reached,
+    every call raises storage_unavailable.
     """
 
     redis: Any
@@ -45,20 +46,11 @@ class BlobStore:
         await self.put_object(ref, data)
 
     async def put_object(self, ref: BlobRef, data: bytes) -> None:
-        """Stores a blob in the object store.
-
-        Raises:
-            Problem: storage_unavailable.
-        """
         with _object_errors():
             await self._object_store().put(ref.key, data)
 
     async def get(self, ref: BlobRef) -> bytes | None:
-        """The bytes, or None if they are gone.
-
-        Raises:
-            Problem: storage_unavailable.
-        """
+        """The bytes, or None if they are gone."""
         if ref.store == "redis":
             data: bytes | None = await self.redis.get(ref.key)
             return data
@@ -76,11 +68,7 @@ class BlobStore:
         return data
 
     async def collect(self, keys: Sequence[str]) -> None:
-        """Deletes objects that are due; those that are gone already are fine.
-
-        Raises:
-            Problem: storage_unavailable.
-        """
+        """Deletes objects that are due; those that are gone already are fine."""
         if not keys or self.objects is None:  # this process has no object store; one that has will do it
             return
         with _object_errors():

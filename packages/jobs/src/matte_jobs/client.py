@@ -63,16 +63,8 @@ def connect(url: str, *, max_connections: int = 64) -> RedisClient:
         retry=Retry(ExponentialWithJitterBackoff(**_BACKOFF), _RETRIES),
         retry_on_error=[rex.ConnectionError, rex.TimeoutError, rex.BusyLoadingError],
     )
-    pool.connection_class = _with_c_serializer(pool.connection_class)
+    # packs commands in C, as redis-py's synchronous connections do
+    serializer, connection_class = HiredisRespSerializer(), pool.connection_class
+    pack = {"pack_command": lambda _, *args: serializer.pack(*args)}
+    pool.connection_class = type(connection_class.__name__, (connection_class,), pack)
     return RedisClient(connection_pool=pool)  # whoever closes it closes the pool: see JobStore.close
-
-
-def _with_c_serializer(connection_class: type[Any]) -> type[Any]:
-    """A connection class that packs commands in C, as redis-py's synchronous ones do."""
-    serializer = HiredisRespSerializer()
-
-    def pack_command(_: Any, *args: Any) -> list[bytes]:
-        packed: list[bytes] = serializer.pack(*args)
-        return packed
-
-    return type(connection_class.__name__, (connection_class,), {"pack_command": pack_command})

@@ -23,11 +23,31 @@ from opentelemetry.trace import (
     Tracer,
     set_span_in_context,
 )
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from matte_telemetry.attributes import ERROR_TYPE
-from matte_telemetry.settings import TracingSettings
 
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
+
+
+class TracingSettings(BaseSettings):
+    """OpenTelemetry's own variables that decide whether spans are recorded; the SDK reads all others itself.
+
+    https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
+    """
+
+    model_config = SettingsConfigDict(env_prefix="OTEL_", extra="ignore")
+
+    sdk_disabled: str = ""
+    traces_exporter: str = "otlp"
+    exporter_otlp_endpoint: str = Field("", description="such as http://collector:4318")
+    exporter_otlp_traces_endpoint: str = ""
+
+    @property
+    def enabled(self) -> bool:
+        endpoint = self.exporter_otlp_traces_endpoint or self.exporter_otlp_endpoint
+        return bool(endpoint) and self.sdk_disabled.lower() != "true" and self.traces_exporter != "none"
 
 
 def set_up(service_name: str, *, version: str, instance: str) -> tuple[Tracer, Callable[[], None]]:
