@@ -132,8 +132,8 @@ async def cut_all(
 
 def parameters_of(options: Options, model: str | None, version: str | None) -> dict[str, str]:
     """The query of ``POST /v1/jobs``, without defaults."""
-    asked = options.model_dump(mode="json", exclude_defaults=True)
-    query = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in asked.items()}
+    given = options.model_dump(mode="json", exclude_defaults=True)
+    query = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in given.items()}
     return query | {name: value for name, value in {"model": model, "version": version}.items() if value}
 
 

@@ -65,8 +65,8 @@ app = typer.Typer(
 )
 
 
-def _version(asked: bool) -> None:  # noqa: FBT001 - a callback of typer
-    if asked:
+def _print_version(requested: bool) -> None:  # noqa: FBT001 - a callback of typer
+    if requested:
         from importlib.metadata import version
 
         typer.echo(f"matte {version('matte-cli')}")
@@ -77,7 +77,7 @@ def _version(asked: bool) -> None:  # noqa: FBT001 - a callback of typer
 def root(
     *,
     version: Annotated[
-        bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=_version)
+        bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
     """Cut out the subject of pictures: serve models on this machine, or use a server."""

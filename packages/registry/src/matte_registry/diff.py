@@ -1,4 +1,4 @@
-"""What differs between two versions: files, tensors, and how far the values moved."""
+"""The difference between two versions: files, tensors, and how far the values moved."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TYPES |= {"I8": "i1", "U8": "u1", "BOOL": "u1"}
 
 @dataclass(frozen=True, slots=True)
 class FileChange:
-    """A file that differs. None: it is not there."""
+    """A file that differs; a size is None where the file is absent."""
 
     path: str
     old_size: int | None
@@ -44,7 +44,7 @@ class TensorChange:
 
 @dataclass(frozen=True, slots=True)
 class Diff:
-    """Everything that differs, and how many tensors there are in all."""
+    """All changes, and the number of tensors compared."""
 
     files: tuple[FileChange, ...]
     tensors: tuple[TensorChange, ...]
@@ -52,7 +52,7 @@ class Diff:
 
     @property
     def largest(self) -> TensorChange | None:
-        """The tensor that moved most, relative to its size."""
+        """The tensor with the largest relative change."""
         moved = [change for change in self.tensors if change.relative is not None]
         return max(moved, key=lambda change: change.relative or 0.0, default=None)
 
@@ -63,30 +63,41 @@ def compare(old: RemoteVersion, new: RemoteVersion, *, values: bool = True) -> D
     Raises:
         RegistryError: from the sources, or a broken safetensors file.
     """
-    changed = changed_files(old, new)
+    changed = _changed_files(old, new)
     values = values and old.store.ranged and new.store.ranged
     tensors: list[TensorChange] = []
     compared = 0
     for change in changed:
-        before, after = old.listing.file(change.path), new.listing.file(change.path)
         if change.path.endswith(".safetensors"):
-            ours, theirs = _tensors(old, before), _tensors(new, after)
-            compared += len(ours.keys() | theirs.keys())
-            tensors += _tensor_changes(_Pair(old, before, ours), _Pair(new, after, theirs), values=values)
+            before, after = _WeightFile.open(old, change.path), _WeightFile.open(new, change.path)
+            compared += len(before.tensors.keys() | after.tensors.keys())
+            tensors += _tensor_changes(before, after, values=values)
     return Diff(tuple(changed), tuple(tensors), compared)
 
 
-def changed_files(old: RemoteVersion, new: RemoteVersion) -> list[FileChange]:
-    ours, theirs = old.hashes(), new.hashes()
-    paths = sorted(path for path in ours.keys() | theirs.keys() if ours.get(path) != theirs.get(path))
-    return [FileChange(path, _size(old, path), _size(new, path)) for path in paths if is_covered(path)]
+def _changed_files(old: RemoteVersion, new: RemoteVersion) -> list[FileChange]:
+    old_hashes, new_hashes = old.hashes(), new.hashes()
+    changes = []
+    for path in sorted(old_hashes.keys() | new_hashes.keys()):
+        if is_covered(path) and old_hashes.get(path) != new_hashes.get(path):
+            before, after = old.listing.file(path), new.listing.file(path)
+            changes.append(FileChange(path, before.size if before else None, after.size if after else None))
+    return changes
 
 
 @dataclass(frozen=True, slots=True)
-class _Pair:
+class _WeightFile:
+    """A file of weights in one of the versions. ``file`` is None where the version does not have it."""
+
+    path: str
     remote: RemoteVersion
     file: RemoteFile | None
     tensors: dict[str, Tensor]
+
+    @classmethod
+    def open(cls, remote: RemoteVersion, path: str) -> _WeightFile:
+        file = remote.listing.file(path)
+        return cls(path, remote, file, {} if file is None else read_tensors(remote.store, file))
 
     def values(self, name: str) -> NDArray[np.float64]:
         assert self.file is not None
@@ -94,28 +105,18 @@ class _Pair:
         return _values(b"".join(self.remote.store.read(self.file, tensor.start, tensor.end)), tensor, self.file)
 
 
-def _tensors(remote: RemoteVersion, file: RemoteFile | None) -> dict[str, Tensor]:
-    return {} if file is None else read_tensors(remote.store, file)
-
-
-def _size(remote: RemoteVersion, path: str) -> int | None:
-    file = remote.listing.file(path)
-    return None if file is None else file.size
-
-
-def _tensor_changes(old: _Pair, new: _Pair, *, values: bool) -> Iterator[TensorChange]:
+def _tensor_changes(old: _WeightFile, new: _WeightFile, *, values: bool) -> Iterator[TensorChange]:
     for name in sorted(old.tensors.keys() | new.tensors.keys()):
         before, after = old.tensors.get(name), new.tensors.get(name)
-        path = (old.file or new.file or RemoteFile(path="", size=0)).path
         if before is None or after is None or str(before) != str(after):
-            yield TensorChange(path, name, str(before) if before else None, str(after) if after else None)
+            yield TensorChange(old.path, name, str(before) if before else None, str(after) if after else None)
         elif values and before.dtype in _TYPES:
-            ours, theirs = old.values(name), new.values(name)
-            moved = np.abs(theirs - ours)
+            old_values = old.values(name)
+            moved = np.abs(new.values(name) - old_values)
             if moved.any():
-                length = float(np.linalg.norm(ours))
-                relative = float(np.linalg.norm(moved)) / length if length else float("inf")
-                yield TensorChange(path, name, str(before), str(after), float(moved.max()), relative)
+                norm = float(np.linalg.norm(old_values))
+                relative = float(np.linalg.norm(moved)) / norm if norm else float("inf")
+                yield TensorChange(old.path, name, str(before), str(after), float(moved.max()), relative)
 
 
 def _values(data: bytes, tensor: Tensor, file: RemoteFile) -> NDArray[np.float64]:
