@@ -33,7 +33,7 @@ _HINT = f"(!?{_SHARE},{_SHARE}|{_SHARE}(,{_SHARE}){{3}})"
 _HINTS_PATTERN = f"^{_HINT}([ ;]{_HINT}){{0,{MAX_HINTS - 1}}}$"
 
 
-def _color(value: object) -> object:
+def _normalize_color(value: object) -> object:
     """Converts ``#rgb[a]``, ``rrggbb[aa]`` or a common name to ``rrggbbaa``."""
     if not isinstance(value, str):
         return value
@@ -47,7 +47,7 @@ def _color(value: object) -> object:
     return digits if len(digits) == 8 else digits + "ff"
 
 
-def _margin(value: object) -> object:
+def _check_margin(value: object) -> object:
     if value is None:
         return value
     if not _MARGIN.fullmatch(str(value).strip()):
@@ -98,7 +98,7 @@ def _parse_hint(part: str) -> Hint:
     return Hint(tuple(float(number) for number in numbers), subject=not part.startswith("!"))
 
 
-def _hints(value: object) -> object:
+def _normalize_hints(value: object) -> object:
     if not isinstance(value, str):
         return value
     parse_hints(value)
@@ -113,18 +113,18 @@ class Options(Contract):
     size: Size = Field("auto", description="at most 0.25 (preview), 1.5 (medium) or 4 (hd) megapixels")
     channels: Literal["rgba", "alpha"] = Field("rgba", description="alpha is the same as output=mask")
     crop: bool = Field(default=False, description="crop to the subject")
-    crop_margin: Annotated[str | None, BeforeValidator(_margin)] = Field(
+    crop_margin: Annotated[str | None, BeforeValidator(_check_margin)] = Field(
         None,
         description="margin around the subject when cropping: 30px, or 10% of the subject's size",
         json_schema_extra={"pattern": f"^{_MARGIN.pattern}$"},
     )
-    bg_color: Annotated[str | None, BeforeValidator(_color)] = Field(
+    bg_color: Annotated[str | None, BeforeValidator(_normalize_color)] = Field(
         None,
         description="color behind the cut-out: hex rgb, rgba, rrggbb or rrggbbaa, or a name",
         json_schema_extra={"pattern": _COLOR_PATTERN},
     )
     decontaminate: bool = Field(default=False, description="remove the background's color from soft edges")
-    hints: Annotated[str | None, BeforeValidator(_hints)] = Field(
+    hints: Annotated[str | None, BeforeValidator(_normalize_hints)] = Field(
         None,
         description="where the subject is, for models that take hints: points x,y (!x,y: not there) and boxes"
         " left,top,right,bottom, in shares of the width and height, with spaces between",
@@ -132,7 +132,7 @@ class Options(Contract):
     )
 
     @model_validator(mode="after")
-    def _consistent(self) -> Options:
+    def _check_combination(self) -> Options:
         if self.crop_margin is not None and not self.crop:
             raise ValueError("crop_margin needs crop=true")
         if self.channels == "alpha" and self.output == "both":
