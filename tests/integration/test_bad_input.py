@@ -20,6 +20,7 @@ import pytest
 import redis
 from matte_core.contracts.limits import Limits
 from matte_core.errors import CODES
+from matte_jobs.keys import Keyspace
 from PIL import Image
 from served import Served
 from stack import Stack
@@ -105,7 +106,9 @@ def answered(stack: Stack, cases: Iterable[corpus.Case]) -> Answers:
 def jobs(stack: Stack) -> set[bytes]:
     """Every key of the store that belongs to a job, its pictures or its events."""
     with redis.Redis.from_url(stack.redis.url) as client:
-        return {key for kind in ("job", "blob", "ev") for key in client.scan_iter(f"matte:{kind}:*", count=1000)}
+        keys = Keyspace("matte:")
+        patterns = (keys.job("*"), keys.blob("*", "*"), keys.events("*"))
+        return {key for pattern in patterns for key in client.scan_iter(pattern, count=1000)}
 
 
 def queue_length(stack: Stack) -> int:
