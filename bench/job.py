@@ -14,7 +14,7 @@ import cv2
 import yaml
 from matte_core.allocator import keep_freed_memory
 from matte_core.contracts.catalog import VersionConfig
-from matte_core.contracts.limits import Limits
+from matte_core.contracts.job import Limits
 from matte_core.contracts.options import Options
 from matte_inference.config import built_in
 from matte_inference.families.base import Segmenter

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import cv2
 from matte_core.contracts.catalog import VersionConfig
-from matte_core.contracts.limits import Limits
+from matte_core.contracts.job import Limits
 from matte_core.contracts.options import Options
 from matte_inference.families.grabcut import load
 from matte_inference.replica.stages import decode_job, finish_and_render

@@ -18,7 +18,7 @@ import httpx
 import psutil
 import pytest
 import redis
-from matte_core.contracts.limits import Limits
+from matte_core.contracts.job import Limits
 from matte_core.errors import CODES
 from matte_jobs.keys import Keyspace
 from PIL import Image

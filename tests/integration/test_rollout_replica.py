@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 from jobs import MODEL
 from matte_core.contracts.catalog import VersionConfig
-from matte_core.contracts.job import JobSpec, JobState, Picture
-from matte_core.contracts.limits import Limits
+from matte_core.contracts.job import JobSpec, JobState, Limits, Picture
 from matte_core.errors import Problem
 from matte_inference.families.base import Alpha, Prepared, Segmenter
 from matte_inference.families.registry import load

@@ -16,8 +16,7 @@ import pytest
 import redis
 import redis.exceptions
 from jobs import MODEL, admit, finish, make_spec
-from matte_core.contracts.job import JobState
-from matte_core.contracts.owner import ANONYMOUS, Owner
+from matte_core.contracts.job import ANONYMOUS, JobState, Owner
 from matte_core.errors import Problem
 from matte_inference.router.background import RAY_STATE_TTL_SECONDS, refresh_ray_state
 from matte_jobs.embedded import EmbeddedRedis

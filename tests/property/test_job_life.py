@@ -23,9 +23,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from jobs import MODEL, PICTURE, admit, finish, make_spec, result_ref
-from matte_core.contracts.job import TERMINAL
+from matte_core.contracts.job import TERMINAL, Owner
 from matte_core.contracts.job import JobState as S
-from matte_core.contracts.owner import Owner
 from matte_core.errors import Problem
 from matte_jobs.embedded import EmbeddedRedis
 from matte_jobs.settings import StoreSettings

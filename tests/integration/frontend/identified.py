@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from matte_core.contracts.owner import ANONYMOUS, Owner
+from matte_core.contracts.job import ANONYMOUS, Owner
 from matte_frontend.__main__ import DrainingServer
 from matte_frontend.app import create_app
 from matte_frontend.settings import FrontendSettings

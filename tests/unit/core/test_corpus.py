@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 from corpus import CASES, Case
-from matte_core.contracts.limits import Limits
+from matte_core.contracts.job import Limits
 from matte_core.errors import CODES, Problem
 from matte_core.pictures.probe import probe
 from matte_inference.pixels.decode import decode

@@ -14,8 +14,7 @@ import pytest
 from corpus import CASES, VALID, Case
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matte_core.contracts.job import Picture
-from matte_core.contracts.limits import Limits
+from matte_core.contracts.job import Limits, Picture
 from matte_core.errors import CODES, Problem
 from matte_core.pictures.probe import probe
 from PIL import Image

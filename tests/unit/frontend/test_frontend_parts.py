@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 from gradio.blocks import Blocks
 from matte_core.contracts.catalog import Catalog, Route
-from matte_core.contracts.job import Event, JobState, JobView
+from matte_core.contracts.job import ANONYMOUS, Event, JobState, JobView
 from matte_core.contracts.options import Options
-from matte_core.contracts.owner import ANONYMOUS
 from matte_core.errors import Problem
 from matte_frontend import openapi, openapi_examples, pages
 from matte_frontend.admission import parse_options, resolve_version

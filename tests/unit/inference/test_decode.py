@@ -11,7 +11,7 @@ import pytest
 from corpus import CASES
 from corpus_case import IMAGE, JPEG, PNG, Case, Spot
 from corpus_make import icc, segment, with_exif, with_segment
-from matte_core.contracts.limits import Limits
+from matte_core.contracts.job import Limits
 from matte_core.errors import Problem
 from matte_inference.pixels.arrays import Pixels
 from matte_inference.pixels.decode import apply_orientation, decode, read_jpeg_colors

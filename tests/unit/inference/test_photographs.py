@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from matte_core.contracts.catalog import VersionConfig
-from matte_core.contracts.limits import Limits
+from matte_core.contracts.job import Limits
 from matte_core.contracts.options import Options
 from matte_inference.families.grabcut import load
 from matte_inference.pixels.arrays import UInt8Array

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from matte_core.contracts.catalog import VersionConfig
-from matte_core.contracts.limits import Limits
+from matte_core.contracts.job import Limits
 from matte_core.contracts.options import MAX_HINTS, Hint, Options, parse_hints
 from matte_inference.families.registry import load
 from matte_inference.families.sam2 import Sam2Segmenter, default_hints, to_prompts

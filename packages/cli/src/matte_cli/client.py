@@ -10,8 +10,7 @@ from typing import Any
 
 import httpx
 import httpx_sse
-from matte_core.contracts.job import Event, JobState, JobView
-from matte_core.contracts.limits import Limits
+from matte_core.contracts.job import Event, JobState, JobView, Limits
 from matte_core.domain.backoff import exponential_backoff
 from matte_core.errors import Problem
 

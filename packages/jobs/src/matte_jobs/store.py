@@ -15,16 +15,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from matte_core.contracts.job import BlobRef, Event, JobSpec, JobState, JobView, Result
-from matte_core.contracts.owner import Owner
+from matte_core.contracts.job import BlobRef, Event, JobSpec, JobState, JobView, Owner, Result
 from matte_core.domain.eta import MIN_MEGAPIXELS
 from matte_core.errors import Problem
 
-from matte_jobs.blobs import BlobStore
-from matte_jobs.client import RedisClient, connect
+from matte_jobs.blobs import BlobStore, open_objects
+from matte_jobs.client import RedisClient, Scripts, connect
 from matte_jobs.keys import Keyspace
-from matte_jobs.objects import open_objects
-from matte_jobs.scripts import Scripts
 from matte_jobs.settings import StoreSettings
 from matte_jobs.views import CapacityLookup, job_view, queue_full_retry_after, unknown_capacity
 

@@ -9,10 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from matte_core.contracts.catalog import Route
-from matte_core.contracts.job import JobSpec, Picture
-from matte_core.contracts.limits import Limits
+from matte_core.contracts.job import JobSpec, Limits, Owner, Picture
 from matte_core.contracts.options import Options
-from matte_core.contracts.owner import Owner
 from matte_core.domain.routing import pinned_version
 from matte_core.errors import Problem
 from matte_core.pictures.probe import probe

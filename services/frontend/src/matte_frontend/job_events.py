@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
-from matte_core.contracts.job import Event, JobState, JobView
-from matte_core.contracts.owner import Owner
+from matte_core.contracts.job import Event, JobState, JobView, Owner
 
 from matte_frontend.state import AppState
 

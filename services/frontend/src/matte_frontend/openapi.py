@@ -13,8 +13,7 @@ from importlib.metadata import version
 from typing import Any
 
 from matte_core.contracts.catalog import Catalog, ModelView
-from matte_core.contracts.job import JobView
-from matte_core.contracts.limits import Limits
+from matte_core.contracts.job import JobView, Limits
 from matte_core.contracts.options import Options
 from matte_core.errors import CODES, Problem
 from pydantic.json_schema import models_json_schema

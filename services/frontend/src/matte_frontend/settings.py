@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from matte_core.contracts.limits import Limits
+from matte_core.contracts.job import Limits
 from matte_core.domain.addresses import is_loopback
 from matte_jobs.settings import StoreSettings
 from pydantic import AfterValidator, BeforeValidator, Field

@@ -10,9 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from matte_core.contracts.catalog import Catalog, ModelView, Route
-from matte_core.contracts.job import JobSpec, JobView
-from matte_core.contracts.limits import Limits
-from matte_core.contracts.owner import ANONYMOUS, Owner
+from matte_core.contracts.job import ANONYMOUS, JobSpec, JobView, Limits, Owner
 from matte_core.domain.eta import Cost, weighted_mean
 from matte_core.errors import Problem
 from matte_jobs.catalog import CatalogStore

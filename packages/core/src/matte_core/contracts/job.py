@@ -1,7 +1,10 @@
-"""Jobs: the request, the result, and the events in between."""
+"""Jobs: limits on the request, its owner, the result, and the events in between."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -9,7 +12,47 @@ from pydantic import Field
 
 from matte_core.contracts.base import Contract
 from matte_core.contracts.options import Options
-from matte_core.contracts.owner import ANONYMOUS, Owner
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who owns a job, an upload or a session. To everybody else, it does not exist.
+
+    All anonymous callers are one owner: among them, knowing the unguessable id is what gives access.
+    """
+
+    tenant: str = "anonymous"
+    user: str = ""
+
+    @property
+    def scope(self) -> str:
+        """32 hexadecimal digits that stand for the owner; '' for the anonymous one."""
+        return "" if self == ANONYMOUS else self.digest()
+
+    def scoped(self, name: str) -> str:
+        """``name`` made unique to this owner, as long as names have no colon."""
+        return f"{self.scope}:{name}" if self.scope else name
+
+    def digest(self, name: str = "") -> str:
+        """32 hexadecimal digits, unique to the owner and the name."""
+        parts = json.dumps([self.tenant, self.user, name])
+        return hashlib.blake2b(parts.encode(), digest_size=16).hexdigest()
+
+
+ANONYMOUS = Owner()
+
+
+class Limits(Contract):
+    """Limits on one request; the body of ``GET /v1/limits``."""
+
+    max_bytes: int = Field(30_000_000, description="of one picture, and of all pictures of one request")
+    max_pixels: int = Field(50_000_000, description="width × height")
+    max_side: int = Field(30_000, description="pixels")
+    formats: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "HEIC", "AVIF", "BMP", "TIFF", "GIF")
+    max_queue_length: int = Field(200_000, description="jobs per model; more are refused with 429")
+    max_wait_seconds: float = Field(600.0, description="maximum wait of a synchronous call")
+    job_ttl_seconds: float = Field(3600.0, description="a job that waited this long expires")
+    result_ttl_seconds: float = Field(3600.0, description="how long a result is kept")
 
 
 class JobState(StrEnum):

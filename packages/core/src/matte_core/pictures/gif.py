@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from matte_core.contracts.limits import Limits
+from matte_core.contracts.job import Limits
 from matte_core.errors import Problem
 from matte_core.pictures.common import Header, animated, check_size, corrupt, take, truncated
 

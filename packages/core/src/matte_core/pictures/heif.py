@@ -9,12 +9,12 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from matte_core.contracts.limits import Limits
-from matte_core.pictures import codecs, exif
-from matte_core.pictures.common import Header, animated, check_size, corrupt, unsupported
+from matte_core.contracts.job import Limits
+from matte_core.pictures import codecs
+from matte_core.pictures.common import Header, animated, check_size, corrupt, read_orientation, unsupported
 from matte_core.pictures.isobmff import Item, Pictures, Property, Reader
-from matte_core.pictures.sniff import AVIF, HEIC
 
+AVIF, HEIC = "AVIF", "HEIC"
 #: bitstream units in one file; a photograph has one or two for each of its tiles
 MAX_UNITS = 10_000
 #: progressive AVIFs have layers, each of which is a picture to decode
@@ -64,7 +64,7 @@ def _walk(data: bytes, limits: Limits, name: str) -> Header:
     _check_streams(data, [item for item in pictures.items.values() if item.kind in _CODECS], limits, name)
     for item in pictures.items.values():
         if item.kind == b"Exif":
-            exif.read_orientation(bytes(_data_of(data, item)[4:]), name)  # refuses bombs
+            read_orientation(bytes(_data_of(data, item)[4:]), name)  # refuses bombs
     size = _cropped(primary, name) if name == HEIC else _size_of(primary, name)
     check_size(name, *size, limits)
     return Header(*size, _orientation(primary))

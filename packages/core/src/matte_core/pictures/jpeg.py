@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 
-from matte_core.contracts.limits import Limits
-from matte_core.pictures import exif
-from matte_core.pictures.common import Header, check_size, corrupt, take, truncated, unsupported
+from matte_core.contracts.job import Limits
+from matte_core.pictures.common import Header, check_size, corrupt, read_orientation, take, truncated, unsupported
 
 NAME = "JPEG"
 #: 0xFF and a code that is neither stuffing, fill nor a restart: the end of a scan's data, or the next segment
@@ -39,7 +38,7 @@ def walk(data: bytes, limits: Limits) -> Header:
         if code == _EOI:
             if size is None or not scans:
                 raise corrupt(NAME, "it ends before any picture data")
-            return Header(*size, exif.read_orientation(b"".join(exif_segments), NAME))
+            return Header(*size, read_orientation(b"".join(exif_segments), NAME))
         if code == _SOI:
             raise corrupt(NAME, "a second picture starts inside the first")
         if code == _TEM:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import zlib
 
-from matte_core.contracts.limits import Limits
-from matte_core.pictures import exif
-from matte_core.pictures.common import Header, animated, check_size, corrupt, take, truncated
+from matte_core.contracts.job import Limits
+from matte_core.pictures.common import Header, animated, check_size, corrupt, read_orientation, take, truncated
 
 NAME = "PNG"
 #: allowed bit depths by color type (§11.2.1)
@@ -39,7 +38,7 @@ def walk(data: bytes, limits: Limits) -> Header:
         if kind == b"acTL" and length >= 4 and b"IDAT" not in seen and take(data, body, ">I", NAME, "a chunk")[0] > 1:
             raise animated("PNG (APNG)", "frame")
         if kind == b"eXIf" and kind not in seen:
-            orientation = exif.read_orientation(data[body:end], NAME)
+            orientation = read_orientation(data[body:end], NAME)
         if kind == b"IEND":
             break
         seen.add(kind)

@@ -1,24 +1,106 @@
+"""The format, size and completeness of a picture, found without decoding it."""
+
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
-from matte_core.contracts.job import Picture
-from matte_core.contracts.limits import Limits
+from matte_core.contracts.job import Limits, Picture
 from matte_core.errors import Problem
-from matte_core.pictures import bmp, gif, heif, jpeg, png, sniff, tiff, webp
-from matte_core.pictures.common import Header, corrupt, unsupported
+from matte_core.pictures import bmp, gif, heif, jpeg, png, tiff, webp
+from matte_core.pictures.common import Header, corrupt, truncated, unsupported
 
 _WALKERS: Mapping[str, Callable[[bytes, Limits], Header]] = {
-    sniff.JPEG: jpeg.walk,
-    sniff.PNG: png.walk,
-    sniff.WEBP: webp.walk,
-    sniff.GIF: gif.walk,
-    sniff.BMP: bmp.walk,
-    sniff.TIFF: tiff.walk,
-    sniff.AVIF: heif.walk_avif,
-    sniff.HEIC: heif.walk_heic,
+    "JPEG": jpeg.walk,
+    "PNG": png.walk,
+    "WEBP": webp.walk,
+    "GIF": gif.walk,
+    "BMP": bmp.walk,
+    "TIFF": tiff.walk,
+    "AVIF": heif.walk_avif,
+    "HEIC": heif.walk_heic,
 }
+
+
+class _Magic(NamedTuple):
+    offset: int
+    magic: bytes
+    name: str
+
+
+_SUPPORTED = (
+    _Magic(0, b"\xff\xd8\xff", "JPEG"),
+    _Magic(0, b"\x89PNG\r\n\x1a\n", "PNG"),
+    _Magic(0, b"GIF87a", "GIF"),
+    _Magic(0, b"GIF89a", "GIF"),
+    _Magic(8, b"WEBP", "WEBP"),  # after RIFF and the size
+    _Magic(0, b"BM", "BMP"),
+    _Magic(0, b"II*\0", "TIFF"),
+    _Magic(0, b"MM\0*", "TIFF"),
+    _Magic(0, b"II+\0", "TIFF"),
+    _Magic(0, b"MM\0+", "TIFF"),
+)
+_RAW = "a camera RAW file"
+#: looked up before :data:`_SUPPORTED`, as some look like a TIFF at first
+_UNSUPPORTED = (
+    _Magic(8, b"CR\x02\0", _RAW),
+    _Magic(4, b"ftypcrx ", _RAW),
+    _Magic(0, b"FUJIFILMCCD-RAW", _RAW),
+    _Magic(0, b"IIRO", _RAW),
+    _Magic(0, b"IIRS", _RAW),
+    _Magic(0, b"MMOR", _RAW),
+    _Magic(0, b"IIU\0", _RAW),
+    _Magic(0, b"\0MRM", _RAW),
+    _Magic(0, b"FOVb", _RAW),
+    _Magic(0, b"II\xbc", "a JPEG XR file"),
+    _Magic(0, b"\xff\x0a", "a JPEG XL file"),
+    _Magic(0, b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL file"),
+    _Magic(0, b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000 file"),
+    _Magic(0, b"\xff\x4f\xff\x51", "a JPEG 2000 file"),
+    _Magic(0, b"8BPS", "a Photoshop file"),
+    _Magic(0, b"gimp xcf", "a GIMP file"),
+    _Magic(0, b"\0\0\1\0", "an icon (ICO) file"),
+    _Magic(0, b"\0\0\2\0", "a cursor (CUR) file"),
+    _Magic(0, b"icns", "an icon (ICNS) file"),
+    _Magic(0, b"\x76\x2f\x31\x01", "an OpenEXR file"),
+    _Magic(0, b"#?RADIANCE", "a Radiance HDR file"),
+    _Magic(0, b"#?RGBE", "a Radiance HDR file"),
+    _Magic(0, b"DDS ", "a DDS texture"),
+    _Magic(0, b"qoif", "a QOI file"),
+    _Magic(0, b"\x8aMNG", "an MNG animation"),
+    _Magic(0, b"%!PS", "a PostScript file"),
+    _Magic(0, b"AT&TFORM", "a DjVu file"),
+    _Magic(0, b"SIMPLE  =", "a FITS file"),
+    _Magic(128, b"DICM", "a DICOM file"),
+)
+_NO_PICTURES = (
+    _Magic(0, b"%PDF", "a PDF document"),
+    _Magic(0, b"PK\3\4", "a ZIP archive or an office document"),
+    _Magic(0, b"\x7fELF", "a program"),
+    _Magic(0, b"MZ", "a program"),
+    _Magic(0, b"\x1f\x8b", "a gzip archive"),
+    _Magic(0, b"Rar!", "a RAR archive"),
+    _Magic(0, b"7z\xbc\xaf", "a 7-Zip archive"),
+    _Magic(4, b"ftyp", "a video"),
+    _Magic(0, b"\x1aE\xdf\xa3", "a video"),
+    _Magic(0, b"ID3", "a sound file"),
+    _Magic(8, b"WAVE", "a sound file"),
+    _Magic(8, b"AVI ", "a video"),
+)
+#: brands of ISO base media files; those of a codec come before the general ones
+_BRANDS = (
+    (re.compile(rb"avif|avis"), "AVIF"),
+    (re.compile(rb"hei[cxms]|hev[cxms]|mif1|msf1"), "HEIC"),
+)
+_NETPBM = re.compile(rb"P[1-7]\s+[#\dW]|Pf\s|PF\s")
+_SVG = re.compile(
+    rb"\A(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]{0,200}>\s*)?(?:<!--(?:(?!-->).)*-->\s*|<!DOCTYPE svg[^>]*>\s*)*<svg",
+    re.IGNORECASE | re.DOTALL,
+)
+_HTML = re.compile(rb"\A(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html|head|body|\?xml|!--)", re.IGNORECASE)
+_HEAD = 1024
 
 
 def probe(data: bytes, limits: Limits) -> Picture:
@@ -44,7 +126,7 @@ def probe(data: bytes, limits: Limits) -> Picture:
         )
     if not data:
         raise Problem("picture_empty", "The picture has no bytes. Choose the file again and send it whole.")
-    name = sniff.sniff(data)
+    name = sniff(data)
     if name not in limits.formats:
         raise unsupported(f"a {name} file", f"Send one of {', '.join(limits.formats)}.")
     try:
@@ -55,3 +137,45 @@ def probe(data: bytes, limits: Limits) -> Picture:
     if header.orientation >= 5:  # rotated by a quarter turn
         width, height = height, width
     return Picture(format=name, width=width, height=height, orientation=header.orientation)
+
+
+def sniff(data: bytes) -> str:
+    """The format of a supported picture: JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF or HEIC.
+
+    Raises:
+        Problem: ``unsupported_format`` for other pictures, ``not_a_picture``, or ``picture_truncated`` where the data
+            ends inside a signature.
+    """
+    head = data[:_HEAD]
+    other = _lookup(_UNSUPPORTED, head)
+    if other is None and _NETPBM.match(head):
+        other = "a Netpbm (PPM) file"
+    if other is None and _SVG.match(head):
+        other = "an SVG drawing"
+    if other is not None:
+        raise unsupported(other)
+
+    name = _lookup(_SUPPORTED, head)
+    if head.startswith(b"ftyp", 4):
+        brands = head[8 : max(16, min(int.from_bytes(head[:4], "big"), 256))]
+        name = next((name for pattern, name in _BRANDS if pattern.search(brands)), name)
+    if name is not None and (name != "WEBP" or head.startswith(b"RIFF")):
+        return name
+
+    for offset, magic, name in _SUPPORTED:
+        if offset == 0 and 2 <= len(data) < len(magic) and magic.startswith(data):
+            raise truncated(name, "only the first bytes are there")
+    if data.startswith(b"RIFF") and len(data) < 12:
+        raise truncated("WebP", "only the first bytes are there")
+
+    guess = _lookup(_NO_PICTURES, head)
+    if guess is None and _HTML.match(head):
+        guess = "a web page"
+    if guess is None and head.isascii() and not re.search(rb"[\x00-\x08\x0e-\x1f]", head):
+        guess = "text"
+    appearance = f"looks like {guess}" if guess else "begins like no picture format"
+    raise Problem("not_a_picture", f"The file {appearance}. Send a JPEG, PNG, WebP, HEIC, AVIF, BMP, TIFF or GIF.")
+
+
+def _lookup(table: tuple[_Magic, ...], head: bytes) -> str | None:
+    return next((name for offset, magic, name in table if head.startswith(magic, offset)), None)

@@ -5,9 +5,19 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from matte_core.contracts.limits import Limits
-from matte_core.pictures.common import Header, animated, check_size, corrupt, take, truncated, unsupported
-from matte_core.pictures.exif import MAX_VALUE_BYTES, ORIENTATION, TYPE_SIZES
+from matte_core.contracts.job import Limits
+from matte_core.pictures.common import (
+    MAX_VALUE_BYTES,
+    ORIENTATION,
+    TYPE_SIZES,
+    Header,
+    animated,
+    check_size,
+    corrupt,
+    take,
+    truncated,
+    unsupported,
+)
 
 NAME = "TIFF"
 _SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 256, 257, 258, 259, 262

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from matte_core.contracts.limits import Limits
-from matte_core.pictures import exif
-from matte_core.pictures.common import Header, animated, check_size, corrupt, take, truncated
+from matte_core.contracts.job import Limits
+from matte_core.pictures.common import Header, animated, check_size, corrupt, read_orientation, take, truncated
 
 NAME = "WebP"
 #: a still picture has at most seven kinds of chunk; unknown ones are allowed beside them
@@ -38,7 +37,7 @@ def walk(data: bytes, limits: Limits) -> Header:
             if frames > 1:
                 raise animated(NAME, "frame")
         elif kind == b"EXIF" and not orientation:
-            orientation = exif.read_orientation(data[body : body + length], NAME)
+            orientation = read_orientation(data[body : body + length], NAME)
         if body + length > len(data):
             raise truncated(NAME, "a chunk is cut")
         place = body + length + (length & 1)

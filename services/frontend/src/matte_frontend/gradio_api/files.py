@@ -13,10 +13,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
-from matte_core.contracts.job import BlobRef
-from matte_core.contracts.owner import Owner
+from matte_core.contracts.job import BlobRef, Owner
 from matte_core.errors import Problem
-from matte_core.pictures.sniff import sniff
+from matte_core.pictures.probe import sniff
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Coroutine, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from matte_core.contracts.owner import Owner
+from matte_core.contracts.job import Owner
 from matte_jobs.store import JobStore
 
 from matte_frontend.gradio_api.messages import CLOSE, HEARTBEAT, Message, Translator, is_last

@@ -31,7 +31,7 @@ import numpy as np
 import simplejpeg
 from matte_core.contracts.base import Contract
 from matte_core.contracts.catalog import VersionConfig
-from matte_core.contracts.limits import Limits
+from matte_core.contracts.job import Limits
 from matte_core.errors import Problem
 from matte_registry.manifest import text_digest
 from pydantic import Field, field_validator

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pi_heif
 import simplejpeg
-from matte_core.contracts.limits import Limits
+from matte_core.contracts.job import Limits
 from matte_core.errors import Problem
 from matte_core.pictures.probe import probe
 from PIL import Image, ImageChops, ImageCms

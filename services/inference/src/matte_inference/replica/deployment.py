@@ -10,8 +10,7 @@ from typing import Any
 import cv2
 from matte_core.allocator import keep_freed_memory
 from matte_core.contracts.catalog import VersionConfig
-from matte_core.contracts.job import JobSpec
-from matte_core.contracts.limits import Limits
+from matte_core.contracts.job import JobSpec, Limits
 from matte_jobs.catalog import CatalogStore
 from matte_jobs.evidence import EvidenceStore
 from matte_jobs.store import JobStore, instance_member

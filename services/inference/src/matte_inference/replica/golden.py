@@ -12,7 +12,7 @@ from importlib.resources import files
 import semver
 from matte_core.contracts.catalog import VersionConfig
 from matte_core.contracts.evidence import GoldenResult, MaskComparison, StartReport
-from matte_core.contracts.limits import Limits
+from matte_core.contracts.job import Limits
 from matte_core.errors import Problem
 from matte_jobs.evidence import EvidenceStore
 

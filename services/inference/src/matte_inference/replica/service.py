@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from matte_core.contracts.catalog import VersionConfig
-from matte_core.contracts.job import BlobRef, JobSpec, Result
-from matte_core.contracts.limits import Limits
+from matte_core.contracts.job import BlobRef, JobSpec, Limits, Result
 from matte_core.errors import Fault, Problem
 from matte_jobs.evidence import EvidenceStore
 from matte_jobs.store import JobStore

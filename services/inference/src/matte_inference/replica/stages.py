@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import cv2
 import numpy as np
-from matte_core.contracts.limits import Limits
+from matte_core.contracts.job import Limits
 from matte_core.contracts.options import Hint, Options
 
 from matte_inference.families.base import Alpha, Prepared, Segmenter
