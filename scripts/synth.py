@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Rng = np.random.Generator
-Floats = NDArray[Any]
+Float32Array = NDArray[Any]
 
 
 def sample(seed: int, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -34,7 +34,7 @@ def sample(seed: int, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 # --- texture and background -------------------------------------------------------------------------------------
 
 
-def octaves(rng: Rng, size: int, channels: int = 1, *, coarse: int = 2, falloff: float = 0.55) -> Floats:
+def octaves(rng: Rng, size: int, channels: int = 1, *, coarse: int = 2, falloff: float = 0.55) -> Float32Array:
     """Noise summed over doubling frequencies, (size, size, channels), about -1 … 1."""
     total = np.zeros((size, size, channels), np.float32)
     cells, gain = coarse, 1.0
@@ -45,32 +45,32 @@ def octaves(rng: Rng, size: int, channels: int = 1, *, coarse: int = 2, falloff:
     return total
 
 
-def _color(rng: Rng) -> Floats:
+def _color(rng: Rng) -> Float32Array:
     hsv = np.array([[[rng.uniform(0, 360), rng.beta(1.3, 1.6), rng.beta(1.6, 1.3)]]], np.float32)
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0]  # type: ignore[no-any-return]
 
 
-def _ramp(rng: Rng, size: int) -> Floats:
+def _ramp(rng: Rng, size: int) -> Float32Array:
     y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j].astype(np.float32)
     turn = rng.uniform(0, 2 * np.pi)
-    ramp: Floats = x * np.float32(np.cos(turn)) + y * np.float32(np.sin(turn))
+    ramp: Float32Array = x * np.float32(np.cos(turn)) + y * np.float32(np.sin(turn))
     return ramp
 
 
-def _stripes(rng: Rng, size: int) -> Floats:
+def _stripes(rng: Rng, size: int) -> Float32Array:
     wave = np.sin(_ramp(rng, size) * rng.uniform(8, 50) + octaves(rng, size)[..., 0] * rng.uniform(0, 2))
     other = np.sin(_ramp(rng, size) * rng.uniform(8, 50)) if rng.random() < 0.4 else 1.0
-    sharp: Floats = np.tanh(wave * other * rng.uniform(1, 6)).astype(np.float32)
+    sharp: Float32Array = np.tanh(wave * other * rng.uniform(1, 6)).astype(np.float32)
     return sharp
 
 
-def texture(rng: Rng, size: int) -> Floats:
+def texture(rng: Rng, size: int) -> Float32Array:
     """One material, (size, size, 3) in 0 … 1: plain, mottled, two-colored or striped."""
     one, two = _color(rng), _color(rng)
     kind = rng.random()
     falloff = rng.uniform(0.3, 0.85)
     if kind < 0.25:
-        mix: Floats = np.zeros((size, size), np.float32)
+        mix: Float32Array = np.zeros((size, size), np.float32)
     elif kind < 0.65:
         mix = 0.5 + 0.5 * octaves(rng, size, coarse=int(rng.integers(1, 8)), falloff=falloff)[..., 0]
     elif kind < 0.8:
@@ -78,12 +78,12 @@ def texture(rng: Rng, size: int) -> Floats:
         mix = 1 / (1 + np.exp(-edge * rng.uniform(3, 25)))
     else:
         mix = 0.5 + 0.5 * _stripes(rng, size)
-    base: Floats = one + (two - one) * np.clip(mix, 0, 1)[..., None]
+    base: Float32Array = one + (two - one) * np.clip(mix, 0, 1)[..., None]
     grain = octaves(rng, size, coarse=int(rng.integers(4, 24)), falloff=falloff)
     return base + grain * np.float32(rng.uniform(0, 0.12))
 
 
-def _materials(rng: Rng, size: int) -> Floats:
+def _materials(rng: Rng, size: int) -> Float32Array:
     """One to three materials side by side, like skin, cloth and hair."""
     whole = texture(rng, size)
     for _ in range(int(rng.choice(3, p=(0.45, 0.35, 0.2)))):
@@ -93,12 +93,12 @@ def _materials(rng: Rng, size: int) -> Floats:
     return whole
 
 
-def _lit(rng: Rng, material: Floats, size: int) -> Floats:
+def _lit(rng: Rng, material: Float32Array, size: int) -> Float32Array:
     light = 1 + _ramp(rng, size) * rng.uniform(0, 0.35) + octaves(rng, size, falloff=0.4)[..., 0] * rng.uniform(0, 0.2)
     return material * light[..., None].astype(np.float32)
 
 
-def _cluttered(rng: Rng, size: int) -> Floats:
+def _cluttered(rng: Rng, size: int) -> Float32Array:
     """Many small things anywhere, which are not the subject however sharp."""
     scene = texture(rng, size)
     for _ in range(int(rng.integers(3, 14))):
@@ -109,7 +109,7 @@ def _cluttered(rng: Rng, size: int) -> Floats:
     return scene
 
 
-def _parted(rng: Rng, size: int) -> Floats:
+def _parted(rng: Rng, size: int) -> Float32Array:
     """Two or three regions such as ground, wall and sky."""
     scene = texture(rng, size)
     for _ in range(int(rng.integers(1, 3))):
@@ -119,14 +119,14 @@ def _parted(rng: Rng, size: int) -> Floats:
     return scene
 
 
-def _graded(rng: Rng, size: int) -> Floats:
+def _graded(rng: Rng, size: int) -> Float32Array:
     one, two = _color(rng), _color(rng)
     return one + (two - one) * (0.5 + 0.5 * _ramp(rng, size))[..., None]
 
 
-def background(rng: Rng, size: int) -> Floats:
+def background(rng: Rng, size: int) -> Float32Array:
     """(size, size, 3), about 0 … 1; out of focus two times in three."""
-    kinds: tuple[Callable[[Rng, int], Floats], ...] = (texture, _cluttered, _parted, _graded)
+    kinds: tuple[Callable[[Rng, int], Float32Array], ...] = (texture, _cluttered, _parted, _graded)
     scene = _lit(rng, kinds[rng.choice(4, p=(0.25, 0.35, 0.25, 0.15))](rng, size), size)
     if rng.random() < 0.65:
         scene = cv2.GaussianBlur(scene, (0, 0), size * rng.uniform(0.005, 0.05))
@@ -157,7 +157,7 @@ def _points(size: int, outline: NDArray[np.float64]) -> NDArray[np.int32]:
     return np.rint(outline * size * 16).astype(np.int32)
 
 
-def _filled(size: int, outline: NDArray[np.float64]) -> Floats:
+def _filled(size: int, outline: NDArray[np.float64]) -> Float32Array:
     mask = np.zeros((size, size), np.uint8)
     cv2.fillPoly(mask, [_points(size, outline)], 255, cv2.LINE_AA, shift=4)
     return mask.astype(np.float32) / 255
@@ -168,7 +168,7 @@ def _line(mask: NDArray[np.uint8], path: NDArray[np.float64], width: float) -> N
     cv2.polylines(mask, points, isClosed=False, color=255, thickness=thick, lineType=cv2.LINE_AA, shift=4)
 
 
-def _blobs(rng: Rng, size: int) -> Floats:
+def _blobs(rng: Rng, size: int) -> Float32Array:
     center = 0.5 + rng.normal(0, 0.09, 2)
     reach = rng.uniform(0.14, 0.38)
     mask = _filled(size, _outline(rng, center, reach))
@@ -178,7 +178,7 @@ def _blobs(rng: Rng, size: int) -> Floats:
     return mask
 
 
-def _limbs(rng: Rng, size: int, center: NDArray[np.float64], reach: float) -> Floats:
+def _limbs(rng: Rng, size: int, center: NDArray[np.float64], reach: float) -> Float32Array:
     mask = np.zeros((size, size), np.uint8)
     for _ in range(int(rng.integers(1, 6))):
         turn, bend = rng.uniform(0, 2 * np.pi), rng.normal(0, 0.6)
@@ -188,12 +188,12 @@ def _limbs(rng: Rng, size: int, center: NDArray[np.float64], reach: float) -> Fl
     return mask.astype(np.float32) / 255
 
 
-def _branched(rng: Rng, size: int) -> Floats:
+def _branched(rng: Rng, size: int) -> Float32Array:
     center, reach = 0.5 + rng.normal(0, 0.07, 2), rng.uniform(0.14, 0.28)
     return np.maximum(_filled(size, _outline(rng, center, reach)), _limbs(rng, size, center, reach))
 
 
-def _bust(rng: Rng, size: int) -> Floats:
+def _bust(rng: Rng, size: int) -> Float32Array:
     """Head, neck and shoulders cut off by the frame, or a whole standing figure."""
     x, y, head = rng.uniform(0.35, 0.65), rng.uniform(0.2, 0.42), rng.uniform(0.08, 0.17)
     mask = _filled(size, _outline(rng, np.array((x, y)), head))
@@ -210,7 +210,7 @@ def _bust(rng: Rng, size: int) -> Floats:
     return mask
 
 
-def _vessel(rng: Rng, size: int) -> Floats:
+def _vessel(rng: Rng, size: int) -> Float32Array:
     """A body with a ring as a handle: the background shows through."""
     center, reach = 0.5 + rng.normal(0, 0.06, 2), rng.uniform(0.14, 0.28)
     mask = _filled(size, _outline(rng, center, reach))
@@ -222,13 +222,13 @@ def _vessel(rng: Rng, size: int) -> Floats:
     return np.maximum(mask, ring.astype(np.float32) / 255)
 
 
-def _filling(rng: Rng, size: int) -> Floats:
+def _filling(rng: Rng, size: int) -> Float32Array:
     """A close-up cut off by the frame on one or more sides."""
     center, reach = 0.5 + rng.normal(0, 0.22, 2), rng.uniform(0.38, 0.6)
     return np.maximum(_filled(size, _outline(rng, center, reach)), _limbs(rng, size, center, reach * 0.6))
 
 
-def _haired(rng: Rng, mask: Floats) -> Floats:
+def _haired(rng: Rng, mask: Float32Array) -> Float32Array:
     """Strands that grow outwards from the mask's edge."""
     size = mask.shape[0]
     edges, _ = cv2.findContours((mask > 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
@@ -246,29 +246,29 @@ def _haired(rng: Rng, mask: Floats) -> Floats:
     return np.maximum(mask, strands.astype(np.float32) / 255 * np.float32(rng.uniform(0.4, 1)))
 
 
-def subject(rng: Rng, size: int) -> Floats:
+def subject(rng: Rng, size: int) -> Float32Array:
     """The alpha of a subject, (size, size) in 0 … 1, drawn at twice the size."""
-    kinds: tuple[Callable[[Rng, int], Floats], ...] = (_blobs, _branched, _bust, _vessel, _filling)
+    kinds: tuple[Callable[[Rng, int], Float32Array], ...] = (_blobs, _branched, _bust, _vessel, _filling)
     mask = kinds[rng.choice(5, p=(0.25, 0.2, 0.27, 0.13, 0.15))](rng, size * 2)
     if rng.random() < 0.4:
         mask = _haired(rng, mask)
     if rng.random() < 0.3:
         mask = cv2.GaussianBlur(mask, (0, 0), rng.uniform(0.5, 2.5))
-    small: Floats = cv2.resize(mask, (size, size), interpolation=cv2.INTER_AREA)
+    small: Float32Array = cv2.resize(mask, (size, size), interpolation=cv2.INTER_AREA)
     return small
 
 
 # --- the picture ------------------------------------------------------------------------------------------------
 
 
-def _shadowed(rng: Rng, back: Floats, alpha: Floats) -> Floats:
+def _shadowed(rng: Rng, back: Float32Array, alpha: Float32Array) -> Float32Array:
     size = alpha.shape[0]
     shift = np.array(((1, 0, rng.normal(0, 0.05) * size), (0, 1, abs(rng.normal(0, 0.05)) * size)), np.float32)
     soft = cv2.GaussianBlur(cv2.warpAffine(alpha, shift, (size, size)), (0, 0), size * rng.uniform(0.01, 0.06))
     return back * (1 - soft[..., None] * np.float32(rng.uniform(0.2, 0.6)))  # type: ignore[no-any-return]
 
 
-def _separation(rng: Rng, front: Floats, back: Floats, alpha: Floats) -> Floats:
+def _separation(rng: Rng, front: Float32Array, back: Float32Array, alpha: Float32Array) -> Float32Array:
     """A color shift if the subject would be indistinguishable from the background."""
     weight = alpha[..., None]
     inside = (front * weight).sum((0, 1)) / (weight.sum() + 1e-6)
@@ -280,7 +280,7 @@ def _separation(rng: Rng, front: Floats, back: Floats, alpha: Floats) -> Floats:
     return np.full(3, 0.25 * rng.choice((-1.0, 1.0)), np.float32)
 
 
-def _camera(rng: Rng, picture: Floats) -> NDArray[np.uint8]:
+def _camera(rng: Rng, picture: Float32Array) -> NDArray[np.uint8]:
     """White balance, contrast, blur, sensor noise and JPEG."""
     seen = picture * rng.normal(1, 0.07, 3) * rng.uniform(0.75, 1.15) + rng.normal(0, 0.04)
     if rng.random() < 0.4:

@@ -166,8 +166,8 @@ def test_bad_name_is_refused(api: Api, kind: str, name: str, says: str) -> None:
 @pytest.mark.parametrize("kind", CONTRACTS)
 def test_server_defaults_match_the_contract(api: Api, kind: str) -> None:
     spec = api.create(valid(kind))["spec"]
-    ours = CONTRACTS[kind].model_validate(valid(kind)).spec.model_dump(mode="json", exclude_none=True)
-    assert spec == _without_empty(ours)
+    parsed = CONTRACTS[kind].model_validate(valid(kind)).spec.model_dump(mode="json", exclude_none=True)
+    assert spec == _without_empty(parsed)
 
 
 def _without_empty(value: Any) -> Any:

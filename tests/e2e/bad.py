@@ -1,4 +1,4 @@
-"""Ten bad versions, and what is to become of each. Those of a lane are tried one after the other, on one Model."""
+"""Ten bad versions, and what is to become of each. Those of a track are tried one after the other, on one Model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Bad:
 
     Attributes:
         name: as people call it.
-        change: what its spec has beside or instead of that of the lane.
+        change: what its spec has beside or instead of that of the track.
         phase: in which the rollout ends; Failed: it never had traffic.
         cause: as the status names it.
         says: a pattern of the status' message.
@@ -41,7 +41,7 @@ class Bad:
 
 
 @dataclass(frozen=True)
-class Lane:
+class Track:
     """A Model with a good version that serves, and bad ones that follow.
 
     Attributes:
@@ -121,10 +121,10 @@ _ERRORS = Bad(
 _SLOW = Bad("3× slower", remote("/slow"), "RolledBack", "AnalysisFailed", r"latency: p95 [3-9]", FIRST_WEIGHT)
 
 #: those that take longest come first
-LANES = (
-    Lane("slows", remote("/steady"), (_SLOW,), rate=4),
-    Lane("errs", remote("/cut_out"), (_ERRORS,), rate=6),
-    Lane("portrait", {"family": "grabcut"}, (_CRASHES, _DIGEST, _LICENSE, _GPU)),
-    Lane("distant", remote("/cut_out"), (_NEVER, _OOM)),
-    Lane("masks", remote("/cut_out"), (_EMPTY, _SHIFTED)),
+TRACKS = (
+    Track("slows", remote("/steady"), (_SLOW,), rate=4),
+    Track("errs", remote("/cut_out"), (_ERRORS,), rate=6),
+    Track("portrait", {"family": "grabcut"}, (_CRASHES, _DIGEST, _LICENSE, _GPU)),
+    Track("distant", remote("/cut_out"), (_NEVER, _OOM)),
+    Track("masks", remote("/cut_out"), (_EMPTY, _SHIFTED)),
 )

@@ -51,8 +51,8 @@ def url(ingress: str) -> Iterator[str]:
     address, real = urlsplit(ingress), socket.getaddrinfo
 
     def getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> Any:
-        ours = host in {objects.HOST, objects.HOST.encode()}
-        return real(address.hostname if ours else host, *args, **kwargs)
+        is_matte = host in {objects.HOST, objects.HOST.encode()}
+        return real(address.hostname if is_matte else host, *args, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket, "getaddrinfo", getaddrinfo)

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from e2e import objects
-from e2e.bad import FOLDER, LANES, LICENSE, STABLE, Bad, Lane
+from e2e.bad import FOLDER, LICENSE, STABLE, TRACKS, Bad, Track
 from e2e.drives import driving
 from e2e.kube import Kube, until
-from e2e.lanes import Outcome, Tried, try_all
 from e2e.phases import Phase, Phases
+from e2e.tracks import Outcome, Tried, try_all
 from e2e.traffic import picture, wrong
 from e2e.watch import Watch, watching
 
@@ -91,15 +91,15 @@ def tried(release: str, kube: Kube, watch: Watch, phases: Phases) -> Iterator[di
     kube("patch", "pool", "default", "--type=merge", "--patch", f'{{"spec": {{"allowedLicenses": ["{LICENSE}"]}}}}')
     try:
         with phases("ten bad versions, with traffic") as phase:
-            stories = try_all(kube, release, watch, LANES)
+            stories = try_all(kube, release, watch, TRACKS)
         answered, failed = sum(s.answered for s in stories), sum(len(s.failures) for s in stories)
         phase.notes.append(f"{answered} requests, {failed} failed")
         phases.all += [_phase(name, outcome) for story in stories for name, outcome in story.outcomes.items()]
-        yield {story.lane.model: story for story in stories}
+        yield {story.track.model: story for story in stories}
     finally:
         kube("patch", "pool", "default", "--type=merge", "--patch", '{"spec": {"allowedLicenses": null}}')
-        for lane in LANES:
-            kube("delete", "model", lane.model, "--ignore-not-found", "--wait=false")
+        for track in TRACKS:
+            kube("delete", "model", track.model, "--ignore-not-found", "--wait=false")
         for thing in objects.elsewhere("glutton"):
             kube("delete", thing["kind"].lower(), "glutton", "--ignore-not-found", "--wait=false")
 
@@ -112,9 +112,11 @@ def _phase(name: str, outcome: Outcome) -> Phase:
     return Phase(f"  {name}, beside the others", outcome.seconds, notes)
 
 
-@pytest.mark.parametrize(("lane", "bad"), [pytest.param(lane, bad, id=bad.name) for lane in LANES for bad in lane.bad])
-def test_a_bad_version_goes_back_by_itself(tried: dict[str, Tried], lane: Lane, bad: Bad) -> None:
-    outcome = _outcome(tried[lane.model], bad)
+@pytest.mark.parametrize(
+    ("track", "bad"), [pytest.param(track, bad, id=bad.name) for track in TRACKS for bad in track.bad]
+)
+def test_a_bad_version_goes_back_by_itself(tried: dict[str, Tried], track: Track, bad: Bad) -> None:
+    outcome = _outcome(tried[track.model], bad)
     status = outcome.status
     assert (status["phase"], status["cause"], status["canary"]) == (bad.phase, bad.cause, outcome.version), status
     assert re.search(bad.says, status["message"]), status["message"]
@@ -141,15 +143,15 @@ def test_the_memory_was_really_short(tried: dict[str, Tried], kube: Kube) -> Non
     assert [end.get("reason") for end in ended] == ["OOMKilled"]
 
 
-@pytest.mark.parametrize("lane", [pytest.param(lane, id=lane.model) for lane in LANES])
-def test_nobody_was_hurt_and_stable_serves(tried: dict[str, Tried], release: str, kube: Kube, lane: Lane) -> None:
-    story = tried[lane.model]
+@pytest.mark.parametrize("track", [pytest.param(track, id=track.model) for track in TRACKS])
+def test_nobody_was_hurt_and_stable_serves(tried: dict[str, Tried], release: str, kube: Kube, track: Track) -> None:
+    story = tried[track.model]
     assert story.failures == []
     assert story.answered > 10
     for _ in range(5):
         headers = {"Content-Type": "image/png"}
-        answer = httpx.post(f"{release}/models/{lane.model}/predict", content=picture(), headers=headers, timeout=60)
+        answer = httpx.post(f"{release}/models/{track.model}/predict", content=picture(), headers=headers, timeout=60)
         assert wrong(answer.raise_for_status().content) == ""
         assert answer.headers["X-Model-Version"] == STABLE
-    status = kube.get(f"model/{lane.model}")["status"]
+    status = kube.get(f"model/{track.model}")["status"]
     assert {target["version"]: target["weight"] for target in status["traffic"] if target["weight"]} == {STABLE: 100}

@@ -34,7 +34,7 @@ _LINE = "|".join(f"{{{name}}}" for name in _FIELDS) + "\n"
 
 @dataclass(frozen=True)
 class Moment:
-    """A Model as a watch told it, ``at`` that time (Unix seconds)."""
+    """A Model as a watch process it, ``at`` that time (Unix seconds)."""
 
     at: float
     model: str
@@ -87,11 +87,11 @@ def watching(kube: Kube) -> Iterator[Watch]:
     command = ["kubectl", "--namespace", kube.namespace, "get", "models", "--watch", "-o", f"jsonpath={_LINE}"]
     with (
         forwarded(kube.namespace, "pod/matte-redis-0", 6379) as address,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as told,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process,
     ):
         url = f"redis://:{password}@{urlsplit(address).netloc}/0"
         threads = [
-            threading.Thread(target=_listen, args=(told, watch)),
+            threading.Thread(target=_listen, args=(process, watch)),
             threading.Thread(target=lambda: asyncio.run(_look(url, watch, over))),
         ]
         for thread in threads:
@@ -100,14 +100,14 @@ def watching(kube: Kube) -> Iterator[Watch]:
             yield watch
         finally:
             over.set()
-            told.terminate()
+            process.terminate()
             for thread in threads:
                 thread.join()
 
 
-def _listen(told: subprocess.Popen[str], watch: Watch) -> None:
-    assert told.stdout is not None
-    for line in told.stdout:
+def _listen(process: subprocess.Popen[str], watch: Watch) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
         model, generation, *fields = line.rstrip("\n").split("|")
         watch.moments.append(Moment(time.time(), model, int(generation), *fields))
 

@@ -151,9 +151,9 @@ def test_nothing_listens_beyond_this_machine_and_files_are_private(serving: Serv
 
 
 def test_no_process_of_ray_loads_what_it_does_not_use(serving: Serving) -> None:
-    ours = list(in_session(InstanceLock.running_children(serving.data)["inference"]))
-    assert len(ours) > 5
-    assert [p.name() for p in ours if "/pandas/" in Path(f"/proc/{p.pid}/maps").read_text()] == []
+    running = list(in_session(InstanceLock.running_children(serving.data)["inference"]))
+    assert len(running) > 5
+    assert [p.name() for p in running if "/pandas/" in Path(f"/proc/{p.pid}/maps").read_text()] == []
 
 
 @pytest.mark.parametrize("victim", ["raylet", "gcs_server", "ServeController", "matte_inference"])

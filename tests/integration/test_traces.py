@@ -100,8 +100,8 @@ def test_gradios_calls_are_traced_and_streams_are_not(served: Served, photo: byt
         assert "process_completed" in client.get(f"{api}/queue/data?session_hash=s1").text
         client.get(f"{served.stack.url}/healthz")
         client.get(f"{served.stack.url}/v1/limits")
-    told = {"GET /v1/limits", *JOB, "POST /gradio_api/queue/join"} - {"POST /v{major}/predict"}
-    spans = served.receiver.trace(trace, until=told)  # the frontend's last call tells that it has told all before it
+    expected = {"GET /v1/limits", *JOB, "POST /gradio_api/queue/join"} - {"POST /v{major}/predict"}
+    spans = served.receiver.trace(trace, until=expected)  # the frontend's last span: those before it have been exported
     assert only(spans, "admit grabcut").parent == only(spans, "POST /gradio_api/queue/join").id
     assert only(spans, "segment grabcut").parent == only(spans, "route grabcut").id
     assert not [span.name for span in spans if "queue/data" in span.name or "healthz" in span.name]

@@ -93,7 +93,7 @@ class JobLife(RuleBasedStateMachine):
     def ids_in(self, *states: S) -> list[str]:
         return [i for i, j in self.jobs.items() if j.state in states]
 
-    def settle(self) -> None:
+    def reset_idle_clock(self) -> None:
         if not self.queued():
             self.clock.reset()
 
@@ -162,7 +162,7 @@ class JobLife(RuleBasedStateMachine):
             job.attempts, job.until = job.attempts + 1, until
             job.leases.append(lease)
             self.clock.serve(job.priority, job.tag)
-            self.settle()
+            self.reset_idle_clock()
             assert (lease.attempt, lease.version or "") == (job.attempts, job.subqueue)
 
     def some_lease(self, pick: int) -> tuple[str, Job, Lease, bool]:
@@ -235,7 +235,7 @@ class JobLife(RuleBasedStateMachine):
         if stored:
             job.state = S.SUCCEEDED  # also of one that waits for its retry: the work is done
             if before is S.QUEUED:
-                self.settle()
+                self.reset_idle_clock()
 
     @precondition(has_lease)
     @rule(pick=picks)
@@ -259,7 +259,7 @@ class JobLife(RuleBasedStateMachine):
             job.move(S.CANCELED)
         assert self.do(self.store.cancel(job_id, self.now, owner=Owner(asker))) == (before not in TERMINAL)
         if before is S.QUEUED:
-            self.settle()
+            self.reset_idle_clock()
 
     @precondition(lambda self: self.jobs)
     @rule(pick=picks, asker=st.sampled_from("abc"))
@@ -292,7 +292,7 @@ class JobLife(RuleBasedStateMachine):
             if self.jobs[job_id].expires <= self.now:
                 self.jobs[job_id].move(S.EXPIRED)
                 counts["expired"] += 1
-                self.settle()
+                self.reset_idle_clock()
         swept = self.do(self.store.sweep(self.now))
         assert (swept.requeued, swept.dead, swept.expired) == (counts["queued"], counts["dead"], counts["expired"])
         assert {job_id for job_id in self.jobs if self.kept(job_id)} == set(self.needed())
@@ -317,7 +317,7 @@ class JobLife(RuleBasedStateMachine):
             job = self.jobs[job_id]
             if job.pin:
                 job.state = S.FAILED
-                self.settle()
+                self.reset_idle_clock()
             job.subqueue = job.pin
 
     @rule(version=versions)

@@ -159,3 +159,18 @@ def test_relative_links_exist() -> None:
         if not (path.parent / link).exists()
     ]
     assert broken == []
+
+
+def test_files_that_the_architecture_names_exist() -> None:
+    """A path is relative to the repository, or to a folder that the page named before it."""
+    folders, missing = [ROOT], []
+    for name in re.findall(r"`([\w./-]+?)`", (ROOT / "docs/architecture.md").read_text()):
+        if (ROOT / name).is_dir():
+            folders.append(ROOT / name)
+        elif "/" in name or name.endswith((".py", ".lua")):
+            bases = {base for folder in folders for base in (folder, *folder.parents)}
+            if name not in {"settings.py", "__init__.py"} and not any(
+                (base / name).exists() for base in bases if ROOT in (base, *base.parents)
+            ):
+                missing.append(name)
+    assert missing == []

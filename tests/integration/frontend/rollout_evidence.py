@@ -32,10 +32,12 @@ def differences() -> tuple[MaskComparison, ...]:
     stable = load(VersionConfig(model="grabcut", version=STABLE, family="grabcut"))
     found = []
     for number, (name, rgb) in enumerate((("cat", data.chelsea()), (JOB, data.astronaut()), ("cup", data.coffee()))):
-        theirs = _mask(stable, rgb)
-        ours = np.where(rgb.mean(axis=2) > 120, 255, 0).astype(np.uint8)
+        stable_mask = _mask(stable, rgb)
+        canary_mask = np.where(rgb.mean(axis=2) > 120, 255, 0).astype(np.uint8)
         at = BEGAN + 300 + 7.5 * number
-        found.append(compare_masks(name, STABLE, agreement(ours, theirs), (rgb, theirs, ours), at))
+        found.append(
+            compare_masks(name, STABLE, agreement(canary_mask, stable_mask), (rgb, stable_mask, canary_mask), at)
+        )
     return tuple(found)
 
 

@@ -83,8 +83,8 @@ def by_curl(url: str, picture: Path) -> dict[str, Any]:
         call_id = client.post("/gradio_api/call/remove_background", json=body).json()["event_id"]
         text = client.get(f"/gradio_api/call/remove_background/{call_id}").text
     blocks = [block.splitlines() for block in text.strip().split("\n\n")]
-    told = [(b[0], json.loads(b[1].removeprefix("data: "))) for b in blocks if b[0] != "event: heartbeat"]
-    return {"events": [(event, kinds(data)) for event, data in told]}
+    messages = [(b[0], json.loads(b[1].removeprefix("data: "))) for b in blocks if b[0] != "event: heartbeat"]
+    return {"events": [(event, kinds(data)) for event, data in messages]}
 
 
 def in_node(url: str, picture: Path) -> dict[str, Any]:

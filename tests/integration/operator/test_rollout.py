@@ -106,7 +106,7 @@ def order_for(router: Router, version: str) -> CheckOrder:
     return next(order for order in router.orders() if order.version == version)
 
 
-def told(stage: Stage) -> list[str]:
+def event_reasons(stage: Stage) -> list[str]:
     """Reasons of the Model's Events about its rollout, oldest first."""
     found = client.CoreV1Api(api_client()).list_namespaced_event(
         stage.namespace, field_selector="involvedObject.kind=Model,involvedObject.name=portrait"
@@ -127,7 +127,7 @@ def test_a_version_whose_folder_is_another_never_starts(served: Stage, router: R
     assert served.condition(MODEL, "portrait", "Stalled")[0] == "True"
     assert "DigestMismatch: it is another one" in served.condition(MODEL, "portrait", "Progressing")[2]
     assert apps(served) == {}
-    assert told(served) == ["RolloutStarted", "RolloutFailed"]
+    assert event_reasons(served) == ["RolloutStarted", "RolloutFailed"]
 
 
 def test_at_rest_redis_and_the_api_are_left_alone(served: Stage, router: Router) -> None:
@@ -172,7 +172,7 @@ def test_an_abort_ends_it_and_its_application_within_seconds(served: Stage) -> N
     print(f"abort to its end: {time.monotonic() - began:.1f} s")
     assert rollout(served)["cause"] == "Aborted"
     assert served.condition(MODEL, "portrait", "Stalled")[0] == "False"
-    assert told(served)[-1] == "RolledBack"
+    assert event_reasons(served)[-1] == "RolledBack"
 
 
 def test_a_model_that_is_made_again_begins_anew(served: Stage, router: Router) -> None:

@@ -27,7 +27,7 @@ def spec(stage: Stage) -> dict[str, Any]:
     return found
 
 
-def told(stage: Stage, status: RolloutStatus) -> None:
+def write_status(stage: Stage, status: RolloutStatus) -> None:
     """As the operator tells it; no operator runs here."""
     stage.kube.apply_status(MODEL, "portrait", {"rollout": status.model_dump(mode="json", exclude_none=True)})
 
@@ -39,7 +39,7 @@ def stepping(stage: Stage) -> RolloutStatus:
     stage.put(MODEL, "portrait", family="grabcut", version="2.0.0", rollout={"steps": steps})
     simulation = RolloutSimulation()
     status = simulation.until(lambda decision: len(decision.status.checks) > 0).status
-    told(stage, status)
+    write_status(stage, status)
     return status
 
 
@@ -74,9 +74,9 @@ def test_what_is_asked_for_reaches_the_spec(stage: Stage, stepping: RolloutStatu
 
 def test_watch_ends_as_the_rollout_ended(stage: Stage, stepping: RolloutStatus) -> None:
     assert matte(stage, "watch", "--timeout", "1").exit_code == 2
-    told(stage, stepping.model_copy(update={"phase": Phase.ROLLED_BACK}))
+    write_status(stage, stepping.model_copy(update={"phase": Phase.ROLLED_BACK}))
     assert matte(stage, "watch", "--timeout", "5").exit_code == 1
-    told(stage, RolloutStatus(phase=Phase.SUCCEEDED, stable="2.0.0"))
+    write_status(stage, RolloutStatus(phase=Phase.SUCCEEDED, stable="2.0.0"))
     assert matte(stage, "watch", "--timeout", "5").exit_code == 0
 
 

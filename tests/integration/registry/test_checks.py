@@ -129,12 +129,12 @@ async def test_without_weights_the_license_alone_counts(
 
 
 async def test_signatures(evidence: EvidenceStore, registry: Registry, s3: str, folder: Path) -> None:
-    ours, theirs = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+    trusted, unknown = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
     pems = [
         key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
-        for key in (ours, theirs)
+        for key in (trusted, unknown)
     ]
-    pushed = registry.push(folder, f"{s3}/signed", ours)
+    pushed = registry.push(folder, f"{s3}/signed", trusted)
     states = [
         (await judge(evidence, registry, ordered(pushed.source, attempt, public_keys=(pem,)))).reason
         for attempt, pem in enumerate([*pems, "no key"])
@@ -153,7 +153,7 @@ async def test_no_folder_is_told_as_replicas_tell_it(
 # --- what comes in between ----------------------------------------------------------------------------------------
 
 
-class Told:
+class ReportingRegistry:
     """The registry, with something before it."""
 
     def __init__(self, registry: Registry, before: Callable[[OnProgress], None]) -> None:
@@ -169,7 +169,7 @@ async def test_two_routers_do_it_and_one_verdict_stands(
     evidence: EvidenceStore, settings: RegistrySettings, s3: str, folder: Path
 ) -> None:
     pushed = Registry(settings).push(folder, f"{s3}/2.0.0")
-    both = [Told(Registry(settings), lambda _: None) for _ in range(2)]
+    both = [ReportingRegistry(Registry(settings), lambda _: None) for _ in range(2)]
     await evidence.order_check(POOL, ordered(pushed.source))
     async with routers(evidence, both):
         report = await verdict(evidence)
@@ -189,7 +189,7 @@ async def test_a_router_that_comes_back_goes_on_and_repeats_nothing(
     await evidence.report_check(POOL, "m", "2.0.0", running)  # of one that was killed
     async with routers(evidence, [registry]):
         first = await verdict(evidence)
-    again = Told(registry, lambda _: None)
+    again = ReportingRegistry(registry, lambda _: None)
     async with routers(evidence, [again]):
         await asyncio.sleep(0.5)
     assert again.calls == 0
@@ -199,8 +199,8 @@ async def test_a_router_that_comes_back_goes_on_and_repeats_nothing(
 
 
 async def test_progress_is_told_while_it_lasts(evidence: EvidenceStore, registry: Registry, folder: Path) -> None:
-    def slowly(tell: OnProgress) -> None:
-        tell(Progress(300, 1000))
+    def slowly(report_progress: OnProgress) -> None:
+        report_progress(Progress(300, 1000))
         time.sleep(2.5)
 
     async def running() -> CheckReport | None:
@@ -208,7 +208,7 @@ async def test_progress_is_told_while_it_lasts(evidence: EvidenceStore, registry
         return report if report is not None and report.done else None
 
     await evidence.order_check(POOL, ordered(f"file://{folder}"))
-    async with routers(evidence, [Told(registry, slowly)]):
+    async with routers(evidence, [ReportingRegistry(registry, slowly)]):
         report = await eventually(running)
         assert (report.state, report.done, report.total) == (CheckState.RUNNING, 300, 1000)
         assert (await verdict(evidence)).state is CheckState.PASSED
@@ -228,7 +228,7 @@ async def test_a_source_that_is_away_for_a_while_is_waited_for(
         return report if report is not None and report.message else None
 
     await evidence.order_check(POOL, ordered(f"file://{folder}"))
-    async with routers(evidence, [Told(registry, away)], RetryPolicy(first=0.1, longest=0.2, total=60)):
+    async with routers(evidence, [ReportingRegistry(registry, away)], RetryPolicy(first=0.1, longest=0.2, total=60)):
         report = await eventually(said)
         assert (report.state, report.reason) == (CheckState.RUNNING, "")
         assert report.message == "SourceUnavailable: the bucket cannot be reached"
@@ -248,19 +248,19 @@ async def test_an_order_that_is_taken_back_ends_its_transfer(
 ) -> None:
     stopped: list[str] = []
 
-    def for_ever(tell: OnProgress) -> None:
+    def for_ever(report_progress: OnProgress) -> None:
         try:
             while True:
-                tell(Progress(1, 2))
+                report_progress(Progress(1, 2))
                 time.sleep(0.05)
         except BaseException as error:
             stopped.append(type(error).__name__)
             raise
 
     await evidence.order_check(POOL, ordered(f"file://{folder}"))
-    told = Told(registry, for_ever)
-    async with routers(evidence, [told]):
-        await eventually(lambda: asyncio.sleep(0, told.calls or None))
+    reporting = ReportingRegistry(registry, for_ever)
+    async with routers(evidence, [reporting]):
+        await eventually(lambda: asyncio.sleep(0, reporting.calls or None))
         await evidence.delete_version(POOL, "m", "2.0.0")
         await eventually(lambda: asyncio.sleep(0, stopped or None))
         await asyncio.sleep(1.2)
@@ -271,6 +271,6 @@ async def test_a_mistake_of_ours_is_a_verdict_too(evidence: EvidenceStore, regis
     def breaks(_: OnProgress) -> None:
         raise OSError(5, "Input/output error")
 
-    report = await judge(evidence, Told(registry, breaks), ordered(f"file://{folder}"))
+    report = await judge(evidence, ReportingRegistry(registry, breaks), ordered(f"file://{folder}"))
     assert (report.state, report.reason) == (CheckState.FAILED, "CheckFailed")
     assert "Input/output error" in report.message

@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
 
 @dataclass
-class World:
+class CheckedPool:
     """A frontend and a pool whose node has nothing of any version."""
 
     stack: Stack
@@ -59,13 +59,13 @@ class World:
 
 
 @pytest.fixture
-def world(s3: str, tmp_path: Path) -> Iterator[World]:
+def checked_pool(s3: str, tmp_path: Path) -> Iterator[CheckedPool]:
     assert s3.startswith("s3://")
     assert os.environ["AWS_ENDPOINT"]  # the pool inherits it
     with frontends_only(tmp_path / "stack") as stack:
         cache = tmp_path / "cache"
         pool = Pool.start("main", tmp_path, {**stack.environment, "MATTE_CACHE_DIR": str(cache)})
-        yield World(stack, pool, cache)
+        yield CheckedPool(stack, pool, cache)
         pool.kill()
 
 
@@ -92,36 +92,38 @@ def predicted(stack: Stack) -> httpx.Response:
     return httpx.post(url, content=photo, headers={"Content-Type": "image/jpeg"}, timeout=60)
 
 
-def test_a_pushed_version_is_checked_and_served_and_a_tampered_one_is_not(s3: str, world: World) -> None:
+def test_a_pushed_version_is_checked_and_served_and_a_tampered_one_is_not(s3: str, checked_pool: CheckedPool) -> None:
     source, digest = push(MODELS / "unet-2.0.0", f"{s3}/2.0.0")
     routes = router_app(table("portrait", portrait={"2.0.0": 100}))
     good = version_app("portrait", "2.0.0", "unet", source=source, digest=digest, num_cpus=0.1)
-    world.pool.deploy(router_app(table(None)))
-    world.pool.wait_running("router")
+    checked_pool.pool.deploy(router_app(table(None)))
+    checked_pool.pool.wait_running("router")
 
     order = CheckOrder(model="portrait", version="2.0.0", attempt=0, source=source, allowed_licenses=("Apache-2.0",))
-    report = world.check(order)
+    report = checked_pool.check(order)
     assert (report.state, report.digest, report.license) == (CheckState.PASSED, digest, "Apache-2.0")
-    world.pool.deploy(good, routes)
-    world.pool.wait_running("portrait-2-0-0", "router")
-    world.stack.wait_ready(["portrait"])
-    answer = predicted(world.stack)
+    checked_pool.pool.deploy(good, routes)
+    checked_pool.pool.wait_running("portrait-2-0-0", "router")
+    checked_pool.stack.wait_ready(["portrait"])
+    answer = predicted(checked_pool.stack)
     assert (answer.status_code, answer.headers["X-Model-Digest"]) == (200, digest)
-    assert world.cached() == [digest.removeprefix("sha256:")]
+    assert checked_pool.cached() == [digest.removeprefix("sha256:")]
 
     bad_source, bad_digest = push(MODELS / "unet-1.0.0", f"{s3}/3.0.0")
     tamper(bad_source)
-    report = world.check(CheckOrder(model="portrait", version="3.0.0", attempt=0, source=bad_source, digest=bad_digest))
+    report = checked_pool.check(
+        CheckOrder(model="portrait", version="3.0.0", attempt=0, source=bad_source, digest=bad_digest)
+    )
     assert (report.state, report.reason) == (CheckState.FAILED, "DigestMismatch")
-    _refused(world, good, routes, version_app("portrait", "3.0.0", "unet", source=bad_source, digest=bad_digest))
-    assert world.cached() == [digest.removeprefix("sha256:")]
-    assert predicted(world.stack).status_code == 200
+    _refused(checked_pool, good, routes, version_app("portrait", "3.0.0", "unet", source=bad_source, digest=bad_digest))
+    assert checked_pool.cached() == [digest.removeprefix("sha256:")]
+    assert predicted(checked_pool.stack).status_code == 200
 
 
-def _refused(world: World, good: dict[str, Any], routes: dict[str, Any], bad: dict[str, Any]) -> None:
+def _refused(checked_pool: CheckedPool, good: dict[str, Any], routes: dict[str, Any], bad: dict[str, Any]) -> None:
     """The replica itself says so, whoever started it; in words that the operator can show."""
-    world.pool.deploy(good, bad, routes)
-    found = world.pool.wait(lambda apps: "Mismatch" in apps.get("portrait-3-0-0", ("", ""))[1])
+    checked_pool.pool.deploy(good, bad, routes)
+    found = checked_pool.pool.wait(lambda apps: "Mismatch" in apps.get("portrait-3-0-0", ("", ""))[1])
     reason, text = parse_deploy_error(found["portrait-3-0-0"][1])
     assert reason == "DigestMismatch"
     assert "model.safetensors has the SHA-256" in text

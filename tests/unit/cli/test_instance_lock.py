@@ -86,17 +86,17 @@ def test_only_our_leftovers_are_ended() -> None:
     assert store.stdout is not None
     store.stdout.readline()
     watched = psutil.Process(store.pid)
-    ours = subprocess.Popen([sys.executable, "-c", sleep, "matte_frontend"], start_new_session=True)
+    leftover = subprocess.Popen([sys.executable, "-c", sleep, "matte_frontend"], start_new_session=True)
     other = subprocess.Popen([sys.executable, "-c", sleep, "something else"], start_new_session=True)
     said: list[str] = []
     try:
-        end_leftovers([ours.pid, other.pid, store.pid, 2**22 + 1], said.append, patience=5)
+        end_leftovers([leftover.pid, other.pid, store.pid, 2**22 + 1], said.append, patience=5)
         assert not watched.is_running()
-        assert ours.wait(5) == -signal.SIGKILL
+        assert leftover.wait(5) == -signal.SIGKILL
         assert other.poll() is None
         assert len(said) == 1
     finally:
         store.stdout.close()
-        for process in (ours, other, store):
+        for process in (leftover, other, store):
             process.kill()
             process.wait()

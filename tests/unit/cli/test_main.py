@@ -176,14 +176,14 @@ def test_two_files_do_not_go_to_one_stream(results: tuple[Path, Path], nowhere: 
 def test_a_terminal_neither_sends_nor_shows_pictures(
     stream: str, arguments: list[str], words: bytes, results: tuple[Path, Path], nowhere: str
 ) -> None:
-    ours, theirs = pty.openpty()
+    parent, child = pty.openpty()
     try:
         command = [str(results[0]) if word == "PICTURE" else word for word in arguments]
-        process = matte(*command, "--url", nowhere, **{stream: theirs})
+        process = matte(*command, "--url", nowhere, **{stream: child})
         said = process.communicate(timeout=30)[1]
     finally:
-        os.close(ours)
-        os.close(theirs)
+        os.close(parent)
+        os.close(child)
     assert process.returncode == 2
     assert words in b" ".join(said.split())
 

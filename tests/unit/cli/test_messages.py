@@ -87,10 +87,10 @@ def test_the_bar_moves_with_progress_and_starts_anew_with_a_retry() -> None:
     line = board.open(Item(Path("a.jpg"), Path("a.png")))
     task = board._progress.tasks[1]
     seen = []
-    for told in (
+    for view in (
         event("queued", position=0), event("started"), event("progress", stage="forward", fraction=0.4),
         event("progress", stage="encode"), event("retrying", attempt=1), event("finished"),
     ):  # fmt: skip
-        board.update(line, "", share(told))
+        board.update(line, "", share(view))
         seen.append(task.completed)
     assert seen == [0, 0, 0.4, 0.4, 0, 1]

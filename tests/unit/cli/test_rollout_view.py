@@ -65,9 +65,9 @@ def test_rolled_back_says_why() -> None:
     assert "✗ 10 %  · 50 %" in found
     assert "✗ fail" in found
     assert simulation.status is not None
-    told = text(view.history(simulation.status.checks))
-    assert "✗ fail" in told
-    assert "errors: 20 of 400" in told
+    rendered = text(view.history(simulation.status.checks))
+    assert "✗ fail" in rendered
+    assert "errors: 20 of 400" in rendered
 
 
 def test_paused_by_itself() -> None:

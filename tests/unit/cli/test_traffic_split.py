@@ -34,7 +34,7 @@ def answer(sent: float, version: str, took: float = 0.1, user: str | None = None
     return Answer(sent, sent, sent + took, version, user)
 
 
-def told(found: Report) -> str:
+def rendered(found: Report) -> str:
     console = Console(file=io.StringIO(), width=200, highlight=False)
     for part in view.closing(found):
         console.print(part)
@@ -141,7 +141,7 @@ class TestReport:
         found = report(asked(), log, 23.0, interrupted=False)
         assert [share.within for share in found.splits[0].shares] == [False, False]
         assert found.passed  # a split is reported; failures decide
-        assert "the asked share lies outside" in told(found)
+        assert "the asked share lies outside" in rendered(found)
 
     def test_a_version_that_nobody_asked_for(self) -> None:
         log = Log(sent=2, answers=[answer(1, "1.0.0"), answer(2, "9.0.0")], samples=samples({"1.0.0": 100}, 0, 9))
@@ -167,14 +167,14 @@ class TestReport:
         (move,) = found.moves
         assert (move.users, move.must) == (1000, 0.45)
         assert move.must in wilson_interval(move.changed, move.users, CONFIDENCE)
-        assert "45.0 % had to" in told(found)
+        assert "45.0 % had to" in rendered(found)
 
     def test_users_that_are_not_kept(self) -> None:
         answers = [answer(i / 10, f"{i % 2 + 1}.0.0", user="drive-0") for i in range(1, 20)]
         log = Log(sent=19, answers=answers, samples=samples(EVEN, 0, 9))
         found = report(asked(users=1, key_header="X-Route-Key"), log, 9.0, interrupted=False)
         assert (found.splits[0].counted, found.splits[0].unsteady) == (1, 1)
-        assert "1 users saw more than one version" in told(found)
+        assert "1 users saw more than one version" in rendered(found)
 
     def test_failures_decide(self) -> None:
         log = Log(sent=9, answers=[answer(1, "1.0.0")], samples=samples(EVEN, 0, 9))
@@ -185,7 +185,7 @@ class TestReport:
         assert (found.passed, found.failed, found.abandoned, found.unsent) == (False, 7, 1, 3)
         assert found.failures == {"out_of_memory": 6, "timeout": 1}
         assert len(found.first_failures) == 5
-        text = told(found)
+        text = rendered(found)
         assert "✗ 7 failed (out_of_memory 6×, timeout 1×): 9 pictures in 9 s, ended early" in text
         assert "out_of_memory: [b]too big[/b] (job j1)" in text
         assert "1 pictures were sent again when the server asked for it: queue_full 2×" in text
@@ -194,12 +194,12 @@ class TestReport:
     def test_nothing_answered_is_no_success(self) -> None:
         found = report(asked(), Log(samples=samples(EVEN, 0, 9)), 9.0, interrupted=False)
         assert not found.passed
-        assert "nothing was answered" in told(found)
+        assert "nothing was answered" in rendered(found)
 
     def test_a_server_without_sticky_users_is_said(self) -> None:
         found = report(asked(users=5), Log(sent=1, answers=[answer(1, "1.0.0")]), 9.0, interrupted=False)
-        assert "no header that keeps a user on a version" in told(found)
-        assert "never were constant long enough" in told(found)
+        assert "no header that keeps a user on a version" in rendered(found)
+        assert "never were constant long enough" in rendered(found)
 
     def test_latencies_are_from_when_a_picture_was_due(self) -> None:
         answers = [Answer(due=i, sent=i + 1, answered=i + 1 + (i == 9), version="1.0.0") for i in range(10)]
@@ -208,7 +208,7 @@ class TestReport:
             log.send(found.due, found.sent)
         (arm,) = report(asked(), log, 12.0, interrupted=False).latencies
         assert (arm.answered, arm.p50, arm.p95, arm.longest) == (10, 1.0, 2.0, 2.0)
-        assert "10 pictures went late, at most 1.00 s" in told(report(asked(), log, 12.0, interrupted=False))
+        assert "10 pictures went late, at most 1.00 s" in rendered(report(asked(), log, 12.0, interrupted=False))
 
     def test_it_is_json(self) -> None:
         log = Log(sent=1, answers=[answer(1, "1.0.0")], samples=samples(EVEN, 0, 9) + samples(NEW, 9.5, 12))

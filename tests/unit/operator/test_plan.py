@@ -179,5 +179,5 @@ def test_events_are_told_on_change_only() -> None:
 
 def test_what_everybody_expects_is_no_event() -> None:
     assert conditions_to_report([], [condition("True", "Scheduled", type_="CapacityAvailable")]) == []
-    assert conditions_to_report([], [condition("False", "PoolNotReady", "the Pool has told it")]) == []
+    assert conditions_to_report([], [condition("False", "PoolNotReady", "the Pool has reported it")]) == []
     assert conditions_to_report([], [condition("True", "Routed", type_="Serving")]) == []

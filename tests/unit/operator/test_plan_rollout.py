@@ -66,12 +66,12 @@ class Namespace:
             }
         )
 
-    def pass_(self, **told: Any) -> PlannedModel:
+    def pass_(self, **facts: Any) -> PlannedModel:
         """One pass, applied; two seconds go by."""
         world = self.snapshot()
         questions = required_evidence(world, self.now).models if self.reachable else ()
         evidence = {one.model: self._evidence(one.since) for one in questions}
-        self.planned = plan(world, RELEASE, self.now, ExternalFacts(evidence, **told))
+        self.planned = plan(world, RELEASE, self.now, ExternalFacts(evidence, **facts))
         (model,) = self.planned.models
         self._apply(model)
         self.now += timedelta(seconds=2)

@@ -21,7 +21,7 @@ def unscheduled(message: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("message", "told"),
+    ("message", "expected"),
     [
         ("ErrImagePull: rpc error: code = NotFound desc = ghcr.io/x:1: not found", "no such image"),
         ("failed to authorize: 401 Unauthorized", "images.pullSecrets"),
@@ -30,11 +30,11 @@ def unscheduled(message: str) -> dict[str, Any]:
     ],
 )
 @pytest.mark.parametrize("reason", ["ErrImagePull", "ImagePullBackOff"])
-def test_images(reason: str, message: str, told: str) -> None:
+def test_images(reason: str, message: str, expected: str) -> None:
     (found,) = pod_problems([pod(initContainerStatuses=waiting(reason, message))])
     assert found.kind is PodProblemKind.IMAGE
     assert "image x:1 cannot be pulled" in found.message
-    assert told in found.message
+    assert expected in found.message
 
 
 def test_a_crash_says_how_and_where_to_look() -> None:

@@ -28,11 +28,11 @@ def public_pem(key: PrivateKey) -> bytes:
 def test_a_signature_holds_for_its_manifest_and_key_alone(kind: str) -> None:
     key, other = key_of(kind), key_of(kind)
     signature = sign(MANIFEST, key)
-    partial, theirs = public_key(public_pem(key)), public_key(public_pem(other))
-    verify(MANIFEST, signature, [theirs, partial], "x")
+    partial, other_key = public_key(public_pem(key)), public_key(public_pem(other))
+    verify(MANIFEST, signature, [other_key, partial], "x")
     for manifest, signed, keys in [
         (MANIFEST + " ", signature, [partial]),
-        (MANIFEST, signature, [theirs]),
+        (MANIFEST, signature, [other_key]),
         (MANIFEST, b"AAAA", [partial]),
         (MANIFEST, b"not base64 \xff", [partial]),
         (MANIFEST, signature, []),

@@ -101,7 +101,7 @@ class SessionReader:
             yield CLOSE
             await self._sessions.acknowledge(self._session, self._ended)
         finally:
-            # Cancelled until they are gone: a Redis call may swallow a cancellation (asyncio.wait_for before Python
+            # Canceled until they are gone: a Redis call may swallow a cancellation (asyncio.wait_for before Python
             # 3.12).
             while running := [task for task in self._tasks.values() if not task.done()]:
                 for task in running:

@@ -76,12 +76,12 @@ class Dispatcher:
         error = ""
         try:
             await self.versions.run(job.model, job.version, lease, job.options)
-        except asyncio.CancelledError as cancelled:
+        except asyncio.CancelledError as canceled:
             if not job.orphaned or (task := asyncio.current_task()) is None:
                 raise
             task.uncancel()
-            error = type(cancelled).__name__
-            await self._handle_failure(job, cancelled)
+            error = type(canceled).__name__
+            await self._handle_failure(job, canceled)
         except Exception as failure:  # whatever ends the replica, the job goes on
             error = type(failure).__name__
             await self._handle_failure(job, failure)
