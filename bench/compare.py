@@ -69,14 +69,14 @@ def main() -> int:
         bare, rates = both_cores(servers, source)
         lines = [
             f"bare job: {wall * 1000:.1f} ms, {cpu * 1000:.1f} ms of CPU; two bare processes: {bare:.1f} pictures/s",
-            "| | added latency, p50 | CPU outside the job | pictures, relative to two bare processes | at rest | memory |",
+            "| | added latency, p50 | CPU outside the job | pictures, of two bare processes' | at rest | memory |",
             "|---|---|---|---|---|---|",
         ]
-        for name, (_, _, processes) in servers.items():
+        for name, (_, _, parts) in servers.items():
             latency, used = added[name]
             lines.append(
                 f"| {name} | {latency * 1000:.1f} ms | {used * 1000:.1f} ms | {rates[name][0] / bare:.3f} |"
-                f" {idle_cpu(processes):.1%} of a core | {memory(processes) / 1e6:.0f} MB |"
+                f" {idle_cpu(parts):.1%} of a core | {memory(parts) / 1e6:.0f} MB |"
             )
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
