@@ -6,11 +6,9 @@ import pytest
 from matte_core.domain.addresses import is_loopback
 from matte_frontend.connections import ConnectionCounter, ConnectionLimits, Phase, RequestArrival
 from matte_frontend.hosts import Networks, client_key, split_host
+from matte_frontend.settings import FrontendSettings
 
-LIMITS = ConnectionLimits(
-    header_bytes=65_536, headers=100, header_seconds=10, body_rate=1000, body_grace_seconds=20, idle_seconds=75,
-    connections_per_address=3, connections=16,
-)  # fmt: skip
+LIMITS = ConnectionLimits(FrontendSettings(max_connections=16, max_connections_per_address=3), open_files=1024)
 
 
 def swept(arrival: RequestArrival, seconds: int, *, rate: int = 0, reading: bool = True, since: int = 0) -> int | None:

@@ -35,7 +35,11 @@ class DrainingServer(uvicorn.Server):
         self._app = app
         self._drain_seconds = settings.drain_seconds
         self._loop: asyncio.AbstractEventLoop | None = None
-        limits = ConnectionLimits.from_settings(settings, open_files=raise_open_files())
+        # as many open files and sockets as the system allows
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        open_files = max(soft, _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, hard))
+        limits = ConnectionLimits(settings, open_files=open_files)
         self._counter = ConnectionCounter(limits, Networks(settings.trusted_proxies))
         protocol = functools.partial(LimitedProtocol, self._counter, app.state.meter)
         super().__init__(
@@ -69,14 +73,6 @@ class DrainingServer(uvicorn.Server):
 
     def _stop(self) -> None:
         self.should_exit = True
-
-
-def raise_open_files() -> int:
-    """Raises the limit of open files and sockets as far as the system allows, and returns it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    limit = max(soft, _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
-    return limit
 
 
 def main() -> None:

@@ -48,25 +48,20 @@ class ValidatedRequest:
 
 
 async def validate_request(
-    app: AppState,
-    request: Request,
-    inputs: Inputs | None = None,
-    *,
-    model: str | None = None,
-    major: str | None = None,
+    app: AppState, request: Request, inputs: Inputs | None = None, *, model: str | None = None, major: str | None = None
 ) -> ValidatedRequest:
-    """Checks everything that can be checked before anything is stored.
+    """Checks everything that can be checked before anything is stored; raises Problem.
 
-    Args:
-        inputs: None: those in the request's body.
-        model: from the address; None: the parameter ``model``, else the default model.
-        major: the version that the address pins; None: the parameter ``version``.
-
-    Raises:
-        Problem: any of the request and the picture.
+    ``inputs`` are by default those in the body; ``model`` and ``major`` (a version) are what the address names.
     """
     with app.count_rejections():
-        owner, route_key = owner_of(request), hash_route_key(request)
+        owner, route_key, route_keys = owner_of(request), None, request.headers.getlist("x-route-key")
+        if route_keys:
+            if len(route_keys) > 1 or not _ROUTE_KEY.fullmatch(route_keys[0]):
+                raise _invalid_header("X-Route-Key", "1 to 128 printable ASCII characters, given once")
+            # the key itself may be personal, and is not kept
+            digest = hashlib.blake2b(route_keys[0].encode(), digest_size=16, person=b"matte-route-key")
+            route_key = digest.hexdigest()
         if inputs is None:
             inputs = await read_inputs(request, app.limits.max_bytes)
         routing_names = {"version"} if major is None else set()
@@ -86,16 +81,6 @@ async def validate_request(
         route.model, version, requested, owner, route_key, options, picture, inputs.image, inputs.background,
         background_type,
     )  # fmt: skip
-
-
-def hash_route_key(request: Request) -> str | None:
-    """A digest of ``X-Route-Key``: equal keys stay on one version. The key itself may be personal, and is not kept."""
-    keys = request.headers.getlist("x-route-key")
-    if not keys:
-        return None
-    if len(keys) > 1 or not _ROUTE_KEY.fullmatch(keys[0]):
-        raise _invalid_header("X-Route-Key", "1 to 128 printable ASCII characters, given once")
-    return hashlib.blake2b(keys[0].encode(), digest_size=16, person=b"matte-route-key").hexdigest()
 
 
 def idempotency_key(request: Request) -> str | None:

@@ -31,15 +31,11 @@ from matte_frontend.state import Clock, Identify, NewId, anonymous, open_state
 register_url_convertor("major", predict.MajorConvertor())
 
 
-def new_uuid() -> str:
-    return uuid.uuid4().hex
-
-
 def create_app(
     settings: FrontendSettings,
     *,
     clock: Clock = time.time,
-    new_id: NewId = new_uuid,
+    new_id: NewId = lambda: uuid.uuid4().hex,
     identify: Identify = anonymous,
     machine: str = "",
 ) -> Starlette:
@@ -91,9 +87,9 @@ def create_app(
 def rest_routes(settings: FrontendSettings) -> list[BaseRoute]:
     """The REST interface, the busiest first: routes are tried in order."""
     routes: list[BaseRoute] = [
-        Route("/predict", predict.predict_default, methods=["POST"]),
-        Route("/v{major:major}/predict", predict.predict_major, methods=["POST"]),
-        Route("/models/{model}/predict", predict.predict_model, methods=["POST"]),
+        Route("/predict", predict.predict, methods=["POST"]),
+        Route("/v{major:major}/predict", predict.predict, methods=["POST"]),
+        Route("/models/{model}/predict", predict.predict, methods=["POST"]),
         Route("/v1/jobs", predict.create_job, methods=["POST"]),
         Route("/v1/jobs/{id}", jobs.read_or_delete, methods=["GET", "DELETE"]),
         Route("/v1/jobs/{id}/events", jobs.events, methods=["GET"]),

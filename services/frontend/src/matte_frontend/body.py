@@ -53,11 +53,8 @@ class Inputs:
 
 
 async def read_inputs(request: Request, max_bytes: int) -> Inputs:
-    """The picture as the body itself, in a form, or in JSON; the query's parameters with the body's.
-
-    Raises:
-        Problem: payload_too_large, malformed_request, unsupported_format, picture_missing, unknown_parameter,
-            invalid_parameter.
+    """The picture as the body itself, in a form, or in JSON; the query's parameters with the body's. Raises Problem:
+    payload_too_large, malformed_request, unsupported_format, picture_missing, unknown_parameter, invalid_parameter.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     query = request.query_params.multi_items() if request.url.query else []
@@ -67,14 +64,18 @@ async def read_inputs(request: Request, max_bytes: int) -> Inputs:
             raise _picture_missing()
         return Inputs(image, None, _merge_parameters(query))
     if media_type == "application/json":
-        return await _read_json_inputs(request, max_bytes, query)
-    if media_type == "multipart/form-data":
-        return await _read_form_inputs(request, max_bytes, query)
-    raise Problem(
-        "unsupported_format",
-        f"The body is {media_type}. Send the picture itself with Content-Type: image/jpeg (or image/png, …), a "
-        "multipart form with the field image, or JSON with image_b64.",
-    )
+        files, parameters = await _read_json_inputs(request, max_bytes)
+    elif media_type == "multipart/form-data":
+        files, parameters = await _read_form_inputs(request, max_bytes)
+    else:
+        raise Problem(
+            "unsupported_format",
+            f"The body is {media_type}. Send the picture itself with Content-Type: image/jpeg (or image/png, …), a "
+            "multipart form with the field image, or JSON with image_b64.",
+        )
+    if "image" not in files:
+        raise _picture_missing()
+    return Inputs(files["image"], files.get("bg_image"), _merge_parameters(query, parameters))
 
 
 async def read_limited(request: Request, limit: int) -> bytes:
@@ -97,7 +98,7 @@ async def _stream_limited(request: Request, limit: int) -> AsyncGenerator[bytes]
         yield chunk
 
 
-async def _read_json_inputs(request: Request, max_bytes: int, query: list[tuple[str, str]]) -> Inputs:
+async def _read_json_inputs(request: Request, max_bytes: int) -> tuple[dict[str, bytes], list[tuple[str, object]]]:
     parser = JsonParser(max_bytes)
     async for chunk in _stream_limited(request, max_bytes * 4 // 3 + _SLACK):
         parser.write(chunk)
@@ -105,31 +106,8 @@ async def _read_json_inputs(request: Request, max_bytes: int, query: list[tuple[
     if not isinstance(document, dict):
         raise Problem("malformed_request", "The JSON body must be an object with image_b64.")
     encoded = {name: document.pop(name) for name in _PICTURE_FIELDS if name in document}
-    _check_json_types(document)
-    files: dict[str, bytes] = {}
-    for name, value in encoded.items():
-        decoded = pictures[name] if name in pictures and value == "" else _decode_base64(name, value)
-        files[_PICTURE_FIELDS[name]] = decoded
-    if "image" not in files:
-        raise _picture_missing()
-    return Inputs(files["image"], files.get("bg_image"), _merge_parameters(query, document.items()))
-
-
-def _decode_base64(name: str, value: object) -> bytes:
-    """A picture that the parser did not recognize: its key is written with escapes, or it is no string."""
-    try:
-        if not isinstance(value, str):
-            raise TypeError("it is not a string")
-        text = value.partition(",")[2] if value.startswith("data:") else value
-        return base64.b64decode(text, validate=True)
-    except (TypeError, ValueError, binascii.Error) as error:
-        raise _not_base64(name, error) from error
-
-
-def _check_json_types(document: Mapping[str, object]) -> None:
-    """Refuses a parameter in JSON that is neither null nor of the type that the OpenAPI document declares. Queries and
-    forms have nothing but strings, and are parsed more generously.
-    """
+    # a parameter is null or of the type that the OpenAPI document declares; queries and forms, which have nothing but
+    # strings, are parsed more generously
     errors = [
         {"parameter": name, "message": f"not {type_name} in JSON"}
         for name, value in document.items()
@@ -139,6 +117,19 @@ def _check_json_types(document: Mapping[str, object]) -> None:
     if errors:
         detail = "; ".join(f"{error['parameter']}: {error['message']}" for error in errors)
         raise Problem("invalid_parameter", detail, errors=errors)
+    files: dict[str, bytes] = {}
+    for name, value in encoded.items():
+        if name in pictures and value == "":
+            files[_PICTURE_FIELDS[name]] = pictures[name]
+            continue
+        try:  # the parser did not recognize it: its key is written with escapes, or it is no string
+            if not isinstance(value, str):
+                raise TypeError("it is not a string")
+            text = value.partition(",")[2] if value.startswith("data:") else value
+            files[_PICTURE_FIELDS[name]] = base64.b64decode(text, validate=True)
+        except (TypeError, ValueError) as error:
+            raise _not_base64(name, error) from error
+    return files, list(document.items())
 
 
 async def read_form(request: Request, max_bytes: int) -> list[Part]:
@@ -149,7 +140,7 @@ async def read_form(request: Request, max_bytes: int) -> list[Part]:
     return parser.finish()
 
 
-async def _read_form_inputs(request: Request, max_bytes: int, query: list[tuple[str, str]]) -> Inputs:
+async def _read_form_inputs(request: Request, max_bytes: int) -> tuple[dict[str, bytes], list[tuple[str, object]]]:
     files: dict[str, bytes] = {}
     fields: list[tuple[str, object]] = []
     for part in await read_form(request, max_bytes):
@@ -160,9 +151,7 @@ async def _read_form_inputs(request: Request, max_bytes: int, query: list[tuple[
         else:
             detail = f"There is no file field {part.name!r}; there is image and bg_image, once each."
             raise unknown_parameter(detail, part.name, sorted(_FILE_FIELDS))
-    if "image" not in files:
-        raise _picture_missing()
-    return Inputs(files["image"], files.get("bg_image"), _merge_parameters(query, fields))
+    return files, fields
 
 
 def _merge_parameters(*sources: Iterable[tuple[str, object]]) -> dict[str, object]:

@@ -45,9 +45,19 @@ class CompressionMiddleware:
         async def send_compressed(message: Message) -> None:
             nonlocal start, body
             if message["type"] == "http.response.start":
+                headers = MutableHeaders(raw=message["headers"])
                 if message["status"] == 304:
-                    _restore_weak_etag(message, request)
-                elif _is_text(message):
+                    # a client that has the compressed bytes gets the ETag that it knows them by
+                    weak = f"W/{headers.get('etag', '')}"
+                    if weak in request.get("if-none-match", ""):
+                        headers["etag"] = weak
+                        headers.add_vary_header("Accept-Encoding")
+                elif (
+                    headers.get("content-type", "").partition(";")[0] in _TEXT
+                    and message["status"] != 206
+                    and "content-encoding" not in headers
+                    and "no-transform" not in headers.get("cache-control", "")
+                ):
                     start = message
                     return
                 await send(message)
@@ -68,16 +78,6 @@ def accepts_gzip(accept_encoding: str) -> bool:
     return bool(accept_encoding.strip()) and best_offer(accept_encoding, ("gzip", "identity")) == "gzip"
 
 
-def _is_text(message: Message) -> bool:
-    headers = Headers(raw=list(message["headers"]))
-    return (
-        headers.get("content-type", "").partition(";")[0] in _TEXT
-        and message["status"] != 206
-        and "content-encoding" not in headers
-        and "no-transform" not in headers.get("cache-control", "")
-    )
-
-
 async def _encode(headers: MutableHeaders, body: bytes, request: Headers) -> bytes:
     """The body as the client accepts it. An ETag becomes weak where the bytes that it names were compressed."""
     if len(body) < _MIN_BYTES:
@@ -93,15 +93,6 @@ async def _encode(headers: MutableHeaders, body: bytes, request: Headers) -> byt
     if etag.startswith('"'):
         headers["etag"] = f"W/{etag}"
     return body
-
-
-def _restore_weak_etag(message: Message, request: Headers) -> None:
-    """A client that has the compressed bytes gets the ETag that it knows them by."""
-    headers = MutableHeaders(raw=message["headers"])
-    weak = f"W/{headers.get('etag', '')}"
-    if weak in request.get("if-none-match", ""):
-        headers["etag"] = weak
-        headers.add_vary_header("Accept-Encoding")
 
 
 def _compress(body: bytes) -> bytes:

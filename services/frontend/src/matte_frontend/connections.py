@@ -28,44 +28,22 @@ class Phase(StrEnum):
     BODY = "body"
 
 
-@dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """Bytes, seconds, bytes per second, and numbers of headers and connections."""
+    """The limits of the settings; ``connections`` also leaves room for other files below ``open_files``
+    (RLIMIT_NOFILE). ``sweep_seconds`` is between two checks: a tenth of the shortest limit, at most a second.
+    """
 
-    header_bytes: int
-    headers: int
-    header_seconds: float
-    body_rate: int
-    body_grace_seconds: float
-    idle_seconds: float
-    connections_per_address: int
-    connections: int
-
-    @classmethod
-    def from_settings(cls, settings: FrontendSettings, *, open_files: int) -> ConnectionLimits:
-        """``connections`` is at most what the limit of open files (RLIMIT_NOFILE) has room for."""
-        return cls(
-            header_bytes=settings.max_header_bytes,
-            headers=settings.max_headers,
-            header_seconds=settings.header_seconds,
-            body_rate=settings.min_body_rate,
-            body_grace_seconds=settings.body_grace_seconds,
-            idle_seconds=settings.keep_alive_seconds,
-            connections_per_address=settings.max_connections_per_address,
-            connections=max(16, min(settings.max_connections, open_files - settings.redis_max_connections - 64)),
-        )
-
-    @property
-    def sweep_seconds(self) -> float:
-        """How often connections are checked: a tenth of the shortest limit, at most once a second."""
-        return max(0.02, min(1.0, self.header_seconds / 10, self.body_grace_seconds / 10))
+    def __init__(self, settings: FrontendSettings, *, open_files: int) -> None:
+        self.settings = settings
+        self.connections = max(16, min(settings.max_connections, open_files - settings.redis_max_connections - 64))
+        self.sweep_seconds = max(0.02, min(1.0, settings.header_seconds / 10, settings.body_grace_seconds / 10))
 
     def headers_too_large(self, size: int, count: int = 0) -> Problem | None:
         """431 for a request line and headers of ``size`` bytes; ``count`` headers."""
-        if size > self.header_bytes:
-            return Problem("headers_too_large", f"The headers have more than {self.header_bytes} bytes.")
-        if count > self.headers:
-            return Problem("headers_too_large", f"The request has {count} headers; at most {self.headers} are allowed.")
+        if size > (limit := self.settings.max_header_bytes):
+            return Problem("headers_too_large", f"The headers have more than {limit} bytes.")
+        if count > (limit := self.settings.max_headers):
+            return Problem("headers_too_large", f"The request has {count} headers; at most {limit} are allowed.")
         return None
 
 
@@ -85,24 +63,22 @@ class RequestArrival:
     received: int = 0
     overhead: int = 0
 
-    def enter(self, phase: Phase, now: float) -> None:
-        self.phase, self.checked_at = phase, now
-        self.waited, self.received, self.overhead = 0.0, 0, 0
-
     def check(self, now: float, limits: ConnectionLimits, *, reading: bool) -> Problem | None:
         """408 for a client that is too slow; called at every sweep. ``reading``: bytes could come since the last."""
         step, self.checked_at = min(now - self.checked_at, _LONGEST_STEP * limits.sweep_seconds), now
         if not reading:
             return None
         self.waited += step
+        settings = limits.settings
         if self.phase is not Phase.BODY:
-            limit = limits.idle_seconds if self.phase is Phase.REQUEST and self.trusted else limits.header_seconds
+            idle = self.phase is Phase.REQUEST and self.trusted
+            limit = settings.keep_alive_seconds if idle else settings.header_seconds
             if self.waited <= limit:
                 return None
             return Problem("request_timeout", f"The request's headers were not complete after {limit:g} s.")
-        if self.waited < limits.body_grace_seconds:
+        if self.waited < settings.body_grace_seconds:
             return None
-        required = limits.body_rate * self.waited
+        required = settings.min_body_rate * self.waited
         if self.received < required:
             detail = f"{self.received} bytes of the body came in {self.waited:.0f} s; the least is {required:.0f}."
             return Problem("request_timeout", detail)
@@ -125,7 +101,7 @@ class ConnectionCounter:
         if self._has_limit(address):
             key = client_key(address)
             self._per_client[key] += 1
-            if self._per_client[key] > (limit := self.limits.connections_per_address):
+            if self._per_client[key] > (limit := self.limits.settings.max_connections_per_address):
                 detail = (
                     f"There are {limit} connections from {key} already. Use fewer, or keep them open. A proxy in front "
                     "of Matte belongs into MATTE_TRUSTED_PROXIES."
@@ -139,10 +115,8 @@ class ConnectionCounter:
     def flooded(self, address: str) -> bool:
         """Whether so many connections were refused that this one is closed without an answer."""
         per_client = self._per_client[client_key(address)] if self._has_limit(address) else 0
-        return (
-            per_client > _ANSWERED * self.limits.connections_per_address
-            or self._total > 9 * self.limits.connections / 8
-        )
+        limit = _ANSWERED * self.limits.settings.max_connections_per_address
+        return per_client > limit or self._total > 9 * self.limits.connections / 8
 
     def closed(self, address: str) -> None:
         """Forgets a connection that :meth:`opened` counted, refused or not."""

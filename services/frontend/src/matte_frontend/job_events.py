@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from matte_core.contracts.job import Event, JobState, JobView, Owner
 
@@ -15,11 +15,13 @@ _QUEUED_AFTER = {"queued": True, "retrying": True, "started": False, "finished":
 
 @dataclass(frozen=True, slots=True)
 class QueuePosition:
-    """Where a queued job is. ``eta_seconds`` is until it is done; None: not measured yet."""
+    """Where a queued job is. ``eta_seconds`` is until it is done; None: not measured yet. It changes all the time, so
+    positions that differ in nothing else are equal.
+    """
 
     position: int
     queue_length: int
-    eta_seconds: float | None
+    eta_seconds: float | None = field(compare=False)
 
     @classmethod
     def from_view(cls, view: JobView) -> QueuePosition | None:
@@ -27,9 +29,6 @@ class QueuePosition:
         if view.state is not JobState.QUEUED or view.position is None:
             return None
         return cls(view.position, view.queue_length, view.eta_seconds)
-
-    def moved_from(self, last: QueuePosition | None) -> bool:
-        return last is None or (self.position, self.queue_length) != (last.position, last.queue_length)
 
 
 async def job_events(
@@ -60,7 +59,7 @@ async def job_events(
                 continue
             silent_seconds += interval
             position = QueuePosition.from_view(await app.view(job_id, owner)) if queued else None
-            if position is not None and position.moved_from(last):
+            if position is not None and position != last:
                 last, silent_seconds = position, 0.0
                 yield position
             elif silent_seconds >= app.settings.heartbeat_seconds:

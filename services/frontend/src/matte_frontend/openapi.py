@@ -110,9 +110,17 @@ def document() -> Spec:
             "description": "Background removal, matting and masks. Every error is an RFC 9457 problem document.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "paths": _submit_paths() | _job_paths() | _rollout_paths() | _info_paths(),
-        "components": components(),
-    }
+        "paths": _submit_paths() | _job_paths() | _other_paths(),
+        "components": {
+            "schemas": _schemas(),
+            "parameters": _parameters(),
+            "responses": _responses(),
+            "headers": {name: {"description": text, "schema": _TEXT} for name, text in _RESPONSE_HEADERS.items()},
+            "examples": {
+                code: {"value": Problem(code, "What exactly, and how to mend it.").document()} for code in CODES
+            },
+        },
+    }  # fmt: skip
 
 
 def _operation(
@@ -123,11 +131,18 @@ def _operation(
     problems: tuple[str, ...],
     tag: str = "",
 ) -> Spec:
+    by_status: dict[int, list[str]] = {}
+    for code in problems:
+        by_status.setdefault(CODES[code].status, []).append(code)
+    failures = {
+        str(status): _problem_response("; ".join(CODES[code].title for code in codes), codes)
+        for status, codes in sorted(by_status.items())
+    }
     return {
         "operationId": operation_id,
         "summary": summary,
-        "parameters": parameter_refs(*parameters, *_TRACE_HEADERS),
-        "responses": responses | problem_responses(problems),
+        "parameters": [{"$ref": f"#/components/parameters/{name}"} for name in (*parameters, *_TRACE_HEADERS)],
+        "responses": responses | failures | {"default": response_ref("Other")},
     } | ({"tags": [tag]} if tag else {})
 
 
@@ -190,23 +205,7 @@ def _job_paths() -> Spec:
     return paths
 
 
-def _rollout_paths() -> Spec:
-    problems = ("not_found", "model_not_found", "version_not_found", "model_not_ready", "storage_unavailable")
-    parameters = ("model", "exact_version")
-    report, html = json_content("RolloutReport", ROLLOUT), {"text/html": {"schema": {"type": "string"}}}
-    numbers_summary = "What a rollout has shown (MATTE_ROLLOUT_REPORTS)"
-    page_summary = "The same as a page with pictures"
-    return {
-        "/v1/rollouts/{model}/{version}": {
-            "get": _get("rollout", numbers_summary, report, *problems, parameters=parameters)
-        },
-        "/v1/rollouts/{model}/{version}/report": {
-            "get": _get("rolloutReport", page_summary, html, *problems, parameters=parameters)
-        },
-    }
-
-
-def _info_paths() -> Spec:
+def _other_paths() -> Spec:
     def untyped(example: Spec | None) -> Spec:
         return {"application/json": {"schema": {"type": "object"}} | ({"example": example} if example else {})}
 
@@ -214,7 +213,16 @@ def _info_paths() -> Spec:
     catalog, model = json_content("Catalog", CATALOG), json_content("ModelView", CATALOG["models"][0])
     limits = json_content("Limits", Limits().model_dump(mode="json"))
     ok = untyped({"status": "ok"})
+    report, html = json_content("RolloutReport", ROLLOUT), {"text/html": {"schema": {"type": "string"}}}
+    rollout_problems = ("not_found", "model_not_found", "version_not_found", *store_problems)
+    of_version = {"parameters": ("model", "exact_version")}
+    numbers = "What a rollout has shown (MATTE_ROLLOUT_REPORTS)"
+    page = "The same as a page with pictures"
     return {
+        "/v1/rollouts/{model}/{version}": {"get": _get("rollout", numbers, report, *rollout_problems, **of_version)},
+        "/v1/rollouts/{model}/{version}/report": {
+            "get": _get("rolloutReport", page, html, *rollout_problems, **of_version)
+        },
         "/models": {"get": _get("listModels", "Models, versions, weights", catalog, *store_problems)},
         "/models/{model}": {
             "get": _get("readModel", "One model", model, "model_not_found", *store_problems, parameters=("model",))
@@ -232,10 +240,6 @@ def _info_paths() -> Spec:
 
 def response_ref(name: str) -> Spec:
     return {"$ref": f"#/components/responses/{name}"}
-
-
-def parameter_refs(*names: str) -> list[Spec]:
-    return [{"$ref": f"#/components/parameters/{name}"} for name in names]
 
 
 def header_refs(*names: str) -> Spec:
@@ -261,18 +265,6 @@ def request_body(schema_prefix: str) -> Spec:
     }
 
 
-def problem_responses(codes: Iterable[str]) -> Spec:
-    """Responses by status, with an example per code, and what else may come between a client and its response."""
-    by_status: dict[int, list[str]] = {}
-    for code in codes:
-        by_status.setdefault(CODES[code].status, []).append(code)
-    responses = {
-        str(status): _problem_response("; ".join(CODES[code].title for code in same), same)
-        for status, same in sorted(by_status.items())
-    }
-    return responses | {"default": response_ref("Other")}
-
-
 def _problem_response(description: str, codes: Iterable[str] = ()) -> Spec:
     content: Spec = {"schema": {"$ref": _SCHEMAS + "Problem"}}
     if codes:
@@ -285,18 +277,6 @@ def _problem_response(description: str, codes: Iterable[str] = ()) -> Spec:
 
 
 # --- components ---
-
-
-def components() -> Spec:
-    return {
-        "schemas": _schemas(),
-        "parameters": _parameters(),
-        "responses": _responses(),
-        "headers": {name: {"description": text, "schema": _TEXT} for name, text in _RESPONSE_HEADERS.items()},
-        "examples": {
-            code: {"value": Problem(code, "What exactly, and how to mend it.").document()} for code in CODES
-        },
-    }  # fmt: skip
 
 
 def _schemas() -> Spec:

@@ -164,7 +164,10 @@ class OriginMiddleware:
         if page.origin:
             scope["headers"] = [header for header in scope["headers"] if header[0] != b"origin"]
             if access is Access.FOREIGN:
-                self._log_once(page.origin)
+                # in the browser a refusal looks like a failure of the network
+                if page.origin not in self._logged and len(self._logged) < _MAX_LOGGED_ORIGINS:
+                    self._logged.add(page.origin)
+                    log.warning("origin %.200s: refused, MATTE_ALLOWED_ORIGINS does not name it", page.origin)
             elif access is Access.ANONYMOUS:
                 response_headers.append((b"access-control-allow-origin", b"*"))
             elif access is Access.ALLOWED:
@@ -189,9 +192,3 @@ class OriginMiddleware:
             await response(scope, receive, send)
         else:
             await self._app(scope, receive, send)
-
-    def _log_once(self, origin: str) -> None:
-        """In the browser a refusal looks like a failure of the network."""
-        if origin not in self._logged and len(self._logged) < _MAX_LOGGED_ORIGINS:
-            self._logged.add(origin)
-            log.warning("origin %.200s: refused, MATTE_ALLOWED_ORIGINS does not name it", origin)

@@ -99,7 +99,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if problem is not None:
             self._refuse(problem)
             return
-        self._arrival.enter(Phase.BODY, self.loop.time())
+        self._arrival = RequestArrival(self.loop.time(), Phase.BODY)
         super().on_headers_complete()
         self.headers = []  # trailers come here: they must not pass for headers
 

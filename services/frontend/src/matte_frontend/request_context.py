@@ -43,8 +43,14 @@ class RequestContextMiddleware:
             await self._app(scope, receive, send)
             return
         began, meter = self._clock(), self._meter
-        request_id, parent = self._ids(scope)
-        span = tracing.start_span(self._tracer, "HTTP", at=began, parent=parent or None, kind=SpanKind.SERVER)
+        request_id, parent = "", None
+        for name, value in scope["headers"]:
+            if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+                request_id = value.decode()
+            elif name == b"traceparent" and _TRACEPARENT.fullmatch(value):
+                parent = value.decode()
+        request_id = request_id or self._new_id()
+        span = tracing.start_span(self._tracer, "HTTP", at=began, parent=parent, kind=SpanKind.SERVER)
         traceparent = tracing.traceparent(span) or f"00-{self._new_id()}-{self._new_id()[:16]}-00"
         scope["matte"] = {"request_id": request_id, "traceparent": traceparent}
         logs.traceparent.set(traceparent)
@@ -95,13 +101,3 @@ class RequestContextMiddleware:
                         }
                     )  # fmt: skip
                 tracing.end_span(span, self._clock(), error=str(status) if status >= 500 else "")
-
-    def _ids(self, scope: Scope) -> tuple[str, str]:
-        """The request's id and the client's ``traceparent``, '' without a valid one."""
-        request_id = traceparent = b""
-        for name, value in scope["headers"]:
-            if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
-                request_id = value
-            elif name == b"traceparent" and _TRACEPARENT.fullmatch(value):
-                traceparent = value
-        return request_id.decode() or self._new_id(), traceparent.decode()

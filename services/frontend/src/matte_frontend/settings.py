@@ -128,12 +128,4 @@ class FrontendSettings(StoreSettings):
     @property
     def limits(self) -> Limits:
         """The body of ``GET /v1/limits``."""
-        return Limits(
-            max_bytes=self.max_bytes,
-            max_pixels=self.max_pixels,
-            max_side=self.max_side,
-            max_queue_length=self.max_queue_length,
-            max_wait_seconds=self.max_wait_seconds,
-            job_ttl_seconds=self.job_ttl_seconds,
-            result_ttl_seconds=float(self.result_ttl_seconds),
-        )
+        return Limits.model_validate(self, from_attributes=True)

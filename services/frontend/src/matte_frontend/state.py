@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import math
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 from matte_core.contracts.catalog import Catalog, ModelView, Route
@@ -88,6 +88,7 @@ class AppState:
     """
 
     settings: FrontendSettings
+    limits: Limits
     store: JobStore
     event_broker: EventBroker
     catalog: CatalogCache
@@ -97,10 +98,6 @@ class AppState:
     meter: PrometheusMeter
     tracer: Tracer
     draining: bool = False
-    limits: Limits = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.limits = self.settings.limits
 
     @contextlib.contextmanager
     def count_rejections(self, model: str = "") -> Iterator[None]:
@@ -186,7 +183,9 @@ async def open_state(
         await event_broker.start()
         try:
             cache = CatalogCache(store, seconds=settings.catalog_seconds, clock=clock)
-            yield AppState(settings, store, event_broker, cache, clock, new_id, identify, meter, tracer)
+            yield AppState(
+                settings, settings.limits, store, event_broker, cache, clock, new_id, identify, meter, tracer
+            )
         finally:
             await event_broker.close()
     finally:

@@ -55,21 +55,19 @@ class Translator:
                 content_type = str(item.data.get("content_type", "image/webp"))
                 message = self._generating(self._file_data("preview", content_type, None), item)
             case "finished":
-                return self._finished(item)
+                problem = event_problem(self._id, item)
+                if problem is not None:
+                    return [self._failed(problem)]
+                ref = Result.model_validate(item.data["result"]).files["result"]
+                file = self._file_data("result", ref.content_type, ref.size)
+                last_value = [self._generating(file, item)] if self._generated else []
+                completed = self._message("process_completed", success=True, output=self._output([file], item))
+                return [*last_value, completed]
         return [message] if message else []
 
     def rejected(self, document: dict[str, Any]) -> Message:
         """The end of a call that was rejected and never became a job."""
         return self._failed(Problem.from_document(document))
-
-    def _finished(self, event: Event) -> list[Message]:
-        problem = event_problem(self._id, event)
-        if problem is not None:
-            return [self._failed(problem)]
-        ref = Result.model_validate(event.data["result"]).files["result"]
-        file = self._file_data("result", ref.content_type, ref.size)
-        last_value = [self._generating(file, event)] if self._generated else []
-        return [*last_value, self._message("process_completed", success=True, output=self._output([file], event))]
 
     def _failed(self, problem: Problem) -> Message:
         title = CODES[problem.code].title

@@ -36,7 +36,11 @@ async def join(request: Request) -> Response:
     event stream as it is. (Python's reads the ``detail`` of a 422 as a list of fields.)
     """
     app, body = app_state(request), await _read_json(request)
-    session, endpoint = _session_name(request, body.get("session_hash")), _by_index(request, body.get("fn_index"))
+    session = _session_name(request, body.get("session_hash"))
+    names, index = request.app.state.gradio_endpoints, body.get("fn_index")
+    if not isinstance(index, int) or not 0 <= index < len(names):
+        raise Problem("not_found", f"There is no function {index}.")
+    endpoint = ENDPOINTS[names[index]]
     try:
         image, parameters = endpoint.bind(_positional(body))
         call = Call(await _submit(app, request, image, parameters), endpoint.name)
@@ -153,13 +157,6 @@ def _positional(body: dict[str, Any]) -> Sequence[object]:
     if not isinstance(values, list):
         raise Problem("malformed_request", "data must be a list.")
     return values
-
-
-def _by_index(request: Request, index: object) -> Endpoint:
-    names: list[str] = request.app.state.gradio_endpoints
-    if not isinstance(index, int) or not 0 <= index < len(names):
-        raise Problem("not_found", f"There is no function {index}.")
-    return ENDPOINTS[names[index]]
 
 
 def _by_name(request: Request) -> Endpoint:

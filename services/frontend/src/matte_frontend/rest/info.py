@@ -58,16 +58,14 @@ async def readyz(request: Request) -> Response:
         if problem.code != "model_not_ready" or app.settings.ready_needs == "model":
             raise
         catalog = Catalog(models=())
-    if app.settings.ready_needs == "model" and (reason := _not_ready(catalog)):
-        raise Problem("model_not_ready", reason, retry_after=5)
+    if app.settings.ready_needs == "model":
+        default = catalog.model(catalog.default_model)
+        if default is None:
+            raise Problem("model_not_ready", "There is no default model.", retry_after=5)
+        if not default.served:
+            detail = f"No router is alive, so jobs of {default.name} wait in the queue; it is being started."
+            raise Problem("model_not_ready", detail, retry_after=5)
+        if not default.ready:
+            detail = f"No replica of {default.name} is alive; jobs wait in the queue for it."
+            raise Problem("model_not_ready", detail, retry_after=5)
     return JSONResponse({"status": "ok", "models": [model.name for model in catalog.models]})
-
-
-def _not_ready(catalog: Catalog) -> str:
-    """Why the default model would not answer now; '' when it would."""
-    default = catalog.model(catalog.default_model)
-    if default is None:
-        return "There is no default model."
-    if not default.served:
-        return f"No router is alive, so jobs of {default.name} wait in the queue; it is being started."
-    return "" if default.ready else f"No replica of {default.name} is alive; jobs wait in the queue for it."

@@ -55,7 +55,12 @@ async def events(request: Request) -> Response:
     reject_unknown_query(request)
     app, owner = app_state(request), owner_of(request)
     view = await app.view(request.path_params["id"], owner)
-    after = resume_after(request.headers.get("last-event-id", ""), app.clock())
+    # ids are those of a Redis stream: milliseconds, and a number of 64 bits; an invalid one starts from the beginning,
+    # and so does one of the future, after which nothing would ever come
+    after = request.headers.get("last-event-id", "")
+    match = _STREAM_ID.fullmatch(after)
+    if match is None or int(match[1]) > (app.clock() + _MAX_CLOCK_SKEW) * 1000 or int(match[2]) >= 2**64:
+        after = "0"
     if view.state in TERMINAL and not await app.store.events(view.id, after):
         return Response(status_code=204)
 
@@ -70,15 +75,3 @@ async def events(request: Request) -> Response:
                     yield format_event(item.data | {"at": item.at}, event=item.type, id_=item.id)
 
     return EventStreamResponse(stream())
-
-
-def resume_after(last_event_id: str, now: float) -> str:
-    """The event after which a stream goes on: ``last_event_id``, or ``0`` for all of them where it is no valid id.
-
-    Ids are those of a Redis stream: milliseconds, and a number of 64 bits. Nothing comes after one of the future: its
-    reader would wait for ever.
-    """
-    match = _STREAM_ID.fullmatch(last_event_id)
-    if match is None or int(match[1]) > (now + _MAX_CLOCK_SKEW) * 1000 or int(match[2]) >= 2**64:
-        return "0"
-    return last_event_id

@@ -6,7 +6,7 @@ import asyncio
 import re
 from dataclasses import dataclass, replace
 
-from matte_core.contracts.job import Event, Result
+from matte_core.contracts.job import Event, JobSpec, Result
 from matte_core.domain.eta import retry_after
 from matte_core.errors import Problem
 from starlette.convertors import IntegerConvertor
@@ -45,43 +45,46 @@ class Prefer:
         return cls(respond_async, float(waits[0][1]) if waits else None, "preview" in preferences, ", ".join(applied))
 
 
-async def predict_default(request: Request) -> Response:
-    """``/predict``: the default model by its current split; ``?version=`` pins, ``?model=`` names another model."""
-    return await _predict(request, model=None, major=None)
-
-
-async def predict_major(request: Request) -> Response:
-    """``/v{major}/predict``: the default model, pinned to that major version."""
-    return await _predict(request, model=None, major=str(request.path_params["major"]))
-
-
-async def predict_model(request: Request) -> Response:
-    """``/models/{model}/predict``: by the current split; ``?version=`` pins."""
-    return await _predict(request, model=request.path_params["model"], major=None)
-
-
 async def create_job(request: Request) -> Response:
     """``POST /v1/jobs``: 202 with the job."""
     app = app_state(request)
     validated = await validate_request(app, request)
-    job_id = await _admit(app, request, validated, preview=Prefer.from_request(request).preview)
-    return job_response(request, await app.view(job_id, validated.owner), status=202)
+    return await _queue(app, request, validated, preview=Prefer.from_request(request).preview)
 
 
-async def _predict(request: Request, *, model: str | None, major: str | None) -> Response:
-    app, prefer = app_state(request), Prefer.from_request(request)
-    validated = await validate_request(app, request, model=model, major=major)
+async def predict(request: Request) -> Response:
+    """``/predict``: the default model by its current split; ``?version=`` pins, ``?model=`` names another model.
+    ``/v{major}/predict`` pins a major version of the default model, ``/models/{model}/predict`` names a model.
+    """
+    app, prefer, path = app_state(request), Prefer.from_request(request), request.path_params
+    major = str(path["major"]) if "major" in path else None
+    validated = await validate_request(app, request, model=path.get("model"), major=major)
     if prefer.respond_async and prefer.wait is None:
-        job_id = await _admit(app, request, validated, preview=prefer.preview)
-        view = await app.view(job_id, validated.owner)
-        return job_response(request, view, status=202, preference_applied=prefer.applied)
+        return await _queue(app, request, validated, preview=prefer.preview, preference_applied=prefer.applied)
     # before there is a job: nobody works for a result that is not acceptable
-    validated, media_type = _negotiate(request, validated)
+    options = validated.options
+    if options.effective_output == "both":
+        media_type = negotiate(request, (ZIP, JSON, BYTES))
+    else:
+        own_types = ("image/png", "image/webp") if options.format == "auto" else (f"image/{options.format}",)
+        media_type = negotiate(request, (*own_types, JSON, BYTES))
+        if media_type == "image/webp" and options.format == "auto":
+            validated = replace(validated, options=options.model_copy(update={"format": "webp"}))
+    key = idempotency_key(request)
+    spec, data = build_job(
+        app, validated, traceparent=request.scope["matte"]["traceparent"], origin=app.event_broker.origin,
+        idempotency_key=key,
+    )  # fmt: skip
+    del validated  # only ``data`` has the pictures' bytes now, and is emptied once they are stored
     max_wait = app.limits.max_wait_seconds
     within = max_wait if prefer.wait is None else min(prefer.wait, max_wait)
-    job_id, finished = await _admit_and_wait(app, request, validated, within, cancel_on_disconnect=prefer.wait is None)
+    # other requests may wait for a job with an idempotency key
+    cancel_on_disconnect = prefer.wait is None and key is None
+    job_id, finished = await _admit_and_wait(
+        app, request, spec, data, within, cancel_on_disconnect=cancel_on_disconnect
+    )
     if finished is None:
-        view = await app.view(job_id, validated.owner)
+        view = await app.view(job_id, spec.owner)
         if prefer.wait is not None:
             return job_response(request, view, status=202, preference_applied=prefer.applied)
         raise Problem(
@@ -91,52 +94,33 @@ async def _predict(request: Request, *, model: str | None, major: str | None) ->
     if (problem := event_problem(job_id, finished)) is not None:
         raise problem
     result = Result.model_validate(finished.data["result"])
-    delivered = "idempotency-key" not in request.headers
-    return await result_response(app, request, job_id, result, media_type=media_type, delivered=delivered)
+    return await result_response(app, request, job_id, result, media_type=media_type, delivered=key is None)
 
 
-def _negotiate(request: Request, validated: ValidatedRequest) -> tuple[ValidatedRequest, str]:
-    """The request with the picture's format as ``Accept`` prefers it, where the parameters leave it open; and the
-    media type of the response.
-    """
-    options = validated.options
-    if options.effective_output == "both":
-        return validated, negotiate(request, (ZIP, JSON, BYTES))
-    own_types = ("image/png", "image/webp") if options.format == "auto" else (f"image/{options.format}",)
-    media_type = negotiate(request, (*own_types, JSON, BYTES))
-    if media_type == "image/webp" and options.format == "auto":
-        validated = replace(validated, options=options.model_copy(update={"format": "webp"}))
-    return validated, media_type
-
-
-async def _admit(app: AppState, request: Request, validated: ValidatedRequest, *, preview: bool) -> str:
-    """Queues a job that nobody waits for here; its id, or that of the job with the same idempotency key."""
+async def _queue(
+    app: AppState, request: Request, validated: ValidatedRequest, *, preview: bool, preference_applied: str = ""
+) -> Response:
+    """Queues a job that nobody waits for here; 202 with it, or with the job that has the same idempotency key."""
     spec, data = build_job(
         app, validated, traceparent=request.scope["matte"]["traceparent"], preview=preview,
         idempotency_key=idempotency_key(request),
     )  # fmt: skip
-    return (await app.admit(spec, data)).id
+    view = await app.view((await app.admit(spec, data)).id, validated.owner)
+    return job_response(request, view, status=202, preference_applied=preference_applied)
 
 
 async def _admit_and_wait(
-    app: AppState, request: Request, validated: ValidatedRequest, within: float, *, cancel_on_disconnect: bool
+    app: AppState, request: Request, spec: JobSpec, data: dict[str, bytes], within: float, *, cancel_on_disconnect: bool
 ) -> tuple[str, Event | None]:
-    """Queues a job and waits for its end: its id, and its ``finished`` event, or None after ``within`` seconds.
-
-    ``cancel_on_disconnect`` never applies to a job with an idempotency key, which other requests may wait for. Raises
-    ClientDisconnect where the client went away and the job was canceled.
+    """Queues a job, empties ``data``, and waits for its end: its id, and its ``finished`` event, or None after
+    ``within`` seconds. Raises ClientDisconnect where the client went away and the job was canceled.
     """
-    key = idempotency_key(request)
-    spec, data = build_job(
-        app, validated, traceparent=request.scope["matte"]["traceparent"], origin=app.event_broker.origin,
-        idempotency_key=key,
-    )  # fmt: skip
     # subscribed before the job exists: its end cannot be missed
     async with app.event_broker.subscribe(spec.id, own_job=True) as subscription:
         admitted = await app.admit(spec, data)
         data.clear()
         if not admitted.existing:
-            if key is not None or not cancel_on_disconnect:
+            if not cancel_on_disconnect:
                 return spec.id, await subscription.wait_finished(within)
 
             async def close_on_disconnect() -> None:

@@ -82,10 +82,15 @@ class RolloutReport(Contract):
 
 
 def summarize(model: str, version: str, stable: str | None, evidence: Evidence) -> RolloutReport:
+    pairs = [pair.agreement for pair in evidence.pairs]
+    mean = Agreement(
+        iou=fmean(pair.iou for pair in pairs), boundary=fmean(pair.boundary for pair in pairs),
+        alpha_difference=fmean(pair.alpha_difference for pair in pairs),
+    ) if pairs else None  # fmt: skip
     return RolloutReport(
         model=model, version=version, stable=stable, starts=tuple(evidence.starts),
         answers=Answers.count(evidence.answers), stable_answers=Answers.count(evidence.stable_answers),
-        pairs=len(evidence.pairs), agreement=_mean([pair.agreement for pair in evidence.pairs]),
+        pairs=len(pairs), agreement=mean,
         shown=tuple(
             Difference(at=shown.at, name=shorten_job_ids(shown.name), stable=shown.stable, agreement=shown.agreement)
             for shown in evidence.shown
@@ -105,45 +110,22 @@ def shorten_job_ids(name: str) -> str:
     return _JOB.sub(r"\1…", name)
 
 
-def _mean(agreements: Sequence[Agreement]) -> Agreement | None:
-    if not agreements:
-        return None
-    return Agreement(
-        iou=fmean(each.iou for each in agreements),
-        boundary=fmean(each.boundary for each in agreements),
-        alpha_difference=fmean(each.alpha_difference for each in agreements),
-    )
-
-
 def _percentile(ordered: Sequence[float], q: float) -> float | None:
     return ordered[math.ceil(q * len(ordered)) - 1] if ordered else None
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One picture with its masks: (caption, data URL) each; a URL is '' where the bytes are no JPEG or PNG."""
-
-    name: str
-    at: float
-    stable: str
-    agreement: Agreement
-    images: tuple[tuple[str, str], ...]
-
-    @classmethod
-    def from_comparison(cls, shown: MaskComparison, version: str) -> Row:
-        images = (
-            ("picture", shown.picture),
-            (f"stable {shown.stable}", shown.stable_mask),
-            (f"new {version}", shown.canary_mask),
-            ("difference", shown.difference),
-        )
-        urls = tuple((caption, data_url(text)) for caption, text in images)
-        return cls(shorten_job_ids(shown.name), shown.at, shown.stable, shown.agreement, urls)
-
-
 def render_page(report: RolloutReport, shown: Sequence[MaskComparison]) -> str:
     """The whole file; the newest picture comes first."""
-    rows = [Row.from_comparison(entry, report.version) for entry in reversed(shown)]
+    rows = [
+        {
+            "name": shorten_job_ids(entry.name), "at": entry.at, "stable": entry.stable, "agreement": entry.agreement,
+            "images": (
+                ("picture", data_url(entry.picture)), (f"stable {entry.stable}", data_url(entry.stable_mask)),
+                (f"new {report.version}", data_url(entry.canary_mask)), ("difference", data_url(entry.difference)),
+            ),
+        }
+        for entry in reversed(shown)
+    ]  # fmt: skip
     # the golden images' agreement with stable's masks, as the replica that started last measured it
     results, stable = report.starts[-1].golden if report.starts else (), report.stable or ""
     golden = [(result.name, result.agreements[stable]) for result in results if stable in result.agreements]
