@@ -132,7 +132,7 @@ def test_a_mirror_and_rules_reach_the_routers() -> None:
 
 
 def test_a_mirror_must_be_one_of_the_versions_in_traffic() -> None:
-    with pytest.raises(ValueError, match="one of traffic"):
+    with pytest.raises(ValueError, match="must be listed in traffic"):
         served().edit(mirror={"version": "2.0.0", "percent": 10}).decide()
 
 

@@ -51,11 +51,7 @@ def main(arguments: list[str]) -> int:
         for what in left:
             log.error("still there: %s", what)
         return 1 if left else 0
-    _operate(settings, kube, meter)
-    return 0
 
-
-def _operate(settings: OperatorSettings, kube: KubeClient, meter: PrometheusMeter) -> None:
     pod = socket.gethostname()
     identity = settings.identity or f"{pod}-{secrets.token_hex(4)}"
     lease = f"{settings.release}-matte-operator"
@@ -72,20 +68,19 @@ def _operate(settings: OperatorSettings, kube: KubeClient, meter: PrometheusMete
     tracer, shut_down_tracing = tracing.set_up("matte-operator", version=version("matte-operator"), instance=identity)
     server = MetricsServer.start(meter.registry, host=settings.listen, port=settings.metrics_port)
 
-    async def serve() -> None:
-        await kopf.operator(
-            registry=registry(Controller(elector, reconciler, meter, tracer)),
-            standalone=True,
-            namespaces=[settings.namespace],
-            liveness_endpoint=f"http://{settings.listen}:{settings.health_port}/healthz",
-        )
-
+    operator = kopf.operator(
+        registry=registry(Controller(elector, reconciler, meter, tracer)),
+        standalone=True,
+        namespaces=[settings.namespace],
+        liveness_endpoint=f"http://{settings.listen}:{settings.health_port}/healthz",
+    )
     try:
-        asyncio.run(serve())
+        asyncio.run(operator)
     finally:
         background.close()
         server.close()
         shut_down_tracing()
+    return 0
 
 
 if __name__ == "__main__":

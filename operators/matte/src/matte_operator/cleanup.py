@@ -15,13 +15,7 @@ _SELECTOR = "app.kubernetes.io/name=matte"
 
 
 def clean_up(kube: KubeClient, timeout: float) -> list[str]:
-    """Deletes the namespace's Models and Pools and waits until their Ray clusters are gone.
-
-    Returns what was left after ``timeout`` seconds, as ``Kind name``.
-
-    Raises:
-        ApiError: the API server refused a call or did not answer.
-    """
+    """Deletes the namespace's Models and Pools; what is left of them after ``timeout`` seconds, as ``Kind name``."""
     for kind in (MODEL, POOL):
         for body in kube.list(kind):
             log.info("%s/%s: deleting", kind.kind.lower(), name_of(body))

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -48,33 +48,22 @@ def downgrade_retries(record: logging.LogRecord) -> bool:
 class Controller:
     """Makes a pass whenever a watch reports a relevant change, while this operator is the leader."""
 
-    def __init__(
-        self,
-        elector: LeaderElector,
-        reconciler: Reconciler,
-        meter: PrometheusMeter,
-        tracer: Tracer,
-    ) -> None:
+    def __init__(self, elector: LeaderElector, reconciler: Reconciler, meter: PrometheusMeter, tracer: Tracer) -> None:
         self._elector = elector
         self._reconciler = reconciler
         self._meter = meter
         self._tracer = tracer
-        self._triggered = asyncio.Event()
+        self._triggered = asyncio.Event()  # a pass that reads the API is requested
         self._fingerprints: dict[str, object] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
-    def trigger(self) -> None:
-        """Requests a pass that reads the API."""
-        self._triggered.set()
-
     def on_event(self, kind: Kind, body: Body, *, deleted: bool) -> None:
-        """Handles an event of a watch; most of them do not matter."""
         uid, fingerprint = body["metadata"]["uid"], change_fingerprint(kind, body)
         known = self._fingerprints.pop(uid, None)
         if not deleted:
             self._fingerprints[uid] = fingerprint
         if deleted or known != fingerprint:
-            self.trigger()
+            self._triggered.set()
 
     async def start(self) -> None:
         self._tasks = [
@@ -91,7 +80,6 @@ class Controller:
             await asyncio.to_thread(self._elector.release)
 
     def healthy(self) -> bool:
-        """Whether both tasks run."""
         return not any(task.done() for task in self._tasks)
 
     async def _run_election(self) -> None:
@@ -106,7 +94,7 @@ class Controller:
                 was_leader = is_leader
                 log.info("lease: %s", "this operator is the leader" if is_leader else "another operator is the leader")
                 self._meter.set(LEADER, to=float(is_leader))
-                self.trigger()
+                self._triggered.set()
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _reconcile(self) -> None:
@@ -130,7 +118,7 @@ class Controller:
             due = None if due is None else due - pause
 
     async def _wait(self, due: float | None) -> bool:
-        """Until a trigger, or until something is due; whether the API is to be read."""
+        """Waits for a change, or until something is due; whether the API is to be read."""
         timeout = RESYNC_SECONDS if due is None else max(0.05, min(due, RESYNC_SECONDS))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._triggered.wait(), timeout)
@@ -156,6 +144,7 @@ def registry(controller: Controller) -> kopf.OperatorRegistry:
     """kopf's handlers. Every event goes to the controller; none needs annotations or finalizers."""
     handlers = kopf.OperatorRegistry()
 
+    @kopf.on.startup(registry=handlers)
     async def start(settings: kopf.OperatorSettings, **_: Any) -> None:
         settings.peering.standalone = True
         settings.scanning.disabled = True
@@ -164,28 +153,24 @@ def registry(controller: Controller) -> kopf.OperatorRegistry:
         settings.watching.label_selectors[POD.plural] = POOL_LABEL
         await controller.start()
 
+    @kopf.on.cleanup(registry=handlers)
     async def stop(**_: Any) -> None:
         await controller.stop()
 
+    @kopf.on.probe(id="loops", registry=handlers)
     async def probe(**_: Any) -> str:
         if not controller.healthy():
             raise kopf.PermanentError("a loop of the operator has ended")
         return datetime.now(UTC).isoformat()
 
+    @kopf.on.login(registry=handlers)
     async def log_in(**kwargs: Any) -> kopf.ConnectionInfo | None:
         return kopf.login_via_client(**kwargs)
 
-    def event_handler(kind: Kind) -> Callable[..., Awaitable[None]]:
-        async def handle(event: Mapping[str, Any], **_: Any) -> None:
-            controller.on_event(kind, event["object"], deleted=event["type"] == "DELETED")
-
-        return handle
-
-    kopf.on.login(registry=handlers)(log_in)
-    kopf.on.startup(registry=handlers)(start)
-    kopf.on.cleanup(registry=handlers)(stop)
-    kopf.on.probe(id="loops", registry=handlers)(probe)
     for kind in WATCHED:
-        watch = kopf.on.event(kind.group, kind.version, kind.plural, id=f"on-event-{kind.plural}", registry=handlers)
-        watch(event_handler(kind))
+
+        @kopf.on.event(kind.group, kind.version, kind.plural, id=f"on-event-{kind.plural}", registry=handlers)
+        async def handle(event: Mapping[str, Any], watched: Kind = kind, **_: Any) -> None:
+            controller.on_event(watched, event["object"], deleted=event["type"] == "DELETED")
+
     return handlers

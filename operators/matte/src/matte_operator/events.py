@@ -45,10 +45,7 @@ class EventRecord:
 def conditions_to_report(
     old: Iterable[Condition], new: Iterable[Condition], *, rollout: bool = False
 ) -> list[Condition]:
-    """The conditions that deserve an Event: good ones once, bad ones whenever they change, no message twice.
-
-    With a ``rollout``, :func:`rollout_events` reports its progress instead.
-    """
+    """The conditions that deserve an Event: good ones once, bad ones whenever they change, no message twice."""
     old_by_type = {condition.type: condition for condition in old}
     by_message: dict[str, Condition] = {}
     for condition in new:
@@ -67,16 +64,15 @@ def rollout_events(model: str, before: RolloutStatus | None, after: RolloutStatu
     if after is None or (before is None and after.phase in TERMINAL):
         return []  # no rollout; or an adopted one, whose version served before
     events = []
+
+    def changed(*fields: str) -> bool:
+        return before is None or any(getattr(before, name) != getattr(after, name) for name in fields)
+
     if after.attempt != (before.attempt if before else 0):
         purpose = f"is to replace {after.stable}" if after.stable else "is to be the first to serve"
         message = f"{after.canary} {purpose} (attempt {after.attempt})"
         events.append(EventRecord("Normal", "RolloutStarted", message))
-    changed = before is None or (before.phase, before.attempt, before.cause) != (
-        after.phase,
-        after.attempt,
-        after.cause,
-    )
-    if after.phase in _REASONS and changed:
+    if after.phase in _REASONS and changed("phase", "attempt", "cause"):
         is_warning = after.phase in _WARNINGS and after.cause not in _INTENDED
         advice = ""
         if is_warning and after.phase is Phase.PAUSED:
@@ -85,19 +81,9 @@ def rollout_events(model: str, before: RolloutStatus | None, after: RolloutStatu
         elif is_warning and after.phase in TERMINAL:
             advice = f". Give spec.version another value, or try it again with matte rollout retry {model}"
         resumed = after.phase is Phase.STEPPING and before is not None and before.phase is Phase.PAUSED
-        events.append(
-            EventRecord(
-                "Warning" if is_warning else "Normal",
-                "RolloutResumed" if resumed else _REASONS[after.phase],
-                describe(after) + advice,
-            )
-        )
-    reached = before is None or (before.attempt, before.step, before.step_started_at) != (
-        after.attempt,
-        after.step,
-        after.step_started_at,
-    )
-    if after.phase is Phase.STEPPING and after.step_started_at and reached:
+        reason = "RolloutResumed" if resumed else _REASONS[after.phase]
+        events.append(EventRecord("Warning" if is_warning else "Normal", reason, describe(after) + advice))
+    if after.phase is Phase.STEPPING and after.step_started_at and changed("attempt", "step", "step_started_at"):
         message = f"{after.canary} has {after.weight} % of the traffic (step {after.step + 1}); it is watched"
         events.append(EventRecord("Normal", "StepReached", message))
     return events
@@ -106,7 +92,7 @@ def rollout_events(model: str, before: RolloutStatus | None, after: RolloutStatu
 def _is_reported(before: Condition | None, condition: Condition, *, rollout: bool) -> bool:
     if condition.type == "Serving" or condition.reason in _REPORTED_BY_POOL:
         return False
-    if rollout and condition.type in {PROGRESSING, STALLED}:
+    if rollout and condition.type in {PROGRESSING, STALLED}:  # rollout_events reports them
         return False
     if before is None:
         return condition.reason not in _EXPECTED_FIRST and (condition.type, condition.reason) != ("Ready", "Starting")

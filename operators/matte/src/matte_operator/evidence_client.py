@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -63,7 +62,7 @@ class EvidenceClient:
         return bool(self._url and self._run(self._write(orders, gone)))
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T | None:
-        """The result, or None where Redis is away or holds what this release cannot read."""
+        """None where Redis is away or holds what this release cannot read."""
         future = self._background.start(asyncio.wait_for(work, self._timeout))
         try:
             return future.result(self._timeout + 1)
@@ -95,10 +94,10 @@ class EvidenceClient:
                         await evidence.delete_version(pool, order.model, order.version)
             replicas = await CatalogStore(store).replicas(now)
             applied = {pool: tuple(await evidence.applied_weights(pool, now)) for pool in pools}
-            models = await asyncio.gather(
-                *(_read_model(evidence, query, replicas, applied) for query in required.models)
-            )
-        return {query.model: model for query, model in zip(required.models, models, strict=True)}
+            reads = (_read_model(evidence, query, replicas, applied) for query in required.models)
+            return {
+                query.model: model for query, model in zip(required.models, await asyncio.gather(*reads), strict=True)
+            }
 
     @asynccontextmanager
     async def _store(self) -> AsyncIterator[JobStore]:
@@ -131,15 +130,17 @@ async def _read_model(
         starts[version] = tuple(start for start in await evidence.start_reports(model, version) if start.replica in ids)
         if report := await evidence.check_report(pool, model, version):
             checks[version] = report
-    found = ModelEvidence(
+    answers, pairs = {}, []
+    if query.since:
+        since = datetime.fromisoformat(query.since).timestamp()
+        answers = {version: tuple(await evidence.answers(model, version, since)) for version in sorted(query.pools)}
+        pairs = list(await evidence.pairs(model, query.canary, since)) if query.canary else []
+    return ModelEvidence(
         applied=tuple(one for pool in sorted(set(query.pools.values())) for one in applied[pool]),
         checks=checks,
         starts=starts,
         replicas={version: sum(replica.version == version for replica in living) for version in query.pools},
+        since=query.since,
+        answers=answers,
+        pairs=tuple(pairs),
     )
-    if not query.since:
-        return found
-    since = datetime.fromisoformat(query.since).timestamp()
-    answers = {version: tuple(await evidence.answers(model, version, since)) for version in sorted(query.pools)}
-    pairs = await evidence.pairs(model, query.canary, since) if query.canary else ()
-    return replace(found, since=query.since, answers=answers, pairs=tuple(pairs))

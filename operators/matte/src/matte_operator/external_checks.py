@@ -87,33 +87,32 @@ class ExternalChecks:
         self._pending = {request.key: future for request, future in futures.items()}
         due = {request: future for request, future in futures.items() if request.due_in <= 0}
         wait(due.values(), self._wait_seconds)
-        return {request.model: _result(request, future) for request, future in due.items()}
-
-
-def _result(request: ExternalCheckRequest, future: Future[Results]) -> Results:
-    if not future.done():
-        return {name: ExternalResult(message="no answer until the check was due") for name in request.names}
-    if error := future.exception():
-        log.error("model/%s: external checks failed", request.model, exc_info=error)
-        return {}
-    return future.result()
+        results: dict[str, Results] = {}
+        for request, future in due.items():
+            if not future.done():
+                late = ExternalResult(message="no answer until the check was due")
+                results[request.model] = dict.fromkeys(request.names, late)
+            elif error := future.exception():
+                log.error("model/%s: external checks failed", request.model, exc_info=error)
+                results[request.model] = {}
+            else:
+                results[request.model] = future.result()
+        return results
 
 
 async def run_checks(request: ExternalCheckRequest, prometheus_url: str) -> Results:
     """Every check's result by name, all made at once; without an answer its message says why."""
+
+    async def answer_or_reason(check: Awaitable[ExternalResult]) -> ExternalResult:
+        try:
+            return await check
+        except _NoAnswerError as error:
+            return ExternalResult(message=str(error)[:TEXT_MAX])
+
     async with httpx.AsyncClient(trust_env=False, headers={"Accept-Encoding": "identity"}) as client:
-        checks = [
-            *(_query(client, prometheus_url, check, request) for check in request.queries),
-            *(_webhook(client, webhook, request) for webhook in request.webhooks),
-        ]
-        return dict(zip(request.names, await asyncio.gather(*map(_answer_or_reason, checks)), strict=True))
-
-
-async def _answer_or_reason(check: Awaitable[ExternalResult]) -> ExternalResult:
-    try:
-        return await check
-    except _NoAnswerError as error:
-        return ExternalResult(message=str(error)[:TEXT_MAX])
+        queries = [_query(client, prometheus_url, check, request) for check in request.queries]
+        checks = [*queries, *(_webhook(client, webhook, request) for webhook in request.webhooks)]
+        return dict(zip(request.names, await asyncio.gather(*map(answer_or_reason, checks)), strict=True))
 
 
 async def _query(

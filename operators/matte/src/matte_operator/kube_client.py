@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 from kubernetes import client, config
@@ -40,11 +41,10 @@ class KubeClient:
         self._dynamic = DynamicClient(api, discoverer=lambda *_: None)  # type: ignore[no-untyped-call]
 
     def apply(self, kind: Kind, body: Body) -> Body:
-        """Server-side apply; returns the object as it is now."""
+        """Server-side apply; the object as it is now."""
         return self._apply(kind.kind, self._path(kind, name_of(body)), body)
 
     def apply_status(self, kind: Kind, name: str, status: Body) -> Body:
-        """Server-side apply of the status subresource."""
         metadata = {"name": name, "namespace": self._namespace}
         body = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata, "status": status}
         return self._apply(f"{kind.kind}/status", f"{self._path(kind, name)}/status", body)
@@ -70,15 +70,12 @@ class KubeClient:
 
     def delete(self, kind: Kind, name: str) -> None:
         """Deletes an object, and what it owns in the background; it may be gone already."""
-        try:
+        with suppress(NotFoundError):
             self._call("delete", kind.kind, self._path(kind, name), body={"propagationPolicy": "Background"})
-        except NotFoundError:
-            return
 
     def _apply(self, counted_kind: str, path: str, body: Body) -> Body:
-        options: dict[str, Any] = {"field_manager": FIELD_MANAGER, "force_conflicts": True}
-        options["content_type"] = "application/apply-patch+yaml"
-        return self._call("patch", counted_kind, path, verb="apply", body=body, **options)
+        options = {"field_manager": FIELD_MANAGER, "content_type": "application/apply-patch+yaml"}
+        return self._call("patch", counted_kind, path, verb="apply", body=body, force_conflicts=True, **options)
 
     def _call(self, method: str, counted_kind: str, path: str, verb: str = "", **options: Any) -> Body:
         code = "none"

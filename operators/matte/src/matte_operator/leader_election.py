@@ -22,16 +22,11 @@ class LeaderElector:
     """One candidate for the Lease ``name``. Time is that of ``clock`` (monotonic seconds): nodes' clocks may differ.
 
     The Lease is owned by the ReplicaSet of ``pod``, which this candidate runs in, so that an uninstall leaves none.
+    Calls raise ``ApiError``.
     """
 
     def __init__(
-        self,
-        kube: KubeClient,
-        name: str,
-        identity: str,
-        *,
-        clock: Callable[[], float],
-        pod: str = "",
+        self, kube: KubeClient, name: str, identity: str, *, clock: Callable[[], float], pod: str = ""
     ) -> None:
         self._kube = kube
         self._name = name
@@ -48,11 +43,7 @@ class LeaderElector:
         return self._lease is not None and self._clock() - self._renewed_at < RENEW_DEADLINE_SECONDS
 
     def try_acquire_or_renew(self) -> bool:
-        """Takes, renews, or looks at the Lease; whether this candidate is the leader now.
-
-        Raises:
-            ApiError: the API server refused it or did not answer.
-        """
+        """Takes, renews, or looks at the Lease; whether this candidate is the leader now."""
         began = self._clock()
         try:
             lease = self._acquire_or_renew()
@@ -78,11 +69,7 @@ class LeaderElector:
         return None
 
     def release(self) -> None:
-        """Gives the Lease back, so that the next leader need not wait.
-
-        Raises:
-            ApiError: the API server refused it or did not answer.
-        """
+        """Gives the Lease back, so that the next leader need not wait."""
         if (lease := self._lease) is None:
             return
         self._lease = None

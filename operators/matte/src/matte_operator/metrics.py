@@ -21,6 +21,5 @@ OPERATOR = (RECONCILES, RECONCILE_SECONDS, API_REQUESTS, LEADER, CONDITION)
 
 
 def set_condition(meter: PrometheusMeter, kind: str, name: str, condition: str, status: str) -> None:
-    """Says that an object's condition (``Ready``) has a status (``True``, ``False`` or ``Unknown``)."""
     for each in ("True", "False", "Unknown"):
         meter.set(CONDITION, kind, name, condition, each, to=float(each == status))

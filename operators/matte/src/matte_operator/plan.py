@@ -31,8 +31,6 @@ DIGEST_ANNOTATION = "matte.dev/digest"
 
 @dataclass(frozen=True, slots=True)
 class PlannedModel:
-    """A Model, and what is to be done about it."""
-
     model: ModelObject
     decision: ModelDecision
 
@@ -64,11 +62,9 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class ExternalFacts:
-    """What does not come from the namespace.
+    """What does not come from the namespace: evidence by Model, and free GPUs by Pool where a worker waits for a node.
 
-    Attributes:
-        evidence: by Model; one that is missing is not needed, or Redis is away.
-        free_gpus: by Pool, where a worker waits for a node.
+    Evidence that is missing is not needed, or Redis is away.
     """
 
     evidence: Mapping[str, ModelEvidence] = field(default_factory=dict)
@@ -76,15 +72,22 @@ class ExternalFacts:
 
 
 def plan(snapshot: Snapshot, release: Release, now: datetime, facts: ExternalFacts = ExternalFacts()) -> Plan:
-    """What is to be written. ``now`` is in UTC."""
     models: list[PlannedModel] = []
     invalid = [one for one in snapshot.invalid.values() if one.kind in {POOL, MODEL}]
     for model in sorted(snapshot.models.values(), key=lambda model: (model.created, model.name)):  # oldest first
+        # the name of the spec's ModelVersion may belong to another one
+        obstacle: tuple[str, str] | None = None
+        name = model_version_name(model.name, model.spec.version)
+        existing = snapshot.objects.get(MODEL_VERSION, {}).get(name, {}).get("spec")
+        if existing and (existing["model"], existing["version"]) != (model.name, model.spec.version):
+            other = f"{existing['model']} {existing['version']}"
+            message = f"ModelVersion {name} is the one of {other}: rename the Model, or choose another version"
+            obstacle = "NameTaken", message
         try:
             evidence = facts.evidence.get(model.name)
             versions = observe_versions(snapshot, model.name, evidence)
             room = _preflight(snapshot, model, versions, facts)
-            observation = ModelObservation(versions, _name_conflict(snapshot, model), evidence, room)
+            observation = ModelObservation(versions, obstacle, evidence, room)
             decision = decide_model(model.name, model.spec, model.status, model.generation, observation, now)
             models.append(PlannedModel(model, decision))
         except ValueError as error:
@@ -133,7 +136,6 @@ def pools_short_of_gpus(snapshot: Snapshot) -> dict[str, PoolSpec]:
 def _preflight(
     snapshot: Snapshot, model: ModelObject, versions: tuple[VersionObservation, ...], facts: ExternalFacts
 ) -> GateResult:
-    """Whether the Pool has room for the spec's version, where a rollout needs that."""
     spec, by_name = model.spec, {version.spec.version: version.spec for version in versions}
     version = by_name.get(spec.version)
     if spec.rollout is None or version is None:
@@ -157,27 +159,21 @@ def _preflight(
     )
 
 
-def _name_conflict(snapshot: Snapshot, model: ModelObject) -> tuple[str, str] | None:
-    """Reason and message where the name of the spec's ModelVersion belongs to another one."""
-    name = model_version_name(model.name, model.spec.version)
-    body = snapshot.objects.get(MODEL_VERSION, {}).get(name)
-    if body is None or (body["spec"]["model"], body["spec"]["version"]) == (model.name, model.spec.version):
-        return None
-    other = f"{body['spec']['model']} {body['spec']['version']}"
-    return "NameTaken", f"ModelVersion {name} is the one of {other}: rename the Model, or choose another version"
-
-
 def _plan_pool(
     snapshot: Snapshot, release: Release, pool: PoolObject, models: list[PlannedModel], facts: ExternalFacts
 ) -> PlannedPool:
-    versions: list[ModelVersionSpec] = []
+    deployed: list[tuple[ModelVersionSpec, ModelVersionStatus]] = []
     for planned in models:
         statuses = planned.decision.version_statuses
-        versions += [_pinned(snapshot.versions[name].spec, statuses[name]) for name in sorted(planned.decision.apps)]
+        deployed += [(snapshot.versions[name].spec, statuses[name]) for name in sorted(planned.decision.apps)]
     # the versions of a Model that cannot be planned stay as they are
     for name in snapshot.objects.get(MODEL, {}).keys() - {planned.model.name for planned in models}:
-        versions += [_pinned(version.spec, version.status) for version in snapshot.versions_of(name)]
-    versions = [version for version in versions if version.pool == pool.name]
+        deployed += [(version.spec, version.status) for version in snapshot.versions_of(name)]
+    versions = [  # each with the digest that was verified
+        spec.model_copy(update={"digest": status.digest or spec.digest})
+        for spec, status in deployed
+        if spec.pool == pool.name
+    ]
     routes = [route for planned in models if (route := planned.decision.routes.get(pool.name))]
     # the default is the oldest Model with default: true, else the oldest
     by_age = [p.model.name for p in models if p.model.spec.default] or [p.model.name for p in models]
@@ -198,16 +194,8 @@ def _plan_pool(
     )
 
 
-def _pinned(spec: ModelVersionSpec, status: ModelVersionStatus) -> ModelVersionSpec:
-    """With the digest that was verified."""
-    return spec.model_copy(update={"digest": status.digest or spec.digest})
-
-
 def _with_digest(manifest: Body, owner: Body) -> Body:
     """Owned, and with a digest of itself, so that a field that is desired no more is noticed as well."""
     digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:16]
-    annotations = {DIGEST_ANNOTATION: digest}
-    return {
-        **manifest,
-        "metadata": {**manifest["metadata"], "annotations": annotations, "ownerReferences": [owner_of(owner)]},
-    }
+    added = {"annotations": {DIGEST_ANNOTATION: digest}, "ownerReferences": [owner_of(owner)]}
+    return {**manifest, "metadata": {**manifest["metadata"], **added}}

@@ -12,6 +12,21 @@ from matte_operator.kinds import Body, name_of
 _IMAGE_REASONS = frozenset({"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull"})
 _REFUSED_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 _NODE_TYPE = "ray.io/node-type"
+#: one text per cause: the kubelet alternates between several messages for the same one
+_PULL_ADVICE = (
+    (
+        r"not found|manifest unknown|NotFound",
+        "the registry has no such image: push it, or correct the Pool's image or the chart's images",
+    ),
+    (
+        r"(?i)401|403|denied|unauthorized|no basic auth",
+        "the registry refuses: name a Secret with access in images.pullSecrets",
+    ),
+    (
+        r"no such host|timeout|connection refused|dial tcp",
+        "the node cannot reach its registry: correct the Pool's image or the chart's images, or the node's network",
+    ),
+)
 
 
 def pod_problems(pods: Iterable[Body]) -> tuple[PodProblem, ...]:
@@ -74,7 +89,10 @@ def _container_problem(pod: str, container: Mapping[str, Any]) -> tuple[PodProbl
     waiting = container.get("state", {}).get("waiting", {})
     reason, message = waiting.get("reason", ""), waiting.get("message", "")
     if reason in _IMAGE_REASONS:
-        return PodProblemKind.IMAGE, f"image {container['image']} cannot be pulled: {_pull_problem(message)}"
+        advice = next(
+            (text for pattern, text in _PULL_ADVICE if re.search(pattern, message)), "see kubectl describe pod"
+        )
+        return PodProblemKind.IMAGE, f"image {container['image']} cannot be pulled: {advice}"
     if reason in _REFUSED_REASONS:
         return PodProblemKind.REFUSED, f"container {container['name']} cannot be made: {message}"
     if reason == "CrashLoopBackOff":
@@ -84,16 +102,3 @@ def _container_problem(pod: str, container: Mapping[str, Any]) -> tuple[PodProbl
         text = f"container {container['name']} keeps ending ({how}){advice}; see kubectl logs {pod} --previous"
         return PodProblemKind.CRASH, text
     return None
-
-
-def _pull_problem(message: str) -> str:
-    """One text per cause: the kubelet alternates between several messages for the same one."""
-    if re.search(r"not found|manifest unknown|NotFound", message):
-        return "the registry has no such image: push it, or correct the Pool's image or the chart's images"
-    if re.search(r"401|403|denied|unauthorized|no basic auth", message, re.IGNORECASE):
-        return "the registry refuses: name a Secret with access in images.pullSecrets"
-    if re.search(r"no such host|timeout|connection refused|dial tcp", message):
-        return (
-            "the node cannot reach its registry: correct the Pool's image or the chart's images, or the node's network"
-        )
-    return "see kubectl describe pod"

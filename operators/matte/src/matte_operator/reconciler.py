@@ -38,7 +38,6 @@ from matte_operator.metrics import CONDITION, set_condition
 from matte_operator.plan import (
     ExternalFacts,
     PlannedModel,
-    PlannedPool,
     is_subset,
     model_version_manifest,
     plan,
@@ -47,7 +46,7 @@ from matte_operator.plan import (
 from matte_operator.pods import free_gpus
 from matte_operator.render.pods import POOL_LABEL, Release
 from matte_operator.required_evidence import required_evidence
-from matte_operator.snapshot import Invalid, Snapshot
+from matte_operator.snapshot import Snapshot
 
 log = logging.getLogger("matte.operator")
 
@@ -63,13 +62,6 @@ class _Observed:
     snapshot: Snapshot
     free_gpus: Mapping[str, int]
     at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a write. ``error``: why it failed; None where it succeeded."""
-
-    error: str | None = None
 
 
 class Reconciler:
@@ -99,17 +91,19 @@ class Reconciler:
         self._observed: _Observed | None = None
 
     def run(self, *, fresh: bool = True) -> float | None:
-        """One pass; seconds until the next one is due by itself, or None. It blocks.
+        """One pass, which blocks; seconds until the next one is due by itself, or None.
 
-        Args:
-            fresh: something has changed in the API; else a recent snapshot is used again.
-
-        Raises:
-            ApiError: the API could not be read. Writes that it refuses are reported in conditions or logged, and
-                tried again.
+        Without ``fresh`` a recent snapshot is used again. ``ApiError`` is raised where the API cannot be read; writes
+        that it refuses are reported in conditions or logged, and tried again.
         """
         now = datetime.now(UTC)
-        observed = self._observe(now, fresh=fresh)
+        observed, self._observed = self._observed, None
+        if observed is None or fresh or (now - observed.at).total_seconds() >= SNAPSHOT_SECONDS:
+            selectors = {POD: POOL_LABEL, BUDGET: POOL_LABEL}
+            lists = {kind: self._kube.list(kind, label_selector=selectors.get(kind)) for kind in OBSERVED}
+            snapshot = Snapshot.of(lists)
+            observed = _Observed(snapshot, self._free_gpus(snapshot), now)
+        self._observed = observed  # until the next write
         snapshot = observed.snapshot
         required = required_evidence(snapshot, now)
         evidence = self._evidence_client.read(required, now.timestamp())
@@ -121,16 +115,21 @@ class Reconciler:
             for event in _rollout_events(model):  # logged with milliseconds: statuses and Events have whole seconds
                 extra = {"object": f"{MODEL.kind}/{model.model.name}", "event": event.reason}
                 log.info("model/%s: %s", model.model.name, event.message, extra=extra)
-        outcomes = [outcome for model in planned.models for outcome in self._apply_versions(model)]
+        errors = [error for model in planned.models for error in self._apply_versions(model)]
         # orders that Redis does not take are written again by the next pass: their versions wait
         orders = [order for model in planned.models for order in model.decision.orders]
         gone = [(pool, m.model.name, version) for m in planned.models for pool, version in m.decision.retract]
         if self._may_write():
             self._evidence_client.write(orders, gone)
         for pool in planned.pools:
-            outcome = self._apply_pool(snapshot, pool)
-            outcomes.append(outcome)
-            observation = replace(pool.observation, apply_error=outcome.error or "")
+            manifests = [
+                (kind, body)
+                for kind, body in ((RAY_SERVICE, pool.service), (BUDGET, pool.budget))
+                if not is_subset(body, snapshot.objects.get(kind, {}).get(name_of(body)))
+            ]
+            refused = [self._write(f"{k.kind.lower()}/{name_of(b)}", self._kube.apply, k, b) for k, b in manifests]
+            errors += refused
+            observation = replace(pool.observation, apply_error="; ".join(filter(None, refused)))
             old = pool.pool
             status = pool_status(old.spec, old.status, old.generation, observation, now)
             self._update_status(POOL, old.body, old.status, status)
@@ -143,27 +142,20 @@ class Reconciler:
                 for event in _rollout_events(model):
                     self._create_event(body, event)
         for invalid in planned.invalid:
-            self._report_invalid(invalid, now)
+            update = ConditionUpdate.false("Ready", "InvalidSpec", f"this operator cannot read it: {invalid.error}")
+            old_conditions = [Condition.model_validate(c) for c in invalid.body.get("status", {}).get("conditions", ())]
+            generation = invalid.body["metadata"]["generation"]
+            conditions = merge_conditions(old_conditions, (update,), generation=generation, now=now)
+            status_type = PoolStatus if invalid.kind is POOL else ModelStatus
+            new_status = status_type(observed_generation=generation, conditions=conditions)
+            self._update_status(invalid.kind, invalid.body, None, new_status)
         for kind, names in self._measured.items():
             for name in names - set(snapshot.objects.get(kind, {})):
                 self._meter.remove(CONDITION, kind.kind, name)
             names &= set(snapshot.objects.get(kind, {}))
 
-        due = [planned.requeue_after]
-        if any(outcome.error is not None for outcome in outcomes):
-            due.append(RETRY_SECONDS)
+        due = [planned.requeue_after, RETRY_SECONDS if any(errors) else None]
         return min((seconds for seconds in due if seconds is not None), default=None)
-
-    def _observe(self, now: datetime, *, fresh: bool) -> _Observed:
-        last, self._observed = self._observed, None
-        if last is None or fresh or (now - last.at).total_seconds() >= SNAPSHOT_SECONDS:
-            selectors = {POD: POOL_LABEL, BUDGET: POOL_LABEL}
-            snapshot = Snapshot.of(
-                {kind: self._kube.list(kind, label_selector=selectors.get(kind)) for kind in OBSERVED}
-            )
-            last = _Observed(snapshot, self._free_gpus(snapshot), now)
-        self._observed = last  # until the next write
-        return last
 
     def _free_gpus(self, snapshot: Snapshot) -> dict[str, int]:
         """By Pool, where they matter; empty where they cannot be counted."""
@@ -180,52 +172,37 @@ class Reconciler:
             for name, spec in pools.items()
         }
 
-    def _apply_versions(self, model: PlannedModel) -> list[Outcome]:
-        """The outcomes of the ModelVersions that were applied."""
+    def _apply_versions(self, model: PlannedModel) -> list[str]:
+        """Why each application failed, '' where it succeeded."""
         for name in model.decision.delete:
             self._write(f"modelversion/{name}", self._kube.delete, MODEL_VERSION, name)
-        outcomes = []
+        errors = []
         for spec in model.decision.apply:
             body = model_version_manifest(self._release, model.model.body, spec)
             name = name_of(body)
-            outcome = self._write(f"modelversion/{name}", self._kube.apply, MODEL_VERSION, body)
-            if outcome.error is None:
+            error = self._write(f"modelversion/{name}", self._kube.apply, MODEL_VERSION, body)
+            if not error:
                 self._refused_versions.pop(name, None)
-            elif self._refused_versions.get(name) != outcome.error:
-                self._refused_versions[name] = outcome.error
-                event = EventRecord("Warning", "VersionRefused", f"ModelVersion {name}: {outcome.error}")
+            elif self._refused_versions.get(name) != error:
+                self._refused_versions[name] = error
+                event = EventRecord("Warning", "VersionRefused", f"ModelVersion {name}: {error}")
                 self._create_event(model.model.body, event)
-            outcomes.append(outcome)
-        return outcomes
+            errors.append(error)
+        return errors
 
-    def _apply_pool(self, snapshot: Snapshot, pool: PlannedPool) -> Outcome:
-        errors = []
-        for kind, body in ((RAY_SERVICE, pool.service), (BUDGET, pool.budget)):
-            if not is_subset(body, snapshot.objects.get(kind, {}).get(name_of(body))):
-                errors.append(self._write(f"{kind.kind.lower()}/{name_of(body)}", self._kube.apply, kind, body).error)
-        return Outcome("; ".join(filter(None, errors)) or None)
-
-    def _write(self, what: str, write: Callable[..., Any], *arguments: Any) -> Outcome:
+    def _write(self, what: str, write: Callable[..., Any], *arguments: Any) -> str:
+        """Why the write failed, '' where it succeeded."""
         if not self._may_write():
-            return Outcome("another operator has taken over")
+            return "another operator has taken over"
         self._observed = None
         try:
             write(*arguments)
         except ApiError as error:
-            log.warning("%s: %s", what, error_message(error))
-            return Outcome(error_message(error))
+            message = error_message(error)
+            log.warning("%s: %s", what, message)
+            return message or type(error).__name__
         log.info("%s: written", what)
-        return Outcome()
-
-    def _report_invalid(self, invalid: Invalid, now: datetime) -> None:
-        update = ConditionUpdate.false("Ready", "InvalidSpec", f"this operator cannot read it: {invalid.error}")
-        old = [Condition.model_validate(c) for c in invalid.body.get("status", {}).get("conditions", ())]
-        generation = invalid.body["metadata"]["generation"]
-        status_type = PoolStatus if invalid.kind is POOL else ModelStatus
-        status = status_type(
-            observed_generation=generation, conditions=merge_conditions(old, (update,), generation=generation, now=now)
-        )
-        self._update_status(invalid.kind, invalid.body, None, status)
+        return ""
 
     def _update_status(
         self, kind: Kind, body: Body, before: Status | None, status: Status, *, rollout: bool = False
@@ -243,10 +220,8 @@ class Reconciler:
             unchanged = is_subset(manifest, body.get("status"))  # what does not parse may have more
         else:
             unchanged = manifest == before.model_dump(mode="json", exclude_none=True)
-        if unchanged:
-            return False
-        outcome = self._write(f"{kind.kind.lower()}/{name}: status", self._kube.apply_status, kind, name, manifest)
-        if outcome.error is not None:
+        what = f"{kind.kind.lower()}/{name}: status"
+        if unchanged or self._write(what, self._kube.apply_status, kind, name, manifest):
             return False
         old = before.conditions if before else ()
         for condition in conditions_to_report(old, status.conditions, rollout=rollout):

@@ -60,10 +60,7 @@ class ExternalCheckRequest:
 
 @dataclass(frozen=True, slots=True)
 class RequiredEvidence:
-    """What must be read from Redis, and which external checks must be made, before the next decision.
-
-    ``known_versions``: model and version of every ModelVersion; check orders about others are obsolete.
-    """
+    """``known_versions``: model and version of every ModelVersion; check orders about others are obsolete."""
 
     models: tuple[ModelQuery, ...]
     external_checks: tuple[ExternalCheckRequest, ...]
@@ -71,7 +68,6 @@ class RequiredEvidence:
 
 
 def required_evidence(snapshot: Snapshot, now: datetime) -> RequiredEvidence:
-    """What must be known before the next decision. ``now`` is in UTC."""
     models, external_checks = [], []
     for name, model in snapshot.models.items():
         try:
@@ -99,7 +95,7 @@ def required_evidence(snapshot: Snapshot, now: datetime) -> RequiredEvidence:
 def external_check_request(
     model: str, spec: RolloutSpec, status: RolloutStatus, now: datetime
 ) -> ExternalCheckRequest | None:
-    """The external checks to start now; None while it is too early, or there are none. ``now`` is in UTC.
+    """The external checks to start now; None while it is too early, or there are none.
 
     They start as late before the check as the slowest of them allows, and at most half an interval before.
     """

@@ -27,8 +27,6 @@ StatusT = TypeVar("StatusT", bound=KubeContract)
 
 @dataclass(frozen=True, slots=True)
 class Parsed(Generic[SpecT, StatusT]):
-    """A Pool, a Model or a ModelVersion."""
-
     body: Body
     spec: SpecT
     status: StatusT
@@ -94,7 +92,16 @@ class Snapshot:
                     invalid[kind, name] = Invalid(kind, body, str(error))
             return parsed
 
-        clusters = objects.get(RAY_CLUSTER, {})
+        services = {}
+        for service, body in objects.get(RAY_SERVICE, {}).items():
+            clusters: dict[str, RayCluster] = {}
+            for slot in ("active", "pending"):
+                status = body.get("status", {}).get(f"{slot}ServiceStatus", {})
+                if name := status.get("rayClusterName"):
+                    # KubeRay copies the status of RayClusters only now and then: it is taken from themselves
+                    cluster = objects.get(RAY_CLUSTER, {}).get(name, {"metadata": {"name": name}})
+                    clusters[slot] = _ray_cluster(cluster, status.get("applicationStatuses", {}))
+            services[service] = RayService(**clusters)
         pods: dict[str, list[Body]] = {}
         for pod in objects.get(POD, {}).values():
             pods.setdefault(pod["metadata"].get("labels", {}).get(POOL_LABEL, ""), []).append(pod)
@@ -104,16 +111,12 @@ class Snapshot:
             models=parse(MODEL, ModelSpec, ModelStatus),
             versions=parse(MODEL_VERSION, ModelVersionSpec, ModelVersionStatus),
             invalid=invalid,
-            services={name: _ray_service(body, clusters) for name, body in objects.get(RAY_SERVICE, {}).items()},
+            services=services,
             pod_problems={pool: pod_problems(bodies) for pool, bodies in pods.items()},
         )
 
     def versions_of(self, model: str) -> list[VersionObject]:
-        """A Model's ModelVersions.
-
-        Raises:
-            ValueError: one of them does not parse.
-        """
+        """Raises ``ValueError`` where one of them does not parse."""
         for version in self.invalid.values():
             if version.kind is MODEL_VERSION and version.body["spec"]["model"] == model:
                 raise ValueError(version.error)
@@ -125,8 +128,7 @@ def observe_versions(
 ) -> tuple[VersionObservation, ...]:
     """A Model's versions with what is known of their applications, their Pools and their checks.
 
-    Raises:
-        ValueError: one of them does not parse.
+    Raises ``ValueError`` where one of them does not parse.
     """
     observations = []
     for version in snapshot.versions_of(model):
@@ -151,7 +153,6 @@ def observe_versions(
 
 
 def _pool_problem(snapshot: Snapshot, name: str) -> tuple[str, str] | None:
-    """Reason and message why nothing runs in a Pool."""
     if invalid := snapshot.invalid.get((POOL, name)):
         return "PoolNotReady", f"Pool {name}: {invalid.error}"
     pool = snapshot.pools.get(name)
@@ -165,10 +166,7 @@ def _pool_problem(snapshot: Snapshot, name: str) -> tuple[str, str] | None:
 
 
 def change_fingerprint(kind: Kind, body: Body) -> object:
-    """Equal for two versions of an object whose difference is no reason for a pass.
-
-    The kubelet, KubeRay and this operator write much that does not matter here.
-    """
+    """Equal for two versions of an object whose difference is no reason for a pass: much of what others write."""
     metadata, status = body["metadata"], body.get("status", {})
     relevant: object = None
     if kind is POOL:
@@ -180,17 +178,6 @@ def change_fingerprint(kind: Kind, body: Body) -> object:
     elif kind is POD:
         relevant = pod_problems([body])
     return (metadata.get("generation"), "deletionTimestamp" in metadata, relevant)
-
-
-def _ray_service(body: Body, clusters: Mapping[str, Body]) -> RayService:
-    """KubeRay copies the status of RayClusters only now and then: it is taken from themselves."""
-    found = {}
-    for slot in ("active", "pending"):
-        status = body.get("status", {}).get(f"{slot}ServiceStatus", {})
-        if name := status.get("rayClusterName"):
-            cluster = clusters.get(name, {"metadata": {"name": name}})
-            found[slot] = _ray_cluster(cluster, status.get("applicationStatuses", {}))
-    return RayService(**found)
 
 
 def _ray_cluster(body: Body, applications: Mapping[str, Mapping[str, Any]]) -> RayCluster:

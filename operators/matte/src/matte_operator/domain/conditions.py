@@ -43,9 +43,7 @@ def find(conditions: Iterable[Condition], type_: str) -> Condition | None:
 
 
 def is_true(conditions: Iterable[Condition], type_: str) -> bool:
-    """Whether the condition is present and True."""
-    condition = find(conditions, type_)
-    return condition is not None and condition.status is ConditionStatus.TRUE
+    return any(condition.type == type_ and condition.status is ConditionStatus.TRUE for condition in conditions)
 
 
 def merge_conditions(

@@ -49,10 +49,9 @@ HISTORY = 5
 
 @dataclass(frozen=True, slots=True)
 class ModelObservation:
-    """What is known of a Model.
+    """What is known of a Model. ``obstacle``: reason and message why a new ModelVersion cannot be made.
 
-    ``obstacle``: reason and message why a new ModelVersion cannot be made; ``evidence``: None where it is not needed,
-    or Redis is away; ``preflight``: whether the Pool has room for the spec's version.
+    ``evidence`` is None where it is not needed, or Redis is away.
     """
 
     versions: tuple[VersionObservation, ...] = ()
@@ -63,28 +62,23 @@ class ModelObservation:
 
 @dataclass(frozen=True, slots=True)
 class ModelDecision:
-    """What is to be done about a Model.
-
-    Attributes:
-        status: the new one.
-        apply: ModelVersions to apply: new ones, or such with another number of replicas.
-        version_statuses: the new status of the ModelVersions that stay, by name.
-        apps: names of the ModelVersions that have a Serve application.
-        delete: names of the ModelVersions to delete.
-        routes: by Pool.
-        orders: checks to ask for, with their Pool.
-        retract: Pool and version of what is gone: nothing reported about it counts any more.
-        requeue_after: seconds until the next decision; None: when something changes.
-    """
+    """What is to be done about a Model. ModelVersions are named in ``version_statuses``, ``apps`` and ``delete``."""
 
     status: ModelStatus
+    #: new ModelVersions, and such with another number of replicas
     apply: tuple[ModelVersionSpec, ...]
+    #: of the ModelVersions that stay
     version_statuses: Mapping[str, ModelVersionStatus]
+    #: the ModelVersions that have a Serve application
     apps: frozenset[str]
     delete: tuple[str, ...]
+    #: by Pool
     routes: Mapping[str, Route]
+    #: checks to ask for, with their Pool
     orders: tuple[tuple[str, CheckOrder], ...]
+    #: Pool and version of what is gone: nothing reported about it counts any more
     retract: tuple[tuple[str, str], ...]
+    #: seconds until the next decision; None: when something changes
     requeue_after: float | None
 
 
@@ -119,7 +113,6 @@ def needs_evidence(spec: ModelSpec, status: ModelStatus, versions: Iterable[Vers
 def decide_model(
     name: str, spec: ModelSpec, status: ModelStatus, generation: int, observed: ModelObservation, now: datetime
 ) -> ModelDecision:
-    """What is to be done about a Model. ``now`` is in UTC."""
     versions = [
         _Version(version, ready_condition(version), verified_condition(version))
         for version in sorted(observed.versions, key=lambda version: (version.created, version.name))
@@ -139,8 +132,13 @@ def decide_model(
             mirror = Mirror(version=spec.mirror.version, percent=spec.mirror.percent)
 
     versions = [_with_status(version, spec, split, rollout, rollout_status, now) for version in versions]
-    newest = versions[-HISTORY:]
-    kept = [v for v in versions if _is_kept(v, spec, split, rollout, in_history=v in newest)]
+    kept_names = {spec.version, *split.weights}
+    if spec.rollout:
+        kept_names |= rollout.replicas.keys() if rollout else {v.name for v in versions}
+        kept_names |= {v.name for v in versions[-HISTORY:]}
+    else:
+        kept_names |= desired_weights(spec).keys() | {v.name for v in versions if _idle(v, REMOVE_AFTER)}
+    kept = [v for v in versions if v.name in kept_names]
     deployed = [v for v in kept if v.status.application]
     routed = [v for v in deployed if v.name in split.weights or (v.name in old_weights and _idle(v, RETIRE_AFTER))]
 
@@ -150,6 +148,16 @@ def decide_model(
         updates += rollout_conditions(rollout_status)
     else:
         updates.append(_progressing(spec, observed, split, kept, routed))
+    # the spec's version where it does not exist, and those with another number of replicas than desired
+    existing = {version.spec.version: version.spec for version in observed.versions}
+    apply = []
+    if spec.version not in existing and not observed.obstacle:
+        parameters = {field_name: getattr(spec, field_name) for field_name in VersionParameters.model_fields}
+        apply.append(ModelVersionSpec.model_validate({"model": name, "version": spec.version, **parameters}))
+    sizes = rollout.replicas if rollout else {} if spec.rollout else {spec.version: spec.replicas}
+    for version, replicas in sizes.items():
+        if version in existing and replicas and existing[version].replicas != replicas:
+            apply.append(existing[version].model_copy(update={"replicas": replicas}))
     answering = [v for v in kept if v.ready.is_true]
     current = next((v for v in answering if v.name == spec.version), None)
     newest_answering = current or (answering[-1] if answering else None)
@@ -162,7 +170,7 @@ def decide_model(
             traffic=tuple(ServedTraffic(version=v.name, weight=v.weight or 0, ready=v.ready.is_true) for v in routed),
             rollout=rollout_status,
         ),
-        apply=tuple(_versions_to_apply(name, spec, observed, rollout)),
+        apply=tuple(apply),
         version_statuses={v.observed.name: v.status for v in kept},
         apps=frozenset(v.observed.name for v in deployed),
         delete=tuple(v.observed.name for v in versions if v not in kept),
@@ -177,22 +185,6 @@ def _idle(version: _Version, less_than: float) -> bool:
     return version.idle_seconds is not None and version.idle_seconds < less_than
 
 
-def _versions_to_apply(
-    name: str, spec: ModelSpec, observed: ModelObservation, rollout: Decision | None
-) -> list[ModelVersionSpec]:
-    """The spec's version where it does not exist, and those with another number of replicas than desired."""
-    existing = {version.spec.version: version.spec for version in observed.versions}
-    specs = []
-    if spec.version not in existing and not observed.obstacle:
-        parameters = {field_name: getattr(spec, field_name) for field_name in VersionParameters.model_fields}
-        specs.append(ModelVersionSpec.model_validate({"model": name, "version": spec.version, **parameters}))
-    sizes = rollout.replicas if rollout else {} if spec.rollout else {spec.version: spec.replicas}
-    for version, replicas in sizes.items():
-        if version in existing and replicas and existing[version].replicas != replicas:
-            specs.append(existing[version].model_copy(update={"replicas": replicas}))
-    return specs
-
-
 def _with_status(
     version: _Version,
     spec: ModelSpec,
@@ -201,7 +193,6 @@ def _with_status(
     rollout_status: RolloutStatus | None,
     now: datetime,
 ) -> _Version:
-    """The version with its weight, its new status, and how long it has been with or without traffic."""
     observed, status, check = version.observed, version.observed.status, version.observed.check
     weight = split.weights.get(version.name)
     if weight:
@@ -215,6 +206,12 @@ def _with_status(
     since = datetime.fromisoformat(conditions[-1].last_transition_time)
     seconds = max(0.0, (now - since).total_seconds())
 
+    own_rollout = status.rollout  # it stays where the Model goes on to others
+    if rollout_status:
+        succeeded = rollout_status.phase is Phase.SUCCEEDED and rollout_status.stable == version.name
+        was_unfinished = own_rollout is not None and own_rollout.phase is not Phase.SUCCEEDED
+        if rollout_status.canary == version.name or (succeeded and was_unfinished):
+            own_rollout = rollout_status
     may_start = version.verified.is_true
     if rollout:
         has_app = may_start and rollout.replicas.get(version.name, 0) > 0
@@ -229,29 +226,11 @@ def _with_status(
             application=app_name(observed.spec.model, version.name) if has_app else None,
             digest=status.digest or (check.digest if may_start and check else None),
             license=status.license or (check.license if check else None) or observed.spec.license,
-            rollout=_rollout_history(version.name, status.rollout, rollout_status),
+            rollout=own_rollout,
         ),
         idle_seconds=None if weight else seconds,
         routed_seconds=seconds if weight else None,
     )
-
-
-def _rollout_history(version: str, before: RolloutStatus | None, current: RolloutStatus | None) -> RolloutStatus | None:
-    """The status of the version's own rollout: it stays where the Model goes on to others."""
-    if current is None or current.canary == version:
-        return current or before
-    was_unfinished = before is not None and before.phase is not Phase.SUCCEEDED
-    return current if current.phase is Phase.SUCCEEDED and current.stable == version and was_unfinished else before
-
-
-def _is_kept(
-    version: _Version, spec: ModelSpec, split: TrafficSplit, rollout: Decision | None, *, in_history: bool
-) -> bool:
-    if version.name == spec.version or version.name in split.weights:
-        return True
-    if spec.rollout:
-        return rollout is None or version.name in rollout.replicas or in_history
-    return version.name in desired_weights(spec) or _idle(version, REMOVE_AFTER)
 
 
 def _routes(name: str, spec: ModelSpec, routed: list[_Version], mirror: Mirror | None) -> dict[str, Route]:
@@ -343,11 +322,7 @@ def _ready(
 
 
 def _progressing(
-    spec: ModelSpec,
-    observed: ModelObservation,
-    split: TrafficSplit,
-    versions: list[_Version],
-    routed: list[_Version],
+    spec: ModelSpec, observed: ModelObservation, split: TrafficSplit, versions: list[_Version], routed: list[_Version]
 ) -> ConditionUpdate:
     if observed.obstacle:
         return ConditionUpdate.false(PROGRESSING, *observed.obstacle)

@@ -8,7 +8,15 @@ from datetime import datetime
 from matte_core.contracts.k8s.pool import PoolSpec, PoolStatus
 
 from matte_operator.domain.conditions import ConditionUpdate, merge_conditions
-from matte_operator.domain.ray_state import ROUTER, AppStatus, PodProblem, PodProblemKind, RayService, waiting_for_node
+from matte_operator.domain.ray_state import (
+    ROUTER,
+    AppStatus,
+    PodProblem,
+    PodProblemKind,
+    RayCluster,
+    RayService,
+    waiting_for_node,
+)
 
 READY = "Ready"
 CAPACITY = "CapacityAvailable"
@@ -32,7 +40,6 @@ class PoolObservation:
 def pool_status(
     spec: PoolSpec, status: PoolStatus, generation: int, observation: PoolObservation, now: datetime
 ) -> PoolStatus:
-    """The new status of a Pool. ``now`` is in UTC."""
     cluster = observation.service.current if observation.service else None
     capacity = _capacity(spec, observation)
     updates = (_ready(spec, observation, capacity), capacity)
@@ -52,39 +59,29 @@ def _ready(spec: PoolSpec, observed: PoolObservation, capacity: ConditionUpdate)
         return ConditionUpdate.false(READY, "RayServiceRefused", message)
     # what a person must fix comes first; then the head, then by name
     order = list(PodProblemKind)
-    problems = sorted(
-        observed.pod_problems, key=lambda problem: (order.index(problem.kind), problem.worker, problem.pod)
-    )
-    if obstacle := _starting(spec, observed.service):
-        if not problems:
-            return ConditionUpdate.false(READY, "Starting", obstacle)
-        if problems[0].kind is PodProblemKind.UNSCHEDULABLE:
-            return ConditionUpdate.false(READY, capacity.reason, f"{obstacle}; {capacity.message}")
+    problems = sorted(observed.pod_problems, key=lambda p: (order.index(p.kind), p.worker, p.pod))
+    service = observed.service or RayService()
+    cluster, router, obstacle = service.current or RayCluster(""), service.app(ROUTER), ""
+    workers, min_workers = cluster.ready_workers, spec.workers.min_replicas
+    if service.current is None:
+        obstacle = "the Ray cluster is being made"
+    elif not cluster.head_ready and service.pending is cluster:
+        obstacle = "Ray's head is starting"
+    elif workers < min_workers:
+        obstacle = f"{workers} of {min_workers} workers are ready"
+    elif service.active is None and (router is None or router.status is not AppStatus.RUNNING):
+        obstacle = "Ray Serve is starting the router"
+    if obstacle and not problems:
+        return ConditionUpdate.false(READY, "Starting", obstacle)
+    if obstacle and problems[0].kind is PodProblemKind.UNSCHEDULABLE:
+        return ConditionUpdate.false(READY, capacity.reason, f"{obstacle}; {capacity.message}")
+    if obstacle:
         return ConditionUpdate.false(READY, problems[0].kind.value, f"{obstacle}; {problems[0].message}")
-    service = observed.service
-    assert service is not None
-    assert service.current is not None
     if service.active and service.pending:
         problem = f"; the new one: {problems[0].message}" if problems else ""
         message = f"a new Ray cluster replaces {service.active.name}, which serves until it is ready{problem}"
         return ConditionUpdate.true(READY, "Replacing", message)
-    workers = service.current.ready_workers
     return ConditionUpdate.true(READY, "Running", f"{workers} {'worker' if workers == 1 else 'workers'} ready")
-
-
-def _starting(spec: PoolSpec, service: RayService | None) -> str:
-    """What a Pool that does not serve yet waits for; '' where it serves."""
-    cluster = service.current if service else None
-    if service is None or cluster is None:
-        return "the Ray cluster is being made"
-    if not cluster.head_ready and service.pending is cluster:
-        return "Ray's head is starting"
-    if cluster.ready_workers < spec.workers.min_replicas:
-        return f"{cluster.ready_workers} of {spec.workers.min_replicas} workers are ready"
-    router = service.app(ROUTER)
-    if service.active is None and (router is None or router.status is not AppStatus.RUNNING):
-        return "Ray Serve is starting the router"
-    return ""
 
 
 def _capacity(spec: PoolSpec, observed: PoolObservation) -> ConditionUpdate:

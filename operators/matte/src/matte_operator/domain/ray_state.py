@@ -54,7 +54,6 @@ class RayService:
 
     @property
     def has_workers(self) -> bool:
-        """Whether a worker of any cluster is ready."""
         return any(cluster is not None and cluster.ready_workers > 0 for cluster in (self.active, self.pending))
 
     def app(self, name: str) -> ServeApp | None:
@@ -86,5 +85,4 @@ class PodProblem:
 
 
 def waiting_for_node(problems: tuple[PodProblem, ...]) -> list[PodProblem]:
-    """The workers that cannot be scheduled."""
     return [problem for problem in problems if problem.worker and problem.kind is PodProblemKind.UNSCHEDULABLE]

@@ -27,26 +27,21 @@ class TrafficSplit:
 
 
 def desired_weights(spec: ModelSpec) -> dict[str, int]:
-    """The split that the spec asks for."""
     return {target.version: target.weight for target in spec.traffic} or {spec.version: 100}
 
 
 def split_traffic(spec: ModelSpec, old: Mapping[str, int], versions: Iterable[VersionFacts]) -> TrafficSplit:
-    """The split from now on.
-
-    Args:
-        spec: the Model's.
-        old: the split until now; the shares of versions that are gone go to the others.
-        versions: those that exist.
-    """
+    """The split from now on. ``old`` is the one until now; shares of versions that are gone go to the others."""
     known = {facts.version: facts for facts in versions}
     desired = desired_weights(spec)
     current = {version: weight for version, weight in old.items() if version in known}
     refusal = _refusal(spec, desired, current, known)
     if not refusal:
         return TrafficSplit(desired)
-    if any(current.values()):
-        return TrafficSplit(_scale_to_100(current), refusal)
+    if total := sum(current.values()):  # the same proportions, with 100 as their sum
+        scaled = {version: weight * 100 // total for version, weight in current.items()}
+        largest = max(scaled, key=lambda version: (scaled[version], version))
+        return TrafficSplit({**scaled, largest: scaled[largest] + 100 - sum(scaled.values())}, refusal)
     if spec.traffic:
         return TrafficSplit({}, refusal)
     ready = [facts for facts in known.values() if facts.ready]
@@ -66,11 +61,3 @@ def _refusal(
     if len(pools) > 1:
         return f"its versions are in the Pools {', '.join(sorted(pools))}: traffic is split within one Pool"
     return ""
-
-
-def _scale_to_100(weights: Mapping[str, int]) -> dict[str, int]:
-    """The same proportions, with 100 as their sum."""
-    total = sum(weights.values())
-    scaled = {version: weight * 100 // total for version, weight in weights.items()}
-    largest = max(scaled, key=lambda version: (scaled[version], version))
-    return {**scaled, largest: scaled[largest] + 100 - sum(scaled.values())}

@@ -22,14 +22,7 @@ _TRANSIENT = frozenset({"Running", "Starting", "Verifying", "PoolNotReady", "NoR
 
 @dataclass(frozen=True, slots=True)
 class VersionObservation:
-    """A ModelVersion as it is.
-
-    Attributes:
-        app: its Serve application; None where there is none, or Ray does not answer.
-        pool_problem: reason and message why its Pool cannot run it; None where it can.
-        check: the latest report of a router of the Pool on its folder; None where there is none, or Redis is away.
-        allowed_licenses: by the Pool; empty: every one.
-    """
+    """A ModelVersion as it is. ``app`` and ``check`` are None also where Ray and Redis do not answer."""
 
     name: str
     spec: ModelVersionSpec
@@ -38,8 +31,11 @@ class VersionObservation:
     created: str
     app: ServeApp | None = None
     has_workers: bool = False
+    #: reason and message why its Pool cannot run it
     pool_problem: tuple[str, str] | None = None
+    #: the latest report of a router of the Pool on its folder
     check: CheckReport | None = None
+    #: by the Pool; empty: every one
     allowed_licenses: tuple[str, ...] = ()
 
     @property
@@ -55,7 +51,6 @@ def check_progress(report: CheckReport) -> str:
 
 
 def verified_condition(version: VersionObservation) -> ConditionUpdate:  # noqa: PLR0911 - one per reason
-    """Whether the version may be started."""
     spec, report = version.spec, version.check
     if version.status.digest:
         return ConditionUpdate.true(VERIFIED, "Verified", f"its folder is {version.status.digest}")
@@ -121,7 +116,6 @@ def needs_intervention(condition: ConditionUpdate) -> bool:
 
 
 def _deploy_error(spec: ModelVersionSpec, app: ServeApp) -> tuple[str, str]:
-    """Reason and message, with the fix where it is known."""
     reason, text = parse_deploy_error(app.message)
     text = text.removeprefix(f"{app_name(spec.model, spec.version)}: ")
     if reason == "WeightsMissing" and spec.source:

@@ -97,7 +97,6 @@ class Release:
 
 
 def labels(release: Release, pool: str) -> dict[str, str]:
-    """The labels of every object of a Pool."""
     return {
         "app.kubernetes.io/name": "matte",
         "app.kubernetes.io/component": "inference",
@@ -150,7 +149,11 @@ def worker_template(release: Release, pool: str, spec: PoolSpec) -> dict[str, An
     pod["automountServiceAccountToken"] = False
     if release.service_account:
         pod["serviceAccountName"] = release.service_account
-    pod |= _placement(workers.node_selector, (*workers.tolerations, *_gpu_tolerations(spec)))
+    tolerations = workers.tolerations
+    if workers.gpus and not any(t.key in {workers.gpu_resource, None} for t in tolerations):
+        # for the taint that GPU nodes have by convention: the resource's name
+        tolerations += (Toleration(key=workers.gpu_resource, operator="Exists", effect="NoSchedule"),)
+    pod |= _placement(workers.node_selector, tolerations)
     if workers.runtime_class_name:
         pod["runtimeClassName"] = workers.runtime_class_name
     return {"metadata": {"labels": labels(release, pool)}, "spec": pod}
@@ -173,25 +176,21 @@ def redis_secret_ref(release: Release, key: str) -> dict[str, Any]:
 
 def _container(release: Release, pool: str, spec: PoolSpec, name: str, resources: ComputeResources) -> dict[str, Any]:
     plain = {"HOME": TMP, "MATTE_POOL": pool, **POD_ENVIRONMENT, **release.env}
+    cluster = {"fieldRef": {"fieldPath": "metadata.labels['ray.io/cluster']"}}
+    cpu_limit, memory_limit = resources.cpu_limit or resources.cpu, resources.memory_limit or resources.memory
     return {
         "name": name,
         "image": spec.image or release.image,
         "imagePullPolicy": release.pull_policy,
         "env": [
-            {
-                "name": "MATTE_RAY_STORAGE",
-                "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['ray.io/cluster']"}},
-            },
+            {"name": "MATTE_RAY_STORAGE", "valueFrom": cluster},
             {"name": "MATTE_REDIS_ADDRESS", "valueFrom": redis_secret_ref(release, "address")},
             {"name": "MATTE_REDIS_URL", "valueFrom": redis_secret_ref(release, "url")},
             *({"name": name, "value": value} for name, value in sorted(plain.items())),
         ],
         "resources": {
             "requests": {"cpu": resources.cpu, "memory": resources.memory},
-            "limits": {
-                "cpu": resources.cpu_limit or resources.cpu,
-                "memory": resources.memory_limit or resources.memory,
-            },
+            "limits": {"cpu": cpu_limit, "memory": memory_limit},
         },
         "securityContext": dict(SECURITY),
         "volumeMounts": [{"name": "tmp", "mountPath": TMP}, {"name": "shm", "mountPath": SHARED_MEMORY}],
@@ -232,14 +231,6 @@ def _placement(node_selector: Mapping[str, str], tolerations: tuple[Toleration, 
     if tolerations:
         placement["tolerations"] = [t.model_dump(exclude_none=True) for t in tolerations]
     return placement
-
-
-def _gpu_tolerations(spec: PoolSpec) -> tuple[Toleration, ...]:
-    """For the taint that GPU nodes have by convention: the resource's name."""
-    key = spec.workers.gpu_resource
-    if not spec.workers.gpus or any(t.key in {key, None} for t in spec.workers.tolerations):
-        return ()
-    return (Toleration(key=key, operator="Exists", effect="NoSchedule"),)
 
 
 def _ports(**ports: int) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 from matte_core.contracts.evidence import Agreement
 from matte_core.contracts.k8s.rollout import (
@@ -48,18 +49,21 @@ def judge_metrics(spec: RolloutAnalysis, measured: Measurements | None) -> tuple
         verdicts.append(_judge_latency(spec, canary, stable))
     if "agreement" not in spec.skip and spec.agreement.mirror_percent:
         verdicts.append(_judge_agreement(spec, measured.pairs))
-    verdicts += [_judge_query(query, measured.external.get(query.name)) for query in spec.queries]
-    verdicts += [_judge_webhook(webhook.name, measured.external.get(webhook.name)) for webhook in spec.webhooks]
+    verdicts += [_judge_query(query, measured.external.get(query.name, ExternalResult())) for query in spec.queries]
+    for webhook in spec.webhooks:
+        result = measured.external.get(webhook.name, ExternalResult())
+        default = "no answer" if result.verdict is None else ""
+        verdict = result.verdict or Verdict.INCONCLUSIVE
+        verdicts.append(_verdict(webhook.name, verdict, result.message or default))
     return tuple(verdicts)
 
 
 def combine_verdicts(metrics: Iterable[MetricVerdict]) -> Verdict:
     """Fail if any metric fails, else inconclusive if any is or there is none, else pass."""
     verdicts = {metric.verdict for metric in metrics}
-    for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):
-        if verdict in verdicts:
-            return verdict
-    return Verdict.PASS if verdicts else Verdict.INCONCLUSIVE
+    if Verdict.FAIL in verdicts:
+        return Verdict.FAIL
+    return Verdict.PASS if verdicts == {Verdict.PASS} else Verdict.INCONCLUSIVE
 
 
 def judge_golden(spec: RolloutSpec, results: GoldenResults) -> GateResult:
@@ -102,8 +106,8 @@ def _judge_rate(
         f" {grown.lower:+.2%} and {grown.upper:+.2%}; {check.max_increase:+.2%} is allowed"
     )
     verdict = _compare(grown.lower, grown.upper, check.max_increase)
-    numbers = {"value": canary_share.estimate, "stable": stable_share.estimate}
-    return _verdict(metric, verdict, message, samples=canary[1], **numbers)
+    value, old = canary_share.estimate, stable_share.estimate
+    return _verdict(metric, verdict, message, samples=canary[1], value=value, stable=old)
 
 
 def _judge_latency(spec: RolloutAnalysis, canary: AnswerStats, stable: AnswerStats) -> MetricVerdict:
@@ -113,18 +117,14 @@ def _judge_latency(spec: RolloutAnalysis, canary: AnswerStats, stable: AnswerSta
     confidence = 1 - (1 - spec.confidence) / 2
     new, old = (percentile(answers.seconds, 0.95, confidence) for answers in (canary, stable))
     ratio, slack = spec.latency.max_ratio, spec.latency.slack_seconds
-    if new.lower > old.upper * ratio + slack:
-        verdict = Verdict.FAIL
-    elif new.upper <= old.lower * ratio + slack:
-        verdict = Verdict.PASS
-    else:
-        verdict = Verdict.INCONCLUSIVE
+    verdict = Verdict.PASS if new.upper <= old.lower * ratio + slack else Verdict.INCONCLUSIVE
+    verdict = Verdict.FAIL if new.lower > old.upper * ratio + slack else verdict
     message = (
         f"p95 {new.estimate:.3g} s ({new.lower:.3g} to {new.upper:.3g}) against {old.estimate:.3g} s"
         f" ({old.lower:.3g} to {old.upper:.3g}); {ratio:g} times and {slack:g} s are allowed"
     )
-    numbers = {"value": new.estimate, "stable": old.estimate}
-    return _verdict("latency", verdict, message, samples=len(canary.seconds), **numbers)
+    samples = len(canary.seconds)
+    return _verdict("latency", verdict, message, samples=samples, value=new.estimate, stable=old.estimate)
 
 
 def _judge_agreement(spec: RolloutAnalysis, pairs: tuple[Agreement, ...]) -> MetricVerdict:
@@ -141,23 +141,15 @@ def _judge_agreement(spec: RolloutAnalysis, pairs: tuple[Agreement, ...]) -> Met
     return _verdict("agreement", verdict, message, samples=len(pairs), value=bounds.estimate)
 
 
-def _judge_query(check: QueryCheck, result: ExternalResult | None) -> MetricVerdict:
-    if result is None or result.value is None or not math.isfinite(result.value):
-        message = result.message if result and result.message else "no data"
-        return _verdict(check.name, Verdict.INCONCLUSIVE, message)
+def _judge_query(check: QueryCheck, result: ExternalResult) -> MetricVerdict:
+    value = result.value
+    if value is None or not math.isfinite(value):
+        return _verdict(check.name, Verdict.INCONCLUSIVE, result.message or "no data")
     low = "" if check.min is None else f"{check.min:g} ≤ "
     high = "" if check.max is None else f" ≤ {check.max:g}"
-    failed = (check.min is not None and result.value < check.min) or (
-        check.max is not None and result.value > check.max
-    )
-    message = f"{result.value:g}; wanted {low}value{high}"
-    return _verdict(check.name, Verdict.FAIL if failed else Verdict.PASS, message, value=result.value)
-
-
-def _judge_webhook(name: str, result: ExternalResult | None) -> MetricVerdict:
-    if result is None or result.verdict is None:
-        return _verdict(name, Verdict.INCONCLUSIVE, result.message if result and result.message else "no answer")
-    return _verdict(name, result.verdict, result.message)
+    failed = (check.min is not None and value < check.min) or (check.max is not None and value > check.max)
+    verdict = Verdict.FAIL if failed else Verdict.PASS
+    return _verdict(check.name, verdict, f"{value:g}; wanted {low}value{high}", value=value)
 
 
 def _compare(lower: float, upper: float, limit: float) -> Verdict:
@@ -166,14 +158,5 @@ def _compare(lower: float, upper: float, limit: float) -> Verdict:
     return Verdict.PASS if upper <= limit else Verdict.INCONCLUSIVE
 
 
-def _verdict(
-    metric: str,
-    verdict: Verdict,
-    message: str,
-    samples: int = 0,
-    value: float | None = None,
-    stable: float | None = None,
-) -> MetricVerdict:
-    return MetricVerdict(
-        metric=metric, verdict=verdict, value=value, stable=stable, samples=samples, message=message[:TEXT_MAX]
-    )
+def _verdict(metric: str, verdict: Verdict, message: str, **numbers: Any) -> MetricVerdict:
+    return MetricVerdict(metric=metric, verdict=verdict, message=message[:TEXT_MAX], **numbers)

@@ -50,15 +50,11 @@ def max_total_replicas(stable_size: int, canary_size: int, surge: int) -> int:
 
 def target_weight(spec: RolloutSpec, status: RolloutStatus) -> int:
     """The new version's weight at the end of the phase."""
-    match status.phase:
-        case Phase.STEPPING:
-            return spec.steps[min(status.step, len(spec.steps) - 1)].weight if spec.steps else status.weight
-        case Phase.PAUSED:
-            return status.weight
-        case Phase.PROMOTING:
-            return 100
-        case _:
-            return 0
+    if status.phase is Phase.STEPPING and spec.steps:
+        return spec.steps[min(status.step, len(spec.steps) - 1)].weight
+    if status.phase in {Phase.STEPPING, Phase.PAUSED}:
+        return status.weight
+    return 100 if status.phase is Phase.PROMOTING else 0
 
 
 def next_weight(spec: RolloutSpec, status: RolloutStatus, observed: Observation) -> int:
@@ -84,8 +80,10 @@ def desired_replicas(spec: RolloutSpec, status: RolloutStatus, observed: Observa
     """The replicas of each version; ``status.weight`` is the new version's weight from now on."""
     if status.canary is None:
         return {status.stable: status.stable_replicas} if status.stable else {}
-    if status.stable is None:
-        return {status.canary: _first_version_replica_count(status)}
+    if status.stable is None:  # the Model's first version; after a failure it keeps what serves its traffic
+        if status.phase in ROLLBACK:
+            return {status.canary: replicas_for_weight(status.weight, status.canary_replicas)}
+        return {status.canary: 0 if status.phase in _BEFORE_START else status.canary_replicas}
     if status.phase in ROLLBACK:
         canary = desired_canary_replica_count(spec, status, observed, stable=None)
         stable = desired_stable_replica_count(spec, status, observed, canary=canary)
@@ -153,10 +151,3 @@ def _canary_goal(spec: RolloutSpec, status: RolloutStatus) -> int:
         return 1
     weight = max(target_weight(spec, status), status.weight)
     return max(1, replicas_for_weight(weight, status.canary_replicas))
-
-
-def _first_version_replica_count(status: RolloutStatus) -> int:
-    """Replicas of a Model's first version; after a failure it keeps what serves its traffic."""
-    if status.phase in ROLLBACK:
-        return replicas_for_weight(status.weight, status.canary_replicas)
-    return 0 if status.phase in _BEFORE_START else status.canary_replicas

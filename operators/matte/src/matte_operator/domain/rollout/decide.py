@@ -34,36 +34,39 @@ _MAX_TRANSITIONS = 32
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is to be done.
-
-    Attributes:
-        status: the new one.
-        weights: percent by version, 100 in all; empty: no version may have traffic yet.
-        replicas: of each version; a version that is missing ends.
-        mirror: percent of stable's jobs that the new version computes too.
-        requeue_after: seconds until the next decision; None: when something changes.
-    """
+    """What is to be done."""
 
     status: RolloutStatus
+    #: percent by version, 100 in all; empty: no version may have traffic yet
     weights: Mapping[str, int]
+    #: of each version; a version that is missing ends
     replicas: Mapping[str, int]
+    #: percent of stable's jobs that the new version computes too
     mirror: int
+    #: seconds until the next decision; None: when something changes
     requeue_after: float | None
 
 
 def decide(desired: DesiredRollout, status: RolloutStatus | None, observed: Observation, now: datetime) -> Decision:
-    """What is to be done about a rollout. ``now`` is in UTC; ``status`` is None where there was none."""
     rollout = _Rollout(desired, observed, now)
     status = status if status is not None else rollout.adopt()
     for _ in range(_MAX_TRANSITIONS):
         before = status
         status = rollout.advance(status)
-        if status == before:  # the weight is that of the phase in which the transitions end
-            status = rollout.with_next_weight(status)
+        if status == before and status.canary:  # the weight is that of the phase in which the transitions end
+            weight = next_weight(desired.rollout, status, observed)
+            closer = weight < status.reached if status.phase in ROLLBACK else weight > status.reached
+            progress = {"reached": weight, "progressed_at": format_time(now)} if closer else {}
+            exposed = status.exposed or weight > 0
+            status = status.model_copy(update={"weight": weight, "exposed": exposed, **progress})
         if status == before:
             break
     mirrored = status.phase in {Phase.STEPPING, Phase.PAUSED} and observed.version(status.canary).ready
     analysis = desired.rollout.analysis
+    # the new version is routed from its first step on: with weight 0 it answers rules
+    weights = {status.stable: 100 - status.weight} if status.stable else {}
+    if status.canary and (status.weight or (status.stable and status.phase in SERVING)):
+        weights[status.canary] = status.weight if status.stable else 100
     draining = status.canary is not None and (status.weight or observed.version(status.canary).weight)
     requeue_after: float | None = POLL_SECONDS
     if status.phase is Phase.ROLLING_BACK or (status.phase in ROLLBACK and draining):
@@ -72,21 +75,11 @@ def decide(desired: DesiredRollout, status: RolloutStatus | None, observed: Obse
         requeue_after = None
     return Decision(
         status=status,
-        weights=_weights(status),
+        weights=weights,
         replicas=desired_replicas(desired.rollout, status, observed),
         mirror=analysis.agreement.mirror_percent if mirrored and "agreement" not in analysis.skip else 0,
         requeue_after=requeue_after,
     )
-
-
-def _weights(status: RolloutStatus) -> dict[str, int]:
-    """The new version is routed from its first step on: with weight 0 it answers rules."""
-    if status.stable is None:
-        return {status.canary: 100} if status.canary and status.weight else {}
-    weights = {status.stable: 100 - status.weight}
-    if status.canary and (status.weight or status.phase in SERVING):
-        weights[status.canary] = status.weight
-    return weights
 
 
 def seconds_until_check(spec: RolloutSpec, status: RolloutStatus, now: datetime) -> float:
@@ -98,23 +91,15 @@ def seconds_until_check(spec: RolloutSpec, status: RolloutStatus, now: datetime)
 
 @dataclass(frozen=True, slots=True)
 class _Rollout:
-    """The transitions of a rollout, for what is desired and observed at one time."""
+    """The transitions of a rollout, for what is desired and observed at one time (UTC)."""
 
     desired: DesiredRollout
     observed: Observation
     now: datetime
 
-    def with_next_weight(self, status: RolloutStatus) -> RolloutStatus:
-        if status.canary is None:
-            return status
-        weight = next_weight(self.desired.rollout, status, self.observed)
-        closer = weight < status.reached if status.phase in ROLLBACK else weight > status.reached
-        progress = {"reached": weight, "progressed_at": format_time(self.now)} if closer else {}
-        return status.model_copy(update={"weight": weight, "exposed": status.exposed or weight > 0, **progress})
-
     def advance(self, status: RolloutStatus) -> RolloutStatus:  # noqa: PLR0911 - one per phase
         """The status after at most one transition, or after another change; its weight is not touched."""
-        status = self._scale(self._discard_ineffective_request(status))
+        status = self._with_current_spec(status)
         if status.phase in TERMINAL:
             return self._ended(status)
         if status.phase is Phase.ROLLING_BACK:
@@ -142,6 +127,22 @@ class _Rollout:
             case _:
                 return self._gated(status)
 
+    def _with_current_spec(self, status: RolloutStatus) -> RolloutStatus:
+        request, replicas = self.desired.rollout.request, self.desired.replicas
+        if request and request.version == self.desired.version and self.desired.hash == status.observed_spec_hash:
+            over = status.phase in TERMINAL or status.phase is Phase.ROLLING_BACK
+            can_retry = status.phase is Phase.PAUSED or (over and status.phase is not Phase.SUCCEEDED)
+            if not (can_retry if request.action == "retry" else not over):
+                # a request that comes when it can do nothing is handled: it must not affect a later attempt
+                status = self._handle_request(status)
+        # a new number of replicas without a new version is the new full size of both versions
+        if self.desired.version == status.stable:
+            return status.model_copy(update={"stable_replicas": replicas})
+        if self.desired.version == status.canary and status.canary_replicas not in {0, replicas}:
+            stable = replicas if status.stable else 0
+            return status.model_copy(update={"canary_replicas": replicas, "stable_replicas": stable})
+        return status
+
     def adopt(self) -> RolloutStatus:
         """A status where there is none: the version with the most traffic is stable."""
         serving = [name for name, version in self.observed.versions.items() if version.weight]
@@ -156,16 +157,6 @@ class _Rollout:
             observed_spec_hash=self.desired.hash if is_desired else "",
             message=f"{stable} serves already",
         )
-
-    def _scale(self, status: RolloutStatus) -> RolloutStatus:
-        """A new number of replicas without a new version is the new full size of both versions."""
-        if self.desired.version == status.stable:
-            return status.model_copy(update={"stable_replicas": self.desired.replicas})
-        replicas = self.desired.replicas
-        if self.desired.version == status.canary and status.canary_replicas not in {0, replicas}:
-            stable = replicas if status.stable else 0
-            return status.model_copy(update={"canary_replicas": replicas, "stable_replicas": stable})
-        return status
 
     def _start_attempt(self, status: RolloutStatus) -> RolloutStatus:
         """A fresh attempt, in Pending. The version that has the traffic is stable."""
@@ -199,9 +190,8 @@ class _Rollout:
                 following, cause, limit = Phase.WARMING, Cause.START, limits.start_seconds
                 if gates and gates.preflight.gate is Gate.PASSED:
                     ready = self.observed.version(status.canary).ready
-                    result = GateResult(
-                        Gate.PASSED if ready else Gate.WAITING, f"{ready} replicas of {status.canary} answer"
-                    )
+                    gate = Gate.PASSED if ready else Gate.WAITING
+                    result = GateResult(gate, f"{ready} replicas of {status.canary} answer")
                 elif gates:
                     result, cause = gates.preflight, Cause.PREFLIGHT
             case Phase.WARMING:
@@ -217,9 +207,8 @@ class _Rollout:
         if result.gate is Gate.PASSED:
             return self._transition(status, following, result.message)
         if elapsed_seconds(status.phase_started_at, self.now) >= limit:
-            return self._roll_back(
-                status, Cause.TIMEOUT, f"{status.phase} took longer than {limit} s: {result.message}"
-            )
+            message = f"{status.phase} took longer than {limit} s: {result.message}"
+            return self._roll_back(status, Cause.TIMEOUT, message)
         return status
 
     def _stepping(self, status: RolloutStatus) -> RolloutStatus:
@@ -230,21 +219,16 @@ class _Rollout:
             return self._force_promotion(status)
         if status.step >= len(spec.steps):
             return self._transition(status, Phase.PROMOTING, "no step is left")
-        if status.step_started_at is None:
-            return self._shift_traffic(status)
-        checked = self._check_if_due(status)
-        if checked is status or checked.phase is not Phase.STEPPING:
-            return checked
-        return self._after_check(checked)
-
-    def _shift_traffic(self, status: RolloutStatus) -> RolloutStatus:
-        """On the way to the step's weight; the step's clock starts when every router applies it."""
-        weight, limit = target_weight(self.desired.rollout, status), self.desired.rollout.limits.shift_seconds
+        if status.step_started_at is not None:
+            checked = self._check_if_due(status)
+            has_result = checked is not status and checked.phase is Phase.STEPPING
+            return self._after_check(checked) if has_result else checked
+        # on the way to the step's weight; the step's clock starts when every router applies it
+        weight, limit = target_weight(spec, status), spec.limits.shift_seconds
         if status.weight == weight and self.observed.version(status.canary).weight == weight:
-            return status.model_copy(
-                update={"step_started_at": format_time(self.now), "checked_at": None, "message": f"at {weight} %"}
-            )
-        if seconds_without_progress(status, self.now) >= limit:
+            update = {"step_started_at": format_time(self.now), "checked_at": None, "message": f"at {weight} %"}
+            status = status.model_copy(update=update)
+        elif seconds_without_progress(status, self.now) >= limit:
             message = f"at {status.weight} %: {weight} % not reached within {limit} s"
             return self._transition(status, Phase.PAUSED, message, Cause.SHIFT_TIMEOUT)
         return status
@@ -260,15 +244,9 @@ class _Rollout:
         if check.verdict is Verdict.PASS and samples >= step.min_samples:
             if status.step + 1 >= len(steps):
                 return self._transition(status, Phase.PROMOTING, "every step went well")
-            return status.model_copy(
-                update={
-                    "step": status.step + 1,
-                    "step_started_at": None,
-                    "phase_started_at": format_time(self.now),
-                    "inconclusives": 0,
-                    "message": f"on the way to {steps[status.step + 1].weight} %",
-                }
-            )
+            update = {"step": status.step + 1, "step_started_at": None, "phase_started_at": format_time(self.now)}
+            message = f"on the way to {steps[status.step + 1].weight} %"
+            return status.model_copy(update={**update, "inconclusives": 0, "message": message})
         status = status.model_copy(update={"inconclusives": status.inconclusives + 1})
         if status.inconclusives < self.desired.rollout.analysis.inconclusive_limit:
             return status
@@ -345,8 +323,7 @@ class _Rollout:
         if self.desired.hash == status.observed_spec_hash and not retry:
             return status
         has_traffic = status.weight or self.observed.version(status.canary).weight
-        can_leave = status.phase is not Phase.SUCCEEDED and self.observed.version(status.stable).ready
-        if has_traffic and can_leave:
+        if has_traffic and status.phase is not Phase.SUCCEEDED and self.observed.version(status.stable).ready:
             return status  # its traffic leaves first
         status = self._handle_request(status) if retry else status
         return self._start_attempt(self._transition(status, Phase.PENDING, ""))
@@ -358,13 +335,12 @@ class _Rollout:
             return status
         metrics = judge_metrics(analysis, self._measurements(status))
         verdict = combine_verdicts(metrics)
-        check = Check(
-            time=format_time(self.now), phase=status.phase, weight=status.weight, verdict=verdict, metrics=metrics
-        )
+        now, weight = format_time(self.now), status.weight
+        check = Check(time=now, phase=status.phase, weight=weight, verdict=verdict, metrics=metrics)
         recorded = status.phase is Phase.STEPPING or verdict is Verdict.FAIL
         status = status.model_copy(
             update={
-                "checked_at": format_time(self.now),
+                "checked_at": now,
                 "checks": (*status.checks, check)[-HISTORY_MAX:] if recorded else status.checks,
                 "failures": status.failures + (verdict is Verdict.FAIL),
                 "inconclusives": 0 if verdict is Verdict.PASS else status.inconclusives,
@@ -391,16 +367,6 @@ class _Rollout:
     def _force_promotion(self, status: RolloutStatus) -> RolloutStatus:
         forced = self._handle_request(status).model_copy(update={"forced": True})
         return self._transition(forced, Phase.PROMOTING, "promoted by request")
-
-    def _discard_ineffective_request(self, status: RolloutStatus) -> RolloutStatus:
-        """A request that comes when it can do nothing is handled: it must not affect a later attempt."""
-        request = self.desired.rollout.request
-        if request is None or request.version != self.desired.version or self.desired.hash != status.observed_spec_hash:
-            return status
-        over = status.phase in TERMINAL or status.phase is Phase.ROLLING_BACK
-        can_retry = status.phase is Phase.PAUSED or (over and status.phase is not Phase.SUCCEEDED)
-        effective = can_retry if request.action == "retry" else not over
-        return status if effective else self._handle_request(status)
 
     def _is_requested(self, status: RolloutStatus, action: str) -> bool:
         request = self.desired.rollout.request

@@ -46,8 +46,6 @@ class Gate(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GateResult:
-    """A gate's state, and why."""
-
     gate: Gate = Gate.WAITING
     message: str = ""
 
@@ -85,18 +83,15 @@ class CanaryGates:
 
 @dataclass(frozen=True, slots=True)
 class VersionState:
-    """A version's replicas and traffic.
+    """A version's replicas and traffic."""
 
-    Attributes:
-        allocated: replicas that hold, or wait for, their resources, those that start or end included.
-        ready: replicas that answer.
-        weight: percent that the routers give it, the highest where they differ; None where none answers.
-        failure: why it cannot run without help (crash loop, out of memory); '' where nothing is known.
-    """
-
+    #: replicas that hold, or wait for, their resources, those that start or end included
     allocated: int = 0
+    #: replicas that answer
     ready: int = 0
+    #: percent that the routers give it, the highest where they differ; None where none answers
     weight: int | None = None
+    #: why it cannot run without help (crash loop, out of memory)
     failure: str = ""
 
 
@@ -104,11 +99,8 @@ class VersionState:
 class AnswerStats:
     """A version's answers in a window, without those that a rule sent to it.
 
-    Attributes:
-        total: answers, including errors that are the version's fault.
-        errors: of those, failed by the version.
-        bad_masks: of those, empty or full.
-        seconds: a sample of at most 2000, drawn evenly, of seconds from the router's choice to the answer.
+    ``errors``: failed by the version; ``bad_masks``: empty or full; ``seconds``: from the router's choice to the
+    answer, an even sample of at most ``SAMPLES_MAX``.
     """
 
     total: int = 0
@@ -159,17 +151,9 @@ def spec_hash(version: str, parameters: VersionParameters) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ModelEvidence:
-    """What was reported about a Model's versions.
+    """What living routers and replicas reported about a Model's versions; ``external`` by the name of the check.
 
-    Attributes:
-        applied: the routes that the living routers of its Pools use.
-        checks: by version.
-        starts: by version, of living replicas.
-        replicas: number of living ones, by version.
-        since: the start of the window, as the status' ``step_started_at``; '' where nothing is measured.
-        answers: since then, by version.
-        pairs: masks of the new version beside stable's, since then.
-        external: answers of queries and webhooks, by name.
+    ``answers`` and ``pairs`` are since ``since``, the status' ``step_started_at``; '' where nothing is measured.
     """
 
     applied: tuple[AppliedWeights, ...] = ()
@@ -188,7 +172,6 @@ def applied_weight(model: str, version: str, applied: Iterable[AppliedWeights]) 
 
 
 def canary_gates(status: RolloutStatus, evidence: ModelEvidence, preflight: GateResult) -> CanaryGates | None:
-    """The gates of the attempt; None without one."""
     if status.canary is None:
         return None
     report = evidence.checks.get(status.canary)
@@ -207,18 +190,11 @@ def canary_gates(status: RolloutStatus, evidence: ModelEvidence, preflight: Gate
         results = starts[-1].golden
         answers = [GoldenAnswer(r.name, r.error, r.bad_mask, r.agreements.get(stable)) for r in results]
         golden = GoldenResults(len(results), tuple(answers), stable)
-    return CanaryGates(
-        status.canary,
-        status.attempt,
-        verified=verified,
-        preflight=preflight,
-        warmed=GateResult(Gate.PASSED if starts else Gate.WAITING, f"{len(starts)} replicas are warm"),
-        golden=golden,
-    )
+    warmed = GateResult(Gate.PASSED if starts else Gate.WAITING, f"{len(starts)} replicas are warm")
+    return CanaryGates(status.canary, status.attempt, verified, preflight, warmed, golden)
 
 
 def measurements(status: RolloutStatus, evidence: ModelEvidence) -> Measurements | None:
-    """What was measured in the window; None where there is none."""
     if not evidence.since or status.step_started_at is None:
         return None
     return Measurements(

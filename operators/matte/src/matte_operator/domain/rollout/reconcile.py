@@ -49,13 +49,23 @@ def reconcile_rollout(
 ) -> Decision | None:
     """What is to be done about a Model's rollout; None: everything stays as it is.
 
-    That is so without evidence: no job flows then, and nobody can say how the rollout goes. ``now`` is in UTC.
+    That is so without evidence: no job flows then, and nobody can say how the rollout goes.
     """
     assert spec.rollout is not None
     if evidence is None and in_progress(spec, status):
         return None
     evidence = evidence or ModelEvidence()
-    states = {version.spec.version: _version_state(version, evidence) for version in versions}
+    states = {}
+    for version in versions:
+        name, ready, has_app = version.spec.version, ready_condition(version), version.app is not None
+        replicas = evidence.replicas.get(name, 0)
+        broken = has_app and not ready.is_true and needs_intervention(ready)
+        states[name] = VersionState(
+            allocated=max(replicas, version.spec.replicas) if has_app else replicas,
+            ready=replicas,
+            weight=applied_weight(version.spec.model, name, evidence.applied),
+            failure=f"{ready.reason}: {ready.message}" if broken else "",
+        )
     observation = Observation(states)
     if status is not None:
         pools = {version.spec.version: version.spec.pool for version in versions}
@@ -73,7 +83,6 @@ def reconcile_rollout(
 
 
 def rollout_conditions(status: RolloutStatus) -> tuple[ConditionUpdate, ConditionUpdate]:
-    """Progressing and Stalled."""
     text = describe(status)
     stalled = ConditionUpdate.false(STALLED, "NotStalled", "")
     if status.phase in {Phase.ROLLED_BACK, Phase.FAILED} and status.cause not in INTENDED:
@@ -100,16 +109,3 @@ def describe(status: RolloutStatus) -> str:
             return f"{status.canary} is held at {status.weight} % ({status.cause.value}): {status.message}"
         case _:
             return f"{status.canary}: {status.message}"
-
-
-def _version_state(observed: VersionObservation, evidence: ModelEvidence) -> VersionState:
-    spec = observed.spec
-    replicas = evidence.replicas.get(spec.version, 0)
-    ready = ready_condition(observed)
-    broken = observed.app is not None and not ready.is_true and needs_intervention(ready)
-    return VersionState(
-        allocated=max(replicas, spec.replicas) if observed.app is not None else replicas,
-        ready=replicas,
-        weight=applied_weight(spec.model, spec.version, evidence.applied),
-        failure=f"{ready.reason}: {ready.message}" if broken else "",
-    )

@@ -23,37 +23,24 @@ def increase(new: Bounds, old: Bounds) -> Bounds:
 
 
 def percentile(samples: Sequence[float], q: float, confidence: float) -> Bounds:
-    """A percentile's one-sided bounds by order statistics, whatever the distribution.
+    """A percentile's one-sided bounds by order statistics, whatever the distribution; ``ValueError`` without samples.
 
     Source: Hahn and Meeker, Statistical Intervals (1991), section 5.2. The upper bound is infinite where there are
     too few samples for one, the lower bound then is 0.
-
-    Raises:
-        ValueError: there are no samples.
     """
     if not samples:
         raise ValueError("no samples")
     ordered = sorted(samples)
     n = len(ordered)
-    low, high = _ranks(n, q, confidence)
-    return Bounds(
-        ordered[min(n - 1, math.ceil(q * n) - 1)],
-        ordered[low - 1] if low else 0.0,
-        ordered[high - 1] if high <= n else math.inf,
-    )
-
-
-def _ranks(n: int, q: float, confidence: float) -> tuple[int, int]:
-    """Ranks (from 1) of the lower (0: none) and the upper bound (n + 1: none)."""
-    low, high, below = 0, n + 1, 0.0
-    for rank in range(1, n + 1):
+    lower, upper, below = 0.0, math.inf, 0.0
+    for rank, sample in enumerate(ordered, start=1):
         below += _binomial(n, rank - 1, q)  # P(fewer than `rank` samples lie below the percentile)
         if below <= 1 - confidence:
-            low = rank
+            lower = sample
         if below >= confidence:
-            high = rank
+            upper = sample
             break
-    return low, high
+    return Bounds(ordered[min(n - 1, math.ceil(q * n) - 1)], lower, upper)
 
 
 def _binomial(n: int, k: int, p: float) -> float:

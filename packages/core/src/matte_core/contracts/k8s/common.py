@@ -44,15 +44,10 @@ SemVer = Annotated[
 ]
 
 
-def _as_text(value: object) -> object:
-    """``cpu: 2`` is a number in YAML, and a quantity all the same."""
-    return str(value) if type(value) is int else value
-
-
 #: Kubernetes resource quantity: text, or a whole number
 Quantity = Annotated[
     str,
-    BeforeValidator(_as_text),
+    BeforeValidator(lambda value: str(value) if type(value) is int else value),  # cpu: 2
     Field(pattern=QUANTITY, max_length=32),
     WithJsonSchema(
         {

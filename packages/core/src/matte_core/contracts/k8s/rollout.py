@@ -60,7 +60,7 @@ class AgreementCheck(KubeContract):
     max_disagreement: float = Field(0.05, ge=0, le=1, description="Maximum share of pairs that may disagree")
 
     def rejects(self, agreement: Agreement) -> bool:
-        """Whether two masks are too different; a NaN always is."""
+        """A NaN is too different as well."""
         return not (
             agreement.iou >= self.min_iou
             and agreement.boundary >= self.min_boundary
@@ -204,10 +204,6 @@ class RolloutRequest(KubeContract):
         return self.version == version and self.token != status.handled_request
 
 
-def _steps(*weights: int) -> tuple[RolloutStep, ...]:
-    return tuple(RolloutStep(weight=weight) for weight in weights)
-
-
 class RolloutSpec(KubeContract):
     """How a new version takes over. Changing ``version`` starts a rollout; setting it back rolls back."""
 
@@ -220,7 +216,7 @@ class RolloutSpec(KubeContract):
     )
 
     steps: tuple[RolloutStep, ...] = Field(
-        _steps(5, 25, 50),
+        tuple(RolloutStep(weight=weight) for weight in (5, 25, 50)),
         max_length=20,
         description="Traffic steps; empty: promote at once",
         json_schema_extra=list_map("weight"),

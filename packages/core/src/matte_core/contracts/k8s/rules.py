@@ -27,13 +27,7 @@ class CELRule:
 
 
 def immutable(fields: Iterable[str], message: str, unless: str = "") -> tuple[CELRule, ...]:
-    """One rule per field (as on the wire) that refuses its change.
-
-    Args:
-        fields: names of fields of the object that the rules are for.
-        message: ends the message, after the field's name.
-        unless: CEL expression under which a change is allowed, empty: never.
-    """
+    """One rule per field (as on the wire) that refuses its change, except where the CEL expression ``unless`` holds."""
     return tuple(
         CELRule(
             (f"{unless} || " if unless else "")
