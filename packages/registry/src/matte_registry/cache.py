@@ -79,13 +79,9 @@ class CacheLease:
 
 
 class Cache:
-    """The cache below ``root``.
+    """The cache below ``root``, which is on one file system with hard links and flock.
 
-    Args:
-        root: a folder on one file system that has hard links and flock.
-        max_bytes: limit of all versions and downloads together.
-        partial_seconds: age at which an abandoned download is removed.
-        now: Unix seconds.
+    ``max_bytes`` limits versions and downloads together; an abandoned download is removed after ``partial_seconds``.
     """
 
     def __init__(
@@ -125,10 +121,14 @@ class Cache:
         with _exclusive(self._lock("cache")):
             self.sweep(partial)
             (partial / _RESERVATION).unlink(missing_ok=True)
-            candidates = sorted(self._evictable(partial))
-            while (short := self._used() + size - self._max) > 0 and candidates:
-                self._evict(candidates.pop(0)[1])
-            short = max(short, size - _bytes_below(partial) - shutil.disk_usage(self._root).free)
+            used_at = {folder: _age(self._lock(folder.name)) for folder in self._versions.iterdir()}
+            used_at |= {folder: _age(folder) for folder in (self._root / "partial").iterdir() if folder != partial}
+            candidates = sorted(used_at, key=lambda folder: (used_at[folder], folder))
+            while (short := self._used_bytes() + size - self._max) > 0 and candidates:
+                self._evict(candidates.pop(0))
+            # what is allocated, not the sizes: the files are sparse
+            allocated = sum(path.stat().st_blocks * 512 for path in partial.rglob("*") if path.is_file())
+            short = max(short, size - allocated - shutil.disk_usage(self._root).free)
             if short <= 0:
                 with (partial / _RESERVATION).open("wb") as room:
                     room.truncate(size)
@@ -158,13 +158,12 @@ class Cache:
     def publish(self, digest: str, partial: Path, hashes: Mapping[str, str]) -> None:
         """Publishes a verified download as a version, atomically, and removes the download's folder.
 
-        Args:
-            digest: of the version.
-            partial: the folder that :meth:`lock_partial` gave.
-            hashes: the SHA-256 of each file below ``partial/files``, by path.
+        ``partial`` is from :meth:`lock_partial`; ``hashes`` are the SHA-256 of the files below ``partial/files``.
         """
         for path in hashes:
-            _make_durable(partial / "files" / path)
+            with (partial / "files" / path).open("rb") as file:
+                os.fsync(file.fileno())
+                os.fchmod(file.fileno(), 0o444)
         with _exclusive(self._lock("cache")):
             staging = self._root / "staging" / _hex(digest)
             shutil.rmtree(staging, ignore_errors=True)
@@ -204,13 +203,6 @@ class Cache:
     def digests(self) -> list[str]:
         return sorted(f"sha256:{folder.name}" for folder in self._versions.iterdir())
 
-    def _evictable(self, partial: Path) -> Iterator[tuple[float, Path]]:
-        for folder in self._versions.iterdir():
-            yield _age(self._lock(folder.name)), folder
-        for folder in (self._root / "partial").iterdir():
-            if folder != partial:
-                yield _age(folder), folder
-
     def _evict(self, folder: Path) -> None:
         """Removes a version or a download, unless it is in use."""
         name = folder.name if folder.parent == self._versions else f"partial-{folder.name}"
@@ -236,8 +228,7 @@ class Cache:
             if path.stat().st_nlink == 1:
                 path.unlink()
 
-    def _used(self) -> int:
-        """Bytes of files and reservations."""
+    def _used_bytes(self) -> int:
         rooms = (self._root / "partial").glob(f"*/{_RESERVATION}")
         return sum(_size(path) for path in (*self._files.iterdir(), *rooms))
 
@@ -259,18 +250,3 @@ def _size(path: Path) -> int:
     with suppress(FileNotFoundError):
         return path.stat().st_size
     return 0
-
-
-def _bytes_below(folder: Path) -> int:
-    """Allocated bytes of the files in a folder; a sparse file has fewer than its size."""
-    return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
-
-
-def _make_durable(path: Path) -> None:
-    """Syncs a file to the disk and makes it read-only."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-        os.fchmod(descriptor, 0o444)
-    finally:
-        os.close(descriptor)

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from matte_core.contracts.registry import Reason, RemoteFile
+from matte_core.contracts.registry import Reason
 from numpy.typing import NDArray
 
 from matte_registry.errors import RegistryError
 from matte_registry.manifest import is_covered
 from matte_registry.remote import RemoteVersion
-from matte_registry.tensors import Tensor, read_tensors
+from matte_registry.tensors import read_tensors
 
 _TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2"}
 _TYPES |= {"I8": "i1", "U8": "u1", "BOOL": "u1"}
@@ -63,46 +63,38 @@ def compare(old: RemoteVersion, new: RemoteVersion, *, values: bool = True) -> D
     Raises:
         RegistryError: from the sources, or a broken safetensors file.
     """
-    changed = _changed_files(old, new)
-    values = values and old.store.ranged and new.store.ranged
+    old_hashes, new_hashes = old.hashes(), new.hashes()
+    files: list[FileChange] = []
     tensors: list[TensorChange] = []
     compared = 0
-    for change in changed:
-        if change.path.endswith(".safetensors"):
-            before, after = _WeightFile.open(old, change.path), _WeightFile.open(new, change.path)
-            compared += len(before.tensors.keys() | after.tensors.keys())
-            tensors += _tensor_changes(before, after, values=values)
-    return Diff(tuple(changed), tuple(tensors), compared)
-
-
-def _changed_files(old: RemoteVersion, new: RemoteVersion) -> list[FileChange]:
-    old_hashes, new_hashes = old.hashes(), new.hashes()
-    changes = []
     for path in sorted(old_hashes.keys() | new_hashes.keys()):
-        if is_covered(path) and old_hashes.get(path) != new_hashes.get(path):
-            before, after = old.listing.file(path), new.listing.file(path)
-            changes.append(FileChange(path, before.size if before else None, after.size if after else None))
-    return changes
+        if not is_covered(path) or old_hashes.get(path) == new_hashes.get(path):
+            continue
+        before, after = old.listing.file(path), new.listing.file(path)
+        files.append(FileChange(path, before.size if before else None, after.size if after else None))
+        if path.endswith(".safetensors"):
+            old_file, new_file = _WeightFile(old, path), _WeightFile(new, path)
+            compared += len(old_file.tensors.keys() | new_file.tensors.keys())
+            tensors += _tensor_changes(old_file, new_file, values=values and old.store.ranged and new.store.ranged)
+    return Diff(tuple(files), tuple(tensors), compared)
 
 
-@dataclass(frozen=True, slots=True)
 class _WeightFile:
-    """A file of weights in one of the versions. ``file`` is None where the version does not have it."""
+    """A file of weights in one of the versions; it has no tensors where the version does not have it."""
 
-    path: str
-    remote: RemoteVersion
-    file: RemoteFile | None
-    tensors: dict[str, Tensor]
-
-    @classmethod
-    def open(cls, remote: RemoteVersion, path: str) -> _WeightFile:
-        file = remote.listing.file(path)
-        return cls(path, remote, file, {} if file is None else read_tensors(remote.store, file))
+    def __init__(self, remote: RemoteVersion, path: str) -> None:
+        self.path, self._store, self._file = path, remote.store, remote.listing.file(path)
+        self.tensors = {} if self._file is None else read_tensors(self._store, self._file)
 
     def values(self, name: str) -> NDArray[np.float64]:
-        assert self.file is not None
+        assert self._file is not None
         tensor = self.tensors[name]
-        return _values(b"".join(self.remote.store.read(self.file, tensor.start, tensor.end)), tensor, self.file)
+        raw = np.frombuffer(b"".join(self._store.read(self._file, tensor.start, tensor.end)), _TYPES[tensor.dtype])
+        if raw.size != int(np.prod(tensor.shape, dtype=np.int64)):
+            raise RegistryError(Reason.FILE_REFUSED, f"{self._file.path}: a tensor's values do not fit its shape")
+        if tensor.dtype == "BF16":
+            return (raw.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+        return raw.astype(np.float64)
 
 
 def _tensor_changes(old: _WeightFile, new: _WeightFile, *, values: bool) -> Iterator[TensorChange]:
@@ -117,12 +109,3 @@ def _tensor_changes(old: _WeightFile, new: _WeightFile, *, values: bool) -> Iter
                 norm = float(np.linalg.norm(old_values))
                 relative = float(np.linalg.norm(moved)) / norm if norm else float("inf")
                 yield TensorChange(old.path, name, str(before), str(after), float(moved.max()), relative)
-
-
-def _values(data: bytes, tensor: Tensor, file: RemoteFile) -> NDArray[np.float64]:
-    raw = np.frombuffer(data, _TYPES[tensor.dtype])
-    if raw.size != int(np.prod(tensor.shape, dtype=np.int64)):
-        raise RegistryError(Reason.FILE_REFUSED, f"{file.path}: a tensor's values do not fit its shape")
-    if tensor.dtype == "BF16":
-        return (raw.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
-    return raw.astype(np.float64)

@@ -83,20 +83,6 @@ class Part:
     def range(self, number: int) -> tuple[int, int]:
         return number * self.block, min(self.file.size, (number + 1) * self.block)
 
-    def bytes_done(self) -> int:
-        return sum(end - start for start, end in map(self.range, self.done))
-
-    def missing(self) -> list[int]:
-        return [number for number in range(self.blocks) if number not in self.done]
-
-    def mark_done(self, number: int) -> None:
-        with self.journal.open("ab", buffering=0) as journal:
-            journal.write(_NUMBER.pack(number))
-
-    def delete(self) -> None:
-        self.path.unlink(missing_ok=True)
-        self.journal.unlink(missing_ok=True)
-
 
 def download(
     store: Store, files: Sequence[RemoteFile], folder: Path, options: Options, on_progress: OnProgress = ignore
@@ -108,16 +94,13 @@ def download(
             deleted.
     """
     parts = [Part.open(folder, f, options.block if store.ranged else max(1, f.size)) for f in files]
-    tally = Tally(sum(file.size for file in files), on_progress, sum(part.bytes_done() for part in parts))
+    done = sum(end - start for part in parts for start, end in map(part.range, part.done))
+    tally = Tally(sum(file.size for file in files), on_progress, done)
     tally.add(0)
-    _fetch_all(store, parts, options, tally)
-    return {part.file.path: _hash(part) for part in parts}
-
-
-def _fetch_all(store: Store, parts: Sequence[Part], options: Options, tally: Tally) -> None:
     stop = threading.Event()
     with ThreadPoolExecutor(options.parallel, "fetch") as pool:
-        work = [pool.submit(_fetch, store, part, n, options, tally, stop) for part in parts for n in part.missing()]
+        missing = [(part, n) for part in parts for n in range(part.blocks) if n not in part.done]
+        work = [pool.submit(_fetch, store, part, n, options, tally, stop) for part, n in missing]
         try:
             finished, _ = wait(work, return_when=FIRST_EXCEPTION)
         finally:
@@ -125,6 +108,18 @@ def _fetch_all(store: Store, parts: Sequence[Part], options: Options, tally: Tal
             pool.shutdown(wait=True, cancel_futures=True)
     for future in sorted(finished, key=lambda f: f.exception() is None):
         future.result()
+    hashes = {}
+    for part in parts:
+        found = hashes[part.file.path] = file_hash(part.path)
+        if part.file.sha256 not in (None, found):
+            part.path.unlink(missing_ok=True)
+            part.journal.unlink(missing_ok=True)
+            raise RegistryError(
+                Reason.DIGEST_MISMATCH,
+                f"{part.file.path} has the SHA-256 {found}, its source says {part.file.sha256}: it was thrown away. If"
+                " it happens again, publish the version anew",
+            )
+    return hashes
 
 
 def _fetch(store: Store, part: Part, number: int, options: Options, tally: Tally, stop: threading.Event) -> None:
@@ -134,12 +129,11 @@ def _fetch(store: Store, part: Part, number: int, options: Options, tally: Tally
             return
         try:
             _copy(store, part, number, tally, stop)
+            return
         except RegistryError as error:
             if not error.transient or attempt == options.attempts:
                 raise
             options.sleep(exponential_backoff(attempt, _FIRST_WAIT, _LONGEST_WAIT))
-        else:
-            return
 
 
 def _copy(store: Store, part: Part, number: int, tally: Tally, stop: threading.Event) -> None:
@@ -158,7 +152,8 @@ def _copy(store: Store, part: Part, number: int, tally: Tally, stop: threading.E
         raise
     finally:
         os.close(descriptor)
-    part.mark_done(number)
+    with part.journal.open("ab", buffering=0) as journal:
+        journal.write(_NUMBER.pack(number))
 
 
 def _exactly(pieces: Iterator[bytes], size: int, path: str) -> Iterator[bytes]:
@@ -170,18 +165,6 @@ def _exactly(pieces: Iterator[bytes], size: int, path: str) -> Iterator[bytes]:
         yield piece
     if size:
         raise RegistryError(Reason.SOURCE_UNAVAILABLE, f"{path}: the connection ended {size} bytes early")
-
-
-def _hash(part: Part) -> str:
-    found = file_hash(part.path)
-    if part.file.sha256 not in (None, found):
-        part.delete()
-        raise RegistryError(
-            Reason.DIGEST_MISMATCH,
-            f"{part.file.path} has the SHA-256 {found}, its source says {part.file.sha256}: it was thrown away. If it"
-            " happens again, publish the version anew",
-        )
-    return found
 
 
 def read_small(store: Store, file: RemoteFile, limit: int) -> bytes:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from matte_core.contracts.registry import Reason
 
 
 class RegistryError(Exception):
-    """A version cannot be had. The message names the cause and what to do.
-
-    Args:
-        reason: stable, for conditions and programs.
-        message: for people.
-    """
+    """A version cannot be had. The message names the cause and what to do; ``reason`` is stable, for programs."""
 
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
@@ -46,3 +43,11 @@ def http_failure(what: str, status: int, fix: str) -> FailedRequest:
 
 def unreachable(what: str, cause: object) -> FailedRequest:
     return FailedRequest(Reason.SOURCE_UNAVAILABLE, f"{what}: cannot be reached ({cause}). Is the address right?")
+
+
+def missing_folder(folder: Path) -> RegistryError:
+    return RegistryError(
+        Reason.WEIGHTS_MISSING,
+        f"there is no folder {folder}: put the version's files there (in Kubernetes, into the volume that the"
+        " Pool mounts), or correct source",
+    )

@@ -12,7 +12,7 @@ from matte_core.contracts.registry import Listing, ModelMetadata, Reason, Remote
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from matte_registry.errors import RegistryError
+from matte_registry.errors import RegistryError, missing_folder
 from matte_registry.manifest import (
     METADATA_FILE,
     SIGNATURE_FILE,
@@ -30,7 +30,7 @@ _METADATA_MAX_BYTES = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class Hashed:
-    """A folder whose files were read: what it is."""
+    """The SHA-256 of a folder's covered files by path."""
 
     hashes: Mapping[str, str]
 
@@ -72,15 +72,9 @@ def check_limits(listing: Listing, settings: RegistrySettings) -> None:
 
 
 def list_files(source: str, found: Iterator[RemoteFile], limit: int) -> Listing:
-    """What is taken of the files at a source, and what is not.
+    """What is taken of the files ``found`` at a source, whose paths are relative to the version's folder.
 
-    Args:
-        source: for the listing and messages.
-        found: every file, with paths relative to the version's folder.
-        limit: more files than this, taken or not, are too many to look at.
-
-    Raises:
-        RegistryError: a path is dangerous, or there are too many files.
+    Raises RegistryError for a dangerous path, and for more than ``limit`` files, taken or not.
     """
     taken: list[RemoteFile] = []
     excluded: dict[str, str] = {}
@@ -98,27 +92,14 @@ def list_files(source: str, found: Iterator[RemoteFile], limit: int) -> Listing:
     return Listing(source=source, files=tuple(sorted(taken, key=lambda f: f.path)), excluded=excluded)
 
 
-def check_present(folder: Path) -> None:
-    """Refuses a folder that is not there.
-
-    Raises:
-        RegistryError: WEIGHTS_MISSING.
-    """
-    if not folder.is_dir():
-        raise RegistryError(
-            Reason.WEIGHTS_MISSING,
-            f"there is no folder {folder}: put the version's files there (in Kubernetes, into the volume that the"
-            " Pool mounts), or correct source",
-        )
-
-
 def scan(folder: Path, limit: int = 10_000) -> Listing:
     """The files of a folder, without reading them.
 
     Raises:
         RegistryError: there is no such folder; a link leads out of it; a name is refused.
     """
-    check_present(folder)
+    if not folder.is_dir():
+        raise missing_folder(folder)
     root = folder.resolve()
     return list_files(f"file://{root}", _entries(root), limit)
 
@@ -192,7 +173,6 @@ def parse_metadata(data: bytes, where: str) -> ModelMetadata:
 
 
 def _field_error(error: ErrorDetails) -> str:
-    name = ".".join(map(str, error["loc"])) or "the file"
-    if error["type"] == "extra_forbidden":
-        return f"{name}: no family has this field: remove it"
-    return f"{name}: {error['msg'].removeprefix('Value error, ')}"
+    unknown = error["type"] == "extra_forbidden"
+    message = "no family has this field: remove it" if unknown else error["msg"].removeprefix("Value error, ")
+    return f"{'.'.join(map(str, error['loc'])) or 'the file'}: {message}"

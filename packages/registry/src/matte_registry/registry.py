@@ -88,12 +88,13 @@ class Registry:
         cache = self.cache
         if policy.digest and (ready := self._cached(cache, source, policy.digest, policy)):
             return ready
-        remote = self._remote(source)
+        remote = self.remote(source)
         remote.check(policy)
         digest = policy.digest or remote.expected_digest()
         if digest and not policy.digest and (ready := self._cached(cache, source, digest, policy)):
             return ready
-        with cache.lock_partial(_key(digest, remote.listing)) as partial:
+        content = digest or remote.listing.model_dump_json()  # downloads of the same content share a folder
+        with cache.lock_partial(hashlib.sha256(content.encode()).hexdigest()) as partial:
             if digest and (ready := self._cached(cache, source, digest, policy)):
                 return ready  # another process was faster
             return self._fetch(cache, remote, partial, policy, on_progress)
@@ -107,7 +108,7 @@ class Registry:
         return self._read(text, policy, on_progress, trust=False)
 
     def _read(self, text: str, policy: VerificationPolicy, on_progress: OnProgress, *, trust: bool) -> Resolved:
-        remote = self._remote(parse(text))
+        remote = self.remote(text)
         remote.check(policy)
         found = Hashed(remote.hashes(on_progress, trust=trust))
         policy.check_digest(found.digest, remote.listing.source)
@@ -127,7 +128,7 @@ class Registry:
         """
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise RegistryError(Reason.SOURCE_INVALID, f"{target} is not an empty folder: name another one")
-        remote = self._remote(parse(text))
+        remote = self.remote(text)
         remote.check(policy)
         partial = target.with_name(f".{target.name}.partial")
         download(remote.store, remote.listing.files, partial, self._options, on_progress)
@@ -177,7 +178,19 @@ class Registry:
         _check_weights(metadata, found, str(folder))
         store = open_store(parse(text), self._settings)
         with tempfile.TemporaryDirectory(prefix="matte-push-") as name:
-            uploads = _uploads(folder, listing, found, key, Path(name))
+            made = Path(name)
+            if key is not None:
+                (made / SIGNATURE_FILE).write_bytes(sign(found.manifest, key))
+            elif (
+                listing.file(SIGNATURE_FILE)
+                and listing.file(MANIFEST_FILE)
+                and (folder / MANIFEST_FILE).read_text() == found.manifest
+            ):  # nothing changed: the signature still holds
+                shutil.copyfile(folder / SIGNATURE_FILE, made / SIGNATURE_FILE)
+            (made / MANIFEST_FILE).write_text(found.manifest)
+            last = (SIGNATURE_FILE, MANIFEST_FILE)
+            uploads = [Upload.of(folder, file.path) for file in listing.files if file.path not in last]
+            uploads += [Upload.of(made, name) for name in last if (made / name).exists()]
             pinned = store.push(uploads, Tally(sum(upload.file.size for upload in uploads), on_progress))
         return Ready(folder, found.digest, metadata, pinned)
 
@@ -189,24 +202,21 @@ class Registry:
         """
         return open_store(parse(text), self._settings).versions()
 
-    def remote(self, text: str) -> RemoteVersion:
+    def remote(self, source: str | Source) -> RemoteVersion:
         """The version at a source, for inspection without a download.
 
         Raises:
             RegistryError: it cannot be read, or is refused.
         """
-        return self._remote(parse(text))
+        store = open_store(parse(source) if isinstance(source, str) else source, self._settings)
+        listing = store.resolve()
+        check_limits(listing, self._settings)
+        return RemoteVersion(store, listing)
 
     @property
     def _options(self) -> Options:
         s = self._settings
         return Options(s.download_parallel, s.download_block_bytes, s.download_attempts)
-
-    def _remote(self, source: Source) -> RemoteVersion:
-        store = open_store(source, self._settings)
-        listing = store.resolve()
-        check_limits(listing, self._settings)
-        return RemoteVersion(store, listing)
 
     def _cached(self, cache: Cache, source: Source, digest: str, policy: VerificationPolicy) -> Ready | None:
         """The version from the cache, hashed again; a damaged one is removed, and None returned."""
@@ -223,7 +233,7 @@ class Registry:
                 try:
                     verify(found.manifest, read_signature(lease.folder), policy.keys, str(source))
                 except RegistryError:  # signed since it was cached
-                    verify(found.manifest, self._remote(source).signature(), policy.keys, str(source))
+                    verify(found.manifest, self.remote(source).signature(), policy.keys, str(source))
             metadata = read_metadata(lease.folder)
             policy.check_license(metadata, str(source))
         except BaseException:
@@ -256,12 +266,6 @@ class Registry:
         return Ready(lease.folder, ready.digest, ready.metadata, ready.source, lease)
 
 
-def _key(digest: str | None, listing: Listing) -> str:
-    """The name of a download; downloads of the same content share it."""
-    text = digest or listing.model_dump_json()
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def _check_weights(metadata: ModelMetadata | None, found: Hashed, where: str) -> None:
     """Refuses weights that are not those that ``matte.yaml`` names."""
     for path, digest in (metadata.weights if metadata else {}).items():
@@ -271,21 +275,6 @@ def _check_weights(metadata: ModelMetadata | None, found: Hashed, where: str) ->
                 f"{where}: matte.yaml names {path} with {digest}, the file has another digest: refusing to load it."
                 " Correct matte.yaml, or restore the file",
             )
-
-
-def _uploads(folder: Path, listing: Listing, found: Hashed, key: PrivateKey | None, made: Path) -> list[Upload]:
-    """The files to publish: the folder's, then the signature and the manifest, which are created here."""
-    kept = [Upload.of(folder, file.path) for file in listing.files if file.path not in {MANIFEST_FILE, SIGNATURE_FILE}]
-    if key is not None:
-        (made / SIGNATURE_FILE).write_bytes(sign(found.manifest, key))
-    elif (
-        listing.file(SIGNATURE_FILE)
-        and listing.file(MANIFEST_FILE)
-        and (folder / MANIFEST_FILE).read_text() == found.manifest
-    ):
-        shutil.copyfile(folder / SIGNATURE_FILE, made / SIGNATURE_FILE)  # nothing changed: the signature still holds
-    (made / MANIFEST_FILE).write_text(found.manifest)
-    return kept + [Upload.of(made, name) for name in (SIGNATURE_FILE, MANIFEST_FILE) if (made / name).exists()]
 
 
 __all__ = ["ACCEPT_ANY", "Ready", "Registry", "Resolved", "VerificationPolicy"]

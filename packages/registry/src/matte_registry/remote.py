@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from matte_core.contracts.registry import Listing, ModelMetadata, Reason, RemoteFile
+from matte_core.contracts.registry import Listing, ModelMetadata, Reason
 
 from matte_registry.download import read_small
 from matte_registry.errors import RegistryError
@@ -50,7 +50,12 @@ class RemoteVersion:
         """
         if self._known is None:
             own = {file.path: file.sha256 for file in self.listing.files if file.sha256 is not None}
-            stated = self._manifest_hashes()
+            manifest = self._read_small(MANIFEST_FILE)
+            try:
+                stated = {} if manifest is None else parse_manifest(manifest.decode())
+            except ValueError as error:
+                where = f"{self.listing.source}/{MANIFEST_FILE}"
+                raise RegistryError(Reason.DIGEST_MISMATCH, f"{where}: {error}") from None
             wrong = [path for path in own if stated.get(path, own[path]) != own[path]]
             covered = {file.path for file in self.listing.files if is_covered(file.path)}
             if wrong or (stated and stated.keys() != covered):
@@ -63,26 +68,13 @@ class RemoteVersion:
             self._known = own | stated
         return self._known
 
-    def _manifest_hashes(self) -> dict[str, str]:
-        data = self._read_small(MANIFEST_FILE)
-        if data is None:
-            return {}
-        try:
-            return parse_manifest(data.decode())
-        except ValueError as error:
-            raise RegistryError(Reason.DIGEST_MISMATCH, f"{self.listing.source}/{MANIFEST_FILE}: {error}") from None
-
     def expected_digest(self) -> str | None:
         """The digest if every hash is known; unverified until the files were read."""
         known = self.known_hashes()
         return predicted_digest((file.path, known.get(file.path)) for file in self.listing.files)
 
     def hashes(self, on_progress: OnProgress = ignore, *, trust: bool = True) -> dict[str, str]:
-        """The hashes of the covered files; a file without a known hash is read.
-
-        Args:
-            on_progress: called with the bytes that were read.
-            trust: use the hashes that the source states; otherwise read every file.
+        """The hashes of the covered files; those without a known hash are read, all of them unless ``trust``.
 
         Raises:
             RegistryError: from the source; DIGEST_MISMATCH: a file does not have the stated hash.
@@ -91,7 +83,16 @@ class RemoteVersion:
         covered = [file for file in self.listing.files if is_covered(file.path)]
         unread = [file for file in covered if not trust or file.path not in known]
         tally = Tally(sum(file.size for file in unread), on_progress)
-        read = {file.path: self._read_through(file, tally) for file in unread}
+        read = {}
+        for file in unread:
+            sha, size = hashlib.sha256(), 0
+            for piece in self.store.read(file, 0, file.size):
+                sha.update(piece)
+                size += len(piece)
+                tally.add(len(piece))
+            if size != file.size:
+                raise RegistryError(Reason.SOURCE_UNAVAILABLE, f"{file.path}: the connection ended early. Try again")
+            read[file.path] = sha.hexdigest()
         for path, found in read.items():
             if known.get(path, found) != found:
                 raise RegistryError(
@@ -100,16 +101,6 @@ class RemoteVersion:
                     " it, and publish the version anew",
                 )
         return {file.path: read.get(file.path) or known[file.path] for file in covered}
-
-    def _read_through(self, file: RemoteFile, tally: Tally) -> str:
-        sha, size = hashlib.sha256(), 0
-        for piece in self.store.read(file, 0, file.size):
-            sha.update(piece)
-            size += len(piece)
-            tally.add(len(piece))
-        if size != file.size:
-            raise RegistryError(Reason.SOURCE_UNAVAILABLE, f"{file.path}: the connection ended early. Try again")
-        return sha.hexdigest()
 
     def check(self, policy: VerificationPolicy) -> None:
         """Checks before a download what can be checked without it.

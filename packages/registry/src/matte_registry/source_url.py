@@ -45,13 +45,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A parsed source URL.
-
-    Attributes:
-        host: bucket, server, registry or claim.
-        path: folder, repository or model.
-        version: revision, number, tag or digest, if the URL has one.
-    """
+    """A parsed source URL: bucket, server, registry or claim; folder, repository or model; revision, tag or digest."""
 
     scheme: Scheme
     host: str

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import httpx2
 from huggingface_hub import CommitOperationAdd, HfApi, hf_hub_url
@@ -43,8 +42,11 @@ class Hub(Store):
                 raise unreachable(str(self._source), "the hub does not say its commit")
             self._source = self._source.at(commit)
             tree = self._api.list_repo_tree(self._source.path, recursive=True, revision=commit)
-            files = (_remote(entry) for entry in tree if isinstance(entry, RepoFile))
-            return self._listing(files)
+            files = (entry for entry in tree if isinstance(entry, RepoFile))
+            return self._listing(
+                RemoteFile(path=f.path, size=f.size, sha256=f.lfs.sha256 if f.lfs else None, tag=f.blob_id)
+                for f in files
+            )
 
     def _read(self, file: RemoteFile, start: int, end: int) -> Iterator[bytes]:
         url = hf_hub_url(self._source.path, file.path, revision=self._source.version, endpoint=self._endpoint)
@@ -67,10 +69,7 @@ class Hub(Store):
         with self._errors():
             self._api.create_repo(self._source.path, private=True, exist_ok=True)
             made = self._api.create_commit(
-                self._source.path,
-                additions,
-                commit_message="A model version of Matte",
-                revision=self._source.version,
+                self._source.path, additions, commit_message="A model version of Matte", revision=self._source.version
             )
         tally.add(sum(upload.file.size for upload in uploads))
         return str(self._source.at(made.oid))
@@ -92,8 +91,3 @@ class Hub(Store):
             raise RegistryError(Reason.SOURCE_INVALID, f"{what}: {error}") from None
         except (httpx2.HTTPError, OSError) as error:
             raise unreachable(f"{what} at {self._endpoint}", error or type(error).__name__) from None
-
-
-def _remote(entry: Any) -> RemoteFile:
-    sha256 = entry.lfs.sha256 if entry.lfs else None
-    return RemoteFile(path=entry.path, size=entry.size, sha256=sha256, tag=entry.blob_id)

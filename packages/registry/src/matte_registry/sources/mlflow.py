@@ -32,21 +32,6 @@ from matte_registry.sources.objects import Objects
 _FIX = "Are MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, right?"
 
 
-def server_of(source: Source, settings: RegistrySettings) -> str:
-    """The address of MLflow's server.
-
-    Raises:
-        RegistryError: neither the source nor the settings name one.
-    """
-    if source.host:
-        return f"{'http' if settings.is_plain(source.host) else 'https'}://{source.host}"
-    if settings.mlflow_url is None:
-        raise RegistryError(
-            Reason.SOURCE_INVALID, f"{source} names no server: write mlflow://HOST/models/…, or set MATTE_MLFLOW_URL"
-        )
-    return settings.mlflow_url
-
-
 class Mlflow(Store):
     """A version of a registered model, or the model where one is pushed."""
 
@@ -59,7 +44,12 @@ class Mlflow(Store):
         for name in ("mlflow", "urllib3.connectionpool"):
             logging.getLogger(name).setLevel(logging.ERROR)
         super().__init__(source, settings)
-        self._server = server_of(source, settings)
+        self._server = settings.mlflow_url or ""
+        if source.host:
+            self._server = f"{'http' if settings.is_plain(source.host) else 'https'}://{source.host}"
+        elif settings.mlflow_url is None:
+            detail = f"{source} names no server: write mlflow://HOST/models/…, or set MATTE_MLFLOW_URL"
+            raise RegistryError(Reason.SOURCE_INVALID, detail)
         self._client = MlflowClient(tracking_uri=self._server, registry_uri=self._server)
         self._behind: Store | None = None
         self._artifacts: Any = None
@@ -70,7 +60,13 @@ class Mlflow(Store):
         with self._errors():
             uri = self._client.get_model_version_download_uri(self._source.path, self._source.version)
         if uri.startswith(("s3://", "gs://", "file://", "/")):
-            return self._resolve_behind(uri)
+            try:
+                place = parse_source(uri)
+            except ValueError as error:
+                raise RegistryError(Reason.SOURCE_INVALID, f"{self._source}: {error}") from None
+            kind = Objects if uri.startswith(("s3://", "gs://")) else LocalFolder
+            self._behind, self.ranged = kind(place, self._settings), True
+            return self._behind.resolve().model_copy(update={"source": str(self._source)})
         with self._errors():
             self._artifacts = get_artifact_repository(uri, tracking_uri=self._server, registry_uri=self._server)
             if not isinstance(self._artifacts, HttpArtifactRepository):
@@ -80,15 +76,6 @@ class Mlflow(Store):
                     " use a server that hands out artifacts itself (mlflow server --serve-artifacts), s3 or gs",
                 )
             return self._listing(self._walk(""))
-
-    def _resolve_behind(self, uri: str) -> Listing:
-        try:
-            place = parse_source(uri)
-        except ValueError as error:
-            raise RegistryError(Reason.SOURCE_INVALID, f"{self._source}: {error}") from None
-        kind = Objects if uri.startswith(("s3://", "gs://")) else LocalFolder
-        self._behind, self.ranged = kind(place, self._settings), True
-        return self._behind.resolve().model_copy(update={"source": str(self._source)})
 
     def _walk(self, folder: str) -> Iterator[RemoteFile]:
         for entry in self._artifacts.list_artifacts(folder or None):
@@ -117,7 +104,10 @@ class Mlflow(Store):
     def push(self, uploads: Sequence[Upload], tally: Tally) -> str:
         """As in :class:`Store`: the artifacts of a run, and then the version that the server numbers."""
         with self._errors():
-            run = self._client.create_run(self._experiment())
+            found = self._client.get_experiment_by_name("matte")
+            run = self._client.create_run(
+                str(found.experiment_id if found else self._client.create_experiment("matte"))
+            )
             uri = f"{run.info.artifact_uri}/model"
             artifacts = get_artifact_repository(uri, tracking_uri=self._server, registry_uri=self._server)
             for upload in uploads:
@@ -125,22 +115,15 @@ class Mlflow(Store):
                 artifacts.log_artifact(str(upload.local), parent or None)
                 tally.add(upload.file.size)
             self._client.set_terminated(run.info.run_id)
+            try:
+                self._client.create_registered_model(self._source.path)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
             made = self._client.create_model_version(
-                self._registered(), source=uri, run_id=run.info.run_id, await_creation_for=None
+                self._source.path, source=uri, run_id=run.info.run_id, await_creation_for=None
             )
         return str(self._source.at(str(made.version)))
-
-    def _experiment(self) -> str:
-        found = self._client.get_experiment_by_name("matte")
-        return str(found.experiment_id if found else self._client.create_experiment("matte"))
-
-    def _registered(self) -> str:
-        try:
-            self._client.create_registered_model(self._source.path)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-        return self._source.path
 
     def versions(self) -> Iterator[StoredVersion]:
         with self._errors():

@@ -46,18 +46,17 @@ class Objects(Store):
 
     def resolve(self) -> Listing:
         with self._errors():
-            listing = self._listing(self._entries())
+            entries = (entry for batch in obstore.list(self._bucket) for entry in batch)
+            listing = self._listing(
+                RemoteFile(path=entry["path"], size=entry["size"], tag=entry["e_tag"] or "")
+                for entry in entries
+                if not entry["path"].endswith("/")
+            )
         if not listing.files and not listing.excluded:
             raise RegistryError(
                 Reason.SOURCE_NOT_FOUND, f"{self._source}: there is nothing. Correct source, or push the version there"
             )
         return listing
-
-    def _entries(self) -> Iterator[RemoteFile]:
-        for batch in obstore.list(self._bucket):
-            for entry in batch:
-                if not entry["path"].endswith("/"):
-                    yield RemoteFile(path=entry["path"], size=entry["size"], tag=entry["e_tag"] or "")
 
     def _read(self, file: RemoteFile, start: int, end: int) -> Iterator[bytes]:
         options: dict[str, Any] = {"range": (start, end)} | ({"if_match": file.tag} if file.tag else {})
@@ -88,17 +87,16 @@ class Objects(Store):
                 sizes[below] = sizes.get(below, 0) + entry["size"]
                 known.setdefault(below, set()).add(name)
             for below in sorted(path for path, names in known.items() if METADATA_FILE in names):
-                yield self._stored(below, sizes[below], manifest=MANIFEST_FILE in known[below])
-
-    def _stored(self, below: str, size: int, *, manifest: bool) -> StoredVersion:
-        prefix = f"{below}/" if below else ""
-        text = bytes(obstore.get(self._bucket, f"{prefix}{MANIFEST_FILE}").bytes()).decode() if manifest else None
-        return StoredVersion(
-            source=f"{str(self._source).rstrip('/')}/{below}".rstrip("/"),
-            digest=text_digest(text) if text else None,
-            size=size,
-            label=below.rpartition("/")[2] or None,
-        )
+                text = ""
+                if MANIFEST_FILE in known[below]:
+                    path = f"{below}/{MANIFEST_FILE}" if below else MANIFEST_FILE
+                    text = bytes(obstore.get(self._bucket, path).bytes()).decode()
+                yield StoredVersion(
+                    source=f"{str(self._source).rstrip('/')}/{below}".rstrip("/"),
+                    digest=text_digest(text) if text else None,
+                    size=sizes[below],
+                    label=below.rpartition("/")[2] or None,
+                )
 
     @contextmanager
     def _errors(self, path: str = "") -> Iterator[None]:
@@ -112,11 +110,7 @@ class Objects(Store):
         except exceptions.PreconditionError:
             raise http_failure(what, 412, "") from None
         except exceptions.BaseError as error:
-            raise _other(what, error, self._fix) from None
-
-
-def _other(what: str, error: exceptions.BaseError, fix: str) -> RegistryError:
-    text = str(error)
-    if "credential" in text.lower() or "403" in text or "InvalidAccessKeyId" in text:
-        return http_failure(what, 403, fix)
-    return unreachable(what, text.split("\n\n", maxsplit=1)[0][:300])
+            text = str(error)
+            if "credential" in text.lower() or "403" in text or "InvalidAccessKeyId" in text:
+                raise http_failure(what, 403, self._fix) from None
+            raise unreachable(what, text.split("\n\n", maxsplit=1)[0][:300]) from None

@@ -39,8 +39,7 @@ class _Client(Registry):  # type: ignore[misc]
 
     def __init__(self, host: str, settings: RegistrySettings) -> None:
         super().__init__(host, insecure=settings.is_plain(host))
-        ask = functools.partial(self.session.request, timeout=settings.download_timeout_seconds)
-        self.session.request = ask
+        self.session.request = functools.partial(self.session.request, timeout=settings.download_timeout_seconds)
 
     def do_request(self, *args: Any, **more: Any) -> Any:
         once = Registry.do_request.__wrapped__
@@ -66,26 +65,22 @@ class Oci(Store):
 
     def resolve(self) -> Listing:
         """As in :class:`Store`; a tag is pinned to its digest, and every file's hash is known."""
-        manifest = self._manifest()
-        layers = manifest.get("layers") if isinstance(manifest, dict) else None
-        try:
-            files = [_remote(layer) for layer in layers or () if _TITLE in (layer.get("annotations") or {})]
-        except (KeyError, TypeError, ValueError, AttributeError):
-            raise RegistryError(Reason.SOURCE_INVALID, f"{self._source}: its manifest is not an OCI one") from None
-        return self._listing(iter(files))
-
-    def _manifest(self) -> Any:
         tag = self._source.version or "latest"
-        answer = self._request("GET", f"/manifests/{tag}", {"Accept": MANIFEST_TYPE})
-        content = answer.content
-        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        content = self._request("GET", f"/manifests/{tag}", {"Accept": MANIFEST_TYPE}).content
+        digest = _sha(content)
         if len(content) > _MAX_MANIFEST or (tag.startswith("sha256:") and tag != digest):
             raise RegistryError(
                 Reason.DIGEST_MISMATCH, f"{self._source}: the registry sent another manifest, with the digest {digest}"
             )
         self._source = self._source.at(digest)
         with self._errors(str(self._source)):
-            return json.loads(content)
+            manifest = json.loads(content)
+        layers = manifest.get("layers") if isinstance(manifest, dict) else None
+        try:
+            files = [_remote(layer) for layer in layers or () if _TITLE in (layer.get("annotations") or {})]
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise RegistryError(Reason.SOURCE_INVALID, f"{self._source}: its manifest is not an OCI one") from None
+        return self._listing(iter(files))
 
     def _read(self, file: RemoteFile, start: int, end: int) -> Iterator[bytes]:
         headers = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
@@ -100,27 +95,24 @@ class Oci(Store):
     def push(self, uploads: Sequence[Upload], tally: Tally) -> str:
         layers = []
         for upload in uploads:
-            layers.append(self._layer(upload))
-            tally.add(upload.file.size)
-        config = {"mediaType": EMPTY_TYPE, "digest": _sha(_EMPTY), "size": len(_EMPTY)}
+            file, digest = upload.file, f"sha256:{upload.file.sha256}"
+            with upload.local.open("rb") as opened:
+                self._upload(digest, opened if file.size else b"")
+            annotations = {_TITLE: file.path}
+            layers.append({"mediaType": FILE_TYPE, "digest": digest, "size": file.size, "annotations": annotations})
+            tally.add(file.size)
         self._upload(_sha(_EMPTY), _EMPTY)
         manifest = {
             "schemaVersion": 2,
             "mediaType": MANIFEST_TYPE,
             "artifactType": ARTIFACT_TYPE,
-            "config": config,
+            "config": {"mediaType": EMPTY_TYPE, "digest": _sha(_EMPTY), "size": len(_EMPTY)},
             "layers": layers,
         }
         content = json.dumps(manifest, sort_keys=True).encode()
         name = self._source.version or "latest"
         self._request("PUT", f"/manifests/{name}", {"Content-Type": MANIFEST_TYPE}, data=content)
         return str(self._source.at(_sha(content)))
-
-    def _layer(self, upload: Upload) -> dict[str, Any]:
-        file, digest = upload.file, f"sha256:{upload.file.sha256}"
-        with upload.local.open("rb") as opened:
-            self._upload(digest, opened if file.size else b"")
-        return {"mediaType": FILE_TYPE, "digest": digest, "size": file.size, "annotations": {_TITLE: file.path}}
 
     def _upload(self, digest: str, data: Any) -> None:
         """A blob that the registry does not have yet, in one piece as the registry asks for it."""

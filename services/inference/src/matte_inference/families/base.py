@@ -18,8 +18,7 @@ from matte_core.contracts.base import Contract
 from matte_core.contracts.catalog import VersionConfig
 from matte_core.contracts.registry import Reason
 from matte_core.errors import Problem
-from matte_registry.errors import RegistryError
-from matte_registry.folder import check_present
+from matte_registry.errors import RegistryError, missing_folder
 from matte_registry.policy import VerificationPolicy
 from matte_registry.registry import Ready, Registry
 from pydantic import Field, ValidationError
@@ -179,9 +178,9 @@ def open_weights(config: VersionConfig, default: Path | None = None, family: str
 def check_source_exists(config: VersionConfig) -> None:
     """Raises :class:`WeightsError` if ``config.source`` is a local folder that does not exist."""
     folder = _local_folder(config.source or "")
-    if folder is not None:
+    if folder is not None and not folder.is_dir():
         with _as_weights_error(config):
-            check_present(folder)
+            raise missing_folder(folder)
 
 
 def _local_folder(source: str) -> Path | None:
