@@ -28,10 +28,6 @@ class UnreachableError(RuntimeError):
         )
 
 
-class _NoMoreEventsError(Exception):
-    """The job has ended, and its last event was sent earlier."""
-
-
 @dataclass(frozen=True, slots=True)
 class Retry:
     """How often, and how patiently, a request is repeated."""
@@ -81,12 +77,7 @@ class Api:
         await self._http.aclose()
 
     async def get(self, path: str) -> httpx.Response:
-        """A response, without retries.
-
-        Raises:
-            UnreachableError: no server answers.
-            Problem: the server's.
-        """
+        """A response, without retries. Raises UnreachableError, or the server's Problem."""
         return await self._request("GET", path)
 
     async def limits(self) -> Limits:
@@ -110,29 +101,34 @@ class Api:
         return JobView.model_validate_json((await self._request_with_retries("GET", f"/v1/jobs/{job_id}")).content)
 
     async def result(self, job_id: str, parameters: Mapping[str, str] | None = None) -> bytes:
-        return (
-            await self._request_with_retries("GET", f"/v1/jobs/{job_id}/result", params=dict(parameters or {}))
-        ).content
+        params = dict(parameters or {})
+        return (await self._request_with_retries("GET", f"/v1/jobs/{job_id}/result", params=params)).content
 
     async def follow(self, job_id: str) -> AsyncIterator[Event]:
         """The job's events up to the last; after a lost connection it continues after the last one received.
 
-        Raises:
-            UnreachableError: the server stayed unreachable.
-            Problem: the server's, such as not_found.
+        Raises UnreachableError if the server stays unreachable, and the server's Problem, such as not_found.
         """
         last_id, attempt = "", 0
         while True:
             attempt += 1
             cause: Exception = ConnectionError("the stream of events ended early")
             try:
-                async for event in self._stream(job_id, last_id):
-                    last_id, attempt = event.id or last_id, 0
-                    yield event
-                    if event.type == "finished":
-                        return
-            except _NoMoreEventsError:
-                return
+                headers, url = {"Last-Event-ID": last_id} if last_id else {}, f"/v1/jobs/{job_id}/events"
+                async with httpx_sse.aconnect_sse(self._http, "GET", url, headers=headers) as source:
+                    if source.response.status_code == httpx.codes.NO_CONTENT:
+                        return  # the job has ended, and its last event was sent earlier
+                    if source.response.status_code != httpx.codes.OK:
+                        await source.response.aread()
+                        raise problem_of(source.response)
+                    async for message in source.aiter_sse():
+                        event = _event(message)
+                        if event is None:
+                            continue
+                        last_id, attempt = event.id or last_id, 0
+                        yield event
+                        if event.type == "finished":
+                            return
             except httpx.TransportError as error:
                 cause = error
             except Problem as problem:
@@ -140,18 +136,6 @@ class Api:
                     raise
                 cause = problem
             await self._wait_or_raise(attempt, cause)
-
-    async def _stream(self, job_id: str, last_id: str) -> AsyncIterator[Event]:
-        headers = {"Last-Event-ID": last_id} if last_id else {}
-        async with httpx_sse.aconnect_sse(self._http, "GET", f"/v1/jobs/{job_id}/events", headers=headers) as source:
-            if source.response.status_code == httpx.codes.NO_CONTENT:
-                raise _NoMoreEventsError
-            if source.response.status_code != httpx.codes.OK:
-                await source.response.aread()
-                raise problem_of(source.response)
-            async for message in source.aiter_sse():
-                if event := _event(message):
-                    yield event
 
     async def _request(self, method: str, path: str, **more: Any) -> httpx.Response:
         try:

@@ -45,10 +45,8 @@ async def cut_one(api: Api, options: CutOptions, item: Item, key: str, on_progre
         UnreachableError: the server stayed unreachable.
         OSError: a file cannot be read or written.
     """
-    if item.source == STDIO:
-        picture = options.piped
-    else:
-        picture = await asyncio.to_thread(read_picture, item.source, options.max_bytes)
+    piped = item.source == STDIO
+    picture = options.piped if piped else await asyncio.to_thread(read_picture, item.source, options.max_bytes)
     on_progress("sending", None)
     job = await api.submit(picture, media_type(item.source), options.parameters, key)
     async for event in api.follow(job.id):
@@ -121,8 +119,7 @@ async def cut_all(
             try:
                 view = await cut_one(api, options, item, new_key(), lambda text, done: board.update(line, text, done))
             except (Problem, UnreachableError, OSError) as error:
-                why = explain(error)
-                board.close(line, f"[red]✗[/] {name}: {escape(why)}")
+                board.close(line, f"[red]✗[/] {name}: {escape(explain(error))}")
                 return False
             board.close(line, f"[green]✓[/] {escape(result_line(item, view))}")
             return True
@@ -187,11 +184,7 @@ def command(  # noqa: PLR0913 - one parameter per option
 
 
 def cut_items(url: str, items: Sequence[Item], parameters: Mapping[str, str], jobs: int, console: Console) -> int:
-    """Cuts all pictures. Returns how many failed.
-
-    Raises:
-        OutputError: a picture would come from a terminal, or go to one.
-    """
+    """Returns how many failed. Raises OutputError if a picture would come from a terminal, or go to one."""
     if any(item.source == STDIO for item in items) and sys.stdin.isatty():
         raise OutputError("- reads a picture from standard input, which is this terminal: matte cut - < photo.jpg")
     refuse_terminal(item.target for item in items)

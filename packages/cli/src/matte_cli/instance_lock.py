@@ -36,13 +36,17 @@ class InstanceLock:
 
     @classmethod
     def acquire(cls, folder: Path) -> InstanceLock:
-        """Locks the folder.
+        """Locks the folder, and makes what is in it readable by its owner only.
 
-        Raises:
-            InUseError: another ``matte serve`` holds it, or it belongs to another user.
+        Raises InUseError if another ``matte serve`` holds it, or something in it belongs to another user.
         """
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        make_private(folder)
+        for path in (folder, *folder.glob("*"), *folder.glob("redis/*"), *folder.glob("logs/*")):
+            stats = path.lstat()
+            if stats.st_uid != os.getuid():
+                raise InUseError(f"{path} belongs to another user (id {stats.st_uid}). Use another --data-dir.")
+            if stat.S_IMODE(stats.st_mode) & 0o077 and not stat.S_ISLNK(stats.st_mode):
+                path.chmod(stat.S_IMODE(stats.st_mode) & 0o700)
         path = folder / "serve.json"
         file = path.open("a+", encoding="utf-8")
         try:
@@ -110,27 +114,10 @@ def check_ports(host: str, ports: Iterable[int]) -> None:
         raise InUseError(f"port {taken[0]} on {host} is taken by another program. Use another: --port {free}")
 
 
-def make_private(folder: Path) -> None:
-    """Makes a data folder, its logs and the files of Redis in it readable by their owner only.
-
-    Raises:
-        InUseError: one belongs to another user.
-    """
-    for path in (folder, *folder.glob("*"), *folder.glob("redis/*"), *folder.glob("logs/*")):
-        stats = path.lstat()
-        if stats.st_uid != os.getuid():
-            raise InUseError(f"{path} belongs to another user (id {stats.st_uid}). Use another --data-dir.")
-        if stat.S_IMODE(stats.st_mode) & 0o077 and not stat.S_ISLNK(stats.st_mode):
-            path.chmod(stat.S_IMODE(stats.st_mode) & 0o700)
-
-
 def end_leftovers(pids: Iterable[int], say: Callable[[str], None], *, patience: float = 15.0) -> None:
-    """Ends what a killed ``matte serve`` left running: only processes that are certainly Matte's.
+    """Ends what a killed ``matte serve`` left running in the sessions ``pids``: only what is certainly Matte's.
 
-    Args:
-        pids: session leaders that it had started.
-        say: prints for a person.
-        patience: seconds for Redis to write its file; the others hold nothing that is not in Redis.
+    Redis gets ``patience`` seconds to write its file; the others hold nothing that is not in Redis.
     """
     left = {pid: [process for process in in_session(pid) if _matches(process, _MATTE)] for pid in pids}
     if not any(left.values()):

@@ -71,12 +71,8 @@ async def _jobs(api: Api, state: JobState | None) -> list[JobView]:
 @app.command()
 def dead(*, url: Url = None, as_json: Json = False) -> None:
     """List the jobs that failed in every attempt. They are kept for a week and can be requeued."""
-
-    async def get_dead(api: Api) -> tuple[JobView, ...]:
-        document: Any = (await api.get("/admin/dead")).json()
-        return _VIEWS.validate_python(document["jobs"] if isinstance(document, dict) else document)
-
-    views = with_api(url, get_dead)
+    document: Any = with_api(url, lambda api: api.get("/admin/dead")).json()
+    views = _VIEWS.validate_python(document["jobs"] if isinstance(document, dict) else document)
     if as_json:
         print_json([view.model_dump(mode="json") for view in views])
         return

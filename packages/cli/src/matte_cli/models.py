@@ -6,7 +6,6 @@ import typer
 from matte_core.contracts.catalog import Catalog, ModelView, VersionView
 from rich.table import Table
 
-from matte_cli.client import Api
 from matte_cli.console import Json, Url, make_console, print_json, with_api
 from matte_cli.registry import commands
 
@@ -19,11 +18,7 @@ def command(context: typer.Context, *, url: Url = None, as_json: Json = False) -
     """List a server's models and versions: traffic, readiness and speed."""
     if context.invoked_subcommand is not None:
         return
-
-    async def get_catalog(api: Api) -> Catalog:
-        return Catalog.model_validate_json((await api.get("/models")).content)
-
-    catalog = with_api(url, get_catalog)
+    catalog = Catalog.model_validate_json(with_api(url, lambda api: api.get("/models")).content)
     if as_json:
         print_json(catalog.model_dump(mode="json"))
         return

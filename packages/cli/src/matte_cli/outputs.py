@@ -6,7 +6,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 PICTURES = frozenset({".avif", ".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -56,11 +56,7 @@ def is_result(path: Path) -> bool:
 
 
 def collect(paths: Iterable[Path], *, recursive: bool) -> list[Source]:
-    """The pictures at ``paths``; a folder stands for the pictures in it, without earlier results.
-
-    Raises:
-        OutputError: a path does not exist.
-    """
+    """The pictures at ``paths`` and in folders there, but not results. Raises OutputError if a path is missing."""
     found: list[Source] = []
     for path in paths:
         if path == STDIO or path.is_file():
@@ -120,12 +116,8 @@ def _target(source: Source, out: Path | None, ending: str) -> Path:
 
 def _longer(item: Item) -> Item:
     """``a.jpg`` and ``a.png`` in one folder: the suffix becomes part of the name."""
-    kind = item.source.suffix.removeprefix(".")
-    return Item(
-        item.source,
-        item.target.with_name(item.target.name.replace(item.source.stem, f"{item.source.stem}-{kind}", 1)),
-        item.both,
-    )
+    stem, kind = item.source.stem, item.source.suffix.removeprefix(".")
+    return replace(item, target=item.target.with_name(item.target.name.replace(stem, f"{stem}-{kind}", 1)))
 
 
 def _safe(items: list[Item]) -> list[Item]:
@@ -145,14 +137,8 @@ def _safe(items: list[Item]) -> list[Item]:
 
 
 def unwritten(items: Sequence[Item], *, overwrite: bool, skip: bool) -> list[Item]:
-    """The items to cut, given earlier results.
-
-    Raises:
-        OutputError: a result exists, and neither option is set.
-    """
-    existing = [
-        item for item in items if not is_stream(item.target) and any(target.exists() for target in item.targets)
-    ]
+    """The items to cut, given earlier results. Raises OutputError if a result exists, and neither option is set."""
+    existing = [i for i in items if not is_stream(i.target) and any(target.exists() for target in i.targets)]
     if skip:
         return [item for item in items if item not in existing]
     if existing and not overwrite:
@@ -163,11 +149,7 @@ def unwritten(items: Sequence[Item], *, overwrite: bool, skip: bool) -> list[Ite
 
 
 def write(path: Path, data: bytes) -> None:
-    """Writes a whole result or nothing; into a device or a pipe as it comes.
-
-    Raises:
-        OSError: it names the path.
-    """
+    """Writes a whole result or nothing; into a device or a pipe as it comes. Raises OSError that names the path."""
     if path == STDIO:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()

@@ -24,12 +24,8 @@ def judge(status: int | None, catalog: Catalog | None) -> Readiness:
     if catalog is None or not catalog.models:
         return Readiness("inference to load the first model")
     default = catalog.model(catalog.default_model) or catalog.models[0]
-    missing = [
-        f"{default.name} {version.version}" for version in default.versions if version.weight and not version.ready
-    ]
-    ready = tuple(
-        f"{model.name} {version.version}" for model in catalog.models for version in model.versions if version.ready
-    )
+    missing = [f"{default.name} {v.version}" for v in default.versions if v.weight and not v.ready]
+    ready = tuple(f"{model.name} {v.version}" for model in catalog.models for v in model.versions if v.ready)
     if not default.served:
         return Readiness("the router to start", ready)
     if missing:  # the versions that unpinned requests may get; the others may follow

@@ -41,14 +41,7 @@ def restart_delay(failures: int, *, was_ready: bool) -> float | None:
 
 @dataclass(slots=True)
 class Child:
-    """One process.
-
-    Attributes:
-        stage: the order of stopping; the lowest stage stops first.
-        start: starts it and returns it; called again after it ended.
-        stop_seconds: how long it may take to stop.
-        failures: in a row.
-    """
+    """One process. ``start`` is called again after it ended; the lowest ``stage`` stops first; failures: in a row."""
 
     name: str
     stage: int
@@ -112,11 +105,7 @@ class Supervisor:
         self._watchers[child.name] = asyncio.create_task(self._watch(child, started))
 
     async def failure(self) -> None:
-        """Returns when there is nothing to watch; raises as soon as a child is given up.
-
-        Raises:
-            GaveUpError: with the end of the child's log.
-        """
+        """Returns when nothing is to be watched. Raises GaveUpError, with the end of its log, for a child given up."""
         await asyncio.gather(*self._watchers.values())
 
     async def _start(self, child: Child) -> None:
@@ -137,7 +126,10 @@ class Supervisor:
                     f"{ended}, {child.failures} times in a row. The end of its log, {child.log}:\n{tail(child.log)}"
                 )
             when = f"in {delay:g} s" if delay else "now"
-            self.say(f"{ended}{_own_reason(child)}; it starts again {when} (log: {child.log})")
+            prefix = f"matte-{child.name}: "  # of the line in which the process itself says why it ended
+            lines = [line.removeprefix(prefix) for line in tail(child.log).splitlines() if line.startswith(prefix)]
+            reason = f": {lines[-1]}" if lines and lines[-1] != "ready" else ""
+            self.say(f"{ended}{reason}; it starts again {when} (log: {child.log})")
             await asyncio.sleep(delay)
             self.restarted.set()
             started = time.monotonic()
@@ -181,10 +173,3 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
     status = process.wait()
     end_session(process.pid)
     return status
-
-
-def _own_reason(child: Child) -> str:
-    """What the process logged itself about its end."""
-    prefix = f"matte-{child.name}: "
-    lines = [line.removeprefix(prefix) for line in tail(child.log).splitlines() if line.startswith(prefix)]
-    return f": {lines[-1]}" if lines and lines[-1] != "ready" else ""

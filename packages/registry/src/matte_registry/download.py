@@ -141,7 +141,7 @@ def _copy(store: Store, part: Part, number: int, tally: Tally, stop: threading.E
     at = start
     descriptor = os.open(part.path, os.O_WRONLY)
     try:
-        for piece in _exactly(store.read(part.file, start, end), end - start, part.file.path):
+        for piece in exactly(store.read(part.file, start, end), end - start, part.file.path):
             if stop.is_set():
                 return
             os.pwrite(descriptor, piece, at)
@@ -156,7 +156,7 @@ def _copy(store: Store, part: Part, number: int, tally: Tally, stop: threading.E
         journal.write(_NUMBER.pack(number))
 
 
-def _exactly(pieces: Iterator[bytes], size: int, path: str) -> Iterator[bytes]:
+def exactly(pieces: Iterator[bytes], size: int, path: str) -> Iterator[bytes]:
     """Yields the pieces; raises RegistryError if they have more or fewer than ``size`` bytes."""
     for piece in pieces:
         size -= len(piece)
@@ -165,14 +165,3 @@ def _exactly(pieces: Iterator[bytes], size: int, path: str) -> Iterator[bytes]:
         yield piece
     if size:
         raise RegistryError(Reason.SOURCE_UNAVAILABLE, f"{path}: the connection ended {size} bytes early")
-
-
-def read_small(store: Store, file: RemoteFile, limit: int) -> bytes:
-    """A small file, in memory.
-
-    Raises:
-        RegistryError: from the source; TOO_LARGE.
-    """
-    if file.size > limit:
-        raise RegistryError(Reason.TOO_LARGE, f"{file.path} has {file.size} bytes, {limit} may be read")
-    return b"".join(_exactly(store.read(file, 0, file.size), file.size, file.path))

@@ -23,26 +23,22 @@ class RegistryError(Exception):
         return self.reason in {Reason.SOURCE_UNAVAILABLE, Reason.CACHE_FULL}
 
 
-class FailedRequest(RegistryError):  # noqa: N818 - it reads as what happened
-    """A source did not answer as it should; :func:`http_failure` makes it from a status."""
-
-
-def http_failure(what: str, status: int, fix: str) -> FailedRequest:
+def http_failure(what: str, status: int, fix: str) -> RegistryError:
     if status in {401, 403}:
-        return FailedRequest(Reason.ACCESS_DENIED, f"{what}: access denied (HTTP {status}). {fix}")
+        return RegistryError(Reason.ACCESS_DENIED, f"{what}: access denied (HTTP {status}). {fix}")
     if status in {404, 410}:
-        return FailedRequest(
+        return RegistryError(
             Reason.SOURCE_NOT_FOUND, f"{what}: not found (HTTP {status}). Correct source; if it is private: {fix}"
         )
     if status == 412:
-        return FailedRequest(Reason.SOURCE_CHANGED, f"{what}: changed while it was read. Publish a new version instead")
+        return RegistryError(Reason.SOURCE_CHANGED, f"{what}: changed while it was read. Publish a new version instead")
     if status in {408, 429} or status >= 500:
-        return FailedRequest(Reason.SOURCE_UNAVAILABLE, f"{what}: the server answered HTTP {status}. Try again later")
-    return FailedRequest(Reason.SOURCE_INVALID, f"{what}: the server answered HTTP {status}. {fix}")
+        return RegistryError(Reason.SOURCE_UNAVAILABLE, f"{what}: the server answered HTTP {status}. Try again later")
+    return RegistryError(Reason.SOURCE_INVALID, f"{what}: the server answered HTTP {status}. {fix}")
 
 
-def unreachable(what: str, cause: object) -> FailedRequest:
-    return FailedRequest(Reason.SOURCE_UNAVAILABLE, f"{what}: cannot be reached ({cause}). Is the address right?")
+def unreachable(what: str, cause: object) -> RegistryError:
+    return RegistryError(Reason.SOURCE_UNAVAILABLE, f"{what}: cannot be reached ({cause}). Is the address right?")
 
 
 def missing_folder(folder: Path) -> RegistryError:

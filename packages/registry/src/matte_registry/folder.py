@@ -44,11 +44,7 @@ class Hashed:
 
 
 def check_limits(listing: Listing, settings: RegistrySettings) -> None:
-    """Checks that a listing is of a version that is small enough to be taken.
-
-    Raises:
-        RegistryError: too many files or bytes, or no safetensors.
-    """
+    """Raises RegistryError if a listing has too many files or bytes, or no safetensors."""
     most = settings.source_max_files
     if len(listing.files) > most:
         raise RegistryError(Reason.TOO_LARGE, f"{listing.source} has {len(listing.files)} files, {most} may be taken")
@@ -93,11 +89,7 @@ def list_files(source: str, found: Iterator[RemoteFile], limit: int) -> Listing:
 
 
 def scan(folder: Path, limit: int = 10_000) -> Listing:
-    """The files of a folder, without reading them.
-
-    Raises:
-        RegistryError: there is no such folder; a link leads out of it; a name is refused.
-    """
+    """The files of a folder, unread. Raises RegistryError if it is absent, a link leads out or a name is refused."""
     if not folder.is_dir():
         raise missing_folder(folder)
     root = folder.resolve()
@@ -127,11 +119,7 @@ def file_hash(path: Path) -> str:
 
 
 def hashed(folder: Path, listing: Listing | None = None) -> Hashed:
-    """Reads the covered files of a folder.
-
-    Raises:
-        RegistryError: see :func:`scan`.
-    """
+    """Reads the covered files of a folder. Raises what :func:`scan` raises."""
     files = (listing or scan(folder)).files
     return Hashed({file.path: file_hash(folder / file.path) for file in files if is_covered(file.path)})
 
@@ -143,11 +131,7 @@ def read_signature(folder: Path) -> bytes | None:
 
 
 def read_metadata(folder: Path) -> ModelMetadata | None:
-    """The folder's ``matte.yaml``, or None where there is none.
-
-    Raises:
-        RegistryError: it is not what the contract says.
-    """
+    """The folder's ``matte.yaml``; None where there is none. Raises RegistryError if it violates the contract."""
     path = folder / METADATA_FILE
     if not path.is_file():
         return None
@@ -156,11 +140,7 @@ def read_metadata(folder: Path) -> ModelMetadata | None:
 
 
 def parse_metadata(data: bytes, where: str) -> ModelMetadata:
-    """``matte.yaml`` as a contract.
-
-    Raises:
-        RegistryError: one line that names every wrong field.
-    """
+    """``matte.yaml`` as a contract. Raises RegistryError that names every wrong field in one line."""
     if len(data) > _METADATA_MAX_BYTES:
         raise RegistryError(Reason.METADATA_INVALID, f"{where} has more than {_METADATA_MAX_BYTES} bytes")
     try:

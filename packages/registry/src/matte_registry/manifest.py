@@ -83,11 +83,7 @@ def folder_digest(hashes: Mapping[str, str]) -> str:
 
 
 def parse_manifest(text: str) -> dict[str, str]:
-    """SHA-256 by path.
-
-    Raises:
-        ValueError: the text is not a canonical manifest.
-    """
+    """SHA-256 by path. Raises ValueError if the text is not a canonical manifest."""
     lines = [_LINE.fullmatch(line) for line in text.splitlines()]
     hashes = {match[2]: match[1] for match in lines if match}
     if canonical(hashes) != text:

@@ -100,11 +100,7 @@ class Registry:
             return self._fetch(cache, remote, partial, policy, on_progress)
 
     def verify(self, text: str, policy: VerificationPolicy = ACCEPT_ANY, on_progress: OnProgress = ignore) -> Resolved:
-        """Like :meth:`resolve`, but every covered file is read; hashes that the source states are not trusted.
-
-        Raises:
-            RegistryError: it violates ``policy``, or differs from what the source states.
-        """
+        """Like :meth:`resolve`, but every covered file is read: hashes that the source states are not trusted."""
         return self._read(text, policy, on_progress, trust=False)
 
     def _read(self, text: str, policy: VerificationPolicy, on_progress: OnProgress, *, trust: bool) -> Resolved:
@@ -121,11 +117,7 @@ class Registry:
     def pull(
         self, text: str, target: Path, policy: VerificationPolicy = ACCEPT_ANY, on_progress: OnProgress = ignore
     ) -> Ready:
-        """Downloads a version into ``target``; resumes an interrupted download.
-
-        Raises:
-            RegistryError: as for :meth:`ensure`; or ``target`` is not empty.
-        """
+        """Downloads a version into ``target`` (absent or empty), or resumes that. Raises as :meth:`ensure` does."""
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise RegistryError(Reason.SOURCE_INVALID, f"{target} is not an empty folder: name another one")
         remote = self.remote(text)
@@ -140,11 +132,7 @@ class Registry:
         return Ready(target, ready.digest, ready.metadata, ready.source)
 
     def check_folder(self, folder: Path, policy: VerificationPolicy = ACCEPT_ANY, source: str | None = None) -> Ready:
-        """Verifies a folder on this machine.
-
-        Raises:
-            RegistryError: it violates ``policy``.
-        """
+        """Verifies a folder on this machine. Raises RegistryError if it violates ``policy``."""
         listing = scan(folder, self._settings.source_max_files * 10)
         check_limits(listing, self._settings)
         found = hashed(folder, listing)
@@ -195,19 +183,11 @@ class Registry:
         return Ready(folder, found.digest, metadata, pinned)
 
     def versions(self, text: str) -> Iterator[StoredVersion]:
-        """The versions below a folder, or under a name.
-
-        Raises:
-            RegistryError: it cannot be read.
-        """
+        """The versions below a folder, or under a name. Raises RegistryError if it cannot be read."""
         return open_store(parse(text), self._settings).versions()
 
     def remote(self, source: str | Source) -> RemoteVersion:
-        """The version at a source, for inspection without a download.
-
-        Raises:
-            RegistryError: it cannot be read, or is refused.
-        """
+        """The version at a source, not downloaded. Raises RegistryError if it cannot be read, or is refused."""
         store = open_store(parse(source) if isinstance(source, str) else source, self._settings)
         listing = store.resolve()
         check_limits(listing, self._settings)

@@ -6,7 +6,7 @@ import hashlib
 
 from matte_core.contracts.registry import Listing, ModelMetadata, Reason
 
-from matte_registry.download import read_small
+from matte_registry.download import exactly
 from matte_registry.errors import RegistryError
 from matte_registry.folder import parse_metadata
 from matte_registry.manifest import (
@@ -33,7 +33,11 @@ class RemoteVersion:
 
     def _read_small(self, path: str) -> bytes | None:
         file = self.listing.file(path)
-        return None if file is None else read_small(self.store, file, _SMALL)
+        if file is None:
+            return None
+        if file.size > _SMALL:
+            raise RegistryError(Reason.TOO_LARGE, f"{file.path} has {file.size} bytes, {_SMALL} may be read")
+        return b"".join(exactly(self.store.read(file, 0, file.size), file.size, file.path))
 
     def metadata(self) -> ModelMetadata | None:
         data = self._read_small(METADATA_FILE)
@@ -43,11 +47,7 @@ class RemoteVersion:
         return self._read_small(SIGNATURE_FILE)
 
     def known_hashes(self) -> dict[str, str]:
-        """The hashes by path that the source states: its own, and those of ``matte.manifest``.
-
-        Raises:
-            RegistryError: DIGEST_MISMATCH, they contradict each other.
-        """
+        """The source's own hashes and those of ``matte.manifest``, by path. Raises RegistryError if they contradict."""
         if self._known is None:
             own = {file.path: file.sha256 for file in self.listing.files if file.sha256 is not None}
             manifest = self._read_small(MANIFEST_FILE)

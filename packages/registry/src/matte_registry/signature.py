@@ -25,11 +25,7 @@ _KINDS = "an ECDSA P-256 or Ed25519 key in PEM (cosign generate-key-pair or open
 
 
 def public_key(pem: bytes) -> PublicKey:
-    """A public key.
-
-    Raises:
-        RegistryError: it cannot be read, or is of another kind.
-    """
+    """A public key. Raises RegistryError if it cannot be read, or is of another kind."""
     try:
         key = serialization.load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm):
@@ -40,11 +36,7 @@ def public_key(pem: bytes) -> PublicKey:
 
 
 def private_key(pem: bytes, passphrase: bytes | None = None) -> PrivateKey:
-    """A private key, PKCS #8.
-
-    Raises:
-        RegistryError: the passphrase is wrong, or the key is of another kind.
-    """
+    """A private key, PKCS #8. Raises RegistryError if the passphrase is wrong, or the key is of another kind."""
     try:
         key = serialization.load_pem_private_key(pem, passphrase)
     except (ValueError, TypeError, UnsupportedAlgorithm):
@@ -67,11 +59,7 @@ def sign(manifest: str, key: PrivateKey) -> bytes:
 
 
 def verify(manifest: str, signature: bytes | None, keys: Sequence[PublicKey], where: str) -> None:
-    """Checks that one of ``keys`` signed the manifest.
-
-    Raises:
-        RegistryError: there is no signature, or nobody known made it.
-    """
+    """Raises RegistryError unless one of ``keys`` signed the manifest."""
     if signature is None:
         raise RegistryError(
             Reason.SIGNATURE_INVALID,

@@ -84,11 +84,7 @@ class Source:
 
 
 def parse_source(text: str) -> Source:
-    """Parses a source URL, or an absolute path as a ``file://`` URL.
-
-    Raises:
-        ValueError: names the supported forms.
-    """
+    """Parses a source URL; an absolute path is a ``file://`` URL. Raises ValueError that names the supported forms."""
     name, mark, rest = ("file", "://", text) if text.startswith("/") else text.partition("://")
     if not mark or name not in set(Scheme):
         raise ValueError(f"source {text!r} is none of {'; '.join(URL_FORMS.values())}")

@@ -31,11 +31,7 @@ class Tensor:
 
 
 def read_tensors(store: Store, file: RemoteFile) -> dict[str, Tensor]:
-    """The tensors by name. A source without ranges is read up to the end of the header.
-
-    Raises:
-        RegistryError: the header is broken; or from the source.
-    """
+    """The tensors by name. Raises RegistryError if the header is broken, or from the source."""
     if store.ranged:
         head = b"".join(store.read(file, 0, min(8, file.size)))
         return parse_header(head + b"".join(store.read(file, 8, header_end(head, file))), file)
@@ -48,11 +44,7 @@ def read_tensors(store: Store, file: RemoteFile) -> dict[str, Tensor]:
 
 
 def header_end(head: bytes, file: RemoteFile) -> int:
-    """Where the header ends, from the first eight bytes.
-
-    Raises:
-        RegistryError: it is longer than the file.
-    """
+    """Where the header ends, from the first eight bytes. Raises RegistryError if the file is shorter."""
     end = _LENGTH.size + (_LENGTH.unpack(head[:8])[0] if len(head) >= 8 else file.size)
     if end > min(file.size, _MAX_HEADER):
         raise _broken(file)
@@ -60,11 +52,7 @@ def header_end(head: bytes, file: RemoteFile) -> int:
 
 
 def parse_header(data: bytes, file: RemoteFile) -> dict[str, Tensor]:
-    """The tensors that a header names.
-
-    Raises:
-        RegistryError: it is broken.
-    """
+    """The tensors that a header names. Raises RegistryError if it is broken."""
     end = header_end(data[:8], file)
     try:
         header = json.loads(data[8:end])

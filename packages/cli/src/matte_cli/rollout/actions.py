@@ -23,15 +23,9 @@ class Change:
 
 
 def change_for(action: Action, rollout: Rollout, request_id: str) -> Change:
-    """The change that asks for an action.
+    """The change that asks for an action; ``request_id`` distinguishes it from earlier ones.
 
-    Args:
-        action: the action.
-        rollout: of the Model.
-        request_id: distinguishes this request from earlier ones.
-
-    Raises:
-        RolloutError: the action does not apply; the message says why and what does.
+    Raises RolloutError if the action does not apply; the message says why and what does.
     """
     name, spec, status = rollout.model, rollout.spec, rollout.status
     if spec is None:

@@ -19,7 +19,6 @@ from urllib.parse import quote
 import typer
 from rich.markup import escape
 
-from matte_cli.client import Api
 from matte_cli.console import Url, make_console, print_error, print_json, with_api
 from matte_cli.outputs import STDIO
 from matte_cli.rollout import actions, view
@@ -97,10 +96,13 @@ def watch(model: Model, *, namespace: Namespace = None, context: Context = None,
     with _cluster(namespace, context) as cluster:
         from matte_cli.rollout.cluster import TransientError
 
-        def get_rollout() -> Rollout:
-            return Rollout.of(cluster.model(model))
-
-        polling = Watch(get_rollout, TransientError, time.monotonic, lambda: datetime.now(UTC), time.sleep)
+        polling = Watch(
+            lambda: Rollout.of(cluster.model(model)),
+            TransientError,
+            time.monotonic,
+            lambda: datetime.now(UTC),
+            time.sleep,
+        )
         end = polling.follow(make_console(), timeout)
     raise typer.Exit(end)
 
@@ -155,11 +157,8 @@ def report(
     ),
 ) -> None:
     """Fetch a rollout's report from a frontend: numbers, and the pictures whose masks differ. Needs no cluster."""
-
-    async def get_report(api: Api) -> bytes:
-        return (await api.get(f"/v1/rollouts/{quote(model, safe='')}/{quote(version, safe='')}/report")).content
-
-    content = with_api(url, get_report)
+    path = f"/v1/rollouts/{quote(model, safe='')}/{quote(version, safe='')}/report"
+    content = with_api(url, lambda api: api.get(path)).content
     if out == STDIO:
         sys.stdout.buffer.write(content)
         return

@@ -8,7 +8,6 @@ from datetime import datetime
 from matte_core.contracts.k8s.rollout import (
     Cause,
     Check,
-    MetricVerdict,
     Phase,
     RolloutSpec,
     RolloutStatus,
@@ -41,26 +40,18 @@ _STEPS = frozenset({Phase.STEPPING, Phase.PAUSED})
 
 def summary(rollout: Rollout, now: datetime) -> RenderableType:
     """Versions, phase, weights, steps and the last check. ``now`` is in UTC."""
-    return Group(*_summary(rollout, now))
-
-
-def _summary(rollout: Rollout, now: datetime) -> Iterator[RenderableType]:
     status = rollout.status
     if status is None:
-        yield f"[bold]{escape(rollout.model)}[/] {escape(rollout.version)}: nothing is known of a rollout yet"
-        return
-    yield head(rollout, status, now)
+        return Group(f"[bold]{escape(rollout.model)}[/] {escape(rollout.version)}: nothing is known of a rollout yet")
+    parts: list[RenderableType] = [head(rollout, status, now)]
     if status.message:
-        yield f"  {escape(status.message)}"
-    yield from _remarks(rollout, status)
-    yield ""
-    yield weights(status)
+        parts.append(f"  {escape(status.message)}")
+    parts += [*_remarks(rollout, status), "", weights(status)]
     if rollout.spec is not None and status.canary is not None:
-        yield ""
-        yield steps(rollout.spec, status, now)
+        parts += ["", steps(rollout.spec, status, now)]
     if status.checks:
-        yield ""
-        yield from check(status.checks[-1], now)
+        parts += ["", *check(status.checks[-1], now)]
+    return Group(*parts)
 
 
 def head(rollout: Rollout, status: RolloutStatus, now: datetime) -> str:
@@ -77,9 +68,8 @@ def line(rollout: Rollout, status: RolloutStatus) -> str:
     cause = "" if status.cause is Cause.NONE else f" ({status.cause})"
     version = status.canary or status.stable or rollout.version
     share = f" at {status.weight} %" if status.canary else ""
-    return f"{rollout.model} {version}: {status.phase}{cause}{share}" + (
-        f": {status.message}" if status.message else ""
-    )
+    message = f": {status.message}" if status.message else ""
+    return f"{rollout.model} {version}: {status.phase}{cause}{share}{message}"
 
 
 def _remarks(rollout: Rollout, status: RolloutStatus) -> Iterator[str]:
@@ -95,10 +85,8 @@ def _remarks(rollout: Rollout, status: RolloutStatus) -> Iterator[str]:
 
 def weights(status: RolloutStatus) -> Table:
     grid = Table.grid(padding=(0, 2))
-    grid.add_column()
-    grid.add_column()
-    grid.add_column(justify="right")
-    grid.add_column()
+    for justify in ("left", "left", "right", "left"):
+        grid.add_column(justify=justify)
     shares = [(status.stable, 100 - status.weight, status.stable_replicas)] if status.stable else []
     if status.canary:
         shares.append((status.canary, status.weight, status.canary_replicas))
@@ -152,8 +140,8 @@ def history(checks: Sequence[Check]) -> RenderableType:
     grid = _grid("time", "phase", "weight", "verdict", "")
     for found in checks:
         against = [metric for metric in found.metrics if metric.verdict is found.verdict is not Verdict.PASS]
-        mark = _MARKS[found.verdict]
-        grid.add_row(found.time, str(found.phase), f"{found.weight} %", mark, f"[dim]{escape(_reasons(against))}[/]")
+        reasons, mark = "; ".join(f"{m.metric}: {m.message}" for m in against), _MARKS[found.verdict]
+        grid.add_row(found.time, str(found.phase), f"{found.weight} %", mark, f"[dim]{escape(reasons)}[/]")
     return grid
 
 
@@ -182,10 +170,6 @@ def number(metric: str, value: float | None) -> str:
 
 def ago(time: str | None, now: datetime) -> str:
     return f"{seconds(elapsed_seconds(time, now))} ago" if time else "at an unknown time"
-
-
-def _reasons(metrics: Iterable[MetricVerdict]) -> str:
-    return "; ".join(f"{metric.metric}: {metric.message}" for metric in metrics)
 
 
 def _grid(*titles: str) -> Table:

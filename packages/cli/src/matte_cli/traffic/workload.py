@@ -19,11 +19,7 @@ DEFAULT_DURATION_SECONDS = 60.0
 
 
 def rate(text: str) -> float:
-    """Pictures per second: ``5``, ``5/s``, ``300/min``.
-
-    Raises:
-        ValueError: it is not a rate above 0.
-    """
+    """Pictures per second: ``5``, ``5/s``, ``300/min``. Raises ValueError if it is not a rate above 0."""
     match = _RATE.fullmatch(text.strip())
     value = float(match[1]) / _SECONDS[match[2]] if match else 0.0
     if value <= 0 or not math.isfinite(value):
@@ -32,11 +28,7 @@ def rate(text: str) -> float:
 
 
 def duration(text: str) -> float:
-    """Seconds: ``60``, ``60s``, ``5m``, ``1h``.
-
-    Raises:
-        ValueError: it is not a duration above 0.
-    """
+    """Seconds: ``60``, ``60s``, ``5m``, ``1h``. Raises ValueError if it is not a duration above 0."""
     match = _DURATION.fullmatch(text.strip())
     value = float(match[1]) * _SECONDS[match[2]] if match else 0.0
     if value <= 0 or not math.isfinite(value):

@@ -25,11 +25,7 @@ _KINDS: Mapping[Scheme, tuple[str, str, str | None]] = {
 
 
 def parse(text: str) -> Source:
-    """A source in parts.
-
-    Raises:
-        RegistryError: SOURCE_INVALID.
-    """
+    """A parsed source URL. Raises RegistryError (SOURCE_INVALID)."""
     try:
         return parse_source(text)
     except ValueError as error:

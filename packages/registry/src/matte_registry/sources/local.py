@@ -21,11 +21,7 @@ _MAX_VERSIONS = 1000
 
 
 def folder_of(source: Source, settings: RegistrySettings) -> Path:
-    """The folder that a source names.
-
-    Raises:
-        RegistryError: the claim is not mounted here.
-    """
+    """The folder that a source names. Raises RegistryError if the claim is not mounted here."""
     if source.scheme is Scheme.FILE:
         return Path(source.path)
     root = settings.claims.get(source.host)
