@@ -63,7 +63,12 @@ def serving(side: int) -> Iterator[tuple[Stack, Servers, str]]:
                 process.wait()
 
 
-def measure_cores() -> report.CpuFigures:
+def main() -> int:
+    argparse.ArgumentParser(prog="python -m bench", description=__doc__).parse_args()
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    log("admission into a queue of 100 000 jobs")
+    deep = asyncio.run(deep_queue())
+    log(f"{deep}")
     with serving(SIDE) as (stack, servers, source):
         log("one job at a time, in turns with the bare loop")
         wall, cpu, added = one_at_a_time(servers, source)
@@ -75,24 +80,14 @@ def measure_cores() -> report.CpuFigures:
         Overhead(name, *added[name], share=cores / 2, rate=rate / bare, throughput=rate)
         for name, (rate, cores) in rates.items()
     ]
-    return report.CpuFigures(wall, cpu, bare, overheads, idle)
-
-
-def measure_longer_job(side: int) -> report.LongerJob:
-    with serving(side) as (_, servers, source):
-        log(f"eight at a time, at {side}²")
-        cpu = timed(segmenter(source), photo(), JOBS_PER_ROUND)[1]
-        bare, rates = both_cores(servers, source)
-    return report.LongerJob(side, cpu, {name: (cores / 2, rate / bare) for name, (rate, cores) in rates.items()})
-
-
-def main() -> int:
-    argparse.ArgumentParser(prog="python -m bench", description=__doc__).parse_args()
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    log("admission into a queue of 100 000 jobs")
-    deep = asyncio.run(deep_queue())
-    log(f"{deep}")
-    figures, longer = measure_cores(), [measure_longer_job(side) for side in LONG_SIDES]
+    figures, longer = report.CpuFigures(wall, cpu, bare, overheads, idle), []
+    for side in LONG_SIDES:
+        with serving(side) as (_, servers, source):
+            log(f"eight at a time, at {side}²")
+            cpu = timed(segmenter(source), photo(), JOBS_PER_ROUND)[1]
+            bare, rates = both_cores(servers, source)
+        shares = {name: (cores / 2, rate / bare) for name, (rate, cores) in rates.items()}
+        longer.append(report.LongerJob(side, cpu, shares))
     log("GPU" if gpu.available() else "no GPU here")
     text = report.render(machine, figures, longer, deep, gpu.measure() if gpu.available() else None)
     (HERE / "results.md").write_text(text)

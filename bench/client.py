@@ -10,11 +10,7 @@ from urllib.parse import urlsplit
 
 
 class PredictClient:
-    """A keep-alive connection that sends the same picture repeatedly.
-
-    Attributes:
-        cpu: CPU seconds of the last job itself, from ``Server-Timing``.
-    """
+    """A keep-alive connection that sends the same picture repeatedly. ``cpu``: CPU seconds of the last job itself."""
 
     def __init__(self, url: str, path: str, picture: bytes) -> None:
         self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=120)

@@ -11,10 +11,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import httpx
@@ -36,17 +35,12 @@ versions:
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(NamedTuple):
     """An ETA, and the seconds until the job was really done."""
 
     megapixels: float
     eta: float
     seconds: float
-
-    @property
-    def ratio(self) -> float:
-        return self.eta / self.seconds
 
 
 def photo(megapixels: float) -> bytes:
@@ -98,7 +92,7 @@ def measure() -> dict[float, list[Estimate]]:
 
 
 def row(name: str, estimates: Sequence[Estimate]) -> str:
-    ratios = sorted(estimate.ratio for estimate in estimates)
+    ratios = sorted(estimate.eta / estimate.seconds for estimate in estimates)
     low, high = quantiles(ratios, n=20)[0], quantiles(ratios, n=20)[-1]
     waits = median(estimate.seconds for estimate in estimates)
     return f"| {name} | {len(estimates)} | {waits:.1f} s | {median(ratios):.2f} | {low:.2f} | {high:.2f} |"
@@ -106,15 +100,10 @@ def row(name: str, estimates: Sequence[Estimate]) -> str:
 
 def render(found: dict[float, list[Estimate]]) -> str:
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    head = (
-        "| load | jobs | median time | median | 5 % are below | 5 % are above |\n"
-        "|---|---|---|---|---|---|"
-    )  # fmt: skip
+    head = "| load | jobs | median time | median | 5 % are below | 5 % are above |\n|---|---|---|---|---|---|"
     rows = [row(f"{load:.0%} of the slots", estimates) for load, estimates in found.items()]
     everything = [estimate for estimates in found.values() for estimate in estimates]
-    sizes = [
-        row(f"{size:g} MP", [estimate for estimate in everything if estimate.megapixels == size]) for size in SIZES
-    ]
+    sizes = [row(f"{size:g} MP", [it for it in everything if it.megapixels == size]) for size in SIZES]
     return (
         "# ETAs beside the truth\n\n"
         "`python -m bench.eta` writes this. Jobs on grabcut 2.0.0 (one replica, two slots) with pictures of"

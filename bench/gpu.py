@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import os
 import sys
 import tempfile
@@ -39,25 +40,7 @@ versions:
 
 
 def available() -> bool:
-    if importlib.util.find_spec("torch") is None:
-        return False
-    import torch  # noqa: PLC0415
-
-    return bool(torch.cuda.is_available())
-
-
-def segformer_b2(folder: Path) -> VersionConfig:
-    """SegFormer-B2 with random weights (27 M parameters), two labels, 512² input."""
-    from transformers import SegformerConfig, SegformerForSemanticSegmentation  # noqa: PLC0415
-
-    config = SegformerConfig(
-        depths=[3, 4, 6, 3], hidden_sizes=[64, 128, 320, 512], decoder_hidden_size=768, num_labels=2
-    )
-    SegformerForSemanticSegmentation(config).save_pretrained(folder)
-    return VersionConfig(
-        model="segformer", version="1.0.0", family="transformers", source=str(folder), parameters={"foreground": [1]},
-        num_gpus=1, max_batch_size=BATCH,
-    )  # fmt: skip
+    return importlib.util.find_spec("torch") is not None and bool(importlib.import_module("torch").cuda.is_available())
 
 
 def bare(config: VersionConfig) -> tuple[str, float]:
@@ -77,14 +60,13 @@ def bare(config: VersionConfig) -> tuple[str, float]:
 
         decoding = decode_batch()
         encoding: list[Future[RenderedJob]] = []
-        for round_ in range(10**9):
+        for round_ in itertools.count():
             batch = [future.result() for future in decoding]
             decoding = decode_batch()
             alphas = model.forward([item.prepared for item in batch])
             [future.result() for future in encoding]
-            encoding = [
-                pool.submit(finish_and_render, model, o, a, OPTIONS) for o, a in zip(batch, alphas, strict=True)
-            ]
+            pairs = zip(batch, alphas, strict=True)
+            encoding = [pool.submit(finish_and_render, model, decoded, alpha, OPTIONS) for decoded, alpha in pairs]
             if round_ == 2:  # the first batches warm the device
                 end, done = time.perf_counter() + SECONDS, 0
             elif round_ > 2:
@@ -105,11 +87,10 @@ def through_matte(config: VersionConfig) -> float:
     )  # fmt: skip
     picture = photo()
     with tempfile.TemporaryDirectory() as folder, running(Path(folder), config=text, frontends=2) as stack:
-        urls = list(stack.frontends)
-        counter = iter(range(10**9))
+        urls = itertools.cycle(stack.frontends)
 
         def make_client() -> PredictClient:
-            return PredictClient(urls[next(counter) % len(urls)], f"/models/{config.model}/predict", picture)
+            return PredictClient(next(urls), f"/models/{config.model}/predict", picture)
 
         generate_load(make_client, concurrency=SLOTS, seconds=5)
         done, _ = generate_load(make_client, concurrency=SLOTS + BATCH, seconds=SECONDS)
@@ -117,12 +98,19 @@ def through_matte(config: VersionConfig) -> float:
 
 
 def measure(num_gpus: float = 1.0) -> list[GpuFigures]:
+    """Of the U-Net, and of SegFormer-B2 with random weights (27 M parameters), two labels, 512² input."""
+    from transformers import SegformerConfig, SegformerForSemanticSegmentation  # noqa: PLC0415
+
     from bench.job import SIDE, unet  # noqa: PLC0415
 
+    b2 = SegformerConfig(depths=[3, 4, 6, 3], hidden_sizes=[64, 128, 320, 512], decoder_hidden_size=768, num_labels=2)
     with tempfile.TemporaryDirectory() as folder:
-        models = [unet(Path(folder), SIDE), segformer_b2(Path(folder))]
+        SegformerForSemanticSegmentation(b2).save_pretrained(folder)
+        segformer = VersionConfig(
+            model="segformer", version="1.0.0", family="transformers", source=folder, parameters={"foreground": [1]}
+        )
         found = []
-        for model in models:
+        for model in (unet(Path(folder), SIDE), segformer):
             config = model.model_copy(update={"num_gpus": num_gpus, "max_batch_size": BATCH})
             device, rate = bare(config)
             found.append(GpuFigures(f"{config.model} {config.version}", device, BATCH, rate, through_matte(config)))

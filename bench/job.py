@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import cv2
 import yaml
@@ -30,8 +29,7 @@ OPTIONS = Options()
 
 def photo(side: int = 1024) -> bytes:
     resized = cv2.resize(data.astronaut(), (side, side), interpolation=cv2.INTER_CUBIC)
-    encoded = cv2.imencode(".jpg", cv2.cvtColor(resized, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
-    return bytes(encoded.tobytes())
+    return bytes(cv2.imencode(".jpg", cv2.cvtColor(resized, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])[1])
 
 
 def unet(folder: Path, side: int) -> VersionConfig:
@@ -89,5 +87,4 @@ def worker(pipe: Connection, source: str) -> None:
 
 
 def percentile(values: Sequence[float], q: float) -> float:
-    ranked: list[Any] = sorted(values)
-    return float(ranked[min(len(ranked) - 1, int(q * len(ranked)))])
+    return sorted(values)[min(len(values) - 1, int(q * len(values)))]

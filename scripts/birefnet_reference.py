@@ -39,20 +39,18 @@ def uniform(name: str, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.fl
 
 def filled(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights that depend on the names: every layer keeps the scale of its input; integers stay as they are."""
-    return {name: _filled(name, tensor) for name, tensor in tensors.items()}
-
-
-def _filled(name: str, tensor: Tensor) -> Tensor:
-    if not tensor.is_floating_point():
-        return tensor
-    values = uniform(name, tuple(tensor.shape))
-    if tensor.ndim > 1:
-        values *= np.sqrt(3 / np.prod(tensor.shape[1:]))
-    elif name.endswith(("weight", "running_var")):
-        values = 1 + 0.3 * values
-    else:
-        values *= 0.2
-    return torch.from_numpy(values.astype(np.float32))
+    weights = dict(tensors)
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point():
+            values = uniform(name, tuple(tensor.shape))
+            if tensor.ndim > 1:
+                values *= np.sqrt(3 / np.prod(tensor.shape[1:]))
+            elif name.endswith(("weight", "running_var")):
+                values = 1 + 0.3 * values
+            else:
+                values *= 0.2
+            weights[name] = torch.from_numpy(values.astype(np.float32))
+    return weights
 
 
 def picture() -> Tensor:

@@ -10,8 +10,6 @@ import sys
 from pathlib import Path
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
 from skimage import data
 
 FOLDER = Path(__file__).parents[1] / "services/inference/src/matte_inference/analysis/golden"
@@ -20,18 +18,13 @@ SIDE = 448
 PICTURES = {"person": data.astronaut, "cat": data.chelsea, "coffee": data.coffee, "rocket": data.rocket}
 
 
-def small_jpeg(rgb: NDArray[np.uint8]) -> bytes:
-    scale = SIDE / max(rgb.shape[:2])
-    height, width = (round(side * scale) for side in rgb.shape[:2])
-    small = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
-    bgr = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)
-    return bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 82])[1].tobytes())
-
-
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, picture in PICTURES.items():
-        (folder / f"{name}.jpg").write_bytes(small_jpeg(picture()))
+        rgb = picture()
+        height, width = (round(side * SIDE / max(rgb.shape[:2])) for side in rgb.shape[:2])
+        small = cv2.cvtColor(cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2BGR)
+        cv2.imwrite(str(folder / f"{name}.jpg"), small, [cv2.IMWRITE_JPEG_QUALITY, 82])
 
 
 if __name__ == "__main__":

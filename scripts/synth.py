@@ -23,15 +23,17 @@ def sample(seed: int, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     rng = np.random.default_rng(seed)
     alpha = subject(rng, size)
     front = _lit(rng, _materials(rng, size), size)
-    back = background(rng, size)
-    if rng.random() < 0.35:
-        back = _shadowed(rng, back, alpha)
-    front = front + _separation(rng, front, back, alpha)
-    picture = alpha[..., None] * front + (1 - alpha[..., None]) * back
+    back, weight = background(rng, size), alpha[..., None]
+    if rng.random() < 0.35:  # a shadow
+        shift = np.array(((1, 0, rng.normal(0, 0.05) * size), (0, 1, abs(rng.normal(0, 0.05)) * size)), np.float32)
+        soft = cv2.GaussianBlur(cv2.warpAffine(alpha, shift, (size, size)), (0, 0), size * rng.uniform(0.01, 0.06))
+        back = back * (1 - soft[..., None] * np.float32(rng.uniform(0.2, 0.6)))
+    inside = (front * weight).sum((0, 1)) / (weight.sum() + 1e-6)
+    outside = (back * (1 - weight)).sum((0, 1)) / ((1 - weight).sum() + 1e-6)
+    if float(np.linalg.norm(inside - outside)) <= 0.15:  # the subject would be indistinguishable from the background
+        front = front + np.full(3, 0.25 * rng.choice((-1.0, 1.0)), np.float32)
+    picture = weight * front + (1 - weight) * back
     return _camera(rng, picture), np.rint(alpha * 255).astype(np.uint8)
-
-
-# --- texture and background -------------------------------------------------------------------------------------
 
 
 def octaves(rng: Rng, size: int, channels: int = 1, *, coarse: int = 2, falloff: float = 0.55) -> Float32Array:
@@ -57,18 +59,9 @@ def _ramp(rng: Rng, size: int) -> Float32Array:
     return ramp
 
 
-def _stripes(rng: Rng, size: int) -> Float32Array:
-    wave = np.sin(_ramp(rng, size) * rng.uniform(8, 50) + octaves(rng, size)[..., 0] * rng.uniform(0, 2))
-    other = np.sin(_ramp(rng, size) * rng.uniform(8, 50)) if rng.random() < 0.4 else 1.0
-    sharp: Float32Array = np.tanh(wave * other * rng.uniform(1, 6)).astype(np.float32)
-    return sharp
-
-
 def texture(rng: Rng, size: int) -> Float32Array:
     """One material, (size, size, 3) in 0 … 1: plain, mottled, two-colored or striped."""
-    one, two = _color(rng), _color(rng)
-    kind = rng.random()
-    falloff = rng.uniform(0.3, 0.85)
+    one, two, kind, falloff = _color(rng), _color(rng), rng.random(), rng.uniform(0.3, 0.85)
     if kind < 0.25:
         mix: Float32Array = np.zeros((size, size), np.float32)
     elif kind < 0.65:
@@ -77,7 +70,9 @@ def texture(rng: Rng, size: int) -> Float32Array:
         edge = octaves(rng, size, coarse=int(rng.integers(1, 6)), falloff=0.4)[..., 0]
         mix = 1 / (1 + np.exp(-edge * rng.uniform(3, 25)))
     else:
-        mix = 0.5 + 0.5 * _stripes(rng, size)
+        wave = np.sin(_ramp(rng, size) * rng.uniform(8, 50) + octaves(rng, size)[..., 0] * rng.uniform(0, 2))
+        other = np.sin(_ramp(rng, size) * rng.uniform(8, 50)) if rng.random() < 0.4 else 1.0
+        mix = 0.5 + 0.5 * np.tanh(wave * other * rng.uniform(1, 6)).astype(np.float32)
     base: Float32Array = one + (two - one) * np.clip(mix, 0, 1)[..., None]
     grain = octaves(rng, size, coarse=int(rng.integers(4, 24)), falloff=falloff)
     return base + grain * np.float32(rng.uniform(0, 0.12))
@@ -102,8 +97,7 @@ def _cluttered(rng: Rng, size: int) -> Float32Array:
     """Many small things anywhere, which are not the subject however sharp."""
     scene = texture(rng, size)
     for _ in range(int(rng.integers(3, 14))):
-        reach = rng.uniform(0.03, 0.2)
-        where = rng.uniform(0, 1, 2)
+        reach, where = rng.uniform(0.03, 0.2), rng.uniform(0, 1, 2)
         mask = _filled(size, _outline(rng, where, reach))[..., None]
         scene = scene + mask * (_color(rng) - scene) * np.float32(rng.uniform(0.4, 1))
     return scene
@@ -131,9 +125,6 @@ def background(rng: Rng, size: int) -> Float32Array:
     if rng.random() < 0.65:
         scene = cv2.GaussianBlur(scene, (0, 0), size * rng.uniform(0.005, 0.05))
     return scene
-
-
-# --- the subject ------------------------------------------------------------------------------------------------
 
 
 def _outline(rng: Rng, center: NDArray[np.float64], reach: float) -> NDArray[np.float64]:
@@ -169,8 +160,7 @@ def _line(mask: NDArray[np.uint8], path: NDArray[np.float64], width: float) -> N
 
 
 def _blobs(rng: Rng, size: int) -> Float32Array:
-    center = 0.5 + rng.normal(0, 0.09, 2)
-    reach = rng.uniform(0.14, 0.38)
+    center, reach = 0.5 + rng.normal(0, 0.09, 2), rng.uniform(0.14, 0.38)
     mask = _filled(size, _outline(rng, center, reach))
     for _ in range(int(rng.integers(0, 4))):
         near = center + rng.normal(0, 0.7, 2) * reach
@@ -256,28 +246,6 @@ def subject(rng: Rng, size: int) -> Float32Array:
         mask = cv2.GaussianBlur(mask, (0, 0), rng.uniform(0.5, 2.5))
     small: Float32Array = cv2.resize(mask, (size, size), interpolation=cv2.INTER_AREA)
     return small
-
-
-# --- the picture ------------------------------------------------------------------------------------------------
-
-
-def _shadowed(rng: Rng, back: Float32Array, alpha: Float32Array) -> Float32Array:
-    size = alpha.shape[0]
-    shift = np.array(((1, 0, rng.normal(0, 0.05) * size), (0, 1, abs(rng.normal(0, 0.05)) * size)), np.float32)
-    soft = cv2.GaussianBlur(cv2.warpAffine(alpha, shift, (size, size)), (0, 0), size * rng.uniform(0.01, 0.06))
-    return back * (1 - soft[..., None] * np.float32(rng.uniform(0.2, 0.6)))  # type: ignore[no-any-return]
-
-
-def _separation(rng: Rng, front: Float32Array, back: Float32Array, alpha: Float32Array) -> Float32Array:
-    """A color shift if the subject would be indistinguishable from the background."""
-    weight = alpha[..., None]
-    inside = (front * weight).sum((0, 1)) / (weight.sum() + 1e-6)
-    outside = (back * (1 - weight)).sum((0, 1)) / ((1 - weight).sum() + 1e-6)
-    away = inside - outside
-    gap = float(np.linalg.norm(away))
-    if gap > 0.15:
-        return np.zeros(3, np.float32)
-    return np.full(3, 0.25 * rng.choice((-1.0, 1.0)), np.float32)
 
 
 def _camera(rng: Rng, picture: Float32Array) -> NDArray[np.uint8]:

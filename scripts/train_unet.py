@@ -12,8 +12,8 @@ import copy
 import hashlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -30,8 +30,7 @@ MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 HELD_OUT_SEED, HELD_OUT, SIZE = 1_000_000_000, 200, 256
 
 
-@dataclass(frozen=True)
-class Phase:
+class Phase(NamedTuple):
     """Training at one resolution on ``pool`` pictures, which are reused with augmentation."""
 
     size: int
@@ -41,8 +40,7 @@ class Phase:
     rate: float
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """``average``: decay of the weights' moving average."""
 
     seed: int
@@ -62,36 +60,17 @@ def normalized(pictures: Tensor) -> Tensor:
     return scaled.permute(0, 3, 1, 2)
 
 
-def pool(seed: int, count: int, size: int) -> tuple[Tensor, Tensor]:
-    pairs = [sample(seed + index, size) for index in range(count)]
-    return torch.from_numpy(np.stack([p for p, _ in pairs])), torch.from_numpy(np.stack([a for _, a in pairs]))
-
-
 def batches(seed: int, phase: Phase) -> Iterator[tuple[Tensor, Tensor]]:
     """Random batches with augmentation: mirrored, and with permuted color channels."""
     rng = np.random.default_rng(seed)
-    pictures, alphas = pool(seed * 10_000_000, phase.pool, phase.size)
+    pairs = [sample(seed * 10_000_000 + index, phase.size) for index in range(phase.pool)]
+    pictures, alphas = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*pairs, strict=True))
     for _ in range(phase.steps):
         rows = torch.from_numpy(rng.integers(0, phase.pool, phase.batch))
         x, y = pictures[rows][..., torch.from_numpy(rng.permutation(3))], alphas[rows]
         if rng.random() < 0.5:
             x, y = x.flip(2), y.flip(2)
         yield normalized(x), y[:, None].float() / 255
-
-
-def compute_loss(logits: Tensor, alpha: Tensor) -> Tensor:
-    """Cross entropy + soft IoU + mean absolute difference."""
-    guess = logits.sigmoid()
-    both = (guess * alpha).sum((1, 2, 3))
-    either = (guess + alpha - guess * alpha).sum((1, 2, 3))
-    entropy = functional.binary_cross_entropy_with_logits(logits, alpha)
-    return entropy + (1 - (both + 1) / (either + 1)).mean() + (guess - alpha).abs().mean()
-
-
-def update_average(average: UNet, model: UNet, decay: float) -> None:
-    with torch.no_grad():
-        for averaged, new in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
-            averaged.lerp_(new, 1 - decay) if averaged.is_floating_point() else averaged.copy_(new)
 
 
 def train(plan: Plan) -> UNet:
@@ -106,12 +85,18 @@ def train(plan: Plan) -> UNet:
             optimizer.param_groups[0]["lr"] = phase.rate * warm * (0.52 + 0.48 * math.cos(math.pi * step / phase.steps))
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 logits = model(x.contiguous(memory_format=torch.channels_last))
-            loss = compute_loss(logits.float(), y)
+            # cross entropy + soft IoU + mean absolute difference
+            guess = logits.float().sigmoid()
+            both, either = (guess * y).sum((1, 2, 3)), (guess + y - guess * y).sum((1, 2, 3))
+            entropy = functional.binary_cross_entropy_with_logits(logits.float(), y)
+            loss = entropy + (1 - (both + 1) / (either + 1)).mean() + (guess - y).abs().mean()
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
-            update_average(average, model, plan.average)
+            with torch.no_grad():
+                for averaged, new in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
+                    averaged.lerp_(new, 1 - plan.average) if averaged.is_floating_point() else averaged.copy_(new)
             if step % 25 == 0:
                 print(f"{phase.size} px, step {step}/{phase.steps}, loss {loss.item():.3f}", flush=True)
     return average.eval()

@@ -169,8 +169,7 @@ class Autoscaling(Section):
     )
 
     type: Literal["none", "cpu", "keda"] = Field(
-        "none",
-        description="none: frontend.replicas; cpu: a HorizontalPodAutoscaler; keda: a KEDA ScaledObject",
+        "none", description="none: frontend.replicas; cpu: a HorizontalPodAutoscaler; keda: a KEDA ScaledObject"
     )
     min_replicas: int = Field(2, ge=1, le=1000, description="Minimum number of frontends")
     max_replicas: int = Field(10, ge=1, le=1000, description="Maximum number of frontends")
@@ -328,8 +327,7 @@ class NetworkPolicy(Section):
         description="Additional NetworkPolicyEgressRules of the operator, such as for Prometheus and rollout webhooks",
     )
     inference_egress: tuple[Raw, ...] = Field(
-        (),
-        description="Additional NetworkPolicyEgressRules of the Ray pods, such as for remote models",
+        (), description="Additional NetworkPolicyEgressRules of the Ray pods, such as for remote models"
     )
 
 

@@ -23,11 +23,8 @@ class FinalAnswerError(Exception):
 
 
 class RetryingClient:
-    """Uses the frontends in turn.
-
-    Attributes:
-        retried: counts of retries by reason.
-        broken: counts of answers that no fault excuses, such as a 500; they are retried, too.
+    """Uses the frontends in turn. ``retried``: counts of retries by reason; ``broken``: of answers that no fault
+    excuses, such as a 500, which are retried, too.
     """
 
     def __init__(self, urls: list[str]) -> None:
@@ -42,11 +39,7 @@ class RetryingClient:
         await self._http.aclose()
 
     async def request(self, method: str, path: str, *, within: float = 30.0, **request: Any) -> httpx.Response:
-        """A successful answer; each attempt may take ``within`` seconds.
-
-        Raises:
-            FinalAnswerError: the request failed for good.
-        """
+        """A successful answer; each attempt may take ``within`` seconds. Raises FinalAnswerError for any other."""
         while True:
             try:
                 answer = await self._http.request(method, next(self._urls) + path, timeout=within, **request)
@@ -61,12 +54,9 @@ class RetryingClient:
     async def events(
         self, path: str, last_id: str = "", *, resumed: bool = True
     ) -> AsyncIterator[tuple[str, str, dict[str, Any] | list[Any]]]:
-        """Id, type and data of each server-sent event, across lost connections, up to the final one.
+        """Id, type and data of each server-sent event after ``last_id``, across lost connections, up to the final one.
 
-        Args:
-            path: of the stream.
-            last_id: the last event already known.
-            resumed: whether the server supports ``Last-Event-ID``; otherwise the stream restarts.
+        ``resumed``: whether the server supports ``Last-Event-ID``; otherwise the stream restarts.
         """
         while True:
             try:

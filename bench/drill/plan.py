@@ -9,12 +9,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ProcessKind:
-    """A kind of process.
+    """A kind of process, whose command line contains one of the patterns.
 
-    Attributes:
-        command_patterns: its command line contains one of these.
-        restarted: whether it is started again after its death.
-        heavy: its death may take down inference, or the queue.
+    ``restarted``: whether it is started again after its death; ``heavy``: its death may take down inference, or the
+    queue.
     """
 
     name: str
@@ -60,23 +58,15 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Options of a drill.
+    """Options of a drill."""
 
-    Attributes:
-        jobs: of the systematic part, distributed over its faults.
-        seconds: duration of the random part.
-        stop_seconds: duration of each stop in the systematic part; 0: kills only.
-        patience: seconds until a fault counts as not recovered from, and an open job as stuck.
-        quick: short leases.
-    """
-
-    jobs: int = 500
-    seconds: float = 300.0
+    jobs: int = 500  # of the systematic part, distributed over its faults
+    seconds: float = 300.0  # duration of the random part
     kinds: tuple[ProcessKind, ...] = KINDS
     seed: int = 1
-    stop_seconds: float = 20.0
-    patience: float = 180.0
-    quick: bool = False
+    stop_seconds: float = 20.0  # duration of each stop in the systematic part; 0: kills only
+    patience: float = 180.0  # seconds until a fault counts as not recovered from, and an open job as stuck
+    quick: bool = False  # short leases
 
 
 def systematic_faults(kinds: Sequence[ProcessKind], stop_seconds: float) -> list[Fault]:
@@ -95,13 +85,9 @@ def random_faults(
 
 
 def may_inject(fault: Fault, *, now: float, heavy_at: float | None, answered: float | None) -> bool:
-    """Whether the server has had a chance to recover from the last heavy fault.
+    """Whether the server has had a chance to recover from the last heavy fault, at ``heavy_at``, before the next one.
 
-    Args:
-        fault: the next one.
-        now: seconds, on the same clock as the others.
-        heavy_at: time of the last heavy fault, if any.
-        answered: when the latest answered probe was sent.
+    ``answered``: when the latest answered probe was sent.
     """
     if not fault.kind.heavy or heavy_at is None:
         return True

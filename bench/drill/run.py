@@ -123,10 +123,19 @@ class Drill:
         for _ in range(jobs - jobs // 2):
             await asyncio.sleep(AFTER_SECONDS / max(1, jobs - jobs // 2))
             self.send()
-        recovered = await self._recovered(at, injection)
-        found = (
-            measure_recovery(at, time.monotonic(), self.probes, self.jobs) if recovered else Recovery(None, None, None)
-        )
+        # until the process is back, the server stable and every job answered
+        sent, back_at, recovered = len(self.jobs), None, False
+        while not recovered and (now := time.monotonic()) - at < self.options.patience:
+            if injection.done() and back_at is None:
+                injection.result()
+                back_at = now
+            answered = all(job.answered or job.failure for job in self.jobs[:sent])
+            recovered = back_at is not None and answered and is_stable(back_at, now, self.probes)
+            if not recovered:
+                await asyncio.sleep(0.2)
+        found = Recovery(None, None, None)
+        if recovered:
+            found = measure_recovery(at, time.monotonic(), self.probes, self.jobs)
         said = [line.strip() for line in self.server.output_since(since).splitlines() if line.strip()]
         name, signal = (fault.kind.name, fault.signal) if fault else ("none", "–")
         self.rows.append(Row(name, signal, open_jobs, found, said))
@@ -156,7 +165,8 @@ class Drill:
         self.log(f"{fault.signal} to {fault.kind.name} {victim.pid}")
         with contextlib.suppress(psutil.NoSuchProcess):
             if fault.stop_seconds is not None:
-                self.server.stop_process(victim)
+                victim.suspend()
+                self.server.stopped.append(victim)
                 await asyncio.sleep(fault.stop_seconds)
                 self.server.resume_process(victim)
                 return
@@ -166,19 +176,6 @@ class Drill:
         if fault.kind.restarted:
             while len(set(self.server.find(fault.kind)) - {victim}) < self.process_counts[fault.kind.name]:  # noqa: ASYNC110
                 await asyncio.sleep(0.5)
-
-    async def _recovered(self, at: float, injection: asyncio.Task[None]) -> bool:
-        """Whether the process is back, the server stable and every job answered within ``options.patience``."""
-        sent, back_at = len(self.jobs), None
-        while (now := time.monotonic()) - at < self.options.patience:
-            if injection.done() and back_at is None:
-                injection.result()
-                back_at = now
-            answered = all(job.answered or job.failure for job in self.jobs[:sent])
-            if back_at is not None and answered and is_stable(back_at, now, self.probes):
-                return True
-            await asyncio.sleep(0.2)
-        return False
 
     async def run_random_part(self) -> None:
         if not self.options.seconds:

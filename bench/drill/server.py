@@ -63,11 +63,7 @@ class Server:
             )  # fmt: skip
 
     async def wait_ready(self, since: int = 0) -> None:
-        """Waits for the message in the log after offset ``since``.
-
-        Raises:
-            RuntimeError: the server ended, or takes too long.
-        """
+        """Waits for the message in the log after offset ``since``; RuntimeError if it does not come in time."""
         deadline = time.monotonic() + START_SECONDS
         while READY not in self.output_since(since):
             if self.process is None or self.process.poll() is not None or time.monotonic() > deadline:
@@ -106,10 +102,6 @@ class Server:
 
     def find(self, kind: ProcessKind) -> list[psutil.Process]:
         return [p for p, command in self.processes() if any(word in command for word in kind.command_patterns)]
-
-    def stop_process(self, process: psutil.Process) -> None:
-        process.send_signal(signal.SIGSTOP)
-        self.stopped.append(process)
 
     def resume_process(self, process: psutil.Process) -> None:
         if process in self.stopped:

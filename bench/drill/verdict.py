@@ -13,12 +13,8 @@ DISTURBED_SECONDS = 5.0
 class Job:
     """A client's record of a job. Times are seconds of one clock.
 
-    Attributes:
-        api: ``poll``, ``predict``, ``events`` or ``gradio``.
-        digest, reread_digest: of the result when it was answered, and when it was read again at the end.
-        resent_id: id returned at the end for the same idempotency key.
-        finished_events: number of ``finished`` events at the end.
-        failure: the final error, if any.
+    ``reread_digest``, ``resent_id`` and ``finished_events`` are of the end: the result is read again, the picture is
+    sent again with its idempotency key, and such events are counted.
     """
 
     number: int
@@ -49,17 +45,11 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """Seconds after a fault; None: not until the end.
+    """Seconds after a fault until …; None: not until the end."""
 
-    Attributes:
-        first: until a probe sent after the fault was answered.
-        undisturbed: until the last disturbed probe was answered.
-        answered: until every job accepted before the fault was answered.
-    """
-
-    first: float | None
-    undisturbed: float | None
-    answered: float | None
+    first: float | None  # a probe sent after the fault was answered
+    undisturbed: float | None  # the last disturbed probe was answered
+    answered: float | None  # every job accepted before the fault was answered
 
     def __str__(self) -> str:
         times = (self.first, self.undisturbed, self.answered)

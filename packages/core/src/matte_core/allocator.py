@@ -18,10 +18,7 @@ _MMAP_THRESHOLD_BYTES = 32 << 20
 ONE_ARENA: Mapping[str, str] = MappingProxyType({"MALLOC_ARENA_MAX": "1"})
 #: environment of a program that keeps freed memory
 THRESHOLDS: Mapping[str, str] = MappingProxyType(
-    {
-        "MALLOC_MMAP_THRESHOLD_": str(_MMAP_THRESHOLD_BYTES),
-        "MALLOC_TRIM_THRESHOLD_": str(_TRIM_THRESHOLD_BYTES),
-    }
+    {"MALLOC_MMAP_THRESHOLD_": str(_MMAP_THRESHOLD_BYTES), "MALLOC_TRIM_THRESHOLD_": str(_TRIM_THRESHOLD_BYTES)}
 )
 
 

@@ -81,13 +81,8 @@ CODES: Mapping[str, Code] = {
 
 
 class Problem(Exception):  # noqa: N818 - the field's word (RFC 9457)
-    """An error that a caller can be told about.
-
-    Args:
-        code: a key of :data:`CODES`.
-        detail: what is wrong in this case, and how to fix it.
-        retry_after: seconds, sent as ``Retry-After``.
-        **extensions: further members of the problem document.
+    """An error that a caller can be told about: a key of :data:`CODES`, what is wrong in this case and how to fix it,
+    seconds for ``Retry-After``, and further members of the problem document.
     """
 
     def __init__(self, code: str, detail: str, *, retry_after: float | None = None, **extensions: Any) -> None:
@@ -119,17 +114,11 @@ class Problem(Exception):  # noqa: N818 - the field's word (RFC 9457)
     def document(self, instance: str | None = None) -> dict[str, Any]:
         """The RFC 9457 document; ``instance`` is the path of the request."""
         document: dict[str, Any] = {
-            "type": TYPE_PREFIX + self.code,
-            "title": CODES[self.code].title,
-            "status": self.status,
-            "code": self.code,
+            "type": TYPE_PREFIX + self.code, "title": CODES[self.code].title, "status": self.status, "code": self.code,
             "detail": self.detail,
-        }
-        if instance is not None:
-            document["instance"] = instance
-        if self.retry_after is not None:
-            document["retry_after"] = self.retry_after
-        return document | self.extensions
+        }  # fmt: skip
+        optional = {"instance": instance, "retry_after": self.retry_after}
+        return document | {name: value for name, value in optional.items() if value is not None} | self.extensions
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Problem:

@@ -60,14 +60,11 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """Objects as files ``{root}/{key}``.
+    """Objects as files ``{root}/{key}``. ``fsync``: an object that was put is on the disk, with its name and its
+    folder's.
 
     obstore's own folders go to its threads and back four times for what the page cache answers at once: twice the CPU
     of a picture's way through files, in the processes that have the least to spare.
-
-    Attributes:
-        root: the folder.
-        fsync: an object that was put is on the disk, with its name and its folder's.
     """
 
     root: Path
@@ -85,48 +82,42 @@ class Folder:
 
     async def delete(self, keys: Sequence[str]) -> None:
         """Deletes objects, and the folders that are empty then."""
-        await asyncio.to_thread(self._unlink, keys)
+
+        def unlink() -> None:
+            for path in (self.root / key for key in keys):
+                path.unlink(missing_ok=True)
+                with suppress(OSError):  # it has other objects
+                    path.parent.rmdir()
+
+        await asyncio.to_thread(unlink)
 
     def _write(self, key: str, data: bytes) -> None:
         path = self.root / key
         part = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
         try:
-            self._write_part(part, data)
+            for _ in range(_MKDIR_TRIES):
+                with suppress(FileNotFoundError):
+                    file = part.open("wb")
+                    break
+                part.parent.mkdir(parents=True, exist_ok=True)
+            else:
+                raise OSError(f"{part.parent} is deleted again and again")
+            with file:
+                file.write(data)
+                if self.fsync:
+                    file.flush()
+                    os.fsync(file.fileno())
             part.replace(path)
-            if self.fsync:
-                for folder in (path.parent, self.root):
-                    _fsync_folder(folder)
+            for folder in (path.parent, self.root) if self.fsync else ():
+                descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
         except OSError:
             with suppress(OSError):
                 part.unlink()
             raise
-
-    def _write_part(self, part: Path, data: bytes) -> None:
-        for _ in range(_MKDIR_TRIES):
-            with suppress(FileNotFoundError):
-                with part.open("wb") as file:
-                    file.write(data)
-                    if self.fsync:
-                        file.flush()
-                        os.fsync(file.fileno())
-                return
-            part.parent.mkdir(parents=True, exist_ok=True)
-        raise OSError(f"{part.parent} is deleted again and again")
-
-    def _unlink(self, keys: Sequence[str]) -> None:
-        for key in keys:
-            path = self.root / key
-            path.unlink(missing_ok=True)
-            with suppress(OSError):  # it has other objects
-                path.parent.rmdir()
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +145,9 @@ class BlobStore:
         """Stores a blob on its own, outside a job's atomic step."""
         if ref.store == "redis":
             await self.redis.set(ref.key, data, ex=ttl_seconds)
-            return
-        await self.redis.zadd(self.keys.garbage(), {ref.key: now + ttl_seconds})
-        await self.put_object(ref, data)
+        else:
+            await self.redis.zadd(self.keys.garbage(), {ref.key: now + ttl_seconds})
+            await self.put_object(ref, data)
 
     async def put_object(self, ref: BlobRef, data: bytes) -> None:
         with _object_errors():

@@ -58,7 +58,7 @@ class CatalogStore:
             return int((await pipe.execute())[-1])
 
     async def withdraw_router(self, pool: str, name: str) -> None:
-        """Says that a router is gone. Its pool's table stays: another router, or the next one, answers for it."""
+        """Its pool's table stays: another router, or the next one, answers for it."""
         await self._redis.zrem(self._keys.routers(pool), name)
 
     async def publish(self, pool: str, table: RouteTable, now: float) -> None:
@@ -94,8 +94,7 @@ class CatalogStore:
     async def routes_and_catalog(self, now: float) -> tuple[RouteTable, Catalog]:
         """Models with their versions, weights and readiness, and the routes that this was made from.
 
-        Raises:
-            Problem: model_not_ready, before any router published a table.
+        Raises model_not_ready before any router published a table.
         """
         tables = await self.route_tables(now)
         if not tables:
@@ -110,12 +109,8 @@ class CatalogStore:
             for pool in tables:
                 pipe.zcount(self._keys.routers(pool), f"({now}", "+inf")
             routers = await pipe.execute()
-        served = {
-            route.model
-            for pool_table, count in zip(tables.values(), routers, strict=True)
-            if count
-            for route in pool_table.routes
-        }
+        routed = [pool_table for pool_table, count in zip(tables.values(), routers, strict=True) if count]
+        served = {route.model for pool_table in routed for route in pool_table.routes}
         models = [
             await self._model(route, replicas, served=route.model in served, default=table.default_model)
             for route in table.routes
@@ -134,11 +129,7 @@ class CatalogStore:
         samples, lengths = replies[: len(route.arms)], replies[len(route.arms) :]
         live = [replica for replica in replicas if replica.model == route.model]
         versions = tuple(
-            _version_view(
-                arm,
-                [replica for replica in live if replica.version == arm.version],
-                _fit(tuple(sorted(by_size.values()))),
-            )
+            _version_view(arm, [r for r in live if r.version == arm.version], _fit(tuple(sorted(by_size.values()))))
             for arm, by_size in zip(route.arms, samples, strict=True)
         )
         return ModelView(

@@ -99,17 +99,11 @@ class Scripts:
     async def __call__(
         self, name: str, now: float, blobs: Sequence[tuple[str, bytes]] = (), **arguments: str | bytes | float
     ) -> Any:
-        """Runs one script; it is loaded again by itself after a restart of Redis.
+        """Runs one script at ``now`` (Unix seconds); it is loaded again by itself after a restart of Redis.
 
-        Args:
-            name: of the file.
-            now: Unix seconds.
-            blobs: keys and bytes that are set in the same transaction, before the script, which may delete them. They
-                do not go through Lua: that would copy them three times.
-            arguments: those that the script names, all of them.
-
-        Raises:
-            Problem: storage_full, storage_unavailable.
+        ``blobs`` (keys and bytes) are set in the same transaction, before the script, which may delete them. They do
+        not go through Lua: that would copy them three times. ``arguments`` are all those that the script names. Raises
+        storage_full or storage_unavailable.
         """
         script, names = self._scripts[name]
         if arguments.keys() != set(names):

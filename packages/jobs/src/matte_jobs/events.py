@@ -24,12 +24,8 @@ _RESYNC: Event | None = None
 class Subscriber:
     """Receives the messages of a channel, and of others while they are wanted. Start it, and close it before the store.
 
-    Args:
-        store: whose channels.
-        channel: subscribed to from start to close.
-        on_message: gets each message's bytes.
-        on_gap: called when messages may have been missed: at the start and after every lost connection, which the
-            client shows only by subscribing again.
+    ``on_gap`` is called when messages may have been missed: at the start and after every lost connection, which the
+    client shows only by subscribing again.
     """
 
     def __init__(
@@ -53,13 +49,6 @@ class Subscriber:
         with contextlib.suppress(rex.RedisError, OSError):
             await self._pubsub.aclose()
 
-    async def _add(self, channel: str) -> None:
-        await self._pubsub.subscribe(channel)
-
-    async def _remove(self, channel: str) -> None:
-        with contextlib.suppress(rex.RedisError, OSError):
-            await self._pubsub.unsubscribe(channel)
-
     async def _listen(self) -> None:
         while True:
             try:
@@ -67,11 +56,10 @@ class Subscriber:
             except (rex.RedisError, OSError):
                 await asyncio.sleep(0.2)
                 continue
-            if message is None:
-                continue
-            if message["type"] == "message":
+            kind = message and message["type"]
+            if kind == "message":
                 self._on_message(message["data"])
-            elif message["type"] == "subscribe" and message["channel"] == self._channel.encode():
+            elif kind == "subscribe" and message["channel"] == self._channel.encode():
                 self._on_gap()
 
 
@@ -115,12 +103,8 @@ class EventBroker(Subscriber):
     async def subscribe(
         self, job_id: str, *, after: str = "0", own_job: bool = False
     ) -> AsyncIterator[EventSubscription]:
-        """Subscribes to the events of a job, which need not be admitted yet.
-
-        Args:
-            job_id: the job's, or the name of another stream of the same form.
-            after: id of the last event already seen.
-            own_job: the job is about to be admitted with this ``origin``, and only its end matters.
+        """Subscribes to the events after the id ``after`` of a job, which need not be admitted yet, or of another
+        stream. ``own_job``: the job is about to be admitted with this ``origin``, and only its end matters.
         """
         redis_channel = self._store.keys.stream_channel(job_id)
         subscription = EventSubscription(self._store, job_id, after=after, own_job=own_job)
@@ -130,7 +114,7 @@ class EventBroker(Subscriber):
         try:
             if not own_job:
                 if not uses_redis:
-                    await self._add(redis_channel)
+                    await self._pubsub.subscribe(redis_channel)
                 subscription.put(_RESYNC)
             yield subscription
         finally:
@@ -138,16 +122,16 @@ class EventBroker(Subscriber):
             if not subscriptions:
                 del self._subscriptions[job_id]
             if not own_job and all(other.own_job for other in subscriptions):
-                await self._remove(redis_channel)
+                with contextlib.suppress(rex.RedisError, OSError):
+                    await self._pubsub.unsubscribe(redis_channel)
 
     def _dispatch(self, text: bytes) -> None:
         message: dict[str, str] = json.loads(text)
-        subscriptions = self._subscriptions.get(message["stream"])
-        if not subscriptions:
-            return
-        event = Event(id=message["id"], type=message["type"], at=float(message["at"]), data=json.loads(message["data"]))
-        for subscription in subscriptions:
-            subscription.put(event)
+        if subscriptions := self._subscriptions.get(message["stream"]):
+            data = json.loads(message["data"])
+            event = Event(id=message["id"], type=message["type"], at=float(message["at"]), data=data)
+            for subscription in subscriptions:
+                subscription.put(event)
 
     def _resync(self) -> None:
         for subscriptions in self._subscriptions.values():

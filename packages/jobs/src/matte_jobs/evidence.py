@@ -78,7 +78,6 @@ class EvidenceStore:
     # starts of replicas -------------------------------------------------------------------------------------------
 
     async def record_start(self, model: str, version: str, report: StartReport) -> None:
-        """A replica is loaded, warm, and has answered the golden images."""
         key = self._keys.evidence("starts", model, version)
         await self._redis.hset(key, report.replica, report.model_dump_json())
 
@@ -106,30 +105,24 @@ class EvidenceStore:
         masks = await self._redis.hgetall(self._keys.evidence("golden", model, version))
         return {name.decode(): mask for name, mask in masks.items()}
 
-    # measurements of replicas -------------------------------------------------------------------------------------
+    # measurements of replicas, oldest first; of many only the newest ----------------------------------------------
 
     async def record_answer(self, model: str, version: str, answer: AnswerSample) -> None:
-        """Counts an unpinned answer, or the version's failure."""
         await self._append("answers", model, version, answer, MAX_ANSWERS)
 
     async def answers(self, model: str, version: str, since: float) -> list[AnswerSample]:
-        """The answers since then, oldest first; of very many only the newest."""
         return await self._read_stream("answers", model, version, AnswerSample, since)
 
     async def record_pair(self, model: str, version: str, pair: MirroredPair) -> None:
-        """Keeps how far a mirrored job's masks agree."""
         await self._append("pairs", model, version, pair, MAX_PAIRS)
 
     async def pairs(self, model: str, version: str, since: float) -> list[MirroredPair]:
-        """The pairs since then, oldest first."""
         return await self._read_stream("pairs", model, version, MirroredPair, since)
 
     async def record_comparison(self, model: str, version: str, comparison: MaskComparison) -> None:
-        """Keeps pictures of masks that differ; the newest few."""
         await self._append("comparisons", model, version, comparison, MAX_COMPARISONS, exact=True)
 
     async def comparisons(self, model: str, version: str) -> list[MaskComparison]:
-        """Pictures of masks that differ, oldest first."""
         return await self._read_stream("comparisons", model, version, MaskComparison, 0)
 
     async def put_mask(self, job_id: str, mask: bytes) -> None:
@@ -156,8 +149,6 @@ class EvidenceStore:
             if applied.expires_at <= now:
                 await self.withdraw_router(pool, router)
         return [applied for applied in by_router.values() if applied.expires_at > now]
-
-    # --------------------------------------------------------------------------------------------------------------
 
     async def _read_hash(self, key: str, contract: type[C]) -> dict[str, C]:
         fields = await self._redis.hgetall(key)

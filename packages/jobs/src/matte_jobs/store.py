@@ -111,16 +111,8 @@ class JobStore:
     async def admit(
         self, spec: JobSpec, data: Mapping[str, bytes], now: float, capacity: CapacityLookup = unknown_capacity
     ) -> Admission:
-        """Stores the inputs, the record and the queue entry; idempotent in ``spec.id``.
-
-        Args:
-            spec: the job; its blob references come from ``blobs.ref(spec.id, …)``.
-            data: bytes by blob key.
-            now: Unix seconds.
-            capacity: says when a full queue takes jobs again.
-
-        Raises:
-            Problem: queue_full, idempotency_key_reused.
+        """Stores the inputs (``data``: bytes by key of ``blobs.ref(spec.id, …)``), the record and the queue entry;
+        idempotent in ``spec.id``. Raises queue_full or idempotency_key_reused.
         """
         refs = [ref for ref in (spec.image, spec.background) if ref is not None]
         kind, *rest = await self._run(
@@ -188,14 +180,10 @@ class JobStore:
         versions: Mapping[str, int],
         only_version: str | None = None,
     ) -> list[Lease]:
-        """Takes up to ``n`` jobs in the queue's order.
+        """Takes up to ``n`` jobs in the queue's order, for ``holder`` (a name for people to read).
 
         Args:
-            model: whose queue.
-            holder: who takes them, for people to read.
-            now: Unix seconds.
             until: when the lease runs out if it is not renewed.
-            n: at most so many.
             unassigned: whether jobs without a version are taken too.
             versions: free slots by version; jobs that already have one of these versions are taken up to that.
             only_version: the one of ``versions`` that every job without a version gets; None: the caller chooses.
@@ -205,10 +193,8 @@ class JobStore:
             only_version=only_version or "", free_slots=json.dumps(dict(versions)),
         )  # fmt: skip
         return [
-            Lease(
-                id_.decode(), token.decode(), int(attempt), JobSpec.model_validate_json(spec), version.decode() or None
-            )
-            for id_, token, attempt, spec, version in leased
+            Lease(id_.decode(), token.decode(), int(n), JobSpec.model_validate_json(spec), version.decode() or None)
+            for id_, token, n, spec, version in leased
         ]
 
     async def start(self, job_id: str, token: str, version: str, now: float) -> bool:
@@ -277,14 +263,9 @@ class JobStore:
     async def unassign(
         self, model: str, version: str, problem: Problem | None, now: float, *, limit: int = 1000
     ) -> int:
-        """A version takes no jobs: they are unassigned again; those pinned to it fail with ``problem``.
+        """A version takes no jobs: they are unassigned again; those pinned to it fail with ``problem`` (None: wait on).
 
-        Args:
-            model: whose jobs.
-            version: that they wait for.
-            problem: None: those that are pinned wait on.
-            now: Unix seconds.
-            limit: looks at so many; returns how many of them moved or failed.
+        Returns how many of the first ``limit`` moved or failed.
         """
         moved = await self._run(
             "unassign", now, model=model, version=version, limit=limit, problem=_json(problem) if problem else "",
@@ -293,10 +274,7 @@ class JobStore:
         return int(moved)
 
     async def sweep(self, now: float, *, limit: int = 1000) -> SweepResult:
-        """Releases leases that ran out, expires jobs that waited too long, deletes blobs that are due.
-
-        Any process may do it.
-        """
+        """Releases leases that ran out, expires jobs that waited too long, deletes blobs that are due."""
         requeued, dead, expired, next_due, garbage = await self._run(
             "sweep", now, limit=limit, problem=_json(LEASE_EXPIRED), dead_ttl_seconds=self.settings.dead_ttl_seconds,
             result_ttl_seconds=self.settings.result_ttl_seconds,
@@ -308,15 +286,8 @@ class JobStore:
         """All that one ``matte serve`` ran has ended: its jobs are queued again, its replicas and routers forgotten.
 
         Nobody waits for leases and announcements to run out. Only for whoever ended the processes, or saw them end,
-        before new ones are started. Each job is still answered once: the first result wins.
-
-        Args:
-            instance: as in :func:`instance_member`, not ''.
-            pool: of its router.
-            now: Unix seconds.
-
-        Returns:
-            How many jobs are queued again.
+        before new ones are started. Each job is still answered once: the first result wins. Returns how many jobs are
+        queued again. ``instance`` as in :func:`instance_member`, not ''.
         """
         count = await self._run(
             "end_instance", now, name_prefix=instance_member(instance, ""), pool=pool, problem=_json(LEASE_EXPIRED),
@@ -331,10 +302,8 @@ class JobStore:
     ) -> JobView:
         """The job as its owner sees it; ``capacity`` says what its ETA rests on.
 
-        ``owner`` is who asks; None: one of Matte's own parts, which no job is hidden from.
-
-        Raises:
-            Problem: job_not_found, also for a job that is somebody else's.
+        ``owner`` is who asks; None: one of Matte's own parts, which no job is hidden from. Raises job_not_found, also
+        for a job that is somebody else's.
         """
         reply = await self._run("view", now, job_id=job_id, owner=_scope(owner), lookahead=ETA_LOOKAHEAD)
         if not reply:
@@ -342,11 +311,7 @@ class JobStore:
         return job_view(job_id, reply, now, capacity)
 
     async def cancel(self, job_id: str, now: float, *, owner: Owner | None = None) -> bool:
-        """Ends a job; False: it had ended. ``owner`` as for :meth:`view`.
-
-        Raises:
-            Problem: job_not_found.
-        """
+        """Ends a job; False: it had ended. ``owner`` and job_not_found as for :meth:`view`."""
         done = await self._run(
             "cancel", now, job_id=job_id, owner=_scope(owner), result_ttl_seconds=self.settings.result_ttl_seconds
         )
@@ -369,14 +334,8 @@ class JobStore:
         ]
 
     async def result_bytes(self, ref: BlobRef, *, delivered_at: float | None = None) -> bytes:
-        """A result's bytes.
-
-        Args:
-            ref: from the job's result.
-            delivered_at: set where this answers the caller who waited for it: it need not be kept for long then.
-
-        Raises:
-            Problem: result_expired.
+        """A result's bytes; raises result_expired. ``delivered_at`` is set where this answers the caller who waited for
+        it: it need not be kept for long then.
         """
         if delivered_at is None:
             data = await self.blobs.get(ref)
@@ -393,11 +352,7 @@ class JobStore:
 
         There is no index of all jobs: nothing but this asks for one, and every job would pay for it. So the keys are
         scanned, a bounded number per page; a job that is there from the first page to the last is listed at least once.
-
-        Args:
-            state: which ones.
-            cursor: 0, or what the page before returned.
-            enough: the page ends with so many, or some more.
+        ``cursor`` is 0, or what the page before returned; a page ends with ``enough`` ids, or some more.
         """
         prefix = self.keys.job("").encode()
         pattern = re.sub(rb"[*?\[\]\\]", rb"\\\g<0>", prefix) + b"*"
@@ -422,11 +377,7 @@ class JobStore:
         return [id_.decode() for id_ in await self.redis.zrange(self.keys.dead(), 0, limit - 1, desc=True)]
 
     async def requeue_dead(self, job_id: str, *, now: float, expires_at: float) -> None:
-        """Requeues a dead job, with all its attempts again.
-
-        Raises:
-            Problem: job_not_found, job_not_dead.
-        """
+        """Requeues a dead job, with all its attempts again; raises job_not_found or job_not_dead."""
         done = await self._run("requeue_dead", now, job_id=job_id, expires_at=expires_at)
         if done < 0:
             raise _not_found(job_id)

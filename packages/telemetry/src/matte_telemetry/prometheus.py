@@ -6,14 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    disable_created_metrics,
-    start_http_server,
-)
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, start_http_server
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -31,17 +24,12 @@ class PrometheusMeter:
         self.registry = CollectorRegistry()
         self._metrics: dict[str, Any] = {}
         self._children: dict[tuple[str, ...], Any] = {}
+        classes: dict[str, Any] = {"counter": Counter, "gauge": Gauge, "histogram": Histogram}
         for metric in metrics:
-            made: Any
-            if metric.type == "histogram":
-                made = Histogram(
-                    metric.name, metric.help, metric.labels, buckets=metric.buckets, registry=self.registry
-                )
-            else:
-                made = (Counter if metric.type == "counter" else Gauge)(
-                    metric.name, metric.help, metric.labels, registry=self.registry
-                )
-            self._metrics[metric.name] = made
+            buckets = {"buckets": metric.buckets} if metric.type == "histogram" else {}
+            self._metrics[metric.name] = classes[metric.type](
+                metric.name, metric.help, metric.labels, registry=self.registry, **buckets
+            )
 
     def _child(self, metric: Metric, labels: tuple[str, ...]) -> Any:
         key = (metric.name, *labels)  # hashing a whole Metric would be slow
@@ -72,12 +60,8 @@ class PrometheusMeter:
 
 
 class ScrapeCollector(Collector):
-    """Gauges that are read at each scrape.
-
-    Args:
-        metrics: the gauges.
-        read: their samples; called in the server's thread. If it raises, this scrape goes without them.
-        on_error: gets what it raised.
+    """Gauges that are read at each scrape, in the server's thread. If ``read`` raises, ``on_error`` gets the error, and
+    this scrape goes without them.
     """
 
     def __init__(

@@ -54,12 +54,8 @@ def set_up(service_name: str, *, version: str, instance: str) -> tuple[Tracer, C
     """The tracer of a program, as the standard ``OTEL_…`` variables say, and what shuts it down.
 
     Without an endpoint in ``OTEL_EXPORTER_OTLP_ENDPOINT`` no SDK is imported and no span is recorded: each only passes
-    its parent's context on. Shutting down sends the spans that are left, for a few seconds at most.
-
-    Args:
-        service_name: ``service.name``, unless ``OTEL_SERVICE_NAME`` is set.
-        version: ``service.version``.
-        instance: ``service.instance.id``, different for every process.
+    its parent's context on. Shutting down sends the spans that are left, for a few seconds at most. ``instance`` is
+    ``service.instance.id``, different for every process.
     """
     if not TracingSettings().enabled:
         return NoOpTracer(), lambda: None
@@ -78,16 +74,9 @@ def start_span(
     attributes: Mapping[str, str | int | float] | None = None,
     links: Sequence[str] = (),
 ) -> Span:
-    """A span that began at ``at``.
+    """A span that began at ``at`` (Unix seconds); its name has no ids.
 
-    Args:
-        tracer: of the program.
-        name: of low cardinality: no ids.
-        at: Unix seconds.
-        parent: a traceparent; None, or an invalid one, begins a new trace.
-        kind: OpenTelemetry's span kind.
-        attributes: see :mod:`matte_telemetry.attributes`.
-        links: traceparents of other spans.
+    ``parent`` and ``links`` are traceparents; None, or an invalid parent, begins a new trace.
     """
     parent_span = NonRecordingSpan(parse_traceparent(parent))
     if isinstance(tracer, NoOpTracer):  # what it would return, at half the cost

@@ -42,17 +42,14 @@ def _normalize_color(value: object) -> object:
     if not match:
         raise ValueError("not a color: use a hex value such as 81d4fa or #81d4fa80, or a name such as white")
     digits = match.group(1).lower()
-    if len(digits) <= 4:
-        digits = "".join(c * 2 for c in digits)
+    digits = "".join(c * 2 for c in digits) if len(digits) <= 4 else digits
     return digits if len(digits) == 8 else digits + "ff"
 
 
 def _check_margin(value: object) -> object:
-    if value is None:
-        return value
-    if not _MARGIN.fullmatch(str(value).strip()):
+    if value is not None and not _MARGIN.fullmatch(str(value).strip()):
         raise ValueError("not a margin: use pixels (30px) or a share of the subject's size (10%)")
-    return str(value).strip()
+    return None if value is None else str(value).strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +57,6 @@ class Hint:
     """A point (x, y) on the subject or beside it, or a box (left, top, right, bottom) around it.
 
     Coordinates are fractions of the width and height, 0 to 1, after the EXIF orientation is applied.
-
-    Raises:
-        ValueError: the coordinates are neither.
     """
 
     at: tuple[float, ...]
@@ -80,22 +74,17 @@ class Hint:
 
 
 def parse_hints(text: str) -> tuple[Hint, ...]:
-    """Parses hints such as ``0.5,0.4 !0.1,0.9 0.2,0.1,0.8,0.9``; ``!`` marks a point beside the subject.
-
-    Raises:
-        ValueError: the syntax is wrong, or there are more than :data:`MAX_HINTS`.
-    """
+    """Parses hints such as ``0.5,0.4 !0.1,0.9 0.2,0.1,0.8,0.9``; ``!`` marks a point beside the subject."""
     parts = text.replace(";", " ").split()
     if not 1 <= len(parts) <= MAX_HINTS:
         raise ValueError(f"1 to {MAX_HINTS} hints: points x,y (!x,y: not there) and boxes left,top,right,bottom")
-    return tuple(_parse_hint(part) for part in parts)
-
-
-def _parse_hint(part: str) -> Hint:
-    if not _HINT_TEXT.fullmatch(part):
-        raise ValueError(f"{part[:40]!r} is no hint: use x,y or !x,y or left,top,right,bottom, in shares of 0 to 1")
-    numbers = part.removeprefix("!").split(",")
-    return Hint(tuple(float(number) for number in numbers), subject=not part.startswith("!"))
+    hints = []
+    for part in parts:
+        if not _HINT_TEXT.fullmatch(part):
+            raise ValueError(f"{part[:40]!r} is no hint: use x,y or !x,y or left,top,right,bottom, in shares of 0 to 1")
+        numbers = part.removeprefix("!").split(",")
+        hints.append(Hint(tuple(float(number) for number in numbers), subject=not part.startswith("!")))
+    return tuple(hints)
 
 
 def _normalize_hints(value: object) -> object:

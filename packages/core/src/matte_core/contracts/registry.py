@@ -63,12 +63,7 @@ class Card(Contract):
 
 
 class ModelMetadata(Contract):
-    """Content of ``matte.yaml`` in a version's folder.
-
-    Raises:
-        ValueError: a field is set that the family does not honor (see ``HONORED_FIELDS``); the message names the
-            field, the family and the fix.
-    """
+    """Content of ``matte.yaml`` in a version's folder; every field that is set must be one that the family honors."""
 
     family: str = Field(description="implementation that runs the model")
     version: Version | None = None

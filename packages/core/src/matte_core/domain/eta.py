@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from statistics import median
+from typing import NamedTuple
 
 #: megapixels that cost as much as the fixed part, where the samples cannot tell the two apart
 _TYPICAL_MEGAPIXELS = 10.0
@@ -24,13 +25,8 @@ RETRY_AFTER_MIN, RETRY_AFTER_MAX = 1.0, 60.0
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Seconds that a job holds a slot.
-
-    Attributes:
-        fixed: for a picture of any size.
-        per_megapixel: in addition, for each megapixel.
-        max_per_megapixel: upper bound on the total for each megapixel: a picture smaller than the network's input is
-            cheaper than the other two say.
+    """Seconds that a job holds a slot: a fixed part, and one per megapixel. ``max_per_megapixel`` bounds the total: a
+    picture smaller than the network's input is cheaper than the other two say.
     """
 
     fixed: float
@@ -42,8 +38,7 @@ class Cost:
         return min(linear, self.max_per_megapixel * max(MIN_MEGAPIXELS, megapixels))
 
 
-@dataclass(frozen=True, slots=True)
-class _SizeBin:
+class _SizeBin(NamedTuple):
     """Samples of about one size: their medians, and how many there are."""
 
     megapixels: float
@@ -106,11 +101,8 @@ def weighted_mean(costs: Iterable[tuple[Cost, float]]) -> Cost | None:
 class Queue:
     """What a queued job waits for.
 
-    Attributes:
-        running: (megapixels, seconds since its start) of each job in a slot.
-        ahead: megapixels of the jobs before it, in order, as far as they are known.
-        further: number of further jobs before it.
-        mean: megapixels of the mean job in the queue.
+    ``running``: (megapixels, seconds since its start) of each job in a slot; ``ahead``: megapixels of the jobs before
+    it, in order, as far as they are known; ``further``: number of further ones; ``mean``: megapixels of the mean job.
     """
 
     running: Sequence[tuple[float, float]] = ()
@@ -128,10 +120,7 @@ def seconds_left(cost: Cost, megapixels: float, elapsed: float) -> float:
 def seconds_waiting(cost: Cost, queue: Queue, slots: int) -> float:
     """Seconds until a queued job gets a slot, if each slot takes the next job as soon as it is free.
 
-    Args:
-        cost: of a job in a slot.
-        queue: the jobs before it.
-        slots: concurrent jobs of all live replicas; 0 counts as 1 (a replica will come).
+    ``slots``: concurrent jobs of all live replicas; 0 counts as 1 (a replica will come).
     """
     free = [0.0] * max(1, slots)
     for megapixels, elapsed in queue.running:

@@ -20,9 +20,8 @@ def license_refusal(license: str | None, allowed: Collection[str]) -> str | None
         return None
     names = ", ".join(sorted(allowed))
     if license is None or license.strip().lower() in _UNKNOWN:
-        return (
-            f"the version does not say its license; allowed are {names}. Name it in matte.yaml (license) or the Model"
-        )
+        unnamed = "the version does not say its license"
+        return f"{unnamed}; allowed are {names}. Name it in matte.yaml (license) or the Model"
     try:
         granted = _Evaluator(license, {" ".join(name.split()).lower() for name in allowed}).evaluate()
     except ValueError as error:

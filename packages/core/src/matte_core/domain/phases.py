@@ -41,11 +41,7 @@ class IllegalTransitionError(ValueError):
 def transition(
     status: RolloutStatus, to: Phase, now: datetime, cause: Cause = Cause.NONE, message: str = ""
 ) -> RolloutStatus:
-    """The status in the phase ``to``, which begins at ``now`` (UTC).
-
-    Raises:
-        IllegalTransitionError: ``TRANSITIONS`` has no such transition.
-    """
+    """The status in the phase ``to``, which begins at ``now`` (UTC); IllegalTransitionError if it is not allowed."""
     if to not in TRANSITIONS[status.phase]:
         raise IllegalTransitionError(f"a rollout cannot go from {status.phase} to {to}")
     return status.model_copy(

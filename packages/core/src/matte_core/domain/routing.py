@@ -33,29 +33,25 @@ def matching_versions(requested: str, available: Iterable[str]) -> list[str]:
 
 
 def choose_arm(route: Route, key: str | None, draw: float) -> Arm:
-    """The arm for an unpinned job.
+    """The arm for an unpinned job; ``draw``, uniform in [0, 1), decides if there is no key.
 
-    Args:
-        route: the model's.
-        key: sticks to an arm: the same key gets the same arm while the weights stay, and when they change only as many
-            keys move as must (weighted rendezvous hashing, Schindelhauer and Schomaker, SPAA 2005).
-        draw: uniform in [0, 1), used if there is no key.
+    The same key gets the same arm while the weights stay, and when they change only as many keys move as must (weighted
+    rendezvous hashing, Schindelhauer and Schomaker, SPAA 2005).
     """
     arms = [arm for arm in route.arms if arm.weight > 0]
     if key is not None:
-        return max(arms, key=lambda arm: _rendezvous_score(route.model, arm, key))
+
+        def score(arm: Arm) -> float:
+            digest = hashlib.blake2b(f"{route.model}\0{arm.version}\0{key}".encode(), digest_size=8).digest()
+            return -arm.weight / math.log((int.from_bytes(digest, "big") + 0.5) / 2**64)
+
+        return max(arms, key=score)
     left = draw * sum(arm.weight for arm in arms)
     for arm in arms:
         left -= arm.weight
         if left < 0:
             return arm
     return arms[-1]
-
-
-def _rendezvous_score(model: str, arm: Arm, key: str) -> float:
-    digest = hashlib.blake2b(f"{model}\0{arm.version}\0{key}".encode(), digest_size=8).digest()
-    uniform = (int.from_bytes(digest, "big") + 0.5) / 2**64
-    return -arm.weight / math.log(uniform)
 
 
 def sole_version(route: Route) -> str | None:
@@ -68,16 +64,9 @@ def pinned_version(route: Route, requested: str | None, tenant: str, headers: Ma
 
     An exact requested version has precedence, then the route's rules. A requested major or minor version only narrows
     the choice: rules for other versions are ignored, and if every version with traffic matches, the split decides, so
-    that a new version gets no more of these jobs than of others.
+    that a new version gets no more of these jobs than of others. LookupError: the route has no such version.
 
-    Args:
-        route: the model's.
-        requested: exact, major or minor version; None: any.
-        tenant: the job's.
-        headers: of the request, with lower-case names; values of repeated headers are joined by commas.
-
-    Raises:
-        LookupError: the route has no such version.
+    Names of ``headers`` are in lower case; values of repeated ones are joined by commas.
     """
     versions = [arm.version for arm in route.arms]
     if requested in versions:

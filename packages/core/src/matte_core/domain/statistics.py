@@ -25,9 +25,6 @@ def wilson_bounds(hits: int, total: int, confidence: float) -> Bounds:
     E. B. Wilson, "Probable inference, the law of succession, and statistical inference", Journal of the American
     Statistical Association 22 (1927), 209-212. They hold for small samples and near 0 and 1 too, where the normal
     approximation does not (Brown, Cai and DasGupta, Statistical Science 16 (2001), 101-133).
-
-    Raises:
-        ValueError: ``total`` is 0, or ``hits`` is not within 0 … ``total``.
     """
     if not 0 <= hits <= total or total == 0:
         raise ValueError(f"{hits} of {total} is no share")

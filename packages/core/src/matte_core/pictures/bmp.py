@@ -16,22 +16,16 @@ _DEPTHS = {_RAW: (1, 4, 8, 16, 24, 32), _RLE8: (8,), _RLE4: (4,), _BITFIELDS: (1
 
 
 def walk(data: bytes, limits: Limits) -> Header:
-    """Size of a complete BMP; a negative height means that rows run from the top.
-
-    Raises:
-        Problem: not a bitmap, truncated, corrupt, unsupported (embedded JPEG, unusual depths), empty, too many pixels.
-    """
+    """Size of a complete BMP; a negative height means that rows run from the top."""
     # two letters alone prove nothing
     if len(data) >= 18 and struct.unpack_from("<I", data, 14)[0] not in _HEADER_SIZES:
         raise Problem("not_a_picture", "The bytes begin with BM, but are no bitmap. Send a picture file.")
     offset, header = take(data, 10, "<II", NAME, "its header is cut")
     compression = _RAW
-    if header == _CORE_HEADER:
-        width, height, _, bits = take(data, 18, "<HHHH", NAME, "its header is cut")
-    else:
-        width, height, _, bits = take(data, 18, "<iiHH", NAME, "its header is cut")
-        if header >= 40:
-            (compression,) = take(data, 30, "<I", NAME, "its header is cut")
+    layout = "<HHHH" if header == _CORE_HEADER else "<iiHH"
+    width, height, _, bits = take(data, 18, layout, NAME, "its header is cut")
+    if header >= 40:
+        (compression,) = take(data, 30, "<I", NAME, "its header is cut")
     height = abs(height)
     check_size(NAME, width, height, limits)
     if bits not in _DEPTHS.get(compression, ()):

@@ -26,7 +26,6 @@ class BitReader:
         self._left = 8 * len(data)
 
     def read(self, count: int) -> int:
-        """The next ``count`` bits, unsigned."""
         if count > self._left:
             raise IndexError("the header ends too early")
         self._left -= count
@@ -41,10 +40,7 @@ class BitReader:
 
 
 def hevc_units(config: bytes, data: memoryview) -> Iterator[Unit]:
-    """Units of an item's data, after the parameter sets in its ``hvcC`` box (ISO/IEC 14496-15 §8.3.2.1).
-
-    Decoders use parameter sets among the data, too.
-    """
+    """Units of the ``hvcC`` box (ISO/IEC 14496-15 §8.3.2.1), then of the data, which may have parameter sets, too."""
     place = 23
     for _ in range(config[22]):
         count = int.from_bytes(config[place + 1 : place + 3], "big")
@@ -111,26 +107,22 @@ def _av1_size(sequence_header: bytes) -> tuple[int, int]:
     if bits.read(1):  # reduced_still_picture_header
         bits.read(5)
     else:
-        _skip_operating_points(bits)
+        delay_bits = 0
+        if bits.read(1):  # timing_info_present_flag
+            bits.read(64)
+            if bits.read(1):
+                bits.exp_golomb()
+            if bits.read(1):  # decoder_model_info_present_flag
+                delay_bits = bits.read(5) + 1
+                bits.read(42)
+        display_delay = bits.read(1)
+        for _ in range(bits.read(5) + 1):
+            bits.read(12)
+            if bits.read(5) > 7:
+                bits.read(1)
+            if delay_bits and bits.read(1):
+                bits.read(2 * delay_bits + 1)
+            if display_delay and bits.read(1):
+                bits.read(4)
     width_bits, height_bits = bits.read(4) + 1, bits.read(4) + 1
     return bits.read(width_bits) + 1, bits.read(height_bits) + 1
-
-
-def _skip_operating_points(bits: BitReader) -> None:
-    delay_bits = 0
-    if bits.read(1):  # timing_info_present_flag
-        bits.read(64)
-        if bits.read(1):
-            bits.exp_golomb()
-        if bits.read(1):  # decoder_model_info_present_flag
-            delay_bits = bits.read(5) + 1
-            bits.read(42)
-    display_delay = bits.read(1)
-    for _ in range(bits.read(5) + 1):
-        bits.read(12)
-        if bits.read(5) > 7:
-            bits.read(1)
-        if delay_bits and bits.read(1):
-            bits.read(2 * delay_bits + 1)
-        if display_delay and bits.read(1):
-            bits.read(4)

@@ -77,14 +77,8 @@ def check_size(name: str, width: int, height: int, limits: Limits) -> None:
 def read_orientation(block: bytes, name: str) -> int:
     """The orientation, 1 to 8, in an EXIF block with or without its ``Exif\\0\\0`` prefix; 1 if it cannot be read.
 
-    As Pillow reads it: any numeric type, the first of several values, the last of several entries.
-
-    Args:
-        block: EXIF data.
-        name: of the picture's format, for the message.
-
-    Raises:
-        Problem: ``picture_corrupt``: a decoder that copies all values would need more than :data:`MAX_VALUE_BYTES`.
+    As Pillow reads it: any numeric type, the first of several values, the last of several entries. Raises
+    ``picture_corrupt`` where a decoder that copies all values would need more than :data:`MAX_VALUE_BYTES`.
     """
     tiff = block.removeprefix(b"Exif\0\0")
     if tiff[:4] not in (b"II*\0", b"MM\0*") or len(tiff) < 10:

@@ -13,11 +13,7 @@ MAX_BLOCKS = 150_000
 
 
 def walk(data: bytes, limits: Limits) -> Header:
-    """Size of a complete GIF with one frame: the canvas, enlarged to hold the frame as decoders do.
-
-    Raises:
-        Problem: not a picture (only the signature is GIF's), truncated, corrupt, animated, empty, too many pixels.
-    """
+    """Size of a complete GIF with one frame: the canvas, enlarged to hold the frame as decoders do."""
     width, height, flags = take(data, 6, "<HHB", NAME, "its header is cut")
     place = start = 13 + _color_table_bytes(flags)
     has_frame, blocks = False, 0

@@ -6,7 +6,6 @@ A decoder allocates by the size in the codec's own headers, not by the one in th
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from matte_core.contracts.job import Limits
@@ -31,20 +30,8 @@ class _Size(NamedTuple):
     height: int
 
 
-def walk_avif(data: bytes, limits: Limits) -> Header:
-    return _walk(data, limits, AVIF)
-
-
-def walk_heic(data: bytes, limits: Limits) -> Header:
-    return _walk(data, limits, HEIC)
-
-
-def _walk(data: bytes, limits: Limits, name: str) -> Header:
-    """Size and orientation of the primary item.
-
-    Raises:
-        Problem: truncated, corrupt, animated, empty, too many pixels, or unsupported (another codec).
-    """
+def walk(data: bytes, limits: Limits, name: str) -> Header:
+    """Size and orientation of the primary item; ``name`` is :data:`AVIF` or :data:`HEIC`."""
     pictures = Reader(data, name).pictures()
     if pictures.is_sequence:
         raise animated(name, "picture")
@@ -65,9 +52,17 @@ def _walk(data: bytes, limits: Limits, name: str) -> Header:
     for item in pictures.items.values():
         if item.kind == b"Exif":
             read_orientation(bytes(_data_of(data, item)[4:]), name)  # refuses bombs
-    size = _cropped(primary, name) if name == HEIC else _size_of(primary, name)
+    size, aperture = _size_of(primary, name), _property(primary, b"clap")
+    if name == HEIC and aperture:  # the clean aperture crops (ISO/IEC 14496-12 §12.1.4)
+        width, width_divisor, height, height_divisor = struct.unpack_from(">iiii", aperture.body)
+        if width_divisor <= 0 or height_divisor <= 0:
+            raise corrupt(name, "its crop cannot be read")
+        size = _Size(min(size.width, width // width_divisor), min(size.height, height // height_divisor))
     check_size(name, *size, limits)
-    return Header(*size, _orientation(primary))
+    # the file's EXIF data does not count (ISO/IEC 23008-12 §6.5.10)
+    turn, mirror = _property(primary, b"irot"), _property(primary, b"imir")
+    turns, mirrored = turn.body[0] & 3 if turn else 0, 1 + (mirror.body[0] & 1) if mirror else 0
+    return Header(*size, _ORIENTATIONS[turns][mirrored])
 
 
 def _check_grid(data: bytes, pictures: Pictures, grid: Item, limits: Limits, name: str) -> list[Item]:
@@ -94,7 +89,14 @@ def _check_streams(data: bytes, items: list[Item], limits: Limits, name: str) ->
         size = _size_of(item, name)
         check_size(name, *size, limits)
         pictures = sizes = 0
-        for starts_picture, coded in _units(item, _data_of(data, item)):
+        config = _property(item, b"hvcC")
+        if item.kind == b"av01":
+            units = codecs.av1_units(_data_of(data, item))
+        elif config is None:
+            raise corrupt(name, "its structure cannot be read")
+        else:
+            units = codecs.hevc_units(config.body, _data_of(data, item))
+        for starts_picture, coded in units:
             units_left -= 1
             if units_left < 0:
                 raise corrupt(name, f"its picture data has more than {MAX_UNITS} parts")
@@ -109,15 +111,6 @@ def _check_streams(data: bytes, items: list[Item], limits: Limits, name: str) ->
             raise corrupt(name, "its picture data has no picture")
         if pictures > (MAX_LAYERS if item.kind == b"av01" else 1):
             raise animated(name, "picture")
-
-
-def _units(item: Item, data: memoryview) -> Iterator[codecs.Unit]:
-    if item.kind == b"av01":
-        return codecs.av1_units(data)
-    config = _property(item, b"hvcC")
-    if config is None:
-        raise IndexError("no decoder configuration")
-    return codecs.hevc_units(config.body, data)
 
 
 def _data_of(data: bytes, item: Item) -> memoryview:
@@ -135,20 +128,3 @@ def _size_of(item: Item, name: str) -> _Size:
     if extents is None:
         raise corrupt(name, "it does not say how large it is")
     return _Size(*struct.unpack_from(">II", extents.body, 4))
-
-
-def _cropped(item: Item, name: str) -> _Size:
-    """The size after cropping to the clean aperture (ISO/IEC 14496-12 §12.1.4)."""
-    size, aperture = _size_of(item, name), _property(item, b"clap")
-    if aperture is None:
-        return size
-    width, width_divisor, height, height_divisor = struct.unpack_from(">iiii", aperture.body)
-    if width_divisor <= 0 or height_divisor <= 0:
-        raise corrupt(name, "its crop cannot be read")
-    return _Size(min(size.width, width // width_divisor), min(size.height, height // height_divisor))
-
-
-def _orientation(item: Item) -> int:
-    """As an EXIF orientation. The file's EXIF data does not count (ISO/IEC 23008-12 §6.5.10)."""
-    turn, mirror = _property(item, b"irot"), _property(item, b"imir")
-    return _ORIENTATIONS[turn.body[0] & 3 if turn else 0][1 + (mirror.body[0] & 1) if mirror else 0]

@@ -29,13 +29,8 @@ class Property(NamedTuple):
 
 @dataclass(slots=True)
 class Item:
-    """A picture or a block of metadata.
-
-    Attributes:
-        kind: four characters: ``hvc1``, ``av01``, ``grid``, ``Exif``, …
-        extents: (start, end) of the parts of its data in the file.
-        properties: in order.
-        tiles: numbers of the items in a ``grid``.
+    """A picture or a block of metadata. ``kind``: ``hvc1``, ``av01``, ``grid``, ``Exif``, …; ``extents``: (start, end)
+    of the parts of its data in the file; ``tiles``: numbers of the items in a ``grid``.
     """
 
     kind: bytes = b""
@@ -62,13 +57,12 @@ class Reader:
     def pictures(self) -> Pictures:
         """The items in the ``meta`` box, all of whose data is present."""
         pictures = Pictures(is_sequence=self._data[8:12] in (b"avis", b"msf1", b"hevc", b"hevx"))
-        meta: Box | None = None
-        for box in self._boxes(0, len(self._data)):
-            if box.end > len(self._data) and meta is None:
+        for meta in self._boxes(0, len(self._data)):
+            if meta.end > len(self._data):
                 raise truncated(self._name, "its structure is cut")
-            if box.kind == b"meta" and meta is None:
-                meta = box
-        if meta is None:
+            if meta.kind == b"meta":
+                break
+        else:
             raise truncated(self._name, "its structure is missing")
         idat = next((box.start for box in self._boxes(meta.start + 4, meta.end) if box.kind == b"idat"), 0)
         for box in self._boxes(meta.start + 4, meta.end):
@@ -114,8 +108,7 @@ class Reader:
         return pictures.items.setdefault(number, Item())
 
     def _read_kinds(self, box: Box, pictures: Pictures) -> None:
-        place = box.start + (8 if self._version(box) else 6)
-        for entry in self._boxes(place, box.end):
+        for entry in self._boxes(box.start + (8 if self._version(box) else 6), box.end):
             version = self._version(entry)
             if entry.kind == b"infe" and version >= 2:
                 number, place = self._number(entry.start + 4, 2 if version == 2 else 4)

@@ -23,9 +23,6 @@ def walk(data: bytes, limits: Limits) -> Header:
     """Size and orientation of a complete JPEG.
 
     Data after the first EOI is ignored: it may be a phone's second picture (MPO), a video or garbage.
-
-    Raises:
-        Problem: truncated, corrupt, empty, too many pixels, or a coding that our decoders cannot read.
     """
     size: tuple[int, int] | None = None
     scans, place = 0, 2

@@ -15,11 +15,7 @@ MAX_CHUNKS = 50_000
 
 
 def walk(data: bytes, limits: Limits) -> Header:
-    """Size and orientation of a complete PNG.
-
-    Raises:
-        Problem: truncated, corrupt (a wrong checksum, a misplaced chunk), animated, empty, too many pixels.
-    """
+    """Size and orientation of a complete PNG."""
     view = memoryview(data)
     size: tuple[int, int] | None = None
     orientation, seen, place = 1, set[bytes](), 8

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 from matte_core.contracts.job import Limits, Picture
@@ -19,8 +20,8 @@ _WALKERS: Mapping[str, Callable[[bytes, Limits], Header]] = {
     "GIF": gif.walk,
     "BMP": bmp.walk,
     "TIFF": tiff.walk,
-    "AVIF": heif.walk_avif,
-    "HEIC": heif.walk_heic,
+    "AVIF": partial(heif.walk, name="AVIF"),
+    "HEIC": partial(heif.walk, name="HEIC"),
 }
 
 
@@ -90,10 +91,7 @@ _NO_PICTURES = (
     _Magic(8, b"AVI ", "a video"),
 )
 #: brands of ISO base media files; those of a codec come before the general ones
-_BRANDS = (
-    (re.compile(rb"avif|avis"), "AVIF"),
-    (re.compile(rb"hei[cxms]|hev[cxms]|mif1|msf1"), "HEIC"),
-)
+_BRANDS = ((re.compile(rb"avif|avis"), "AVIF"), (re.compile(rb"hei[cxms]|hev[cxms]|mif1|msf1"), "HEIC"))
 _NETPBM = re.compile(rb"P[1-7]\s+[#\dW]|Pf\s|PF\s")
 _SVG = re.compile(
     rb"\A(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]{0,200}>\s*)?(?:<!--(?:(?!-->).)*-->\s*|<!DOCTYPE svg[^>]*>\s*)*<svg",
@@ -110,13 +108,8 @@ def probe(data: bytes, limits: Limits) -> Picture:
     decoded and no memory is allocated by what the file declares. Pillow would do that: opening a file inflates PNG
     text and color profiles, copies every EXIF value, allocates the canvas of a WebP, and warns process-wide.
 
-    Args:
-        data: the file. Its name and media type do not count.
-        limits: on bytes, pixels and sides, and the accepted formats.
-
-    Raises:
-        Problem: ``payload_too_large``, ``picture_empty``, ``not_a_picture``, ``unsupported_format``,
-            ``too_many_pixels``, ``picture_truncated``, ``picture_corrupt`` or ``picture_animated``; nothing else.
+    Raises ``payload_too_large``, ``picture_empty``, ``not_a_picture``, ``unsupported_format``, ``too_many_pixels``,
+    ``picture_truncated``, ``picture_corrupt`` or ``picture_animated``; nothing else.
     """
     if len(data) > limits.max_bytes:
         raise Problem(
@@ -142,9 +135,8 @@ def probe(data: bytes, limits: Limits) -> Picture:
 def sniff(data: bytes) -> str:
     """The format of a supported picture: JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF or HEIC.
 
-    Raises:
-        Problem: ``unsupported_format`` for other pictures, ``not_a_picture``, or ``picture_truncated`` where the data
-            ends inside a signature.
+    Raises ``unsupported_format`` for other pictures, ``not_a_picture``, or ``picture_truncated`` where the data ends
+    inside a signature.
     """
     head = data[:_HEAD]
     other = _lookup(_UNSUPPORTED, head)

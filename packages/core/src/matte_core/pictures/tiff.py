@@ -56,18 +56,20 @@ class _File:
 
 
 def walk(data: bytes, limits: Limits) -> Header:
-    """Size and orientation of a complete TIFF with one page; thumbnails and masks are no pages.
-
-    Raises:
-        Problem: truncated, corrupt, animated (several pages), unsupported (camera RAW, floating point, compression),
-            empty or too many pixels.
-    """
+    """Size and orientation of a complete TIFF with one page; thumbnails and masks are no pages."""
     file = _File(data, "<" if data.startswith(b"II") else ">", data[2:4] in (b"+\0", b"\0+"))
     layout, place = ("Q", 8) if file.big else ("I", 4)
     (place,) = take(data, place, file.order + layout, NAME, "its header is cut")
     tags, next_place = _directory(file, place)
     width, height = _first(file, tags, _WIDTH, 0), _first(file, tags, _HEIGHT, 0)
-    _check_coding(file, tags)
+    thumbnail = _SUB_IFDS in tags and _first(file, tags, _SUBFILE, 0) & 1
+    if _DNG in tags or thumbnail or _first(file, tags, _PHOTOMETRIC, 2) in (_CFA, _LINEAR_RAW):
+        raise unsupported("a camera RAW file", "Develop it in a photo program, export it as JPEG, and send that.")
+    compression = _first(file, tags, _COMPRESSION, 1)
+    if compression not in _COMPRESSIONS:
+        raise unsupported(f"a TIFF with compression {compression}")
+    if _first(file, tags, _SAMPLE_FORMAT, 1) == 3 or _first(file, tags, _BITS, 1) > 16:
+        raise unsupported("a TIFF with floating-point or 32-bit values")
     check_size(NAME, width, height, limits)
     if _first(file, tags, _TILE_WIDTH, 1) * _first(file, tags, _TILE_HEIGHT, 1) > limits.max_pixels:
         raise corrupt(NAME, "its tiles are larger than any picture")
@@ -80,7 +82,13 @@ def walk(data: bytes, limits: Limits) -> Header:
         page_tags, next_place = _directory(file, next_place)
         if not _first(file, page_tags, _SUBFILE, 0) & 0b101:
             raise animated(NAME, "page")
-    _check_parts(file, tags)
+    places = file.numbers(tags.get(_STRIPS)) or file.numbers(tags.get(_TILES))
+    sizes = file.numbers(tags.get(_STRIP_SIZES)) or file.numbers(tags.get(_TILE_SIZES)) or (1,) * len(places)
+    if not places or len(sizes) != len(places):
+        raise corrupt(NAME, "it has no list of picture data, or one that contradicts itself")
+    end = max(place + size for place, size in zip(places, sizes, strict=True))
+    if end > len(data):
+        raise truncated(NAME, f"its directory names {end} bytes, there are {len(data)}")
     return Header(width, height, orientation if 1 <= orientation <= 8 else 1)
 
 
@@ -114,25 +122,3 @@ def _directory(file: _File, start: int) -> tuple[dict[int, _Entry], int]:
 def _first(file: _File, tags: dict[int, _Entry], tag: int, default: int) -> int:
     values = file.numbers(tags.get(tag))
     return values[0] if values else default
-
-
-def _check_coding(file: _File, tags: dict[int, _Entry]) -> None:
-    thumbnail = _SUB_IFDS in tags and _first(file, tags, _SUBFILE, 0) & 1
-    if _DNG in tags or thumbnail or _first(file, tags, _PHOTOMETRIC, 2) in (_CFA, _LINEAR_RAW):
-        raise unsupported("a camera RAW file", "Develop it in a photo program, export it as JPEG, and send that.")
-    compression = _first(file, tags, _COMPRESSION, 1)
-    if compression not in _COMPRESSIONS:
-        raise unsupported(f"a TIFF with compression {compression}")
-    if _first(file, tags, _SAMPLE_FORMAT, 1) == 3 or _first(file, tags, _BITS, 1) > 16:
-        raise unsupported("a TIFF with floating-point or 32-bit values")
-
-
-def _check_parts(file: _File, tags: dict[int, _Entry]) -> None:
-    """Every strip or tile must lie inside the data."""
-    places = file.numbers(tags.get(_STRIPS)) or file.numbers(tags.get(_TILES))
-    sizes = file.numbers(tags.get(_STRIP_SIZES)) or file.numbers(tags.get(_TILE_SIZES)) or (1,) * len(places)
-    if not places or len(sizes) != len(places):
-        raise corrupt(NAME, "it has no list of picture data, or one that contradicts itself")
-    end = max(place + size for place, size in zip(places, sizes, strict=True))
-    if end > len(file.data):
-        raise truncated(NAME, f"its directory names {end} bytes, there are {len(file.data)}")

@@ -11,11 +11,7 @@ MAX_CHUNKS = 10_000
 
 
 def walk(data: bytes, limits: Limits) -> Header:
-    """Size and orientation of a complete WebP.
-
-    Raises:
-        Problem: truncated, corrupt, animated, empty or too many pixels.
-    """
+    """Size and orientation of a complete WebP."""
     (size,) = take(data, 4, "<I", NAME, "its header is cut")
     canvas: tuple[int, int] | None = None
     picture: tuple[int, int] | None = None
@@ -59,8 +55,7 @@ def _canvas_size(data: bytes, body: int, length: int) -> tuple[int, int]:
         raise corrupt(NAME, "its header is too short")
     take(data, body, "<10B", NAME, "its header is cut")
     width = int.from_bytes(data[body + 4 : body + 7], "little") + 1
-    height = int.from_bytes(data[body + 7 : body + 10], "little") + 1
-    return width, height
+    return width, int.from_bytes(data[body + 7 : body + 10], "little") + 1
 
 
 def _lossy_size(data: bytes, body: int, length: int) -> tuple[int, int]:
