@@ -58,12 +58,12 @@ async def read_inputs(request: Request, max_bytes: int) -> Inputs:
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     query = request.query_params.multi_items() if request.url.query else []
+    files: dict[str, bytes]
+    parameters: list[tuple[str, object]]
     if media_type.startswith("image/") or media_type in ("application/octet-stream", ""):
         image = await read_limited(request, max_bytes)
-        if not image and not media_type:
-            raise _picture_missing()
-        return Inputs(image, None, _merge_parameters(query))
-    if media_type == "application/json":
+        files, parameters = {"image": image} if image or media_type else {}, []
+    elif media_type == "application/json":
         files, parameters = await _read_json_inputs(request, max_bytes)
     elif media_type == "multipart/form-data":
         files, parameters = await _read_form_inputs(request, max_bytes)
@@ -74,7 +74,10 @@ async def read_inputs(request: Request, max_bytes: int) -> Inputs:
             "multipart form with the field image, or JSON with image_b64.",
         )
     if "image" not in files:
-        raise _picture_missing()
+        raise Problem(
+            "picture_missing",
+            "Send the picture as the body (Content-Type: image/…), in the form field image, or in JSON as image_b64.",
+        )
     return Inputs(files["image"], files.get("bg_image"), _merge_parameters(query, parameters))
 
 
@@ -223,13 +226,9 @@ class Base64Decoder:
 
 
 class JsonParser:
-    """Parses a JSON body as it arrives: pictures in base64 are decoded piece by piece, the rest is small or refused.
-
-    Memory is that of the decoded pictures and of ``REST_BYTES``, whatever the body looks like: the text is never held,
-    and what ``json`` makes of it (a list of millions of empty objects takes thirty times its bytes) is limited, too.
-
-    ``max_bytes`` limits all pictures together, decoded. Raises Problem: payload_too_large, invalid_parameter,
-    malformed_request.
+    """Parses a JSON body as it arrives: pictures in base64, which have at most ``max_bytes`` together, are decoded
+    piece by piece; the rest has ``REST_BYTES``. The text is never held, and so what ``json`` makes of it (a list of
+    millions of empty objects takes thirty times its bytes) is limited, too.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -322,10 +321,8 @@ class Part:
 
 
 class FormParser:
-    """Parses a multipart form as it arrives. The parser of python-multipart itself limits the headers of a part.
-
-    ``max_bytes`` limits all files together, ``REST_BYTES`` all fields. Raises Problem: malformed_request,
-    payload_too_large.
+    """Parses a multipart form as it arrives: files have at most ``max_bytes`` together, fields ``REST_BYTES``.
+    python-multipart itself limits the headers of a part.
     """
 
     def __init__(self, content_type: str, max_bytes: int) -> None:
@@ -402,13 +399,6 @@ class FormParser:
 
     def _on_end(self) -> None:
         self._ended = True
-
-
-def _picture_missing() -> Problem:
-    return Problem(
-        "picture_missing",
-        "Send the picture as the body (Content-Type: image/…), in the form field image, or in JSON as image_b64.",
-    )
 
 
 def _malformed_form(reason: object) -> Problem:

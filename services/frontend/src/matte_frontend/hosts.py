@@ -93,27 +93,25 @@ class TrustedProxyMiddleware:
             forwarding = [header for header in headers if header[0].startswith(_PREFIX) or header[0] in _UNPREFIXED]
             peer = scope["client"][0] if scope.get("client") else ""
             if forwarding and peer in self._trusted:
-                self._apply(scope, parse_forwarding(forwarding, self._trusted))
+                forwarded = parse_forwarding(forwarding, self._trusted)
+                headers = [header for header in headers if header[0] not in _APPLIED]
+                if forwarded.client:
+                    scope["client"] = (forwarded.client, 0)
+                if forwarded.scheme:
+                    scope["scheme"] = forwarded.scheme
+                if forwarded.host:
+                    hosts = [value for name, value in headers if name == b"host"]
+                    scope["host_of_proxy"] = hosts[0].decode("latin-1") if hosts else ""
+                    headers = [header for header in headers if header[0] != b"host"]
+                    headers.append((b"host", forwarded.host.encode()))
+                if forwarded.root_path:
+                    scope["root_path"] = forwarded.root_path
+                    scope["path"] = forwarded.root_path + scope["path"]
+                    scope["raw_path"] = forwarded.root_path.encode() + scope["raw_path"]
+                scope["headers"] = headers
             elif forwarding:
                 scope["headers"] = [header for header in headers if header not in forwarding]
         await self._app(scope, receive, send)
-
-    @staticmethod
-    def _apply(scope: Scope, forwarded: ForwardedRequest) -> None:
-        headers = [header for header in scope["headers"] if header[0] not in _APPLIED]
-        if forwarded.client:
-            scope["client"] = (forwarded.client, 0)
-        if forwarded.scheme:
-            scope["scheme"] = forwarded.scheme
-        if forwarded.host:
-            hosts = [value for name, value in headers if name == b"host"]
-            scope["host_of_proxy"] = hosts[0].decode("latin-1") if hosts else ""
-            headers = [header for header in headers if header[0] != b"host"] + [(b"host", forwarded.host.encode())]
-        if forwarded.root_path:
-            scope["root_path"] = forwarded.root_path
-            scope["path"] = forwarded.root_path + scope["path"]
-            scope["raw_path"] = forwarded.root_path.encode() + scope["raw_path"]
-        scope["headers"] = headers
 
 
 def parse_forwarding(headers: Headers, trusted: Networks) -> ForwardedRequest:

@@ -90,10 +90,6 @@ class AllowedOrigins:
     origins: frozenset[str]
     loopback: bool
 
-    @property
-    def same_origin_only(self) -> bool:
-        return not self.origins and not self.loopback
-
     def access(self, page: RequestOrigin) -> Access:
         """What the page behind a request may do."""
         if not page.origin:
@@ -146,7 +142,7 @@ class OriginMiddleware:
         self._app = app
         self._allowed = allowed
         self._logged: set[str] = set()
-        policy = b"same-origin" if allowed.same_origin_only else b"cross-origin"
+        policy = b"cross-origin" if allowed.origins or allowed.loopback else b"same-origin"
         self._headers: Headers = [
             (b"vary", b"Origin"),
             (b"x-content-type-options", b"nosniff"),

@@ -10,14 +10,13 @@ A response that has begun is never cut off, however slowly its client reads.
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 from collections.abc import Iterable
 from typing import Any, cast
 
 from matte_core.errors import Problem
 from matte_telemetry.prometheus import PrometheusMeter
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from matte_frontend import metrics
@@ -171,26 +170,22 @@ class LimitedProtocol(HttpToolsProtocol):
         self._start_asgi_task(self.cycle, self.app)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        super()._start_asgi_task(cycle, cast("Any", functools.partial(self._serve, cycle, app)))
-
-    async def _serve(
-        self, cycle: RequestResponseCycle, app: ASGIApp, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        """Calls the application; reading a body raises the problem that the request was refused for meanwhile."""
+        """Reading a body raises the problem that the request was refused for meanwhile."""
 
         def refused() -> Problem | None:
             return self._refused if cycle.more_body and not cycle.response_started else None
 
-        async def limited_receive() -> Message:
-            message = None if refused() else await receive()
-            if (problem := refused()) is not None:
-                raise problem
-            assert message is not None
-            return message
+        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+            async def limited_receive() -> Message:
+                message = None if refused() else await receive()
+                if (problem := refused()) is not None:
+                    raise problem
+                assert message is not None
+                return message
 
-        if scope["http_version"] == "1.0":
-            send = _unchunked(cycle, send)
-        await app(scope, limited_receive, send)
+            await app(scope, limited_receive, _unchunked(cycle, send) if scope["http_version"] == "1.0" else send)
+
+        super()._start_asgi_task(cycle, cast("Any", serve))
 
 
 def _unchunked(cycle: RequestResponseCycle, send: Send) -> Send:

@@ -32,11 +32,8 @@ _RANGE = re.compile(r"bytes=\s*([0-9]{0,18})-([0-9]{0,18})\s*", re.IGNORECASE)
 
 
 def best_offer(accept: str, offers: Sequence[str]) -> str | None:
-    """The offer with the highest quality, the first of several; None where none is acceptable.
-
-    Args:
-        accept: the lines of ``Accept`` or ``Accept-Encoding``, joined by commas. '': everything is acceptable.
-        offers: media types, or codings, that the server has, the one it prefers first.
+    """The offer with the highest quality, the first of several; None where none is acceptable. ``accept`` is the lines
+    of ``Accept`` or ``Accept-Encoding``, joined by commas; where it is '', everything is acceptable.
     """
     ranges: dict[str, float] = {}
     for part in accept.lower().split(","):
@@ -145,15 +142,10 @@ async def result_response(
     media_type: str | None = None,
     delivered: bool = False,
 ) -> Response:
-    """The result's bytes, or JSON with them; two files are sent as a ZIP archive unless one is named.
+    """The result's bytes, or JSON with them; two files are sent as a ZIP archive unless ``file`` names one.
 
-    Args:
-        file: the one that is asked for; None: all.
-        media_type: as negotiated: ``JSON``, ``BYTES``, else the file's own. None: negotiated here.
-        delivered: nobody else is expected to ask for it, so it need not be kept for long.
-
-    Raises:
-        Problem: result_expired, not_acceptable.
+    Without ``media_type`` it is negotiated here. ``delivered``: nobody else is expected to ask for the result, so it
+    need not be kept for long. Raises Problem: result_expired, not_acceptable.
     """
     file_names = [file] if file else list(result.files)
     own_type = result.files[file_names[0]].content_type if len(file_names) == 1 else ZIP

@@ -37,11 +37,9 @@ class FrontendSettings(StoreSettings):
     host: str = Field("127.0.0.1", description="Address to listen on")
     port: int = Field(7860, ge=0, le=65535, description="Port to listen on; 0 picks a free one")
     drain_seconds: float = Field(
-        0.0,
-        ge=0,
-        description="Seconds to keep serving after SIGTERM while /readyz already fails, so load balancers can stop "
-        "sending",
-    )
+        0.0, ge=0, description="Seconds to keep serving after SIGTERM while /readyz already fails, so load balancers "
+        "can stop sending",
+    )  # fmt: skip
     ready_needs: Literal["model", "store"] = Field(
         "model",
         description="What /readyz requires. model: the default model can answer now; store: jobs can be accepted and "
@@ -68,16 +66,13 @@ class FrontendSettings(StoreSettings):
     )
     max_connections: int = Field(8192, ge=1, description="Maximum open connections; further ones are refused with 503")
     max_connections_per_address: int = Field(
-        256,
-        ge=1,
-        description="Maximum open connections per client address, trusted proxies excepted; further ones are refused "
-        "with 429",
-    )
+        256, ge=1, description="Maximum open connections per client address, trusted proxies excepted; further ones "
+        "are refused with 429",
+    )  # fmt: skip
     max_header_bytes: int = Field(
-        65_536,
-        ge=1024,
-        description="Maximum size of the request line and headers in bytes; larger ones are refused with 431",
-    )
+        65_536, ge=1024, description="Maximum size of the request line and headers in bytes; larger ones are refused "
+        "with 431",
+    )  # fmt: skip
     max_headers: int = Field(100, ge=1, description="Maximum number of headers per request; more are refused with 431")
     header_seconds: float = Field(10.0, gt=0, description="Seconds within which the headers of a request must arrive")
     min_body_rate: int = Field(
@@ -87,10 +82,9 @@ class FrontendSettings(StoreSettings):
         20.0, gt=0, description="Seconds over which the rate of a body is averaged; shorter stalls are tolerated"
     )
     keep_alive_seconds: int = Field(
-        75,
-        ge=1,
-        description="Seconds to keep an idle connection open; use more than the idle timeout of the load balancer",
-    )
+        75, ge=1, description="Seconds to keep an idle connection open; use more than the idle timeout of the load "
+        "balancer",
+    )  # fmt: skip
     heartbeat_seconds: float = Field(
         15.0, gt=0, description="Seconds between keep-alive comments on a silent event stream"
     )

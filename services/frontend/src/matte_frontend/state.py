@@ -82,10 +82,7 @@ class CatalogCache:
 
 @dataclass(slots=True)
 class AppState:
-    """One frontend process: its connections and settings, and what every way to a job has in common.
-
-    ``identify`` says who owns what comes of a request: to everybody else it does not exist.
-    """
+    """``identify`` says who owns what comes of a request: to everybody else it does not exist."""
 
     settings: FrontendSettings
     limits: Limits
@@ -177,19 +174,14 @@ async def open_state(
     settings: FrontendSettings, clock: Clock, new_id: NewId, identify: Identify, meter: PrometheusMeter, tracer: Tracer
 ) -> AsyncIterator[AppState]:
     """The state with its connections, which are closed at the end."""
-    store = JobStore.open(settings)
-    try:
+    async with contextlib.AsyncExitStack() as stack:
+        store = JobStore.open(settings)
+        stack.push_async_callback(store.close)
         event_broker = EventBroker(store, new_id())
         await event_broker.start()
-        try:
-            cache = CatalogCache(store, seconds=settings.catalog_seconds, clock=clock)
-            yield AppState(
-                settings, settings.limits, store, event_broker, cache, clock, new_id, identify, meter, tracer
-            )
-        finally:
-            await event_broker.close()
-    finally:
-        await store.close()
+        stack.push_async_callback(event_broker.close)
+        cache = CatalogCache(store, seconds=settings.catalog_seconds, clock=clock)
+        yield AppState(settings, settings.limits, store, event_broker, cache, clock, new_id, identify, meter, tracer)
 
 
 def app_state(request: Request) -> AppState:

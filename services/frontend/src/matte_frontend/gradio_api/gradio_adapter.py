@@ -8,7 +8,7 @@ The queue never runs, because no lifespan starts it: calls are served by the dur
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -61,8 +61,10 @@ class Endpoint:
     defaults: Mapping[str, object]
     fixed: Mapping[str, object]
 
-    def bind(self, data: Sequence[object]) -> tuple[object, dict[str, object]]:
-        """The image as it came, and the parameters that differ from their defaults."""
+    def bind(self, data: object) -> tuple[object, dict[str, object]]:
+        """The image as it came, and the parameters that differ from their defaults; ``data`` is a list of values."""
+        if not isinstance(data, list):
+            raise Problem("malformed_request", "data must be a list.")
         if len(data) > len(self.names):
             raise Problem("malformed_request", f"/{self.name} takes at most {len(self.names)} values.")
         return self.bind_named(dict(zip(self.names, data, strict=False)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -42,7 +42,7 @@ async def join(request: Request) -> Response:
         raise Problem("not_found", f"There is no function {index}.")
     endpoint = ENDPOINTS[names[index]]
     try:
-        image, parameters = endpoint.bind(_positional(body))
+        image, parameters = endpoint.bind(body.get("data"))
         call = Call(await _submit(app, request, image, parameters), endpoint.name)
     except Problem as problem:
         if problem.status >= 500:
@@ -81,7 +81,7 @@ async def cancel(request: Request) -> Response:
 async def call_by_position(request: Request) -> Response:
     """``POST /gradio_api/call/{api}``: values in a list ``data``; the response has the ``event_id`` to ask for."""
     endpoint, body = _by_name(request), await _read_json(request)
-    event_id = await _submit(app_state(request), request, *endpoint.bind(_positional(body)))
+    event_id = await _submit(app_state(request), request, *endpoint.bind(body.get("data")))
     return JSONResponse({"event_id": event_id})
 
 
@@ -150,13 +150,6 @@ def _session_name(request: Request, session_hash: object) -> str:
     if not isinstance(session_hash, str) or not _ID.fullmatch(session_hash):
         raise Problem("malformed_request", "session_hash is missing or invalid.")
     return owner_of(request).scoped(session_hash)
-
-
-def _positional(body: dict[str, Any]) -> Sequence[object]:
-    values = body.get("data")
-    if not isinstance(values, list):
-        raise Problem("malformed_request", "data must be a list.")
-    return values
 
 
 def _by_name(request: Request) -> Endpoint:

@@ -88,18 +88,29 @@ class SessionReader:
         self._root = root
         self._queue: asyncio.Queue[Message | BaseException] = asyncio.Queue()
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._ended: set[str] = set()
-        self._ended_before_heartbeat: set[str] = set()
 
     async def messages(self) -> AsyncGenerator[Message]:
         """Messages until every call of the session has ended, then ``close_stream``."""
+        ended: set[str] = set()
+        ended_before_heartbeat: set[str] = set()
         try:
             if await self._follow_new_calls():
                 self._start("", self._follow_session())
-            while len(self._ended) < len(self._tasks) - 1 or await self._follow_new_calls():
-                yield await self._next()
+            while len(ended) < len(self._tasks) - 1 or await self._follow_new_calls():
+                try:
+                    async with asyncio.timeout(self._app.settings.heartbeat_seconds):
+                        message = await self._queue.get()
+                except TimeoutError:
+                    await self._sessions.acknowledge(self._session, ended_before_heartbeat)
+                    ended_before_heartbeat = set(ended)
+                    message = HEARTBEAT
+                if isinstance(message, BaseException):
+                    raise message
+                if is_last(message):
+                    ended.add(message["event_id"])
+                yield message
             yield CLOSE
-            await self._sessions.acknowledge(self._session, self._ended)
+            await self._sessions.acknowledge(self._session, ended)
         finally:
             # Canceled until they are gone: a Redis call may swallow a cancellation (asyncio.wait_for before Python
             # 3.12).
@@ -107,20 +118,6 @@ class SessionReader:
                 for task in running:
                     task.cancel()
                 await asyncio.wait(running, timeout=0.5)
-
-    async def _next(self) -> Message:
-        try:
-            async with asyncio.timeout(self._app.settings.heartbeat_seconds):
-                message = await self._queue.get()
-        except TimeoutError:
-            await self._sessions.acknowledge(self._session, self._ended_before_heartbeat)
-            self._ended_before_heartbeat = set(self._ended)
-            return HEARTBEAT
-        if isinstance(message, BaseException):
-            raise message
-        if is_last(message):
-            self._ended.add(message["event_id"])
-        return message
 
     async def _follow_new_calls(self) -> bool:
         """True if there are any."""

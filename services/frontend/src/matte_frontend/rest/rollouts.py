@@ -56,7 +56,7 @@ async def _read(request: Request) -> tuple[RolloutReport, Evidence]:
             await store.answers(model, stable, since) if stable and since is not None else (),
             await store.pairs(model, version, 0), shown,
         )  # fmt: skip
-    if evidence.is_empty and version not in known:
+    if version not in known and not (evidence.starts or evidence.answers or evidence.pairs or evidence.shown):
         raise Problem(
             "version_not_found", f"Nothing is known of {model} {version}. There is: {', '.join(known)}.",
             model=model, versions=known,

@@ -35,10 +35,6 @@ class Evidence:
     pairs: Sequence[MirroredPair] = ()
     shown: Sequence[MaskComparison] = ()
 
-    @property
-    def is_empty(self) -> bool:
-        return not (self.starts or self.answers or self.pairs or self.shown)
-
 
 class Answers(Contract):
     """A version's answers to unpinned jobs. Seconds are its own work; None: no answer without an error."""
