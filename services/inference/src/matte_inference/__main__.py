@@ -45,11 +45,8 @@ def main() -> int:
 
 
 def start(settings: InferenceSettings) -> LocalServe:
-    """Starts Ray and everything that is configured; returns when all of it runs.
-
-    Raises:
-        ValueError: the configuration is wrong.
-        RuntimeError: a version did not start, or the folder for Ray's files belongs to another user.
+    """Returns when all that is configured runs. Raises ValueError for a wrong configuration, and RuntimeError if a
+    version did not start or the folder for Ray's files belongs to another user.
     """
     from matte_inference.config import load_config  # noqa: PLC0415
     from matte_inference.memory import default_bound  # noqa: PLC0415

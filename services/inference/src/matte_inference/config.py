@@ -14,9 +14,7 @@ from pydantic import Field, model_validator
 
 
 class ServedVersion(VersionConfig):
-    """A version and its share of the model's traffic."""
-
-    weight: int = Field(0, ge=0, le=100, description="per cent")
+    weight: int = Field(0, ge=0, le=100, description="per cent of the model's traffic")
 
 
 class ServeConfig(Contract):
@@ -31,7 +29,6 @@ class ServeConfig(Contract):
         return self
 
     def table(self) -> RouteTable:
-        """The router's table."""
         arms: dict[str, list[Arm]] = {}
         for version in self.versions:
             arms.setdefault(version.model, []).append(Arm(version=version.version, weight=version.weight))
@@ -56,14 +53,8 @@ class ServeConfig(Contract):
 
 
 def load_config(path: Path | None, only: str) -> ServeConfig:
-    """The configuration of this process.
-
-    Args:
-        path: a YAML file in the shape of :class:`ServeConfig`; None: the built-in models.
-        only: ``model@version`` separated by commas; '' for all versions.
-
-    Raises:
-        ValueError: the file or the selection is wrong; the message names the field.
+    """The versions ``only`` (``model@version`` separated by commas; '' for all) of a YAML file, else of the built-in
+    models. Raises ValueError if the file or the selection is wrong; the message names the field.
     """
     config = built_in() if path is None else ServeConfig.model_validate(yaml.safe_load(path.read_text()))
     return select(config, [name.strip() for name in only.split(",") if name.strip()])
@@ -89,11 +80,8 @@ def built_in() -> ServeConfig:
 
 
 def select(config: ServeConfig, names: Sequence[str]) -> ServeConfig:
-    """Only the named ``model@version``. The share of a model's other versions goes to the one with the most traffic,
-    the last one on a tie.
-
-    Raises:
-        ValueError: a name that the configuration does not have.
+    """Only the named ``model@version``; ValueError for a name that the configuration does not have. The share of a
+    model's other versions goes to the one with the most traffic, the last one on a tie.
     """
     if not names:
         return config

@@ -39,36 +39,27 @@ class LocalServe:
     def start(cls, config: ServeConfig, node: LoopbackNode, on_exit: Callable[[str], None]) -> LocalServe:
         """Starts Serve, the router and the default model's versions, then the rest; returns when all of it runs.
 
-        Args:
-            config: what to serve.
-            node: Ray, just started.
-            on_exit: called with a reason, from another thread, if a process of Ray ends that Ray does not restart.
-
-        Raises:
-            RuntimeError: a version did not start; the message says which and why.
+        ``on_exit`` is called with a reason, from another thread, if a process of Ray ends that Ray does not restart.
+        Raises RuntimeError if a version did not start; the message says which and why.
         """
         node.watch(on_exit)
         start_serve(node)
         local = cls(config, node)
         first, rest = config.waves()
         local.route(config.table(), first)
-        _start([_target(version) for version in rest])
-        _wait_running(*(version.app for version in rest))
+        _run([_target(version) for version in rest])
         return local
 
     def route(self, table: RouteTable, versions: Sequence[VersionConfig] = ()) -> None:
-        """Gives the router a new table and starts ``versions``; returns when the router and they run.
-
-        Raises:
-            RuntimeError: one of them did not start.
+        """Gives the router a new table and starts ``versions``. Returns when the router and they run; raises
+        RuntimeError if one of them did not start.
         """
         # the same version with another user_config keeps its replicas. Serve's configuration files do that too, but
         # start a process first that imports the application
         router = router_deployment(RouterConfig()).options(
             user_config=table.model_dump(mode="json"), version=VERSION, _internal=True
         )
-        _start([*(_target(version) for version in versions), RunTarget(router.bind(), ROUTER, None)])
-        _wait_running(ROUTER, *(version.app for version in versions))
+        _run([*(_target(version) for version in versions), RunTarget(router.bind(), ROUTER, None)])
 
     def reload(self, settings: InferenceSettings) -> str:
         """Reloads the route table from the configuration; returns a log message. A wrong one changes nothing."""
@@ -89,12 +80,10 @@ def _target(version: VersionConfig) -> RunTarget:
     return RunTarget(model_version(version.model_dump()), version.app, None)
 
 
-def _start(targets: Sequence[RunTarget]) -> None:
+def _run(targets: Sequence[RunTarget]) -> None:
     if targets:
         run_many(targets, wait_for_applications_running=False)
-
-
-def _wait_running(*names: str) -> None:
+    names = [target.name for target in targets]
     for _ in range(int(START_SECONDS / 0.1)):
         apps = {name: app for name, app in serve.status().applications.items() if name in names}
         for name, app in apps.items():

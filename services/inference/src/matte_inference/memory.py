@@ -18,12 +18,8 @@ def default_bound(replicas: int) -> int:
 
 
 def exceeds_bound(resident: int, *, initial: int, bound: int) -> bool:
-    """Whether a replica leaks: it holds more than ``bound`` bytes (0: unbounded) and than its model needs.
-
-    Args:
-        resident: bytes that it holds now.
-        initial: bytes that it held when its model was warm. A model larger than the bound is no leak.
-        bound: bytes.
+    """Whether a replica leaks: it holds more than ``bound`` bytes (0: unbounded) and than its model needs, which is
+    about what it held when the model was warm (``initial``).
     """
     return 0 < bound < resident and resident > 1.5 * initial
 

@@ -96,13 +96,9 @@ def start_node(folder: Path, *, num_cpus: int, metrics_port: int) -> LoopbackNod
 
 
 def private_folder(instance: str) -> Path:
-    """An empty folder that is short enough for Ray's sockets and closed to other users.
-
-    Args:
-        instance: its name, so that the next start finds and empties it; '': a new folder.
-
-    Raises:
-        InsecureFolderError: another user made its parent.
+    """An empty folder that is short enough for Ray's sockets and closed to other users. It is named ``instance``, so
+    that the next start finds and empties it; '' for a new one. Raises InsecureFolderError if another user made its
+    parent.
     """
     runtime = runtime_folder()
     short = runtime is not None and len(str(runtime)) < MAX_FOLDER_LENGTH - 20

@@ -10,17 +10,10 @@ from __future__ import annotations
 import importlib
 import sys
 
-
-def _import_without(name: str, module: str) -> None:
-    """Imports ``module`` as if ``name`` were not installed; ``name`` can be imported later."""
-    if {name, module} & sys.modules.keys():
-        return
-    sys.modules[name] = None  # type: ignore[assignment] # so an import of it fails
+if not {"pandas", "ray.serve"} & sys.modules.keys():
+    sys.modules["pandas"] = None  # type: ignore[assignment] # so an import of it fails, until it is taken out again
     try:
-        importlib.import_module(module)
+        importlib.import_module("ray.serve")
     finally:
-        del sys.modules[name]
-
-
-_import_without("pandas", "ray.serve")
+        del sys.modules["pandas"]
 importlib.import_module("matte_inference.apps")

@@ -56,7 +56,7 @@ def disable_gradio_analytics() -> None:
 
 
 def set_environment(**variables: str) -> None:
-    """Sets variables for the processes that this one starts from here on."""
+    """For the processes that this one starts from here on."""
     os.environ.update(variables)
 
 

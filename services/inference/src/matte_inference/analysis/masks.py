@@ -28,22 +28,18 @@ MAX_SIDE = 1024
 SAMPLED_PIXELS = 500_000
 #: size of stored golden masks and of pictures for people (pixels of the longer side)
 PREVIEW_SIDE = 512
-_DEFAULT_CHECK = AgreementCheck()
+#: whether masks differ so much that people should see them: by the default check of a rollout
+is_rejected = AgreementCheck().rejects
 
 
 class Coverage(StrEnum):
-    """Whether a mask has both a subject and a background."""
-
     OK = ""
     EMPTY = "empty mask"
     FULL = "full mask"
 
 
 def coverage(alpha: UInt8Array) -> Coverage:
-    """EMPTY or FULL if less than 0.1 % of the picture is subject, or background.
-
-    Raises ValueError if the mask has no pixels.
-    """
+    """EMPTY or FULL if less than 0.1 % of the picture is subject, or background; ValueError if there are no pixels."""
     if alpha.size == 0:
         raise ValueError("a mask without pixels")
     share = np.count_nonzero(alpha >= THRESHOLD) / alpha.size
@@ -53,10 +49,7 @@ def coverage(alpha: UInt8Array) -> Coverage:
 
 
 def agreement(mask: UInt8Array, other: UInt8Array) -> Agreement:
-    """How far two alpha masks (uint8, H × W) of one picture agree; symmetric.
-
-    Raises ValueError if they differ in size or have no pixels.
-    """
+    """How far two alpha masks (uint8, H × W) agree; symmetric. ValueError if they differ in size or have no pixels."""
     if mask.shape != other.shape or mask.ndim != 2 or mask.size == 0:
         raise ValueError(f"masks of {mask.shape} and {other.shape} cannot be compared")
     a, b = shrink(mask), shrink(other)
@@ -102,11 +95,6 @@ def _share_near(edge: BoolArray, other: BoolArray, reach: float) -> float:
     return float((distance[edge] <= reach).mean())
 
 
-def is_rejected(agreed: Agreement) -> bool:
-    """Whether masks differ so much that people should see them: by the default check of a rollout."""
-    return _DEFAULT_CHECK.rejects(agreed)
-
-
 def shrink(array: UInt8Array, max_side: int = MAX_SIDE) -> UInt8Array:
     """A mask or a picture, its longer side at most ``max_side`` pixels."""
     if max(array.shape[:2]) <= max_side:
@@ -123,7 +111,6 @@ def sample_rows(alpha: UInt8Array) -> UInt8Array:
 
 
 def encode_mask(mask: UInt8Array) -> bytes:
-    """The mask as PNG."""
     encoded: UInt8Array = cv2.imencode(".png", mask, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1]
     return encoded.tobytes()
 
@@ -137,10 +124,7 @@ def decode_mask(data: bytes) -> UInt8Array | None:
 def compare_masks(
     name: str, stable: str, agreed: Agreement, pictures: tuple[UInt8Array, UInt8Array, UInt8Array], at: float
 ) -> MaskComparison:
-    """Two masks side by side, for people.
-
-    ``pictures`` are the picture (H, W, 3) in RGB, the mask of the version ``stable``, and the new version's.
-    """
+    """For people. ``pictures``: the picture (H, W, 3) in RGB, the mask of the version ``stable``, the new version's."""
     rgb, stable_mask, canary_mask = (shrink(array, PREVIEW_SIDE) for array in pictures)
     jpeg = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
     masks = (stable_mask, canary_mask, cv2.absdiff(canary_mask, stable_mask))

@@ -37,32 +37,23 @@ class Segmenter(Protocol):
 
     ``forward`` is called by one thread at a time, unless the version is ``remote``. A :class:`Problem` that it raises
     for a single picture is the picture's outcome; any other exception counts as a failure of the model.
-
-    Attributes:
-        digest: ``sha256:…`` of the weights' folder as in the registry; without weights, of the code version.
-        device: ``cpu``, ``cuda``, …
-        remote: another process runs the model: it may be away, needs no warm-up, and takes several pictures at once.
     """
 
-    digest: str
-    device: str
-    remote: bool
+    digest: str  # ``sha256:…`` of the weights' folder as in the registry; without weights, of the code version
+    device: str  # ``cpu``, ``cuda``, …
+    remote: bool  # another process runs the model: it may be away, needs no warm-up, takes several pictures at once
 
     def available(self) -> bool:
         """Whether pictures can be segmented now. May take seconds; called by one thread at a time."""
-        ...
 
     def prepare(self, pixels: Pixels) -> Prepared:
         """The input of ``forward`` for one picture."""
-        ...
 
     def forward(self, batch: Sequence[Prepared]) -> list[Alpha]:
         """One alpha per item, in order, at the network's size: uint8 0 … 255 or float32 0 … 1, (h, w)."""
-        ...
 
     def finish(self, pixels: Pixels, alpha: Alpha) -> UInt8Array:
         """The alpha at the picture's size, uint8 (H, W). NaN raises ``Problem("internal_error")``."""
-        ...
 
 
 class LocalSegmenter:
@@ -75,8 +66,6 @@ class LocalSegmenter:
 
 
 class FamilyParameters(Contract):
-    """The parameters of every family that runs in the replica."""
-
     refine: Literal["none", "guided"] = Field("none", description="guided: the alpha is fitted to the picture's edges")
     digest: str | None = Field(None, description="of the weights' folder; another one is refused")
 
@@ -109,10 +98,8 @@ def resolve_parameters(
 
 
 def validate(kind: type[C], given: Mapping[str, Any], where: str) -> C:
-    """``given`` as a contract.
-
-    Raises:
-        ValueError: one line that names every wrong field, for it is the only one that Serve shows of a failed start.
+    """``given`` as a contract. Raises ValueError with one line that names every wrong field: Serve shows no more of a
+    failed start.
     """
     try:
         return kind.model_validate(given)
@@ -128,9 +115,6 @@ def validate(kind: type[C], given: Mapping[str, Any], where: str) -> C:
         raise ValueError(f"{where}: {'; '.join(wrong)}") from None
 
 
-# --- weights ------------------------------------------------------------------------------------------------------
-
-
 class WeightsError(ValueError):
     """The weights cannot be loaded; the message is ``Reason: text``, as in the conditions of a Model."""
 
@@ -139,16 +123,9 @@ class WeightsError(ValueError):
 def open_weights(config: VersionConfig, default: Path | None = None, family: str | None = None) -> Iterator[Ready]:
     """The folder of ``config.source`` on this node, verified; the node's cache keeps it while the block runs.
 
-    Its digest must be ``config.digest``, or ``digest`` among the parameters, if there is one.
-
-    Args:
-        config: the version.
-        default: the folder if there is no source.
-        family: the family that ``matte.yaml``, if there is one, must name; None: ``config.family``.
-
-    Raises:
-        ValueError: there is no source, and no default.
-        WeightsError: it cannot be downloaded or verified.
+    Without a source, the folder is ``default``. Its digest must be ``config.digest``, or ``digest`` among the
+    parameters, if there is one; a ``matte.yaml`` must name ``family``, by default ``config.family``. Raises ValueError
+    if there is neither source nor default, and :class:`WeightsError` if it cannot be downloaded or verified.
     """
     if not config.source and default is None:
         raise ValueError(f"{config.app}: the family {config.family} needs source, a folder with the weights")

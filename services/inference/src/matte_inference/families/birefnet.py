@@ -47,11 +47,8 @@ class Parameters(OneChannelParameters):
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """A checkpoint's tensors by their names without wrappers, floating ones as float32.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is broken.
+    """A checkpoint's tensors by their names without wrappers, floating ones as float32. Raises FileNotFoundError, or
+    ValueError if the file is broken.
     """
     try:
         tensors = load_file(path)
@@ -61,10 +58,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def build_network(tensors: Mapping[str, Tensor], where: str, order: PatchOrder = "channels") -> BiRefNet:
-    """The network of ``tensors``, which it holds.
-
-    Raises:
-        ValueError: they are not those of a BiRefNet; it names tensors that are missing, unknown or of another shape.
+    """The network of ``tensors``, which it holds. Raises ValueError if they are not those of a BiRefNet; it names the
+    tensors that are missing, unknown or of another shape.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     try:
@@ -74,28 +69,24 @@ def build_network(tensors: Mapping[str, Tensor], where: str, order: PatchOrder =
     with torch.device("meta"):  # no time and no memory for values that the checkpoint's replace
         network = BiRefNet(swin, order)
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    if differences := compare_shapes(expected, shapes):
-        raise ValueError(f"{where} has no weights of this BiRefNet ({swin}): {differences}")
+    differing = [name for name in expected if name in shapes and shapes[name] != expected[name]]
+    kinds = {
+        "missing": sorted(expected.keys() - shapes.keys()),
+        "unknown": sorted(shapes.keys() - expected.keys()),
+        "of another shape": sorted(f"{name} {shapes[name]} instead of {expected[name]}" for name in differing),
+    }
+    differences = [
+        f"{len(names)} {kind}: {', '.join(names[:_MAX_NAMES])}" + (", …" if len(names) > _MAX_NAMES else "")
+        for kind, names in kinds.items()
+        if names
+    ]
+    if differences:
+        raise ValueError(f"{where} has no weights of this BiRefNet ({swin}): {'; '.join(differences)}")
     index = position_index(swin.window)  # never the file's: a wrong one reads beyond the table
     network.load_state_dict(
         {name: index if name.endswith(_INDEX) else tensor for name, tensor in tensors.items()}, assign=True
     )
     return network
-
-
-def compare_shapes(expected: Mapping[str, tuple[int, ...]], actual: Mapping[str, tuple[int, ...]]) -> str:
-    """The differences in words; '' if there are none."""
-    differing = [name for name in expected if name in actual and actual[name] != expected[name]]
-    kinds = {
-        "missing": sorted(expected.keys() - actual.keys()),
-        "unknown": sorted(actual.keys() - expected.keys()),
-        "of another shape": sorted(f"{name} {actual[name]} instead of {expected[name]}" for name in differing),
-    }
-    return "; ".join(
-        f"{len(names)} {kind}: {', '.join(names[:_MAX_NAMES])}" + (", …" if len(names) > _MAX_NAMES else "")
-        for kind, names in kinds.items()
-        if names
-    )
 
 
 def load(config: VersionConfig, device: str | None = None) -> OneChannelSegmenter:

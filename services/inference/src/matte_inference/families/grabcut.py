@@ -64,7 +64,11 @@ class GrabCut(LocalSegmenter):
     def _segment(self, rgb: UInt8Array) -> Alpha:
         if min(rgb.shape[:2]) < 8:  # nothing to tell apart: a line, a dot
             return np.ones(rgb.shape[:2], np.float32)
-        where = find_subject(rgb) if self._salient else central_subject(rgb)
+        if self._salient:
+            where = find_subject(rgb)
+        else:  # the center, whatever the picture shows
+            lab = smooth_lab(rgb)
+            where = Saliency(center_prior(*rgb.shape[:2]), 1.0, float(np.ptp(lab, axis=(0, 1)).sum()))
         if where.contrast < _MIN_CONTRAST:
             return np.zeros(rgb.shape[:2], np.float32)
         mask = remove_specks(run_grabcut(rgb, where), where.likely)
@@ -87,22 +91,14 @@ def run_grabcut(rgb: UInt8Array, where: Saliency) -> UInt8Array:
     if not {cv2.GC_FGD, cv2.GC_PR_FGD} & set(kinds) or not {cv2.GC_BGD, cv2.GC_PR_BGD} & set(kinds):
         return np.ones(mask.shape, np.uint8)
     cv2.setRNGSeed(_SEED)  # this thread's: the same picture gives the same answer
-    bgr = add_dither(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    # a drawing gets faint noise: where many pixels are exactly alike, all cuts between them cost the same, and the
+    # search for the least takes up to a hundred times as long
+    if (bgr[:, 1:] == bgr[:, :-1]).all(-1).mean() > _MAX_EQUAL_PIXELS:
+        noise = np.random.default_rng(_SEED).integers(-_DITHER, _DITHER + 1, bgr.shape, np.int16)
+        bgr = np.clip(bgr + noise, 0, 255).astype(np.uint8)
     cv2.grabCut(bgr, mask, None, np.zeros((1, 65)), np.zeros((1, 65)), _ROUNDS, cv2.GC_INIT_WITH_MASK)
     return (mask & 1).astype(np.uint8)  # both kinds of subject are odd
-
-
-def add_dither(picture: UInt8Array) -> UInt8Array:
-    """A drawing, uint8 (H, W, 3), with faint noise; a photograph as it is.
-
-    Where many pixels are exactly alike, all cuts between them cost the same, and GrabCut's search for the least takes
-    up to a hundred times as long.
-    """
-    if (picture[:, 1:] == picture[:, :-1]).all(-1).mean() <= _MAX_EQUAL_PIXELS:
-        return picture
-    noise = np.random.default_rng(_SEED).integers(-_DITHER, _DITHER + 1, picture.shape, np.int16)
-    out: UInt8Array = np.clip(picture + noise, 0, 255).astype(np.uint8)
-    return out
 
 
 def remove_specks(mask: UInt8Array, likely: Float32Array) -> UInt8Array:
@@ -125,23 +121,12 @@ def load(config: VersionConfig) -> GrabCut:
     return GrabCut(salient=later, guided=later or parameters.refine == "guided")
 
 
-# --- saliency -----------------------------------------------------------------------------------------------------
-# All maps are float32 (H, W) in 0 … 1; ``lab`` is CIE L*a*b*, float32 (H, W, 3).
-
-
+# Saliency: all maps are float32 (H, W) in 0 … 1; ``lab`` is CIE L*a*b*, float32 (H, W, 3).
 @dataclass(frozen=True, slots=True)
 class Saliency:
-    """Where the subject is.
-
-    Attributes:
-        likely: the likelihood of each pixel.
-        trust: 1 if the border of the picture is background, 0 if it looks like the center, as in a close-up.
-        contrast: the largest distance of the subject from its surroundings, in units of L*a*b*.
-    """
-
-    likely: Float32Array
-    trust: float
-    contrast: float
+    likely: Float32Array  # the likelihood of each pixel
+    trust: float  # 1 if the border of the picture is background, 0 if it looks like the center, as in a close-up
+    contrast: float  # the largest distance of the subject from its surroundings, in units of L*a*b*
 
 
 def find_subject(rgb: UInt8Array) -> Saliency:
@@ -163,12 +148,6 @@ def find_subject(rgb: UInt8Array) -> Saliency:
     close = (0.6 * like_center(lab, center) + 0.4 * broad) * center_prior(height, width, spread=0.8)
     likely = np.clip(trust * away + (1 - trust) * close, 0, 1).astype(np.float32)
     return Saliency(resize(likely, *rgb.shape[:2]), trust, float(barrier.max()))
-
-
-def central_subject(rgb: UInt8Array) -> Saliency:
-    """The center of a picture, uint8 (H, W, 3), regardless of its content."""
-    lab = smooth_lab(rgb)
-    return Saliency(center_prior(*rgb.shape[:2]), 1.0, float(np.ptp(lab, axis=(0, 1)).sum()))
 
 
 def smooth_lab(rgb: UInt8Array) -> Float32Array:

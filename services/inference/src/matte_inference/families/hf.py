@@ -46,36 +46,24 @@ class Parameters(NetworkParameters):
             raise ValueError("foreground and background exclude each other")
         return self
 
-    def check_labels(self, labels: int) -> None:
-        """Raises ValueError for class ids that the model does not have, or if its alpha is not determined."""
-        ids = self.foreground if self.foreground is not None else (self.background,)
-        if ids == (None,):
-            if labels != 1:
-                raise ValueError(f"the model has {labels} labels: parameters must name foreground or background")
-        elif not ids or not all(i is not None and 0 <= i < labels for i in ids):
-            raise ValueError(f"foreground and background are class ids of 0 … {labels - 1}")
-
 
 class TransformersSegmenter(NetworkSegmenter):
     _parameters: Parameters
 
     def _alphas(self, pictures: Tensor) -> Tensor:
-        return foreground_probability(self._network(pixel_values=pictures), self._parameters)
-
-
-def foreground_probability(output: Any, parameters: Parameters) -> Tensor:
-    """The foreground's probability, float (N, h, w), from a semantic or a universal model's output."""
-    if "class_queries_logits" in output:
-        probabilities = query_probabilities(output.class_queries_logits.float(), output.masks_queries_logits.float())
-    elif output.logits.shape[1] == 1:
-        return output.logits[:, 0].float().sigmoid()  # type: ignore[no-any-return]
-    else:
-        probabilities = output.logits.float().softmax(dim=1)
-    if parameters.background is not None:
-        return 1 - probabilities[:, parameters.background]
-    if parameters.foreground is None:
-        return probabilities[:, 0]
-    return probabilities[:, list(parameters.foreground)].sum(dim=1).clamp(max=1)
+        output, parameters = self._network(pixel_values=pictures), self._parameters
+        if "class_queries_logits" in output:  # a universal model
+            classes, masks = output.class_queries_logits.float(), output.masks_queries_logits.float()
+            probabilities = query_probabilities(classes, masks)
+        elif output.logits.shape[1] == 1:
+            return output.logits[:, 0].float().sigmoid()  # type: ignore[no-any-return]
+        else:
+            probabilities = output.logits.float().softmax(dim=1)
+        if parameters.background is not None:
+            return 1 - probabilities[:, parameters.background]
+        if parameters.foreground is None:
+            return probabilities[:, 0]
+        return probabilities[:, list(parameters.foreground)].sum(dim=1).clamp(max=1)
 
 
 def query_probabilities(classes: Tensor, masks: Tensor) -> Tensor:
@@ -131,5 +119,11 @@ def load(config: VersionConfig, device: str | None = None) -> TransformersSegmen
         refuse_custom_code(ready.folder)
         parameters = resolve_parameters(Parameters, config, ready, read_preprocessor(ready.folder))
         model = read_model(ready.folder)
-    parameters.check_labels(model.config.num_labels)
+    labels: int = model.config.num_labels
+    ids = parameters.foreground if parameters.foreground is not None else (parameters.background,)
+    if ids == (None,):
+        if labels != 1:
+            raise ValueError(f"the model has {labels} labels: parameters must name foreground or background")
+    elif not ids or not all(i is not None and 0 <= i < labels for i in ids):
+        raise ValueError(f"foreground and background are class ids of 0 … {labels - 1}")
     return TransformersSegmenter(model, parameters, digest=ready.digest, device=choose_device(config, device))

@@ -26,28 +26,19 @@ FAMILIES = ("grabcut", *_MODULES)
 
 
 def load(config: VersionConfig, device: str | None = None) -> Segmenter:
-    """The loaded version, its weights verified against their digest.
+    """The loaded version on ``device``; None: cuda if there is one and ``config.num_gpus`` asks for it, else cpu.
 
-    Args:
-        config: the version.
-        device: ``cpu`` or ``cuda``; None: cuda if there is one and ``config.num_gpus`` asks for it.
-
-    Raises:
-        ValueError: an unknown family or parameter.
-        WeightsError: ``config.source`` cannot be downloaded, or has another digest.
-        RuntimeError: torch is not installed.
+    Raises ValueError for an unknown family or parameter, WeightsError if ``config.source`` cannot be downloaded or has
+    another digest, RuntimeError if torch is not installed.
     """
-    segmenter: Segmenter
     if refinement := _REFINEMENTS.get(str(config.parameters.get("refine"))):
-        segmenter = _import(config, refinement).load(config, device, load)
-        return segmenter
+        return _import(config, refinement).load(config, device, load)  # type: ignore[no-any-return]
     if config.family == "grabcut":
         return grabcut.load(config)
     if config.family not in _MODULES:
         raise ValueError(f"{config.app}: unknown family {config.family!r}; there are {', '.join(FAMILIES)}")
     check_source_exists(config)  # reported even if torch is missing too
-    segmenter = _import(config, _MODULES[config.family]).load(config, device)
-    return segmenter
+    return _import(config, _MODULES[config.family]).load(config, device)  # type: ignore[no-any-return]
 
 
 def _import(config: VersionConfig, module: str) -> Any:

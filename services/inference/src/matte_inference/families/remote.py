@@ -171,11 +171,8 @@ class GradioApp:
 
     @staticmethod
     def _read(url: str, max_bytes: int, seconds: float, headers: Any = None, cookies: Any = None) -> bytes:
-        """Downloads at most ``max_bytes`` within ``seconds``.
-
-        Raises:
-            httpx.HTTPError, OSError: no answer, or an error.
-            ValueError: more bytes, or a redirect.
+        """Downloads at most ``max_bytes`` within ``seconds``. Raises httpx.HTTPError or OSError for an error or no
+        answer, ValueError for more bytes or a redirect.
         """
         deadline, data = time.monotonic() + seconds, bytearray()
         timeout = httpx.Timeout(seconds, connect=_CONNECT_SECONDS)
@@ -233,18 +230,16 @@ class RemoteSegmenter:
         return [self._segment(jpeg.tobytes()) for jpeg in batch]
 
     def _segment(self, jpeg: bytes) -> UInt8Array:
-        """The alpha in the first file of the answer that has one."""
-        problems = []
+        """The alpha in the first file of the answer that has one, else the problem of its first file."""
+        first: Problem | None = None
         for path in self._app.segment(jpeg):
             try:
                 return self._read(path)
             except Problem as problem:
                 if problem.code == "backend_unavailable":
                     raise
-                problems.append(problem)
-        if not problems:
-            raise Problem("backend_failed", f"The app at {self._parameters.url} answered without a picture.")
-        raise problems[0]
+                first = first or problem
+        raise first or Problem("backend_failed", f"The app at {self._parameters.url} answered without a picture.")
 
     def _read(self, path: str) -> UInt8Array:
         """The alpha in an answer's file, read again if it is broken: Gradio names files by their content, and rewrites
@@ -288,10 +283,8 @@ def find_files(answer: object) -> list[str]:
 
 
 def read_alpha(data: bytes) -> UInt8Array:
-    """The alpha in an answer's file, uint8 (H, W): its transparency, or the brightness of a gray picture.
-
-    Raises:
-        Problem: backend_failed, it is neither, or cannot be decoded.
+    """The alpha in an answer's file, uint8 (H, W): its transparency, or the brightness of a gray picture. Raises
+    ``Problem("backend_failed")`` if it is neither, or cannot be decoded.
     """
     try:
         pixels = decode(data, _LIMITS)
@@ -310,10 +303,8 @@ def read_alpha(data: bytes) -> UInt8Array:
 
 
 def load(config: VersionConfig, device: str | None = None) -> RemoteSegmenter:  # noqa: ARG001 - every family's signature
-    """Connects to the app; if it is away, the version is not available yet.
-
-    Raises:
-        ValueError: wrong parameters, or the app has no such endpoint; the message names those it has.
+    """Connects to the app; if it is away, the version is not available yet. Raises ValueError for wrong parameters, or
+    if the app has no such endpoint; the message names those it has.
     """
     parameters = validate(Parameters, config.parameters, config.app)
     app = GradioApp(parameters, slots=config.slots)

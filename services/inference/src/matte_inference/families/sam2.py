@@ -24,28 +24,13 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import AutoConfig, Sam2Config, Sam2Model
 
-from matte_inference.families.base import (
-    Alpha,
-    FamilyParameters,
-    LocalSegmenter,
-    Prepared,
-    open_weights,
-    resolve_parameters,
-    to_size,
-)
+from matte_inference.families import base
+from matte_inference.families.base import Alpha, FamilyParameters, LocalSegmenter, Prepared
 from matte_inference.families.grabcut import find_subject, remove_specks, run_grabcut
 from matte_inference.families.hf import read_mean_and_std, refuse_custom_code
 from matte_inference.families.torch_common import choose_device, inference_mode, to_arrays, to_device, to_tensor
-from matte_inference.pixels.arrays import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    Float32Array,
-    Pixels,
-    UInt8Array,
-    fit_within,
-    normalize,
-    resize,
-)
+from matte_inference.pixels import arrays
+from matte_inference.pixels.arrays import IMAGENET_MEAN, IMAGENET_STD, Float32Array, Pixels, UInt8Array
 
 #: labels of a prompt's points; a box is its two corners
 _OUTSIDE, _INSIDE, _TOP_LEFT, _BOTTOM_RIGHT = 0, 1, 2, 3
@@ -87,7 +72,8 @@ class Sam2Segmenter(LocalSegmenter):
 
     def prepare(self, pixels: Pixels) -> Prepared:
         """A :class:`PromptedPicture`; the aspect is not kept, as in the model's own processor."""
-        picture = normalize(resize(pixels.rgb, self._side, self._side), self._parameters.mean, self._parameters.std)
+        scaled = arrays.resize(pixels.rgb, self._side, self._side)
+        picture = arrays.normalize(scaled, self._parameters.mean, self._parameters.std)
         hints = pixels.hints
         if not any(hint.subject for hint in hints):
             hints = (*default_hints(pixels.rgb), *hints)
@@ -101,7 +87,7 @@ class Sam2Segmenter(LocalSegmenter):
             return [*to_arrays(torch.stack(masks))]
 
     def finish(self, pixels: Pixels, alpha: Alpha) -> UInt8Array:
-        return to_size(pixels, alpha, guided=self._parameters.refine == "guided")
+        return base.to_size(pixels, alpha, guided=self._parameters.refine == "guided")
 
     def _union(self, maps: list[Tensor], prompts: Sequence[Prompt]) -> Tensor:
         logits = torch.stack([self._best_mask(maps, prompt) for prompt in prompts]).amax(dim=0)
@@ -119,12 +105,8 @@ class Sam2Segmenter(LocalSegmenter):
         return output.pred_masks[0, 0, best].float()  # type: ignore[no-any-return]
 
 
-# --- hints --------------------------------------------------------------------------------------------------------
-
-
 def to_prompts(hints: Sequence[Hint]) -> tuple[Prompt, ...]:
     """One prompt per box, with the subject's points in it, and one for the subject's points outside of all boxes.
-
     Points of the background are in every prompt.
     """
     boxes = [hint for hint in hints if hint.is_box]
@@ -154,7 +136,7 @@ def default_hints(rgb: UInt8Array) -> tuple[Hint, ...]:
     """Hints for a picture without any: a box around the most salient part that GrabCut finds, and a point deep in it;
     the picture's center if there is none.
     """
-    small = resize(rgb, *fit_within(*rgb.shape[:2], side=_SIDE))
+    small = arrays.resize(rgb, *arrays.fit_within(*rgb.shape[:2], side=_SIDE))
     part = np.zeros((1, 1), np.uint8)
     if min(small.shape[:2]) >= _MIN_SIDE:
         where = find_subject(small)
@@ -171,9 +153,6 @@ def default_hints(rgb: UInt8Array) -> tuple[Hint, ...]:
     y, x = np.unravel_index(int(depth[1:-1, 1:-1].argmax()), part.shape)
     box = Hint((left / width, top / height, (left + wide) / width, (top + high) / height))
     return box, Hint(((float(x) + 0.5) / width, (float(y) + 0.5) / height))
-
-
-# --- loading ------------------------------------------------------------------------------------------------------
 
 
 def read_model(folder: Path) -> Any:
@@ -193,7 +172,7 @@ def read_model(folder: Path) -> Any:
 
 
 def load(config: VersionConfig, device: str | None = None) -> Sam2Segmenter:
-    with open_weights(config) as ready:
-        parameters = resolve_parameters(Parameters, config, ready, read_mean_and_std(ready.folder))
+    with base.open_weights(config) as ready:
+        parameters = base.resolve_parameters(Parameters, config, ready, read_mean_and_std(ready.folder))
         model = read_model(ready.folder)
     return Sam2Segmenter(model, parameters, digest=ready.digest, device=choose_device(config, device))

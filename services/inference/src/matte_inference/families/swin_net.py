@@ -39,11 +39,7 @@ class SwinShape:
 
     @classmethod
     def of(cls, shapes: Mapping[str, tuple[int, ...]]) -> Self:
-        """The shape that a checkpoint's tensors have.
-
-        Raises:
-            KeyError: names a tensor without which it cannot be told.
-        """
+        """The shape that a checkpoint's tensors have; KeyError names a tensor without which it cannot be told."""
         tables = [shapes[f"{_PREFIX}layers.{i}.blocks.0.attn.relative_position_bias_table"] for i in STAGES]
         blocks = {tuple(name.removeprefix(_PREFIX).split(".")[1:4:2]) for name in shapes if ".blocks." in name}
         return cls(

@@ -13,16 +13,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from matte_inference.families.base import Alpha, FamilyParameters, LocalSegmenter, Prepared, to_size
-from matte_inference.pixels.arrays import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    Float32Array,
-    Pixels,
-    UInt8Array,
-    letterbox,
-    normalize,
-    resize,
-)
+from matte_inference.pixels import arrays
+from matte_inference.pixels.arrays import IMAGENET_MEAN, IMAGENET_STD, Float32Array, Pixels, UInt8Array
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -64,8 +56,6 @@ def to_arrays(alphas: Tensor) -> list[Float32Array]:
 
 
 class NetworkParameters(FamilyParameters):
-    """The parameters of a family that runs a fully convolutional network."""
-
     mean: tuple[float, float, float] = Field(IMAGENET_MEAN, description="red, green, blue, of 0 … 1")
     std: tuple[float, float, float] = IMAGENET_STD
     resize: Literal["stretch", "letterbox"] = Field("stretch", description="letterbox keeps the aspect")
@@ -85,8 +75,9 @@ class NetworkSegmenter(LocalSegmenter):
 
     def prepare(self, pixels: Pixels) -> Prepared:
         """float32 (3, height, width)."""
-        to_shape = letterbox if self._parameters.resize == "letterbox" else resize
-        return normalize(to_shape(pixels.rgb, *self._parameters.shape), self._parameters.mean, self._parameters.std)
+        parameters = self._parameters
+        to_shape = arrays.letterbox if parameters.resize == "letterbox" else arrays.resize
+        return arrays.normalize(to_shape(pixels.rgb, *parameters.shape), parameters.mean, parameters.std)
 
     def forward(self, batch: Sequence[Prepared]) -> list[Alpha]:
         """Alphas at the network's output size, float32 0 … 1."""
@@ -103,8 +94,6 @@ class NetworkSegmenter(LocalSegmenter):
 
 
 class OneChannelParameters(NetworkParameters):
-    """The parameters of a family whose network has one channel of output."""
-
     activation: Literal["sigmoid", "none"] = Field("sigmoid", description="none: the output is an alpha already")
 
 

@@ -29,16 +29,8 @@ from pydantic import Field
 from torch.nn import functional
 from transformers import AutoConfig, VitMatteForImageMatting
 
-from matte_inference.families.base import (
-    Alpha,
-    LocalSegmenter,
-    Prepared,
-    Segmenter,
-    open_weights,
-    resolve_parameters,
-    to_size,
-    validate,
-)
+from matte_inference.families import base
+from matte_inference.families.base import Alpha, LocalSegmenter, Prepared, Segmenter
 from matte_inference.families.hf import read_mean_and_std, refuse_custom_code
 from matte_inference.families.torch_common import choose_device, inference_mode, to_arrays, to_device, to_tensor
 from matte_inference.pixels.arrays import Float32Array, Pixels, UInt8Array, fit_within, normalize, resize
@@ -71,8 +63,6 @@ class NetworkInputs:
 
 
 class RefinedSegmenter(LocalSegmenter):
-    """Refines the alpha of the segmenter ``coarse``."""
-
     def __init__(self, coarse: Segmenter, model: Any, parameters: Parameters, *, digest: str, device: str) -> None:
         self._coarse, self._model, self._parameters = coarse, to_device(model, device), parameters
         self.digest, self.device = text_digest(f"{coarse.digest}\n{digest}\n"), device
@@ -89,7 +79,7 @@ class RefinedSegmenter(LocalSegmenter):
         return [self._matte(pair.picture, alpha) for pair, alpha in zip(batch, alphas, strict=True)]
 
     def finish(self, pixels: Pixels, alpha: Alpha) -> UInt8Array:
-        return to_size(pixels, alpha, guided=False)
+        return base.to_size(pixels, alpha, guided=False)
 
     def _matte(self, picture: Float32Array, alpha: Alpha) -> Alpha:
         coarse = np.multiply(alpha, 1 / 255 if alpha.dtype == np.uint8 else 1, dtype=np.float32)
@@ -99,12 +89,14 @@ class RefinedSegmenter(LocalSegmenter):
         unknown = trimap == np.float32(_UNKNOWN)
         if not unknown.any():
             return trimap
+        return np.where(unknown, self._forward(picture, trimap), trimap)
+
+    def _forward(self, picture: Float32Array, trimap: Float32Array) -> Float32Array:
         height, width = trimap.shape
         both = to_tensor([np.concatenate((picture, trimap[None]))], self.device)
         with inference_mode(self.device):
             alphas = self._model(functional.pad(both, (0, -width % _STEP, 0, -height % _STEP))).alphas
-            matte = to_arrays(alphas[:, 0, :height, :width].clamp(0, 1))[0]
-        return np.where(unknown, matte, trimap)
+            return to_arrays(alphas[:, 0, :height, :width].clamp(0, 1))[0]
 
 
 def make_trimap(alpha: Float32Array, band: float) -> Float32Array:
@@ -134,11 +126,11 @@ def load(
     """The version without its refinement, loaded by ``family``, and the refinement."""
     own = {name: value for name, value in config.parameters.items() if name == "refine" or name.startswith("refine_")}
     rest = {name: value for name, value in config.parameters.items() if name not in own}
-    stage = validate(Parameters, own, config.app)
+    stage = base.validate(Parameters, own, config.app)
     stage_config: dict[str, Any] = {"source": stage.refine_source, "digest": stage.refine_digest, "parameters": {}}
-    with open_weights(config.model_copy(update=stage_config), family=VITMATTE) as ready:
+    with base.open_weights(config.model_copy(update=stage_config), family=VITMATTE) as ready:
         own_config = config.model_copy(update={"parameters": own})
-        parameters = resolve_parameters(Parameters, own_config, ready, read_mean_and_std(ready.folder))
+        parameters = base.resolve_parameters(Parameters, own_config, ready, read_mean_and_std(ready.folder))
         coarse = family(config.model_copy(update={"parameters": rest}), device)
         if coarse.remote:
             raise ValueError(f"{config.app}: refine: vitmatte needs a family that runs here; {config.family} is remote")

@@ -20,15 +20,11 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """A decoded picture: sRGB, orientation applied.
+    """A decoded picture: sRGB, orientation applied."""
 
-    ``rgb`` is uint8 (H, W, 3); ``alpha`` is uint8 (H, W), or None if the input has no transparency; ``hints`` say where
-    the subject is, as far as the caller did.
-    """
-
-    rgb: UInt8Array
-    alpha: UInt8Array | None = None
-    hints: tuple[Hint, ...] = ()
+    rgb: UInt8Array  # (H, W, 3)
+    alpha: UInt8Array | None = None  # (H, W); None if the input has no transparency
+    hints: tuple[Hint, ...] = ()  # where the subject is, as far as the caller said
 
     @property
     def height(self) -> int:

@@ -25,16 +25,9 @@ def compose(
 ) -> dict[str, UInt8Array]:
     """The pictures to send, by name: ``result``, and for ``output=both`` also ``mask``.
 
-    Args:
-        pixels: the input.
-        alpha: uint8 (H, W), the input's size; multiplied with the input's own alpha.
-        options: of the request.
-        background: a picture behind the cut-out, scaled to cover it and cropped around its center; where it is
-            transparent, ``bg_color`` shows.
-
-    Returns:
-        Masks are uint8 (H, W); cut-outs (H, W, 4), black where alpha is 0 so that nothing of the background
-        leaks; over an opaque background (H, W, 3).
+    ``alpha``, uint8 (H, W) at the input's size, is multiplied with the input's own. A ``background`` is scaled to cover
+    the result and cropped around its center; where it is transparent, ``bg_color`` shows. Masks are uint8 (H, W);
+    cut-outs (H, W, 4), black where alpha is 0 so that nothing leaks; over an opaque background (H, W, 3).
     """
     rgb, alpha = _crop_and_scale(pixels, alpha, options)
     if options.effective_output == "mask":
@@ -47,9 +40,6 @@ def compose(
     else:
         result = _over_background(rgb, alpha, options.bg_color, background)
     return {"result": result, "mask": alpha} if options.effective_output == "both" else {"result": result}
-
-
-# --- crop and size ------------------------------------------------------------------------------------------------
 
 
 def _crop_and_scale(pixels: Pixels, alpha: UInt8Array, options: Options) -> tuple[UInt8Array, UInt8Array]:
@@ -74,10 +64,7 @@ def _crop_and_scale(pixels: Pixels, alpha: UInt8Array, options: Options) -> tupl
 
 
 def crop_box(alpha: UInt8Array, margin: str | None) -> tuple[slice, slice]:
-    """Rows and columns of the subject and its margin (``30px``, or ``10%`` of the subject's size), in the picture.
-
-    An empty alpha keeps the whole picture.
-    """
+    """Rows and columns of the subject and its margin (``30px``, or ``10%`` of its size); all if the alpha is empty."""
     left, top, width, height = cv2.boundingRect((alpha > EMPTY).view(np.uint8))
     if not width:
         return slice(None), slice(None)
@@ -98,9 +85,6 @@ def output_size(height: int, width: int, size: str) -> tuple[int, int]:
     most = SIZE_MEGAPIXELS.get(size, math.inf) * 1e6
     scale = min(1.0, math.sqrt(most / (height * width)))
     return (height, width) if scale == 1.0 else (max(1, int(height * scale)), max(1, int(width * scale)))
-
-
-# --- background ---------------------------------------------------------------------------------------------------
 
 
 def cover(picture: Pixels, height: int, width: int) -> tuple[UInt8Array, UInt8Array]:
@@ -144,9 +128,6 @@ def _over(front: Float32Array, back: Float32Array) -> Float32Array:
     return front + back * (1 - front[..., 3:])
 
 
-# --- foreground ---------------------------------------------------------------------------------------------------
-
-
 def estimate_foreground(rgb: UInt8Array, alpha: UInt8Array) -> UInt8Array:
     """The subject's own colors under its soft edges, where the background shines through: uint8 (H, W, 3).
 
@@ -159,22 +140,15 @@ def estimate_foreground(rgb: UInt8Array, alpha: UInt8Array) -> UInt8Array:
         small = estimate_foreground(resize(rgb, height, width), resize(alpha, height, width))
         return np.where((alpha == 255)[..., None], rgb, resize(small, *alpha.shape))
     image = rgb.astype(np.float32)
-    weight = to_float32(alpha)
+    flat = to_float32(alpha)
+    weight = flat[..., None]
     front, back = image, image
     growth = max(1.0, (alpha.size / 1e6) ** 0.5)
-    for box in _BLUR_BOXES:
-        front, back = _fuse(image, front, back, weight, round(box * growth))
+    for box in _BLUR_BOXES:  # blurred estimates (equations 4 and 5), corrected to reproduce the picture (equation 6)
+        size = (round(box * growth),) * 2
+        blurred = cv2.blur(flat, size)[..., None]
+        near = cv2.blur(front * weight, size) / (blurred + 1e-5)
+        back = cv2.blur(back * (1 - weight), size) / (1 - blurred + 1e-5)
+        front = np.clip(near + weight * (image - weight * near - (1 - weight) * back), 0, 255)
     estimated = np.where((alpha == 255)[..., None], image, front)
     return np.clip(np.rint(estimated), 0, 255).astype(np.uint8)
-
-
-def _fuse(
-    image: Float32Array, front: Float32Array, back: Float32Array, alpha: Float32Array, box: int
-) -> tuple[Float32Array, Float32Array]:
-    """One pass: blurred estimates (equations 4 and 5), corrected to reproduce the picture (equation 6)."""
-    size, weight = (box, box), alpha[..., None]
-    blurred = cv2.blur(alpha, size)[..., None]
-    near = cv2.blur(front * weight, size) / (blurred + 1e-5)
-    far = cv2.blur(back * (1 - weight), size) / (1 - blurred + 1e-5)
-    estimate = near + weight * (image - weight * near - (1 - weight) * far)
-    return np.clip(estimate, 0, 255), far

@@ -35,14 +35,9 @@ _TRUNCATED = ("truncat", "premature", "unexpected end", "not enough", "end of fi
 def decode(data: bytes, limits: Limits) -> Pixels:
     """The picture in ``data``: sRGB, orientation applied, its own transparency kept.
 
-    16-bit gray is scaled: 65535, or the largest value of a TIFF's 10, 12 or 14 bits, is white. Pillow's ``convert``
-    clips instead: everything from 255 on is white, and a scanned photograph would be a white sheet.
-
-    The bytes pass the admission check again first, so nothing is decoded that exceeds ``limits``.
-
-    Raises:
-        Problem: what :func:`matte_core.pictures.probe.probe` raises; picture_truncated or picture_corrupt where
-            only decoding shows it; unsupported_format for samples of 32 bits; out_of_memory.
+    The bytes pass the admission check again first, so nothing is decoded that exceeds ``limits``. Raises what
+    :func:`matte_core.pictures.probe.probe` raises; picture_truncated or picture_corrupt where only decoding shows it;
+    unsupported_format for samples of 32 bits; out_of_memory.
     """
     picture = probe(data, limits)
     try:
@@ -72,48 +67,28 @@ def _says_truncated(error: Exception) -> bool:
 
 def apply_orientation(array: UInt8Array, orientation: int) -> UInt8Array:
     """The stored array (H, W[, 3]) turned upright by EXIF orientation 1 … 8; contiguous."""
-    match orientation:
-        case 2:
-            turned = cv2.flip(array, 1)
-        case 3:
-            turned = cv2.rotate(array, cv2.ROTATE_180)
-        case 4:
-            turned = cv2.flip(array, 0)
-        case 5:
-            turned = cv2.transpose(array)
-        case 6:
-            turned = cv2.rotate(array, cv2.ROTATE_90_CLOCKWISE)
-        case 7:
-            turned = cv2.flip(cv2.rotate(array, cv2.ROTATE_90_CLOCKWISE), 0)
-        case 8:
-            turned = cv2.rotate(array, cv2.ROTATE_90_COUNTERCLOCKWISE)
-        case _:
-            turned = array
-    return np.ascontiguousarray(turned)
-
-
-# --- JPEG ---------------------------------------------------------------------------------------------------------
+    if 5 <= orientation <= 8:
+        array = cv2.transpose(array)
+    flip = {2: 1, 6: 1, 3: -1, 7: -1, 4: 0, 8: 0}.get(orientation)  # left to right, both ways, upside down
+    return np.ascontiguousarray(array if flip is None else cv2.flip(array, flip))
 
 
 def _decode_jpeg(data: bytes) -> Pixels:
     colors = read_jpeg_colors(data)
     if colors.components != 4:
-        return Pixels(_rgb_to_srgb(_decode_jpeg_rgb(data), colors.icc))
+        try:
+            rgb: UInt8Array = simplejpeg.decode_jpeg(data, "RGB")
+        except ValueError as error:
+            if _says_truncated(error):
+                raise
+            # stray bytes between segments, wrong numbers of a profile's parts: every viewer shows such files
+            rgb = simplejpeg.decode_jpeg(_without_profile(data), "RGB", strict=False)
+        return Pixels(_rgb_to_srgb(rgb, colors.icc))
     # CMYK and YCCK. Pillow takes every such file for Adobe's, which stores ink inverted: the others are inverted back
     image = _open(data, "JPEG")
     image.load()
     ink = image if colors.adobe else ImageChops.invert(image)
     return Pixels(np.asarray(_to_srgb(ink, colors.icc)))
-
-
-def _decode_jpeg_rgb(data: bytes) -> UInt8Array:
-    try:
-        return simplejpeg.decode_jpeg(data, "RGB")  # type: ignore[no-any-return]
-    except ValueError as error:
-        if _says_truncated(error):
-            raise
-        # stray bytes between segments, wrong numbers of a profile's parts: every viewer shows such files
-        return simplejpeg.decode_jpeg(_without_profile(data), "RGB", strict=False)  # type: ignore[no-any-return]
 
 
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
@@ -182,9 +157,6 @@ def _segments(data: bytes) -> Iterator[tuple[int, int]]:
         at += 2 + max(2, length)
 
 
-# --- the other formats --------------------------------------------------------------------------------------------
-
-
 def _open(data: bytes, name: str) -> Image.Image:
     """The picture, not loaded yet. Pillow's warnings, about odd metadata or many pixels, are dropped."""
     with _WARNING_FILTERS, warnings.catch_warnings():
@@ -201,6 +173,8 @@ def _decode_other(data: bytes, name: str) -> Pixels:
     tags = getattr(image, "tag_v2", {})  # of TIFF, to be read before it is loaded
     bits, white_is_zero = tags.get(258, (16,)), tags.get(262) == 0
     image.load()
+    # Pillow's ``convert`` clips 16-bit gray: everything from 255 on is white. Here 65535 is, or the largest value of a
+    # TIFF's 10, 12 or 14 bits
     if image.mode.startswith("I;16"):
         white = 2 ** int(bits[0] if isinstance(bits, tuple) else bits) - 1
         scaled = np.asarray(image).astype(np.float32) * (255 / white)
@@ -218,8 +192,6 @@ def _decode_other(data: bytes, name: str) -> Pixels:
     return Pixels(np.asarray(_to_srgb(image, icc)), alpha)
 
 
-# --- color profiles -----------------------------------------------------------------------------------------------
-
 _COLOR_SPACES = {"RGB": "RGB", "CMYK": "CMYK", "L": "GRAY", "LAB": "Lab"}
 
 
@@ -235,10 +207,8 @@ def _profile(icc: bytes | None, mode: str) -> ImageCms.ImageCmsProfile | None:
 
 
 def _to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
-    """An RGB picture in sRGB, through the embedded profile; a broken profile is ignored.
-
-    Raises:
-        ValueError: the mode cannot be converted to RGB at all.
+    """An RGB picture in sRGB, through the embedded profile; a broken profile is ignored. ValueError: the mode cannot be
+    converted to RGB at all.
     """
     try:
         profile = _profile(icc, image.mode)

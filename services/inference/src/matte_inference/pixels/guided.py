@@ -18,12 +18,8 @@ _MAX_SIDE = 3000
 def guided_model(guide: Float32Array, source: Float32Array, radius: int) -> tuple[Float32Array, Float32Array]:
     """The local linear model source ≈ a · guide + b: a (H, W, 3), b (H, W), averaged over windows.
 
+    ``guide`` is float32 (H, W, 3) in 0 … 1, ``source`` float32 (H, W), ``radius`` that of the windows, pixels.
     Source: K. He, J. Sun, X. Tang, "Guided Image Filtering", PAMI 2013, equations 14 to 16 (color guide).
-
-    Args:
-        guide: colors, float32 (H, W, 3) in 0 … 1.
-        source: the input of the filter, float32 (H, W).
-        radius: of the windows, pixels.
     """
     size = (2 * radius + 1, 2 * radius + 1)
     mean_i, mean_p = cv2.blur(guide, size), cv2.blur(source, size)

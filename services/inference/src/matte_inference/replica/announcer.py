@@ -73,9 +73,7 @@ class Announcer:
                 if await asyncio.to_thread(self.segmenter.available):
                     if pauses != self._pauses:
                         continue  # the backend was lost during the call
-                    await self._report_start()
-                    await self.catalog.announce_replica(self._replica(), new=not self._announced)
-                    self._announced = True
+                    await self._announce()
                 elif self._announced:
                     await self.catalog.withdraw_replica(self.id)
                     self._announced = False
@@ -95,25 +93,17 @@ class Announcer:
             await asyncio.sleep(0.1)
         os._exit(EXIT_OUT_OF_MEMORY)
 
-    async def _report_start(self) -> None:
-        """Reports the start once; a remote version computes the golden images as soon as its backend is there."""
-        if self._reported:
-            return
-        if self.segmenter.remote:
-            await self.golden.compute()
-        await self.golden.report(self.id, time.time())
-        self._reported = True
-
-    def _replica(self) -> Replica:
-        return Replica(
-            id=self.id,
-            model=self.config.model,
-            version=self.config.version,
-            pool=self.settings.pool,
-            family=self.config.family,
-            digest=self.segmenter.digest,
-            license=self.config.license,
-            slots=self.config.slots,
-            device=self.segmenter.device,
-            expires_at=time.time() + 3 * self.settings.announce_seconds,
-        )
+    async def _announce(self) -> None:
+        if not self._reported:
+            if self.segmenter.remote:  # as soon as its backend is there
+                await self.golden.compute()
+            await self.golden.report(self.id, time.time())
+            self._reported = True
+        config, settings, segmenter = self.config, self.settings, self.segmenter
+        replica = Replica(
+            id=self.id, model=config.model, version=config.version, pool=settings.pool, family=config.family,
+            digest=segmenter.digest, license=config.license, slots=config.slots, device=segmenter.device,
+            expires_at=time.time() + 3 * settings.announce_seconds,
+        )  # fmt: skip
+        await self.catalog.announce_replica(replica, new=not self._announced)
+        self._announced = True

@@ -16,17 +16,7 @@ from matte_jobs.evidence import EvidenceStore
 from matte_telemetry.metrics import Meter
 
 from matte_inference import metrics
-from matte_inference.analysis.masks import (
-    PREVIEW_SIDE,
-    agreement,
-    compare_masks,
-    coverage,
-    decode_mask,
-    encode_mask,
-    is_rejected,
-    sample_rows,
-    shrink,
-)
+from matte_inference.analysis import masks
 from matte_inference.metrics import MirrorOutcome
 from matte_inference.pixels.arrays import UInt8Array
 
@@ -65,7 +55,8 @@ class EvidenceRecorder:
 
     def record_failure(self, seconds: float) -> None:
         """An unpinned job that this version is at fault for failing."""
-        self._begin(self._write_answer(AnswerSample(at=self.clock(), error=True, seconds=seconds), None))
+        answer = AnswerSample(at=self.clock(), error=True, seconds=seconds)
+        self._begin(self.evidence.record_answer(*self._labels, answer))
 
     def share_mask(self, job: str, full_size_alpha: UInt8Array) -> None:
         """The mask of a job that another version computes as well."""
@@ -100,18 +91,18 @@ class EvidenceRecorder:
         except Exception:
             log.exception("evidence of %s@%s is lost", *self._labels)
 
-    async def _write_answer(self, answer: AnswerSample, full_size_alpha: UInt8Array | None) -> None:
-        if full_size_alpha is not None and coverage(sample_rows(full_size_alpha)):
+    async def _write_answer(self, answer: AnswerSample, full_size_alpha: UInt8Array) -> None:
+        if masks.coverage(masks.sample_rows(full_size_alpha)):
             answer = answer.model_copy(update={"bad_mask": True})
         await self.evidence.record_answer(*self._labels, answer)
 
     async def _write_mask(self, job: str, full_size_alpha: UInt8Array) -> None:
-        data = await self._in_thread(lambda: encode_mask(shrink(full_size_alpha)))
+        data = await self._in_thread(lambda: masks.encode_mask(masks.shrink(full_size_alpha)))
         await self.evidence.put_mask(job, data)
 
     async def _compare(self, job: str, stable: str, rgb: UInt8Array, full_size_alpha: UInt8Array) -> None:
-        mask = await self._in_thread(shrink, full_size_alpha)
-        picture = await self._in_thread(shrink, rgb, PREVIEW_SIDE)
+        mask = await self._in_thread(masks.shrink, full_size_alpha)
+        picture = await self._in_thread(masks.shrink, rgb, masks.PREVIEW_SIDE)
         del rgb, full_size_alpha  # large, and it may have to wait
         until, wait = self.clock() + WAIT_SECONDS, 0.05
         self._waiting += 1
@@ -121,19 +112,17 @@ class EvidenceRecorder:
                 wait = min(1.0, wait * 1.5)
         finally:
             self._waiting -= 1
-        stable_mask = None if data is None else decode_mask(data)
+        stable_mask = None if data is None else masks.decode_mask(data)
         if stable_mask is None or stable_mask.shape != mask.shape:
             self._count(MirrorOutcome.ALONE)
             return
-        agreed: Agreement = await self._in_thread(agreement, mask, stable_mask)
+        agreed: Agreement = await self._in_thread(masks.agreement, mask, stable_mask)
         await self.evidence.record_pair(*self._labels, MirroredPair(at=self.clock(), job=job, agreement=agreed))
         self._count(MirrorOutcome.COMPARED)
-        if is_rejected(agreed) and self.clock() - self._compared_at >= COMPARISON_SECONDS:
+        if masks.is_rejected(agreed) and self.clock() - self._compared_at >= COMPARISON_SECONDS:
             self._compared_at = self.clock()
-            pictures = (picture, stable_mask, mask)
-            comparison: MaskComparison = await self._in_thread(
-                compare_masks, job, stable, agreed, pictures, self._compared_at
-            )
+            pictures, at = (picture, stable_mask, mask), self._compared_at
+            comparison: MaskComparison = await self._in_thread(masks.compare_masks, job, stable, agreed, pictures, at)
             await self.evidence.record_comparison(*self._labels, comparison)
 
     async def _in_thread(self, function: Callable[..., Any], *args: Any) -> Any:

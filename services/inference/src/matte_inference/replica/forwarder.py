@@ -30,21 +30,12 @@ B = TypeVar("B")
 
 @dataclass(frozen=True, slots=True)
 class Forwarded:
-    """The alpha of one picture, or its problem.
-
-    Attributes:
-        linked: the traceparents of the other jobs in its batch.
-        cpu_seconds: its share of the CPU time of the batch.
-    """
+    """The alpha of one picture, or its problem."""
 
     outcome: Alpha | Problem
     batch_size: int = 1
-    linked: tuple[str, ...] = ()
-    cpu_seconds: float = 0.0
-
-
-async def _ignore() -> None:
-    pass
+    linked: tuple[str, ...] = ()  # the traceparents of the other jobs in its batch
+    cpu_seconds: float = 0.0  # its share of the CPU time of the batch
 
 
 class Forwarder:
@@ -55,30 +46,26 @@ class Forwarder:
     """
 
     def __init__(
-        self,
-        segmenter: Segmenter,
-        config: VersionConfig,
-        meter: Meter,
-        on_backend_lost: Callable[[], Awaitable[None]] = _ignore,
-    ) -> None:
+        self, segmenter: Segmenter, config: VersionConfig, meter: Meter,
+        on_backend_lost: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:  # fmt: skip
         self._segmenter, self._config, self._meter = segmenter, config, meter
         self._on_backend_lost = on_backend_lost
         self._threads = ThreadPoolExecutor(config.slots if segmenter.remote else 1, thread_name_prefix="forward")
         self._batched = config.max_batch_size > 1 and not segmenter.remote
-        self._batcher = Batcher(
-            self._forward, max_batch_size=config.max_batch_size, wait_seconds=config.batch_wait_seconds
-        )
+        size, wait = config.max_batch_size, config.batch_wait_seconds
+        self._batcher = Batcher(self._forward, max_batch_size=size, wait_seconds=wait)
 
     async def forward(self, prepared: Prepared, traceparent: str | None = None) -> Forwarded:
         """Forwards one picture, in a batch with others; ``traceparent`` names its job in their traces."""
         item = (prepared, traceparent)
         forwarded = await self._batcher(item) if self._batched else (await self._forward([item]))[0]
-        if isinstance(forwarded.outcome, Problem) and forwarded.outcome.code == "backend_unavailable":
+        lost = isinstance(forwarded.outcome, Problem) and forwarded.outcome.code == "backend_unavailable"
+        if lost and self._on_backend_lost is not None:
             await self._on_backend_lost()
         return forwarded
 
     async def forward_alone(self, prepared: Prepared) -> Forwarded:
-        """Forwards one picture in a batch of its own."""
         return (await self._forward([(prepared, None)]))[0]
 
     async def _forward(self, batch: list[tuple[Prepared, str | None]]) -> list[Forwarded]:
@@ -161,7 +148,13 @@ def forward_safely(segmenter: Segmenter, batch: Sequence[Prepared]) -> list[Alph
     except Exception as error:
         if isinstance(error, Problem) and len(batch) == 1:
             return [error]
-        out_of_memory = is_out_of_memory(error)
+        torch: Any = sys.modules.get("torch")
+        out_of_memory = (
+            isinstance(error, MemoryError)
+            or (torch is not None and isinstance(error, torch.OutOfMemoryError))
+            # torch's CPU allocator says so only in its message
+            or (isinstance(error, RuntimeError) and "not enough memory" in str(error))
+        )
         cause = type(error).__name__
     else:
         not_finite = Problem("internal_error", "The model's output is not a number on this picture.")
@@ -169,24 +162,13 @@ def forward_safely(segmenter: Segmenter, batch: Sequence[Prepared]) -> list[Alph
     # here the exception, and with it the frames that hold the failed batch's tensors, is gone
     if out_of_memory:
         gc.collect()
-        torch: Any = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_available():
             torch.cuda.empty_cache()
-    if len(batch) == 1 and out_of_memory:
-        detail = "The model ran out of memory on this picture. Send it smaller, or try again."
-        return [Problem("out_of_memory", detail)]
     if len(batch) == 1:
+        if out_of_memory:
+            detail = "The model ran out of memory on this picture. Send it smaller, or try again."
+            return [Problem("out_of_memory", detail)]
         return [Problem("internal_error", f"The model failed on this picture ({cause}).")]
     step = (len(batch) + 1) // 2 if out_of_memory else 1
     parts = [batch[at : at + step] for at in range(0, len(batch), step)]
     return [outcome for part in parts for outcome in forward_safely(segmenter, part)]
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: in Python, on the GPU, or in torch's CPU allocator, which says so only in its message."""
-    if isinstance(error, MemoryError):
-        return True
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(error, torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "not enough memory" in str(error)

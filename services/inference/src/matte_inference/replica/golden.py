@@ -16,16 +16,7 @@ from matte_core.contracts.job import Limits
 from matte_core.errors import Problem
 from matte_jobs.evidence import EvidenceStore
 
-from matte_inference.analysis.masks import (
-    PREVIEW_SIDE,
-    agreement,
-    compare_masks,
-    coverage,
-    decode_mask,
-    encode_mask,
-    is_rejected,
-    shrink,
-)
+from matte_inference.analysis import masks
 from matte_inference.families.base import Segmenter
 from matte_inference.pixels.arrays import UInt8Array
 from matte_inference.pixels.decode import decode
@@ -81,7 +72,14 @@ class GoldenImages:
         with the stored one, the others are taken from there.
         """
         self._fingerprint = masks_fingerprint(self.config, self.segmenter.digest, self.images)
-        stored = await self._stored_masks()
+        model, version = self.config.model, self.config.version
+        stored: dict[str, UInt8Array] = {}
+        try:
+            async with asyncio.timeout(STORE_SECONDS):
+                if (await self.evidence.golden_versions(model)).get(version) == self._fingerprint:
+                    stored = _decode_masks(await self.evidence.golden_masks(model, version))
+        except (Problem, TimeoutError) as error:
+            log.warning("golden images of %s: the store does not answer: %s", self.config.app, error)
         self._already_stored = bool(stored)
         for number, name in enumerate(self.images):
             if number and name in stored:
@@ -91,7 +89,7 @@ class GoldenImages:
             if name in stored:
                 mask = self._masks.get(name)
                 same = mask is not None and mask.shape == stored[name].shape
-                if mask is None or not same or is_rejected(agreement(mask, stored[name])):
+                if mask is None or not same or masks.is_rejected(masks.agreement(mask, stored[name])):
                     stored, self._already_stored = {}, False
 
     async def report(self, replica: str, now: float) -> None:
@@ -99,27 +97,15 @@ class GoldenImages:
         model, version = self.config.model, self.config.version
         others = (await self.evidence.golden_versions(model)).keys() - {version}
         newest = sorted(others, key=semver.Version.parse)[-MAX_VERSIONS:]
-        masks = {other: _decode_masks(await self.evidence.golden_masks(model, other)) for other in newest}
-        results, rejected = await asyncio.to_thread(self._compare, masks, now)
+        by_version = {other: _decode_masks(await self.evidence.golden_masks(model, other)) for other in newest}
+        results, rejected = await asyncio.to_thread(self._compare, by_version, now)
         if not self._already_stored:
-            encoded = {name: encode_mask(mask) for name, mask in self._masks.items()}
+            encoded = {name: masks.encode_mask(mask) for name, mask in self._masks.items()}
             await self.evidence.put_golden_masks(model, version, encoded, self._fingerprint)
             for comparison in rejected:
                 await self.evidence.record_comparison(model, version, comparison)
         report = StartReport(replica=replica, at=now, digest=self.segmenter.digest, golden=results)
         await self.evidence.record_start(model, version, report)
-
-    async def _stored_masks(self) -> dict[str, UInt8Array]:
-        """The masks that a replica of the same version computed in the same way."""
-        model, version = self.config.model, self.config.version
-        try:
-            async with asyncio.timeout(STORE_SECONDS):
-                if (await self.evidence.golden_versions(model)).get(version) != self._fingerprint:
-                    return {}
-                return _decode_masks(await self.evidence.golden_masks(model, version))
-        except (Problem, TimeoutError) as error:
-            log.warning("golden images of %s: the store does not answer: %s", self.config.app, error)
-            return {}
 
     async def _compute(self, name: str) -> None:
         try:
@@ -128,7 +114,7 @@ class GoldenImages:
             if isinstance(outcome, Problem):
                 raise outcome
             full_size_alpha = await asyncio.to_thread(self.segmenter.finish, job.pixels, outcome)
-            self._masks[name] = shrink(full_size_alpha, PREVIEW_SIDE)
+            self._masks[name] = masks.shrink(full_size_alpha, masks.PREVIEW_SIDE)
         except Exception as error:  # it is reported; whether the version may serve is decided elsewhere
             log.warning("golden image %s of %s: %s", name, self.config.app, error)
             self._errors[name] = (str(error) or type(error).__name__)[:_MAX_ERROR_LENGTH]
@@ -143,17 +129,16 @@ class GoldenImages:
             if mask is None:
                 results.append(GoldenResult(name=name, error=self._errors.get(name, "no mask")))
                 continue
-            comparable = {v: masks[name] for v, masks in others.items() if name in masks}
+            comparable = {v: other[name] for v, other in others.items() if name in other}
             comparable = {version: other for version, other in comparable.items() if other.shape == mask.shape}
-            agreements = {version: agreement(mask, other) for version, other in comparable.items()}
-            results.append(GoldenResult(name=name, bad_mask=coverage(mask).value, agreements=agreements))
+            agreements = {version: masks.agreement(mask, other) for version, other in comparable.items()}
+            results.append(GoldenResult(name=name, bad_mask=masks.coverage(mask).value, agreements=agreements))
             for version, agreed in agreements.items():
-                if is_rejected(agreed):
+                if masks.is_rejected(agreed):
                     pictures = (decode(data, self.limits).rgb, comparable[version], mask)
-                    rejected.append(compare_masks(name, version, agreed, pictures, now))
+                    rejected.append(masks.compare_masks(name, version, agreed, pictures, now))
         return tuple(results), rejected
 
 
-def _decode_masks(masks: Mapping[str, bytes]) -> dict[str, UInt8Array]:
-    decoded = {name: decode_mask(data) for name, data in masks.items()}
-    return {name: mask for name, mask in decoded.items() if mask is not None}
+def _decode_masks(encoded: Mapping[str, bytes]) -> dict[str, UInt8Array]:
+    return {name: mask for name, data in encoded.items() if (mask := masks.decode_mask(data)) is not None}

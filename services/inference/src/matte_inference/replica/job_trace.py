@@ -38,23 +38,18 @@ _TYPICAL = (Cost(0.01, 0.002), Cost(0.01, 0.03), Cost(0.5, 0.0), Cost(0.02, 0.06
 
 
 class JobTrace:
-    """Begins when it is created. ``clock`` gives Unix seconds.
-
-    Attributes:
-        marks: when the job began, and when each finished stage ended.
+    """Begins when it is created. ``clock`` gives Unix seconds; ``marks`` are when the job began, and when each finished
+    stage ended.
     """
 
     def __init__(
         self, spec: JobSpec, config: VersionConfig, instruments: Instruments, clock: Callable[[], float]
     ) -> None:
-        self._spec = spec
-        self._labels = (config.model, config.version)
-        self._meter = instruments.meter
-        self._tracer = instruments.tracer
-        self._clock = clock
+        self._spec, self._labels, self._clock = spec, (config.model, config.version), clock
+        self._meter, self._tracer = instruments.meter, instruments.tracer
         self.marks = [clock()]
         self._forwarded: Forwarded | None = None
-        self._cpu_seconds = 0.0
+        self.cpu_seconds = 0.0
         self._span = tracing.start_span(
             self._tracer, f"segment {config.model}", at=self.marks[0], parent=spec.traceparent, kind=SpanKind.SERVER
         )
@@ -73,10 +68,7 @@ class JobTrace:
         self.marks.append(self._clock())
         if forwarded is not None:
             self._forwarded = forwarded
-            self._cpu_seconds += forwarded.cpu_seconds
-
-    def add_cpu(self, seconds: float) -> None:
-        self._cpu_seconds += seconds
+            self.cpu_seconds += forwarded.cpu_seconds
 
     @property
     def seconds(self) -> float:
@@ -93,7 +85,7 @@ class JobTrace:
         fetch, decode, forward, encode = (round(after - before, 6) for before, after in pairwise(self.marks))
         return Timings(
             queued=round(self._queued, 6), fetch=fetch, decode=decode, forward=forward, encode=encode,
-            total=round(self.marks[-1] - self.marks[0], 6), cpu=round(self._cpu_seconds, 6),
+            total=round(self.marks[-1] - self.marks[0], 6), cpu=round(self.cpu_seconds, 6),
         )  # fmt: skip
 
     def finish(self, outcome: Outcome | None, error: str = "") -> None:
@@ -132,9 +124,6 @@ class JobTrace:
             tracing.end_span(child, ended, error=error if ended == end else "")
 
 
-# --- progress -----------------------------------------------------------------------------------------------------
-
-
 class StageCosts:
     """The expected seconds of each stage, fitted to the replica's recent jobs."""
 
@@ -148,7 +137,6 @@ class StageCosts:
         self._costs = None
 
     def expected(self, megapixels: float) -> tuple[float, ...]:
-        """Seconds of each stage for a picture of that size."""
         if self._costs is None:
             stages = range(len(STAGES))
             fitted = [fit((size, seconds[stage]) for size, seconds in self._recent) for stage in stages]
@@ -180,8 +168,7 @@ class ProgressReporter:
     """Writes ``progress`` events. All jobs of a replica share one timer, which runs only while a job does."""
 
     def __init__(self, store: JobStore, clock: Callable[[], float]) -> None:
-        self._store = store
-        self._clock = clock
+        self._store, self._clock = store, clock
         self._costs = StageCosts()
         self._running: dict[str, _TrackedJob] = {}
         self._timer: asyncio.Task[None] | None = None

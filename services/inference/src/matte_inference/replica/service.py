@@ -21,17 +21,10 @@ from matte_inference import metrics
 from matte_inference.families.base import Segmenter
 from matte_inference.metrics import RELEASE_OUTCOMES, MirrorOutcome, Outcome
 from matte_inference.pixels.arrays import UInt8Array
+from matte_inference.replica import stages
 from matte_inference.replica.evidence import EvidenceRecorder
 from matte_inference.replica.forwarder import Forwarder
 from matte_inference.replica.job_trace import JobTrace, ProgressReporter
-from matte_inference.replica.stages import (
-    RenderedJob,
-    decode_job,
-    finish_and_render,
-    render,
-    render_preview,
-    with_cpu_seconds,
-)
 from matte_inference.router.route_plan import DispatchOptions
 
 log = logging.getLogger("matte.replica")
@@ -44,11 +37,7 @@ STORE_RETRY_SECONDS = (0.5, 1, 2, 4, 8, 15, 30, 30, 30)
 
 @dataclass(eq=False)
 class ReplicaService:
-    """Runs jobs on a segmenter that is loaded and warm. ``clock`` gives Unix seconds.
-
-    Attributes:
-        running: jobs in progress, without mirrored ones.
-    """
+    """Runs jobs on a segmenter that is loaded and warm. ``clock`` gives Unix seconds."""
 
     store: JobStore
     config: VersionConfig
@@ -57,7 +46,7 @@ class ReplicaService:
     clock: Callable[[], float]
     limits: Limits
     instruments: Instruments
-    running: int = field(default=0, init=False)
+    running: int = field(default=0, init=False)  # jobs in progress, without mirrored ones
 
     def __post_init__(self) -> None:
         self._threads = ThreadPoolExecutor(self.config.slots, thread_name_prefix="pixels")
@@ -67,8 +56,7 @@ class ReplicaService:
     async def run(self, spec: JobSpec, token: str, options: DispatchOptions) -> None:
         """Runs a leased job and stores its outcome: a result, a failure, or its return to the queue or to the fallback.
 
-        Raises:
-            Problem: the store is away, so nothing was stored; the router returns the job to the queue.
+        Raises Problem if the store is away, so nothing was stored; the router returns the job to the queue.
         """
         self.running += 1
         trace = JobTrace(spec, self.config, self.instruments, self.clock)
@@ -89,7 +77,14 @@ class ReplicaService:
             if problem.fault is Fault.STORE:
                 trace.finish(None, problem.code)
                 raise
-            trace.finish(await self._handle_problem(spec, token, problem, options, trace), problem.code)
+            if problem.fault is Fault.VERSION and await self._fall_back(spec, token, problem, options, trace):
+                outcome = Outcome.FELL_BACK
+            elif problem.code == "backend_unavailable":  # it waits for the backend, or for a version that needs none
+                outcome = await self._release(spec, token, problem)
+            else:
+                await self.store.fail(spec.id, token, problem, self.clock())
+                outcome = Outcome.FAILED
+            trace.finish(outcome, problem.code)
         except Exception as error:
             log.exception("job %s: failed on %s", spec.id, self.config.app)
             detail = f"Version {self.config.version} of {self.config.model} failed on this picture."
@@ -101,14 +96,14 @@ class ReplicaService:
             self.running -= 1
 
     async def mirror(self, spec: JobSpec, stable: str) -> None:
-        """Computes a job that ``stable`` answers, and compares the masks once that of ``stable`` is there.
-
-        A problem of the picture or of the store is logged, not raised.
+        """Computes a job that ``stable`` answers, and compares the masks once that of ``stable`` is there. A problem of
+        the picture or of the store is logged, not raised.
         """
         logs.traceparent.set("")
         try:
             blobs = await self._fetch(spec)
-            job = await self._in_thread(decode_job, self.segmenter, blobs, self.limits, spec.options.parsed_hints)
+            hints = spec.options.parsed_hints
+            job = await self._in_thread(stages.decode_job, self.segmenter, blobs, self.limits, hints)
             outcome = (await self.forwarder.forward(job.prepared)).outcome
             if isinstance(outcome, Problem):
                 raise outcome
@@ -127,13 +122,12 @@ class ReplicaService:
         await self._evidence.close()
         self._threads.shutdown(wait=False)
 
-    # stages -----------------------------------------------------------------------------------------------------
-
     async def _process(self, spec: JobSpec, token: str, trace: JobTrace) -> UInt8Array | None:
         """Runs every stage; the alpha at the picture's size, or None if the job had ended before its result."""
         blobs = await self._fetch(spec)
         trace.end_stage()
-        job = await self._run_stage(trace, decode_job, self.segmenter, blobs, self.limits, spec.options.parsed_hints)
+        hints = spec.options.parsed_hints
+        job = await self._run_stage(trace, stages.decode_job, self.segmenter, blobs, self.limits, hints)
         trace.end_stage()
         forwarded = await self.forwarder.forward(job.prepared, trace.traceparent)
         trace.end_stage(forwarded)
@@ -142,11 +136,11 @@ class ReplicaService:
             raise alpha
         if spec.preview:
             full_size_alpha = await self._run_stage(trace, self.segmenter.finish, job.pixels, alpha)
-            preview = await self._in_thread(render_preview, job, full_size_alpha)
+            preview = await self._in_thread(stages.render_preview, job, full_size_alpha)
             await self.store.emit_event(spec.id, token, "preview", preview, self.clock())
-            rendered = await self._run_stage(trace, render, job, full_size_alpha, spec.options)
+            rendered = await self._run_stage(trace, stages.render, job, full_size_alpha, spec.options)
         else:  # in one visit to the threads
-            rendered = await self._run_stage(trace, finish_and_render, self.segmenter, job, alpha, spec.options)
+            rendered = await self._run_stage(trace, stages.finish_and_render, self.segmenter, job, alpha, spec.options)
         trace.end_stage()
         stored = await self._store_result(spec, token, rendered, trace)
         trace.end_stage()
@@ -154,30 +148,23 @@ class ReplicaService:
 
     async def _fetch(self, spec: JobSpec) -> list[bytes]:
         refs = [ref for ref in (spec.image, spec.background) if ref is not None]
-        blobs = [await self.store.blobs.get(ref) for ref in refs]
-        if any(blob is None for blob in blobs):
+        blobs = [blob for ref in refs if (blob := await self.store.blobs.get(ref)) is not None]
+        if len(blobs) < len(refs):
             raise Problem("result_expired", "The picture is gone: the job has ended already.")
-        return [blob for blob in blobs if blob is not None]
+        return blobs
 
-    async def _store_result(self, spec: JobSpec, token: str, rendered: RenderedJob, trace: JobTrace) -> bool:
+    async def _store_result(self, spec: JobSpec, token: str, rendered: stages.RenderedJob, trace: JobTrace) -> bool:
         """Stores the result; False if the job has ended already. A store that is full or away is tried again: the work
         is done, and the lease is renewed meanwhile.
         """
-        refs: dict[str, BlobRef] = {}
-        data: dict[str, bytes] = {}
+        refs, data = dict[str, BlobRef](), dict[str, bytes]()
         for name, (content, content_type) in rendered.files.items():
             refs[name] = self.store.blobs.ref(f"{spec.id}:{token}", name, len(content), content_type)
             data[refs[name].key] = content
         result = Result(
-            model=self.config.model,
-            version=self.config.version,
-            digest=self.segmenter.digest,
-            width=rendered.width,
-            height=rendered.height,
-            subject_found=rendered.subject_found,
-            files=refs,
-            timings=trace.timings(),
-        )
+            model=self.config.model, version=self.config.version, digest=self.segmenter.digest, width=rendered.width,
+            height=rendered.height, subject_found=rendered.subject_found, files=refs, timings=trace.timings(),
+        )  # fmt: skip
         for wait in STORE_RETRY_SECONDS:
             try:
                 stored = await self.store.finish(spec.id, result, data, now=self.clock())
@@ -192,24 +179,12 @@ class ReplicaService:
 
     async def _run_stage(self, trace: JobTrace, stage: Callable[..., T], *args: Any) -> T:
         """Runs a stage in a thread and adds its CPU time to the job's."""
-        result: tuple[T, float] = await self._in_thread(with_cpu_seconds, stage, *args)
-        trace.add_cpu(result[1])
+        result: tuple[T, float] = await self._in_thread(stages.with_cpu_seconds, stage, *args)
+        trace.cpu_seconds += result[1]
         return result[0]
 
     async def _in_thread(self, function: Callable[..., T], *args: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
-
-    # failures ---------------------------------------------------------------------------------------------------
-
-    async def _handle_problem(
-        self, spec: JobSpec, token: str, problem: Problem, options: DispatchOptions, trace: JobTrace
-    ) -> Outcome:
-        if problem.fault is Fault.VERSION and await self._fall_back(spec, token, problem, options, trace):
-            return Outcome.FELL_BACK
-        if problem.code == "backend_unavailable":  # it waits for the backend, or for a version that needs none
-            return await self._release(spec, token, problem)
-        await self.store.fail(spec.id, token, problem, self.clock())
-        return Outcome.FAILED
 
     async def _fall_back(
         self, spec: JobSpec, token: str, problem: Problem, options: DispatchOptions, trace: JobTrace

@@ -29,38 +29,27 @@ _WARM_UP_SIZE = (320, 320)
 
 @dataclass(frozen=True, slots=True)
 class DecodedJob:
-    """The picture, the network's input, and the background picture if there is one."""
-
     pixels: Pixels
-    prepared: Prepared
+    prepared: Prepared  # the network's input
     background: Pixels | None
 
 
 @dataclass(frozen=True, slots=True)
 class RenderedJob:
-    """The answer to a job.
+    """The answer to a job; ``width`` and ``height`` are the result's."""
 
-    Attributes:
-        files: encoded pictures and their content types by name: ``result``, ``mask``.
-        width, height: of the result.
-        subject_found: false if the alpha is empty.
-        full_size_alpha: the alpha at the picture's size, uint8 (H, W).
-    """
-
-    files: dict[str, tuple[bytes, str]]
+    files: dict[str, tuple[bytes, str]]  # encoded pictures and their content types by name: ``result``, ``mask``
     width: int
     height: int
-    subject_found: bool
-    full_size_alpha: UInt8Array
+    subject_found: bool  # false if the alpha is empty
+    full_size_alpha: UInt8Array  # at the picture's size, (H, W)
 
 
 def decode_job(
     segmenter: Segmenter, blobs: Sequence[bytes], limits: Limits, hints: tuple[Hint, ...] = ()
 ) -> DecodedJob:
-    """Decodes the picture (and, as second blob, its background) and prepares the network's input.
-
-    Raises:
-        Problem: whatever is wrong with a picture.
+    """Decodes the picture (and, as second blob, its background) and prepares the network's input. Raises Problem for
+    whatever is wrong with a picture.
     """
     pixels = replace(decode(blobs[0], limits), hints=hints)
     background = decode(blobs[1], limits) if len(blobs) > 1 else None

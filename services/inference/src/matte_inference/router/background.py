@@ -56,7 +56,6 @@ class BackgroundTasks:
             self._tasks.append(asyncio.create_task(keeper, name="ray-state"))
 
     def healthy(self) -> bool:
-        """Whether every task is running."""
         return not any(task.done() for task in self._tasks)
 
     def close(self) -> None:
@@ -65,7 +64,6 @@ class BackgroundTasks:
 
 
 async def keep_ray_state(store: JobStore, storage: str) -> None:
-    """Refreshes the expiry of the state of the Ray cluster ``storage``, until canceled."""
     while True:
         with contextlib.suppress(Problem):
             await refresh_ray_state(store.redis, storage)
@@ -116,11 +114,9 @@ class _Check:
             self.task.cancel()
 
     def report(self, state: CheckState, at: float, **fields: str | None) -> CheckReport:
-        fields = {"message": self.message, **fields}
         done, total = self.progress.done, self.progress.total
-        return CheckReport.model_validate(
-            {"attempt": self.order.attempt, "state": state, "at": at, "done": done, "total": total, **fields}
-        )
+        common = {"attempt": self.order.attempt, "state": state, "at": at, "done": done, "total": total}
+        return CheckReport.model_validate({**common, "message": self.message, **fields})
 
 
 @dataclass(eq=False)
@@ -155,10 +151,9 @@ class VersionChecker:
         """Starts new orders, cancels those that are gone, and reports the progress of the others."""
         orders = {(order.model, order.version): order for order in await self.evidence.check_orders(self.pool)}
         for key, check in list(self._running.items()):
-            if orders.get(key) != check.order:
+            if gone := orders.get(key) != check.order:
                 check.cancel()
-                del self._running[key]
-            elif check.task is not None and check.task.done():
+            if gone or (check.task is not None and check.task.done()):
                 del self._running[key]
         for key, order in orders.items():
             if key in self._running:

@@ -56,12 +56,7 @@ class ServeVersions:
         return missing
 
     async def run(self, model: str, version: str, lease: Lease, options: DispatchOptions) -> None:
-        """Runs a leased job.
-
-        Raises:
-            Problem: the replica raised it.
-            Exception: the replica was lost, or took too long.
-        """
+        """Raises the replica's Problem, or any other exception if the replica was lost or took too long."""
         handle, spec = await self._handle(model, version), lease.spec.model_dump_json()
         response = handle.run.remote(spec, lease.token, *(options if any(options) else ()))
         try:
@@ -76,7 +71,6 @@ class ServeVersions:
             raise
 
     async def mirror(self, model: str, version: str, spec: JobSpec, stable: str) -> None:
-        """Has ``version`` compute a job that ``stable`` answers."""
         handle = await self._handle(model, version)
         async with asyncio.timeout(self._max_run_seconds):
             await handle.mirror.remote(spec.model_dump_json(), stable)
@@ -103,15 +97,9 @@ class Router:
         self._refused: str | None = None
         store = JobStore.open(settings)
         self._service = RouterService(
-            store,
-            self._versions,
-            name=name,
-            pool=settings.pool,
-            clock=time.time,
-            draw=random.random,
-            lease_seconds=settings.lease_seconds,
-            instruments=Instruments(RayMeter(), tracer),
-        )
+            store, self._versions, name=name, pool=settings.pool, clock=time.time, draw=random.random,
+            lease_seconds=settings.lease_seconds, instruments=Instruments(RayMeter(), tracer),
+        )  # fmt: skip
         await self._service.start()
         self._retrying = asyncio.create_task(self._retry(), name="retry")
         self._background = BackgroundTasks(store, settings)
@@ -132,8 +120,7 @@ class Router:
         The first table is applied at once: the router may be the first to come back after a restart, and must not
         wait for a version that is broken. An application that does not exist has no replica, so it gets no job.
         """
-        pending = self._pending
-        if pending is None:
+        if (pending := self._pending) is None:
             return
         missing = await self._versions.find({app_name(r.model, arm.version) for r in pending.routes for arm in r.arms})
         if self._pending is not pending:

@@ -26,15 +26,11 @@ log = logging.getLogger("matte.router")
 
 
 class Versions(Protocol):
-    """The model versions as a router calls them."""
-
     def run(self, model: str, version: str, lease: Lease, options: DispatchOptions, /) -> Awaitable[None]:
         """Runs a leased job; returns when its outcome is stored, raises if it is not."""
-        ...
 
     def mirror(self, model: str, version: str, spec: JobSpec, stable: str, /) -> Awaitable[None]:
         """Has ``version`` compute a job that ``stable`` answers, for the evidence only."""
-        ...
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -61,10 +57,8 @@ class Dispatcher:
     instruments: Instruments
 
     async def run(self, job: InFlightJob) -> None:
-        """Returns when the job's outcome is stored or the job is back in the queue.
-
-        Raises:
-            Problem: neither could be written; the lease will expire.
+        """Returns when the job's outcome is stored or the job is back in the queue. Raises Problem if neither could be
+        written; the lease will expire.
         """
         lease, span = job.lease, self._start_span(job)
         traceparent = tracing.traceparent(span)
@@ -91,7 +85,6 @@ class Dispatcher:
                 await asyncio.wait([started])
 
     async def mirror(self, model: str, version: str, spec: JobSpec, stable: str) -> None:
-        """Has ``version`` compute the job as well. Raises nothing."""
         try:
             await self.versions.mirror(model, version, spec, stable)
         except Exception as error:  # no caller waits for it
@@ -117,11 +110,8 @@ class Dispatcher:
             self.instruments.meter.add(metrics.JOBS, model, version, RELEASE_OUTCOMES[released])
 
     def _start_span(self, job: InFlightJob) -> Span:
-        now, spec = self.clock(), job.lease.spec
-        name = f"route {job.model}"
-        span = tracing.start_span(
-            self.instruments.tracer, name, at=now, parent=spec.traceparent, kind=SpanKind.CONSUMER
-        )
+        now, spec, tracer = self.clock(), job.lease.spec, self.instruments.tracer
+        span = tracing.start_span(tracer, f"route {job.model}", at=now, parent=spec.traceparent, kind=SpanKind.CONSUMER)
         if span.is_recording():
             span.set_attributes(
                 {

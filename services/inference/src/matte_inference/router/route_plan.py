@@ -14,35 +14,21 @@ from matte_core.contracts.job import JobSpec
 
 
 class DispatchOptions(NamedTuple):
-    """What a router tells a replica about a job besides the job itself. The defaults, which most jobs have, are not
-    sent.
+    """What a router tells a replica besides the job itself. The defaults, which most jobs have, are not sent."""
 
-    Attributes:
-        fallback: the version that takes over the job if this one is at fault for its failure; '': none.
-        sampled: the replica records the answer as evidence for a rollout.
-        mirrored: another version computes the job as well and compares its mask with this one's.
-    """
-
-    fallback: str = ""
-    sampled: bool = False
-    mirrored: bool = False
+    fallback: str = ""  # takes over the job if this version is at fault for its failure
+    sampled: bool = False  # the replica records the answer as evidence for a rollout
+    mirrored: bool = False  # another version computes the job as well and compares its mask with this one's
 
 
 @dataclass(frozen=True, slots=True)
 class RoutePlan:
-    """What follows from a route for each of its jobs, computed once.
+    """What follows from a route for each of its jobs, computed once."""
 
-    Attributes:
-        stable: the version that takes over what others fail; None if no version has traffic.
-        sampled: more than one version answers unpinned jobs, so their answers are recorded.
-        mirror: the version that computes jobs of ``stable`` as well; '' for none.
-        mirror_share: the share of those jobs, 0 … 1.
-    """
-
-    stable: str | None
-    sampled: bool
-    mirror: str = ""
-    mirror_share: float = 0.0
+    stable: str | None  # takes over what other versions fail; None if no version has traffic
+    sampled: bool  # more than one version answers unpinned jobs, so their answers are recorded
+    mirror: str = ""  # computes jobs of ``stable`` as well; '' for none
+    mirror_share: float = 0.0  # of those jobs, 0 … 1
 
     @classmethod
     def from_route(cls, route: Route) -> RoutePlan:

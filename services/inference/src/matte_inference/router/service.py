@@ -83,7 +83,6 @@ class RouterService:
         await self.store.close()
 
     def healthy(self) -> bool:
-        """Whether every loop is running."""
         return all(not task.done() for task in self._tasks)
 
     def apply(self, table: RouteTable) -> None:
@@ -126,7 +125,6 @@ class RouterService:
         self._wake.set()
 
     async def _publish_weights(self, table: RouteTable) -> None:
-        """Tells the operator that these weights are in use."""
         weights = {route.model: {arm.version: arm.weight for arm in route.arms} for route in table.routes}
         applied = AppliedWeights(expires_at=self.clock() + self.lease_seconds, weights=weights)
         await self._evidence.record_applied_weights(self.pool, self.name, applied)
@@ -173,7 +171,12 @@ class RouterService:
             await self._catalog.refresh(self.pool, self._table, now)
             for route in self._table.routes:
                 await self._unassign_unroutable(route)
-        self._cancel_orphaned()
+        # jobs on a version that lost its last replica go to their fallback instead of waiting for a new replica
+        for job in self._in_flight.values():
+            lost = (job.model, job.version) not in self._live
+            if lost and job.options.fallback and job.task and not job.orphaned:
+                job.orphaned = True
+                job.task.cancel()
         leases = {job_id: job.lease.token for job_id, job in self._in_flight.items()}
         for job_id in await self.store.renew(leases, now=now, until=now + self.lease_seconds):
             self._meter.add(metrics.LEASES_LOST)
@@ -183,14 +186,6 @@ class RouterService:
         """Stops a job that this router no longer leases; its slot is free at once."""
         if (job := self._in_flight.get(job_id)) and job.task:
             job.task.cancel()
-
-    def _cancel_orphaned(self) -> None:
-        """Jobs on a version that lost its last replica go to their fallback instead of waiting for a new replica."""
-        for job in self._in_flight.values():
-            lost = (job.model, job.version) not in self._live
-            if lost and job.options.fallback and job.task and not job.orphaned:
-                job.orphaned = True
-                job.task.cancel()
 
     async def _sweep(self) -> None:
         swept = await self.store.sweep(self.clock())
@@ -212,15 +207,9 @@ class RouterService:
             return False
         now = self.clock()
         leases = await self.store.lease(
-            route.model,
-            holder=self.name,
-            now=now,
-            until=now + self.lease_seconds,
-            n=sum(free.values()),
-            unassigned=any(arm.weight and arm.version in free for arm in route.arms),
-            versions=free,
-            only_version=sole_version(route),
-        )
+            route.model, holder=self.name, now=now, until=now + self.lease_seconds, n=sum(free.values()), versions=free,
+            unassigned=any(arm.weight and arm.version in free for arm in route.arms), only_version=sole_version(route),
+        )  # fmt: skip
         assigned: list[tuple[Lease, str]] = []
         try:
             for lease in sorted(leases, key=lambda lease: lease.version is None):  # those with a version have a slot
@@ -246,9 +235,8 @@ class RouterService:
     def _start_job(self, model: str, version: str, lease: Lease, free: dict[str, int]) -> None:
         """Dispatches the job, and mirrors it if the mirror's version has a slot that no other job needs."""
         plan = self._plans[model]
-        mirrored = bool(plan.mirror and free.get(plan.mirror, 0) > 0) and plan.should_mirror(
-            version, lease.spec, self.draw()
-        )
+        has_slot = bool(plan.mirror) and free.get(plan.mirror, 0) > 0
+        mirrored = has_slot and plan.should_mirror(version, lease.spec, self.draw())
         options = plan.options(version, lease.spec, mirrored=mirrored)
         job = InFlightJob(lease, model, version, options, self.clock())
         job.task = asyncio.create_task(self._dispatcher.run(job), name=lease.id)
