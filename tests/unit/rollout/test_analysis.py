@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from matte_core.contracts.k8s.rollout import MetricVerdict, RolloutAnalysis, RolloutSpec, Verdict
 from matte_core.domain.statistics import wilson_bounds
-from matte_operator.domain.rollout.analysis import combine_verdicts, judge_golden, judge_metrics
+from matte_operator.domain.rollout.analysis import combine_verdicts, increase, judge_golden, judge_metrics, percentile
 from matte_operator.domain.rollout.observation import (
     AnswerStats,
     ExternalResult,
@@ -15,7 +15,6 @@ from matte_operator.domain.rollout.observation import (
     GoldenResults,
     Measurements,
 )
-from matte_operator.domain.rollout.stats import increase, percentile
 from rollout_simulation import EMPTY, ERRORS, FEW, GOOD, SAME, SHIFTED, SLOW
 
 P, F, I = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE  # noqa: E741

@@ -16,10 +16,10 @@ from matte_telemetry.prometheus import MetricsServer, PrometheusMeter
 from pydantic import ValidationError
 
 from matte_operator.background_loop import BackgroundLoop
-from matte_operator.cleanup import clean_up
 from matte_operator.controller import Controller, downgrade_retries, registry
 from matte_operator.evidence_client import EvidenceClient
 from matte_operator.external_checks import ExternalChecks
+from matte_operator.kinds import MODEL, POOL, RAY_CLUSTER, RAY_SERVICE, name_of
 from matte_operator.kube_client import KubeClient, api_client
 from matte_operator.leader_election import LeaderElector
 from matte_operator.metrics import OPERATOR
@@ -27,6 +27,9 @@ from matte_operator.reconciler import Reconciler
 from matte_operator.settings import OperatorSettings
 
 log = logging.getLogger("matte.operator")
+
+_POLL_SECONDS = 2.0
+_SELECTOR = "app.kubernetes.io/name=matte"
 
 
 def main(arguments: list[str]) -> int:
@@ -47,7 +50,7 @@ def main(arguments: list[str]) -> int:
     meter = PrometheusMeter(OPERATOR)
     kube = KubeClient(api_client(), settings.namespace, meter)
     if arguments:
-        left = clean_up(kube, settings.cleanup_seconds)
+        left = _clean_up(kube, settings.cleanup_seconds)
         for what in left:
             log.error("still there: %s", what)
         return 1 if left else 0
@@ -81,6 +84,27 @@ def main(arguments: list[str]) -> int:
         server.close()
         shut_down_tracing()
     return 0
+
+
+def _clean_up(kube: KubeClient, timeout: float) -> list[str]:
+    """Before an uninstall: deletes Models and Pools, also those that helm does not know, and what KubeRay made of them.
+
+    Returns what is left after ``timeout`` seconds, as ``Kind name``.
+    """
+    for kind in (MODEL, POOL):
+        for body in kube.list(kind):
+            log.info("%s/%s: deleting", kind.kind.lower(), name_of(body))
+            kube.delete(kind, name_of(body))
+    end = time.monotonic() + timeout
+    while True:
+        left = [
+            f"{kind.kind} {name_of(body)}"
+            for kind, selector in ((POOL, None), (RAY_SERVICE, _SELECTOR), (RAY_CLUSTER, _SELECTOR))
+            for body in kube.list(kind, label_selector=selector)
+        ]
+        if not left or time.monotonic() >= end:
+            return left
+        time.sleep(_POLL_SECONDS)
 
 
 if __name__ == "__main__":

@@ -52,11 +52,5 @@ def name_of(body: Body) -> str:
 
 def owner_of(body: Body) -> Body:
     """An owner reference to the object: what it owns is deleted with it."""
-    return {
-        "apiVersion": body["apiVersion"],
-        "kind": body["kind"],
-        "name": name_of(body),
-        "uid": body["metadata"]["uid"],
-        "controller": True,
-        "blockOwnerDeletion": True,
-    }
+    reference = {"apiVersion": body["apiVersion"], "kind": body["kind"], "name": name_of(body)}
+    return {**reference, "uid": body["metadata"]["uid"], "controller": True, "blockOwnerDeletion": True}

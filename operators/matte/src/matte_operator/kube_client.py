@@ -41,7 +41,6 @@ class KubeClient:
         self._dynamic = DynamicClient(api, discoverer=lambda *_: None)  # type: ignore[no-untyped-call]
 
     def apply(self, kind: Kind, body: Body) -> Body:
-        """Server-side apply; the object as it is now."""
         return self._apply(kind.kind, self._path(kind, name_of(body)), body)
 
     def apply_status(self, kind: Kind, name: str, status: Body) -> Body:

@@ -55,7 +55,6 @@ class Plan:
 
     @property
     def requeue_after(self) -> float | None:
-        """Seconds until something is due without any change."""
         due = [model.decision.requeue_after for model in self.models]
         return min((seconds for seconds in due if seconds is not None), default=None)
 
@@ -107,17 +106,14 @@ def is_subset(desired: Any, actual: Any) -> bool:
 
 
 def model_version_manifest(release: Release, owner: Body, spec: ModelVersionSpec) -> Body:
+    labels = {"app.kubernetes.io/name": "matte", "app.kubernetes.io/instance": release.name}
     return {
         "apiVersion": MODEL_VERSION.api_version,
         "kind": MODEL_VERSION.kind,
         "metadata": {
             "name": model_version_name(spec.model, spec.version),
             "namespace": release.namespace,
-            "labels": {
-                "app.kubernetes.io/name": "matte",
-                "app.kubernetes.io/instance": release.name,
-                MODEL_LABEL: spec.model,
-            },
+            "labels": {**labels, MODEL_LABEL: spec.model},
             "ownerReferences": [owner_of(owner)],
         },
         "spec": spec.model_dump(mode="json", exclude_none=True),

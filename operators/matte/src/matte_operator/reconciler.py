@@ -167,13 +167,11 @@ class Reconciler:
         except ApiError as error:
             log.warning("nodes: free GPUs are not counted: %s", error_message(error))
             return {}
-        return {
-            name: free_gpus(nodes, pods, spec.workers.gpu_resource, spec.workers.node_selector)
-            for name, spec in pools.items()
-        }
+        workers = {name: spec.workers for name, spec in pools.items()}
+        return {name: free_gpus(nodes, pods, w.gpu_resource, w.node_selector) for name, w in workers.items()}
 
     def _apply_versions(self, model: PlannedModel) -> list[str]:
-        """Why each application failed, '' where it succeeded."""
+        """Why each write failed, '' where it succeeded."""
         for name in model.decision.delete:
             self._write(f"modelversion/{name}", self._kube.delete, MODEL_VERSION, name)
         errors = []
@@ -231,18 +229,12 @@ class Reconciler:
     def _create_event(self, involved: Body, event: EventRecord) -> None:
         time = format_time(datetime.now(UTC))
         metadata = involved["metadata"]
+        reference = {key: metadata[key] for key in ("name", "namespace", "uid", "resourceVersion")}
         body = {
             "apiVersion": "v1",
             "kind": "Event",
             "metadata": {"generateName": f"{metadata['name'][:50]}.", "namespace": metadata["namespace"]},
-            "involvedObject": {
-                "apiVersion": involved["apiVersion"],
-                "kind": involved["kind"],
-                "name": metadata["name"],
-                "namespace": metadata["namespace"],
-                "uid": metadata["uid"],
-                "resourceVersion": metadata["resourceVersion"],
-            },
+            "involvedObject": {"apiVersion": involved["apiVersion"], "kind": involved["kind"], **reference},
             "type": event.type,
             "reason": event.reason,
             "message": event.message[:1000],

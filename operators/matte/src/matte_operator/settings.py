@@ -48,7 +48,6 @@ class OperatorSettings(BaseSettings):
     cleanup_seconds: float = Field(540.0, gt=0, description="Seconds that `cleanup` waits for all objects to be gone")
 
     def to_release(self) -> Release:
-        """What every Pool of the release shares."""
         return Release(
             namespace=self.namespace,
             name=self.release,

@@ -29,10 +29,6 @@ class ConditionUpdate:
     def false(cls, type_: str, reason: str, message: str) -> ConditionUpdate:
         return cls(type_, ConditionStatus.FALSE, reason, message)
 
-    @classmethod
-    def unknown(cls, type_: str, reason: str, message: str) -> ConditionUpdate:
-        return cls(type_, ConditionStatus.UNKNOWN, reason, message)
-
     @property
     def is_true(self) -> bool:
         return self.status is ConditionStatus.TRUE

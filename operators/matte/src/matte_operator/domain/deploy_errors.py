@@ -35,11 +35,8 @@ def parse_deploy_error(message: str) -> tuple[str, str]:
     message = _ANSI.sub("", message)
     errors = [(match[1], match[2].strip()) for match in _ERROR.finditer(message)]
     root_causes = [error for error in errors if error[0] not in _WRAPPERS] or errors
-    if root_causes:
-        text = root_causes[-1][1]
-    else:
-        text = next((line.strip() for line in message.splitlines() if line.strip()), "no message")
-    text = text[:_TEXT_MAX]
+    lines = [line.strip() for line in message.splitlines() if line.strip()] or ["no message"]
+    text = (root_causes[-1][1] if root_causes else lines[0])[:_TEXT_MAX]
     if registry_error := _REGISTRY_ERROR.fullmatch(text):
         return registry_error[1], registry_error[2]
     reason = next((reason for pattern, reason in _REASONS if re.search(pattern, text)), "DeployFailed")
@@ -47,5 +44,4 @@ def parse_deploy_error(message: str) -> tuple[str, str]:
 
 
 def has_error(message: str) -> bool:
-    """Whether Serve's message contains an error, not only progress."""
     return _ERROR.search(_ANSI.sub("", message)) is not None

@@ -252,13 +252,9 @@ def _routes(name: str, spec: ModelSpec, routed: list[_Version], mirror: Mirror |
 
 
 def _check_order(version: _Version, spec: ModelSpec, rollout: Decision | None, now: datetime) -> CheckOrder | None:
-    """The check of the version's folder that a router of its Pool is to make.
-
-    In a rollout: of the version that is verified, for its attempt. Else: of a version that waits for one, with the next
-    attempt once a failed check is old.
-    """
+    """The check of the version's folder that a router of its Pool is to make."""
     observed, report = version.observed, version.observed.check
-    if spec.rollout:
+    if spec.rollout:  # only of the version that is being verified
         if not rollout or rollout.status.phase is not Phase.VERIFYING or rollout.status.canary != version.name:
             return None
         attempt = rollout.status.attempt

@@ -8,15 +8,7 @@ from datetime import datetime
 from matte_core.contracts.k8s.pool import PoolSpec, PoolStatus
 
 from matte_operator.domain.conditions import ConditionUpdate, merge_conditions
-from matte_operator.domain.ray_state import (
-    ROUTER,
-    AppStatus,
-    PodProblem,
-    PodProblemKind,
-    RayCluster,
-    RayService,
-    waiting_for_node,
-)
+from matte_operator.domain.ray_state import ROUTER, AppStatus, PodProblem, PodProblemKind, RayService, waiting_for_node
 
 READY = "Ready"
 CAPACITY = "CapacityAvailable"
@@ -61,9 +53,9 @@ def _ready(spec: PoolSpec, observed: PoolObservation, capacity: ConditionUpdate)
     order = list(PodProblemKind)
     problems = sorted(observed.pod_problems, key=lambda p: (order.index(p.kind), p.worker, p.pod))
     service = observed.service or RayService()
-    cluster, router, obstacle = service.current or RayCluster(""), service.app(ROUTER), ""
-    workers, min_workers = cluster.ready_workers, spec.workers.min_replicas
-    if service.current is None:
+    cluster, router, obstacle = service.current, service.app(ROUTER), ""
+    workers, min_workers = cluster.ready_workers if cluster else 0, spec.workers.min_replicas
+    if cluster is None:
         obstacle = "the Ray cluster is being made"
     elif not cluster.head_ready and service.pending is cluster:
         obstacle = "Ray's head is starting"

@@ -44,7 +44,6 @@ class VersionObservation:
 
 
 def check_progress(report: CheckReport) -> str:
-    """How far the check of a folder is, in words."""
     if report.state is CheckState.RUNNING and report.total:
         return f"{report.done / 1e6:.0f} of {report.total / 1e6:.0f} MB are here. {report.message}".strip()
     return report.message or report.state.value
@@ -72,10 +71,7 @@ def verified_condition(version: VersionObservation) -> ConditionUpdate:  # noqa:
 
 
 def ready_condition(version: VersionObservation) -> ConditionUpdate:  # noqa: PLR0911 - one per reason
-    """Whether the version answers.
-
-    One that answered stays ready while Ray does not answer, or while Serve changes something about it.
-    """
+    """A version that answered stays ready while Ray does not answer, or while Serve changes something about it."""
     app = version.app
     changing = app is None or app.status in {AppStatus.DEPLOYING, AppStatus.NOT_STARTED}
     still_ready = changing and version.was_ready and version.has_workers

@@ -105,29 +105,25 @@ def disruption_budget(release: Release, pool: str, spec: PoolSpec) -> dict[str, 
 
 
 def serve_config(versions: Iterable[ModelVersionSpec], table: RouteTable) -> str:
-    """``serveConfigV2`` of a Pool (JSON, which is YAML): the router with its table, then the versions by name.
-
-    The same for the same input, in whatever order.
-    """
+    """``serveConfigV2`` of a Pool (JSON, which is YAML): the router with its table, then the versions by name."""
     router = {
         "name": ROUTER,
         "route_prefix": None,
         "import_path": "matte_inference.apps:router",
         "deployments": [{"name": "Router", "user_config": table.model_dump(mode="json")}],
     }
-    apps = []
-    for spec in versions:
-        config = version_config(spec)
-        apps.append(
-            {
-                "name": config.app,
-                "route_prefix": None,
-                "import_path": "matte_inference.apps:model_version",
-                "args": config.model_dump(mode="json", exclude_defaults=True),
-                "deployments": [{"name": "ModelVersion", "num_replicas": spec.replicas}],
-            }
-        )
-    applications = [router, *sorted(apps, key=lambda app: str(app["name"]))]
+    configs = [(version_config(spec), spec.replicas) for spec in versions]
+    apps = [
+        {
+            "name": config.app,
+            "route_prefix": None,
+            "import_path": "matte_inference.apps:model_version",
+            "args": config.model_dump(mode="json", exclude_defaults=True),
+            "deployments": [{"name": "ModelVersion", "num_replicas": replicas}],
+        }
+        for config, replicas in sorted(configs, key=lambda item: item[0].app)
+    ]
+    applications = [router, *apps]
     return json.dumps({"proxy_location": "Disabled", "applications": applications}, sort_keys=True, indent=1) + "\n"
 
 

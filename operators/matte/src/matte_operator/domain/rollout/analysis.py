@@ -3,12 +3,13 @@
 A metric fails where it is worse than allowed with the required confidence, passes where it is not worse than allowed
 with that confidence, and is inconclusive in between: a non-inferiority test read from both sides. Checking again every
 few seconds makes a false failure hardly more likely, because a version as good as stable is a whole margin away.
+The bounds are computed without draws: a bootstrap would say something else after a restart.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from matte_core.contracts.evidence import Agreement
@@ -21,7 +22,7 @@ from matte_core.contracts.k8s.rollout import (
     RolloutSpec,
     Verdict,
 )
-from matte_core.domain.statistics import wilson_bounds
+from matte_core.domain.statistics import Bounds, wilson_bounds
 
 from matte_operator.domain.rollout.observation import (
     AnswerStats,
@@ -31,7 +32,6 @@ from matte_operator.domain.rollout.observation import (
     GoldenResults,
     Measurements,
 )
-from matte_operator.domain.rollout.stats import increase, percentile
 
 
 def judge_metrics(spec: RolloutAnalysis, measured: Measurements | None) -> tuple[MetricVerdict, ...]:
@@ -160,3 +160,40 @@ def _compare(lower: float, upper: float, limit: float) -> Verdict:
 
 def _verdict(metric: str, verdict: Verdict, message: str, **numbers: Any) -> MetricVerdict:
     return MetricVerdict(metric=metric, verdict=verdict, message=message[:TEXT_MAX], **numbers)
+
+
+def increase(new: Bounds, old: Bounds) -> Bounds:
+    """The difference of two independent shares: Newcombe's hybrid score bounds.
+
+    Source: R. G. Newcombe, Statistics in Medicine 17 (1998), pages 873-890, method 10.
+    """
+    difference = new.estimate - old.estimate
+    below = math.hypot(new.estimate - new.lower, old.upper - old.estimate)
+    above = math.hypot(new.upper - new.estimate, old.estimate - old.lower)
+    return Bounds(difference, difference - below, difference + above)
+
+
+def percentile(samples: Sequence[float], q: float, confidence: float) -> Bounds:
+    """A percentile's one-sided bounds by order statistics, whatever the distribution; ``ValueError`` without samples.
+
+    Source: Hahn and Meeker, Statistical Intervals (1991), section 5.2. The upper bound is infinite where there are
+    too few samples for one, the lower bound then is 0.
+    """
+    if not samples:
+        raise ValueError("no samples")
+    ordered = sorted(samples)
+    n = len(ordered)
+    lower, upper, below = 0.0, math.inf, 0.0
+    for rank, sample in enumerate(ordered, start=1):
+        below += _binomial(n, rank - 1, q)  # P(fewer than `rank` samples lie below the percentile)
+        if below <= 1 - confidence:
+            lower = sample
+        if below >= confidence:
+            upper = sample
+            break
+    return Bounds(ordered[min(n - 1, math.ceil(q * n) - 1)], lower, upper)
+
+
+def _binomial(n: int, k: int, p: float) -> float:
+    log = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+    return math.exp(log + k * math.log(p) + (n - k) * math.log1p(-p))

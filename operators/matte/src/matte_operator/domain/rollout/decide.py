@@ -34,8 +34,6 @@ _MAX_TRANSITIONS = 32
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is to be done."""
-
     status: RolloutStatus
     #: percent by version, 100 in all; empty: no version may have traffic yet
     weights: Mapping[str, int]

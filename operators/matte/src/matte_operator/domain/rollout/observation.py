@@ -71,8 +71,6 @@ class GoldenResults:
 
 @dataclass(frozen=True, slots=True)
 class CanaryGates:
-    """The gates of one attempt to roll out one version."""
-
     version: str
     attempt: int
     verified: GateResult = GateResult()
@@ -83,8 +81,6 @@ class CanaryGates:
 
 @dataclass(frozen=True, slots=True)
 class VersionState:
-    """A version's replicas and traffic."""
-
     #: replicas that hold, or wait for, their resources, those that start or end included
     allocated: int = 0
     #: replicas that answer

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from matte_core.contracts.k8s.common import ConditionStatus
 from matte_core.contracts.k8s.model import ModelSpec
 from matte_core.contracts.k8s.rollout import Phase, RolloutStatus
 from matte_core.domain.phases import INTENDED, TERMINAL
@@ -88,7 +89,7 @@ def rollout_conditions(status: RolloutStatus) -> tuple[ConditionUpdate, Conditio
     if status.phase in {Phase.ROLLED_BACK, Phase.FAILED} and status.cause not in INTENDED:
         stalled = ConditionUpdate.true(STALLED, status.cause.value, text)
     if status.phase is Phase.PAUSED:
-        return ConditionUpdate.unknown(PROGRESSING, "Paused", text), stalled
+        return ConditionUpdate(PROGRESSING, ConditionStatus.UNKNOWN, "Paused", text), stalled
     if status.phase is Phase.SUCCEEDED:
         return ConditionUpdate.false(PROGRESSING, "Complete", text), stalled
     update = ConditionUpdate.false if status.phase in TERMINAL else ConditionUpdate.true
@@ -96,7 +97,6 @@ def rollout_conditions(status: RolloutStatus) -> tuple[ConditionUpdate, Conditio
 
 
 def describe(status: RolloutStatus) -> str:
-    """The state of a rollout in a sentence."""
     match status.phase:
         case Phase.SUCCEEDED:
             return status.message

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -15,6 +15,9 @@ from matte_core.contracts.k8s.rules import CELRule
 HISTORY_MAX = 20
 TEXT_MAX = 300
 _NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+Share = Annotated[float, Field(ge=0, le=1)]
+Percent = Annotated[int, Field(ge=0, le=100)]
+Timeout = Annotated[int, Field(ge=10, le=86400)]
 
 
 class RolloutStep(KubeContract):
@@ -34,9 +37,7 @@ class RolloutStep(KubeContract):
 class RateCheck(KubeContract):
     """A rate that must not exceed that of stable over the same period."""
 
-    max_increase: float = Field(
-        0.01, ge=0, le=1, description="Maximum increase over stable; 0.01 is one answer in a hundred"
-    )
+    max_increase: Share = Field(0.01, description="Maximum increase over stable; 0.01 is one answer in a hundred")
 
 
 class LatencyCheck(KubeContract):
@@ -49,15 +50,13 @@ class LatencyCheck(KubeContract):
 class AgreementCheck(KubeContract):
     """Agreement between the masks of the new version and of stable, on mirrored jobs and golden images."""
 
-    mirror_percent: int = Field(
-        5, ge=0, le=100, description="Percentage of stable's jobs that the new version also computes"
+    mirror_percent: Percent = Field(5, description="Percentage of stable's jobs that the new version also computes")
+    min_iou: Share = Field(0.8, description="Intersection over union below which two masks disagree")
+    min_boundary: Share = Field(0.7, description="Boundary F-score below which two masks disagree")
+    max_alpha_difference: Share = Field(
+        0.08, description="Mean absolute alpha difference above which two masks disagree"
     )
-    min_iou: float = Field(0.8, ge=0, le=1, description="Intersection over union below which two masks disagree")
-    min_boundary: float = Field(0.7, ge=0, le=1, description="Boundary F-score below which two masks disagree")
-    max_alpha_difference: float = Field(
-        0.08, ge=0, le=1, description="Mean absolute alpha difference above which two masks disagree"
-    )
-    max_disagreement: float = Field(0.05, ge=0, le=1, description="Maximum share of pairs that may disagree")
+    max_disagreement: Share = Field(0.05, description="Maximum share of pairs that may disagree")
 
     def rejects(self, agreement: Agreement) -> bool:
         """A NaN is too different as well."""
@@ -155,27 +154,19 @@ class RolloutLimits(KubeContract):
         le=1000,
         description="Maximum replicas above the full size, both versions together; above 100 replicas at least 1%",
     )
-    verify_seconds: int = Field(3600, ge=10, le=86400, description="Maximum seconds to download and verify the weights")
-    start_seconds: int = Field(900, ge=10, le=86400, description="Maximum seconds until the first replica answers")
-    warm_seconds: int = Field(600, ge=10, le=86400, description="Maximum seconds until a replica is warm")
-    golden_seconds: int = Field(600, ge=10, le=86400, description="Maximum seconds to pass the golden images")
-    shift_seconds: int = Field(
-        900,
-        ge=10,
-        le=86400,
-        description="Maximum seconds without progress towards the weight of a step; then the rollout pauses",
+    verify_seconds: Timeout = Field(3600, description="Maximum seconds to download and verify the weights")
+    start_seconds: Timeout = Field(900, description="Maximum seconds until the first replica answers")
+    warm_seconds: Timeout = Field(600, description="Maximum seconds until a replica is warm")
+    golden_seconds: Timeout = Field(600, description="Maximum seconds to pass the golden images")
+    shift_seconds: Timeout = Field(
+        900, description="Maximum seconds without progress towards the weight of a step; then the rollout pauses"
     )
     confirm_seconds: int = Field(
         60, ge=0, le=86400, description="Seconds to keep stable running after all traffic moved to the new version"
     )
-    promote_seconds: int = Field(
-        1800, ge=10, le=86400, description="Maximum seconds without progress towards all traffic"
-    )
-    rollback_seconds: int = Field(
-        1800,
-        ge=10,
-        le=86400,
-        description="Maximum seconds without progress towards stable; then it counts as failed, and is retried",
+    promote_seconds: Timeout = Field(1800, description="Maximum seconds without progress towards all traffic")
+    rollback_seconds: Timeout = Field(
+        1800, description="Maximum seconds without progress towards stable; then it counts as failed, and is retried"
     )
 
 
@@ -297,7 +288,7 @@ class Check(KubeContract):
 
     time: Time
     phase: Phase
-    weight: int = Field(ge=0, le=100)
+    weight: Percent
     verdict: Verdict
     metrics: tuple[MetricVerdict, ...] = Field((), max_length=40, json_schema_extra=list_map("metric"))
 
@@ -319,9 +310,9 @@ class RolloutStatus(KubeContract):
     attempt: int = Field(0, ge=0, description="Number of rollouts started so far")
     handled_request: str = Field("", max_length=200)
     forced: bool = Field(default=False, description="Promoted by request, without further analysis")
-    weight: int = Field(0, ge=0, le=100, description="Intended share of the new version in percent")
-    reached: int = Field(
-        0, ge=0, le=100, description="Furthest share in percent that traffic has reached in the direction of this phase"
+    weight: Percent = Field(0, description="Intended share of the new version in percent")
+    reached: Percent = Field(
+        0, description="Furthest share in percent that traffic has reached in the direction of this phase"
     )
     progressed_at: Time | None = Field(None, description="Time of the last progress of reached")
     exposed: bool = Field(default=False, description="Whether the new version has received traffic")
