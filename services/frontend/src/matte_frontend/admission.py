@@ -138,9 +138,9 @@ async def _probe(data: bytes, limits: Limits) -> Picture:
 
 def build_job(
     app: AppState,
+    request: Request,
     validated: ValidatedRequest,
     *,
-    traceparent: str,
     origin: str = "",
     idempotency_key: str | None = None,
     preview: bool = False,
@@ -153,22 +153,20 @@ def build_job(
     if validated.background is not None:
         background = blobs.ref(job_id, "background", len(validated.background), validated.background_type)
         data[background.key] = validated.background
+    fingerprint = ""
+    if idempotency_key:  # what makes two requests the same: what the client asked for, not where traffic was routed
+        digest = hashlib.blake2b(digest_size=16)
+        for part in (validated.image, validated.background or b""):
+            digest.update(len(part).to_bytes(8, "big"))
+            digest.update(part)
+        options = validated.options.model_dump_json()
+        digest.update(f"{options}|{validated.model}|{validated.requested_version or ''}".encode())
+        fingerprint = digest.hexdigest()
     spec = JobSpec(
         id=job_id, model=validated.model, version=validated.version, tenant=validated.owner.tenant,
         user=validated.owner.user, route_key=validated.route_key, options=validated.options, image=image,
         background=background, picture=validated.picture, created_at=now,
         expires_at=now + app.limits.job_ttl_seconds, origin=origin, idempotency_key=idempotency_key,
-        fingerprint=_fingerprint(validated) if idempotency_key else "", preview=preview, traceparent=traceparent,
+        fingerprint=fingerprint, preview=preview, traceparent=request.scope["matte"]["traceparent"],
     )  # fmt: skip
     return spec, data
-
-
-def _fingerprint(validated: ValidatedRequest) -> str:
-    """A digest of what makes two requests the same: what the client asked for, not where traffic was routed."""
-    digest = hashlib.blake2b(digest_size=16)
-    for part in (validated.image, validated.background or b""):
-        digest.update(len(part).to_bytes(8, "big"))
-        digest.update(part)
-    options = validated.options.model_dump_json()
-    digest.update(f"{options}|{validated.model}|{validated.requested_version or ''}".encode())
-    return digest.hexdigest()

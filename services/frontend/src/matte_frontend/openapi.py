@@ -124,12 +124,7 @@ def document() -> Spec:
 
 
 def _operation(
-    operation_id: str,
-    summary: str,
-    parameters: tuple[str, ...],
-    responses: Spec,
-    problems: tuple[str, ...],
-    tag: str = "",
+    id_: str, summary: str, parameters: tuple[str, ...], responses: Spec, problems: tuple[str, ...], tag: str = ""
 ) -> Spec:
     by_status: dict[int, list[str]] = {}
     for code in problems:
@@ -139,11 +134,10 @@ def _operation(
         for status, codes in sorted(by_status.items())
     }
     return {
-        "operationId": operation_id,
-        "summary": summary,
+        "operationId": id_, "summary": summary,
         "parameters": [{"$ref": f"#/components/parameters/{name}"} for name in (*parameters, *_TRACE_HEADERS)],
         "responses": responses | failures | {"default": response_ref("Other")},
-    } | ({"tags": [tag]} if tag else {})
+    } | ({"tags": [tag]} if tag else {})  # fmt: skip
 
 
 def _get(operation_id: str, summary: str, content: Spec, *problems: str, parameters: tuple[str, ...] = ()) -> Spec:
@@ -154,11 +148,9 @@ def _get(operation_id: str, summary: str, content: Spec, *problems: str, paramet
 def _submit_paths() -> Spec:
     problems = (*_REJECTIONS, *_JOB_FAILURES, "not_acceptable", "wait_exceeded")
     responses = {"200": response_ref("Result"), "202": response_ref("Accepted")}
-    default, major, model = (
-        "Cut out with the default model, by its current split",
-        "Cut out with the default model, pinned to a major version",
-        "Cut out with a model, by its current split or a pinned version",
-    )
+    default = "Cut out with the default model, by its current split"
+    major = "Cut out with the default model, pinned to a major version"
+    model = "Cut out with a model, by its current split or a pinned version"
 
     def predict(operation_id: str, summary: str, schema_prefix: str, *parameters: str) -> Spec:
         names = (*parameters, *OPTION_NAMES, *_SUBMIT_HEADERS)
@@ -269,11 +261,8 @@ def _problem_response(description: str, codes: Iterable[str] = ()) -> Spec:
     content: Spec = {"schema": {"$ref": _SCHEMAS + "Problem"}}
     if codes:
         content["examples"] = {code: {"$ref": f"#/components/examples/{code}"} for code in codes}
-    return {
-        "description": description,
-        "headers": header_refs("Retry-After"),
-        "content": {"application/problem+json": content},
-    }
+    problem = {"application/problem+json": content}
+    return {"description": description, "headers": header_refs("Retry-After"), "content": problem}
 
 
 # --- components ---
@@ -305,18 +294,13 @@ def _schemas() -> Spec:
         | {"result_b64": _BASE64, "mask_b64": _BASE64},
     }
     schemas["Problem"] = {
-        "type": "object",
-        "required": ["type", "title", "status", "code", "detail"],
+        "type": "object", "required": ["type", "title", "status", "code", "detail"],
         "properties": {
-            "type": {"type": "string", "format": "uri"},
-            "title": _TEXT,
-            "status": {"type": "integer"},
-            "code": {"type": "string", "enum": sorted(CODES)},
-            "detail": _TEXT,
-            "instance": _TEXT,
+            "type": {"type": "string", "format": "uri"}, "title": _TEXT, "status": {"type": "integer"},
+            "code": {"type": "string", "enum": sorted(CODES)}, "detail": _TEXT, "instance": _TEXT,
             "retry_after": {"type": "number", "description": "seconds"},
         },
-    }
+    }  # fmt: skip
     return schemas
 
 

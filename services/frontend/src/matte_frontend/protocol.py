@@ -144,15 +144,12 @@ class LimitedProtocol(HttpToolsProtocol):
         headers_incomplete = self._arrival is not None and self._arrival.phase is Phase.HEADERS
         self._refused, self._arrival = problem, None
         self._meter.add(metrics.CONNECTIONS_REFUSED, problem.code)
-        if self.cycle is None or self.cycle.response_complete:
-            self._respond(problem, fresh=not headers_incomplete)
-        else:
+        if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.keep_alive = False
             self.cycle.message_event.set()
-
-    def _respond(self, problem: Problem, *, fresh: bool) -> None:
-        """Responds through the application, so that a refusal has an id, CORS headers and metrics like any response."""
-        if fresh or self.scope is None:
+            return
+        # the application responds, so that a refusal has an id, CORS headers and metrics like any response
+        if not headers_incomplete or self.scope is None:
             super().on_message_begin()
         path = self.url.partition(b"?")[0].decode("latin-1")
         method = self.parser.get_method().decode("ascii") if path else "GET"

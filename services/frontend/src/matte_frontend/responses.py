@@ -163,18 +163,13 @@ async def result_response(
     # a client may keep a result, but asks whether the job is still there; compressing JSON that is a picture costs
     # more than it saves
     cache = "no-store" if request.method == "POST" else "private, no-cache"
+    timings = result.timings.model_dump().items()
     headers = {
-        "X-Job-Id": job_id,
-        "X-Model": result.model,
-        "X-Model-Version": result.version,
-        "X-Model-Digest": result.digest,
+        "X-Job-Id": job_id, "X-Model": result.model, "X-Model-Version": result.version, "X-Model-Digest": result.digest,
         "X-Subject-Found": str(result.subject_found).lower(),
-        "Server-Timing": ", ".join(
-            f"{stage};dur={seconds * 1000:.1f}" for stage, seconds in result.timings.model_dump().items()
-        ),
-        "Vary": "Accept",
-        "Cache-Control": f"{cache}, no-transform" if media_type == JSON else cache,
-    }
+        "Server-Timing": ", ".join(f"{stage};dur={seconds * 1000:.1f}" for stage, seconds in timings),
+        "Vary": "Accept", "Cache-Control": f"{cache}, no-transform" if media_type == JSON else cache,
+    }  # fmt: skip
     if request.method == "POST":
         return Response(await read(), 200, headers, media_type)
     # a file's key has the attempt that made it: what it names never changes

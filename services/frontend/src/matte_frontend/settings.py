@@ -23,10 +23,6 @@ def _networks(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
-def _origins(value: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(canonical_origin(origin) for origin in value)
-
-
 #: separated by commas
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_list)]
 
@@ -53,7 +49,7 @@ class FrontendSettings(StoreSettings):
         description="Comma-separated host names to accept besides IP addresses and localhost: matte.example.org, "
         "*.example.org; * accepts any",
     )
-    allowed_origins: Annotated[Names, AfterValidator(_origins)] = Field(
+    allowed_origins: Annotated[Names, AfterValidator(lambda names: tuple(map(canonical_origin, names)))] = Field(
         (),
         description="Comma-separated origins whose pages may call this server: https://app.example.org, "
         "https://*.example.org; * allows any, without credentials. A server on loopback always allows pages "

@@ -55,8 +55,7 @@ class Translator:
                 content_type = str(item.data.get("content_type", "image/webp"))
                 message = self._generating(self._file_data("preview", content_type, None), item)
             case "finished":
-                problem = event_problem(self._id, item)
-                if problem is not None:
+                if (problem := event_problem(self._id, item)) is not None:
                     return [self._failed(problem)]
                 ref = Result.model_validate(item.data["result"]).files["result"]
                 file = self._file_data("result", ref.content_type, ref.size)

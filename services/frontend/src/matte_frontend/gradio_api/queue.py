@@ -122,7 +122,7 @@ async def _submit(app: AppState, request: Request, image: object, parameters: di
         stored = await find_file(app, owner_of(request), local_path(image, host=request.headers.get("host", "")))
         inputs = Inputs(await stored.read(), None, parameters)
     validated = await validate_request(app, request, inputs)
-    spec, blobs = build_job(app, validated, traceparent=request.scope["matte"]["traceparent"], preview=True)
+    spec, blobs = build_job(app, request, validated, preview=True)
     return (await app.admit(spec, blobs)).id
 
 

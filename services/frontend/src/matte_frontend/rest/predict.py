@@ -71,18 +71,12 @@ async def predict(request: Request) -> Response:
         if media_type == "image/webp" and options.format == "auto":
             validated = replace(validated, options=options.model_copy(update={"format": "webp"}))
     key = idempotency_key(request)
-    spec, data = build_job(
-        app, validated, traceparent=request.scope["matte"]["traceparent"], origin=app.event_broker.origin,
-        idempotency_key=key,
-    )  # fmt: skip
+    spec, data = build_job(app, request, validated, origin=app.event_broker.origin, idempotency_key=key)
     del validated  # only ``data`` has the pictures' bytes now, and is emptied once they are stored
     max_wait = app.limits.max_wait_seconds
     within = max_wait if prefer.wait is None else min(prefer.wait, max_wait)
-    # other requests may wait for a job with an idempotency key
-    cancel_on_disconnect = prefer.wait is None and key is None
-    job_id, finished = await _admit_and_wait(
-        app, request, spec, data, within, cancel_on_disconnect=cancel_on_disconnect
-    )
+    cancel = prefer.wait is None and key is None  # other requests may wait for a job with an idempotency key
+    job_id, finished = await _admit_and_wait(app, request, spec, data, within, cancel_on_disconnect=cancel)
     if finished is None:
         view = await app.view(job_id, spec.owner)
         if prefer.wait is not None:
@@ -101,10 +95,7 @@ async def _queue(
     app: AppState, request: Request, validated: ValidatedRequest, *, preview: bool, preference_applied: str = ""
 ) -> Response:
     """Queues a job that nobody waits for here; 202 with it, or with the job that has the same idempotency key."""
-    spec, data = build_job(
-        app, validated, traceparent=request.scope["matte"]["traceparent"], preview=preview,
-        idempotency_key=idempotency_key(request),
-    )  # fmt: skip
+    spec, data = build_job(app, request, validated, preview=preview, idempotency_key=idempotency_key(request))
     view = await app.view((await app.admit(spec, data)).id, validated.owner)
     return job_response(request, view, status=202, preference_applied=preference_applied)
 
