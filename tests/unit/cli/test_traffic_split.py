@@ -9,9 +9,9 @@ import random
 
 import pytest
 from matte_cli.traffic import view
+from matte_cli.traffic.commands import key_header
 from matte_cli.traffic.log import Answer, Failure, Log, Sample, Weights, quantile, windows, within
 from matte_cli.traffic.report import CONFIDENCE, Report, RunSettings, must_move, report
-from matte_cli.traffic.run import key_header
 from matte_core.contracts.catalog import Arm, Route
 from matte_core.domain.routing import choose_arm
 from matte_core.domain.statistics import wilson_interval

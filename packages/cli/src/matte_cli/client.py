@@ -60,9 +60,7 @@ def problem_of(response: httpx.Response) -> Problem:
 
 class Api:
     def __init__(self, http: httpx.AsyncClient, *, retry: Retry | None = None, sleep: Sleep = asyncio.sleep) -> None:
-        self._http = http
-        self._retry = retry or Retry()
-        self._sleep = sleep
+        self._http, self._retry, self._sleep = http, retry or Retry(), sleep
 
     @classmethod
     def at(cls, url: str) -> Api:

@@ -7,7 +7,6 @@ import mimetypes
 import sys
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Annotated, Literal
 
@@ -29,26 +28,15 @@ from matte_cli.outputs import STDIO, Item, OutputError, choose_format, collect, 
 OnProgress = Callable[[str, float | None], None]
 
 
-@dataclass(frozen=True, slots=True)
-class CutOptions:
-    parameters: Mapping[str, str]
-    jobs: int
-    max_bytes: int
-    piped: bytes = b""
-
-
-async def cut_one(api: Api, options: CutOptions, item: Item, key: str, on_progress: OnProgress) -> JobView:
+async def cut_one(
+    api: Api, item: Item, picture: bytes, parameters: Mapping[str, str], on_progress: OnProgress
+) -> JobView:
     """Sends one picture, follows its job and writes its result. Returns the finished job.
 
-    Raises:
-        Problem: why there is no result.
-        UnreachableError: the server stayed unreachable.
-        OSError: a file cannot be read or written.
+    Raises the Problem why there is no result, UnreachableError, or OSError for a file that cannot be written.
     """
-    piped = item.source == STDIO
-    picture = options.piped if piped else await asyncio.to_thread(read_picture, item.source, options.max_bytes)
     on_progress("sending", None)
-    job = await api.submit(picture, media_type(item.source), options.parameters, key)
+    job = await api.submit(picture, media_type(item.source), parameters, uuid.uuid4().hex)
     async for event in api.follow(job.id):
         if text := describe(event):
             on_progress(text, share(event))
@@ -104,27 +92,6 @@ class Board:
         self._progress.remove_task(line)
         self._progress.advance(self._all)
         self._progress.console.print(text)
-
-
-async def cut_all(
-    api: Api, options: CutOptions, items: Sequence[Item], board: Board, new_key: Callable[[], str]
-) -> int:
-    """Cuts all pictures, ``options.jobs`` at a time. Returns how many failed."""
-    free = asyncio.Semaphore(options.jobs)
-
-    async def one(item: Item) -> bool:
-        async with free:
-            line = board.open(item)
-            name = "standard input" if item.source == STDIO else escape(str(item.source))
-            try:
-                view = await cut_one(api, options, item, new_key(), lambda text, done: board.update(line, text, done))
-            except (Problem, UnreachableError, OSError) as error:
-                board.close(line, f"[red]✗[/] {name}: {escape(explain(error))}")
-                return False
-            board.close(line, f"[green]✓[/] {escape(result_line(item, view))}")
-            return True
-
-    return (await asyncio.gather(*map(one, items))).count(False)
 
 
 def parameters_of(options: Options, model: str | None, version: str | None) -> dict[str, str]:
@@ -199,10 +166,23 @@ def cut_items(url: str, items: Sequence[Item], parameters: Mapping[str, str], jo
         TextColumn("{task.fields[text]}"), TimeElapsedColumn(),
     )  # fmt: skip
 
+    async def cut(item: Item, api: Api, board: Board, free: asyncio.Semaphore) -> bool:
+        async with free:
+            line = board.open(item)
+            name = "standard input" if item.source == STDIO else escape(str(item.source))
+            try:
+                picture = piped if item.source == STDIO else await asyncio.to_thread(read_picture, item.source, most)
+                view = await cut_one(api, item, picture, parameters, lambda text, done: board.update(line, text, done))
+            except (Problem, UnreachableError, OSError) as error:
+                board.close(line, f"[red]✗[/] {name}: {escape(explain(error))}")
+                return False
+            board.close(line, f"[green]✓[/] {escape(result_line(item, view))}")
+            return True
+
     async def run() -> int:
-        async with Api.at(url) as api:
-            with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-                options = CutOptions(parameters, jobs, most, piped)
-                return await cut_all(api, options, items, Board(progress, len(items)), lambda: uuid.uuid4().hex)
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+            board, free = Board(progress, len(items)), asyncio.Semaphore(jobs)
+            async with Api.at(url) as api:
+                return (await asyncio.gather(*(cut(item, api, board, free) for item in items))).count(False)
 
     return asyncio.run(run())

@@ -71,11 +71,7 @@ def collect(paths: Iterable[Path], *, recursive: bool) -> list[Source]:
 
 
 def choose_format(requested: str, out: Path | None) -> str:
-    """The requested format, else that of the output file's suffix, else ``auto``.
-
-    Raises:
-        OutputError: no result has this suffix, or it contradicts the requested format.
-    """
+    """The requested format, else that of ``out``'s suffix, else ``auto``. Raises OutputError if they do not fit."""
     suffix = "" if out is None or is_stream(out) or out.is_dir() else out.suffix.lower().removeprefix(".")
     if not suffix:
         return requested
@@ -92,8 +88,7 @@ def plan(sources: Sequence[Source], out: Path | None, *, output: str, format_: s
     Without ``out``: beside its picture, as ``name-cutout.png``. With a file name: there (one picture only). Else
     ``out`` is a folder, and the folders below a named folder are kept.
 
-    Raises:
-        OutputError: two results would have one name, a result would replace a picture, or two go to one stream.
+    Raises OutputError if two results would have one name or go to one stream, or one would replace a picture.
     """
     if not sources:
         raise OutputError("no pictures there; --recursive looks into folders within folders")

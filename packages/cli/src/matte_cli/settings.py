@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from pathlib import Path
 
 from matte_jobs.settings import Durability, StoreSettings
@@ -29,8 +27,3 @@ class CliSettings(BaseSettings):
     stop_seconds: float = Field(
         30.0, gt=0, description="Seconds that `matte serve` waits for a process to stop before killing it"
     )
-
-
-def child_environment(extra: Mapping[str, str], defaults: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a child of ``matte serve``: this process's over ``defaults``, and ``extra`` over both."""
-    return {**defaults, **os.environ, "PYTHONUNBUFFERED": "1", **extra}

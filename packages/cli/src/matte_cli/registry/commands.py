@@ -26,10 +26,6 @@ Licenses = Annotated[
     list[str] | None, typer.Option("--allow-license", help="An allowed SPDX license; by default, all are allowed.")
 ]
 Assumed = Annotated[str | None, typer.Option("--license", help="License of a version that has no matte.yaml.")]
-SignKey = Annotated[Path | None, typer.Option("--sign-key", help="Private key (PEM) to sign with.", exists=True)]
-Passphrase = Annotated[
-    str | None, typer.Option("--passphrase", envvar="MATTE_SIGN_PASSPHRASE", help="Passphrase of the private key.")
-]
 app = typer.Typer()
 
 
@@ -38,8 +34,12 @@ def push(
     folder: Annotated[Path, typer.Argument(help="Folder of the version: matte.yaml and safetensors.")],
     target: Source,
     *,
-    sign_key: SignKey = None,
-    passphrase: Passphrase = None,
+    sign_key: Annotated[
+        Path | None, typer.Option("--sign-key", help="Private key (PEM) to sign with.", exists=True)
+    ] = None,
+    passphrase: Annotated[
+        str | None, typer.Option("--passphrase", envvar="MATTE_SIGN_PASSPHRASE", help="Passphrase of the private key.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Publish a folder as a version; prints the source and digest to put into a Model."""

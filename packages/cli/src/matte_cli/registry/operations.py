@@ -12,12 +12,11 @@ import typer
 from matte_registry.diff import compare
 from matte_registry.errors import RegistryError
 from matte_registry.policy import VerificationPolicy
-from matte_registry.progress import OnProgress, Progress
+from matte_registry.progress import OnProgress
 from matte_registry.registry import Registry
 from matte_registry.signature import private_key, public_key
 from rich.markup import escape
-from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-from rich.progress import Progress as ProgressBar
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
 from matte_cli.console import make_console, print_error, print_json
@@ -41,13 +40,9 @@ def _progress(what: str) -> Iterator[OnProgress]:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     console = make_console(stderr=True)
     hidden = not console.is_terminal
-    with ProgressBar(*columns, TimeRemainingColumn(), console=console, transient=True, disable=hidden) as bar:
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=hidden) as bar:
         task = bar.add_task(what, total=None)
-
-        def on_progress(now: Progress) -> None:
-            bar.update(task, completed=now.done, total=now.total)
-
-        yield on_progress
+        yield lambda now: bar.update(task, completed=now.done, total=now.total)
 
 
 def _address(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -32,7 +32,27 @@ def change_for(action: Action, rollout: Rollout, request_id: str) -> Change:
         raise RolloutError(f"{name} has no spec.rollout: its new versions take over at once, when they are ready")
     if status is None:
         raise RolloutError(f"nothing is known of a rollout of {name} yet: is the operator running?")
-    effect = _EFFECTS[action](rollout, spec, status)
+    match action:
+        case "promote":
+            version = _under_way(rollout, status, "promote")
+            if status.phase is Phase.PROMOTING:
+                raise RolloutError(f"nothing to promote: {version} of {name} is being promoted already")
+            early = status.phase not in {Phase.STEPPING, Phase.PAUSED}
+            then = "once it has answered the golden images" if early else "now, whatever the analysis says"
+            effect = f"{version} of {name} gets all traffic {then}"
+        case "abort":
+            version = _under_way(rollout, status, "abort")
+            back = f"the traffic goes back to {status.stable}" if status.stable else "there is no version to go back to"
+            effect = f"{version} of {name} is rolled back: {back}"
+        case "retry":
+            effect = _retry(rollout, spec, status)
+        case "pause":
+            if spec.paused:
+                raise RolloutError(f"{name} is paused already")
+            version = _under_way(rollout, status, "pause")
+            effect = f"{version} of {name} stays at its weight; it is rolled back all the same where it fails"
+        case "resume":
+            effect = _resume(rollout, spec, status)
     if action in {"pause", "resume"}:
         return Change({"spec": {"rollout": {"paused": action == "pause"}}}, effect)
     request = RolloutRequest.model_validate({"action": action, "version": rollout.version, "id": request_id})
@@ -59,21 +79,6 @@ def _under_way(rollout: Rollout, status: RolloutStatus, what: str) -> str:
     return rollout.version
 
 
-def _promote(rollout: Rollout, _spec: RolloutSpec, status: RolloutStatus) -> str:
-    version = _under_way(rollout, status, "promote")
-    if status.phase is Phase.PROMOTING:
-        raise RolloutError(f"nothing to promote: {version} of {rollout.model} is being promoted already")
-    early = status.phase not in {Phase.STEPPING, Phase.PAUSED}
-    then = "once it has answered the golden images" if early else "now, whatever the analysis says"
-    return f"{version} of {rollout.model} gets all traffic {then}"
-
-
-def _abort(rollout: Rollout, _spec: RolloutSpec, status: RolloutStatus) -> str:
-    version = _under_way(rollout, status, "abort")
-    back = f"the traffic goes back to {status.stable}" if status.stable else "there is no version to go back to"
-    return f"{version} of {rollout.model} is rolled back: {back}"
-
-
 def _retry(rollout: Rollout, spec: RolloutSpec, status: RolloutStatus) -> str:
     name, version = rollout.model, rollout.version
     if status.phase is Phase.PAUSED and spec.paused:
@@ -86,13 +91,6 @@ def _retry(rollout: Rollout, spec: RolloutSpec, status: RolloutStatus) -> str:
     return f"the rollout of {version} of {name} begins again"
 
 
-def _pause(rollout: Rollout, spec: RolloutSpec, status: RolloutStatus) -> str:
-    if spec.paused:
-        raise RolloutError(f"{rollout.model} is paused already")
-    version = _under_way(rollout, status, "pause")
-    return f"{version} of {rollout.model} stays at its weight; it is rolled back all the same where it fails"
-
-
 def _resume(rollout: Rollout, spec: RolloutSpec, status: RolloutStatus) -> str:
     if spec.paused:
         return f"the rollout of {rollout.version} of {rollout.model} goes on"
@@ -102,12 +100,3 @@ def _resume(rollout: Rollout, spec: RolloutSpec, status: RolloutStatus) -> str:
             f"matte rollout retry {rollout.model} tries the step again, promote skips the analysis"
         )
     raise RolloutError(f"{rollout.model} is not paused")
-
-
-_EFFECTS: Mapping[Action, Callable[[Rollout, RolloutSpec, RolloutStatus], str]] = {
-    "promote": _promote,
-    "abort": _abort,
-    "retry": _retry,
-    "pause": _pause,
-    "resume": _resume,
-}

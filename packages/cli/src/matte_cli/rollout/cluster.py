@@ -24,16 +24,10 @@ class TransientError(RolloutError):
 
 
 class Cluster:
-    """The Models of a namespace. Calls block.
-
-    Raises:
-        TransientError: the API server is unreachable or overloaded.
-        RolloutError: another error of the API server.
-    """
+    """The Models of a namespace. Calls block, and raise TransientError or another RolloutError."""
 
     def __init__(self, api: client.CustomObjectsApi, namespace: str) -> None:
-        self._api = api
-        self.namespace = namespace
+        self._api, self.namespace = api, namespace
 
     @classmethod
     def connect(cls, namespace: str | None, context: str | None) -> Cluster:

@@ -108,8 +108,6 @@ def watch(model: Model, *, namespace: Namespace = None, context: Context = None,
 
 
 def _add_action(action: actions.Action, summary: str) -> None:
-    """Adds the command that asks for an action."""
-
     @app.command(action, help=summary)
     def command(model: Model, *, namespace: Namespace = None, context: Context = None, dry_run: DryRun = False) -> None:
         with _cluster(namespace, context) as cluster:

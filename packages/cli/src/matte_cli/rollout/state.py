@@ -26,11 +26,7 @@ class Rollout:
 
     @classmethod
     def of(cls, body: Mapping[str, Any]) -> Rollout:
-        """The rollout in a Model's API object; other fields may be newer than this command.
-
-        Raises:
-            RolloutError: the rollout's own fields are newer.
-        """
+        """The rollout in a Model's API object. Raises RolloutError if its fields are newer than this command."""
         spec, status = body.get("spec", {}), body.get("status") or {}
         name = str(body["metadata"]["name"])
         try:

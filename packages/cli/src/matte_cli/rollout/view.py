@@ -31,11 +31,6 @@ _COLORS = {
     Phase.PAUSED: "yellow",
 }
 _MARKS = {Verdict.PASS: "[green]✓ pass[/]", Verdict.FAIL: "[red]✗ fail[/]", Verdict.INCONCLUSIVE: "[yellow]? unsure[/]"}
-#: metrics whose value is a proportion
-_SHARES = frozenset({"errors", "masks"})
-#: phases after the last step
-_STEPPED = frozenset({Phase.PROMOTING, Phase.SUCCEEDED})
-_STEPS = frozenset({Phase.STEPPING, Phase.PAUSED})
 
 
 def summary(rollout: Rollout, now: datetime) -> RenderableType:
@@ -104,8 +99,11 @@ def bar(share: int) -> str:
 
 def steps(spec: RolloutSpec, status: RolloutStatus, now: datetime) -> str:
     """The steps: completed, current and remaining."""
-    taken = status.phase in _STEPS or (status.phase in ROLLBACK and status.exposed)
-    reached = len(spec.steps) if status.phase in _STEPPED else status.step if taken else -1
+    phase, reached = status.phase, -1
+    if phase in {Phase.PROMOTING, Phase.SUCCEEDED}:
+        reached = len(spec.steps)
+    elif phase in {Phase.STEPPING, Phase.PAUSED} or (phase in ROLLBACK and status.exposed):
+        reached = status.step
     parts = [_step(index, step, reached, status, now) for index, step in enumerate(spec.steps)]
     parts.append("[cyan]▸ 100 %[/]" if status.phase is Phase.PROMOTING else "[dim]· 100 %[/]")
     return "steps  " + "  ".join(parts)
@@ -161,7 +159,7 @@ def number(metric: str, value: float | None) -> str:
         return "–"
     if metric == "agreement":
         return f"{100 * value:.2f} % differ"
-    if metric in _SHARES:
+    if metric in {"errors", "masks"}:
         return f"{100 * value:.2f} %"
     if metric == "latency":
         return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.2f} s"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
@@ -38,13 +39,9 @@ class Watch:
     sleep: Callable[[float], None]
 
     def follow(self, console: Console, timeout: float) -> End:
-        """Shows the rollout until it ends, or for ``timeout`` seconds.
-
-        Raises:
-            RolloutError: a permanent error, or there is no rollout to wait for.
-        """
+        """Shows the rollout until it ends, or for ``timeout`` seconds. Raises RolloutError if that can never be."""
         deadline, display = self.clock() + timeout, _Display(console, self.now)
-        with display:
+        with display.live or nullcontext():
             while True:
                 try:
                     rollout = self.get_rollout()
@@ -69,30 +66,21 @@ class _Display:
     """A live view on a terminal, which stays at the end; elsewhere one line per change."""
 
     def __init__(self, console: Console, now: Callable[[], datetime]) -> None:
-        self._console = console
-        self._now = now
-        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+        self._console, self._now = console, now
+        self.live = Live(console=console, auto_refresh=False) if console.is_terminal else None
         self._last: Rollout | None = None
         self._last_line = ""
 
-    def __enter__(self) -> None:
-        if self._live:
-            self._live.start()
-
-    def __exit__(self, *_: object) -> None:
-        if self._live:
-            self._live.stop()
-
     def update(self, rollout: Rollout) -> None:
         self._last = rollout
-        if self._live:
-            self._live.update(view.summary(rollout, self._now()), refresh=True)
+        if self.live:
+            self.live.update(view.summary(rollout, self._now()), refresh=True)
         elif rollout.status is not None:
             self._print(view.line(rollout, rollout.status))
 
     def show_error(self, text: str) -> None:
-        if self._live and self._last:
-            self._live.update(Group(view.summary(self._last, self._now()), "", f"! {text}"), refresh=True)
+        if self.live and self._last:
+            self.live.update(Group(view.summary(self._last, self._now()), "", f"! {text}"), refresh=True)
         else:
             self._print(text)
 

@@ -20,21 +20,14 @@ SAMPLE_SECONDS = 0.5
 
 
 class _LostError(Exception):
-    """No whole answer came; ``code`` says why."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(detail)
-        self.code = code
+    """No whole answer came: a code, and the detail."""
 
 
 class Drive:
     """One run. ``clock`` gives seconds since the start."""
 
     def __init__(self, http: httpx.AsyncClient, workload: Workload, log: Log, clock: Callable[[], float]) -> None:
-        self._http = http
-        self._workload = workload
-        self._log = log
-        self._clock = clock
+        self._http, self._workload, self._log, self._clock = http, workload, log, clock
         self._stop = asyncio.Event()
 
     def stop(self) -> None:
@@ -93,20 +86,14 @@ class Drive:
                 self._log.retries[problem.code] += 1
                 await asyncio.sleep(delay)
             except _LostError as error:
-                self._log.failures.append(Failure(self._clock(), error.code, str(error)))
+                self._log.failures.append(Failure(self._clock(), *error.args))
                 return
             else:
-                user = self._workload.user(number)
-                self._log.answers.append(Answer(due, sent, self._clock(), version, user))
+                self._log.answers.append(Answer(due, sent, self._clock(), version, self._workload.user(number)))
                 return
 
     async def _predict(self, number: int) -> str:
-        """The version that answered, once its whole answer is here.
-
-        Raises:
-            Problem: the server's.
-            _LostError: no answer, or one that no frontend gives.
-        """
+        """The version that answered, once its whole answer is here. Raises the server's Problem, or _LostError."""
         workload = self._workload
         body = workload.pictures[number % len(workload.pictures)]
         headers = {"Content-Type": body.media_type}

@@ -75,8 +75,6 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The body of a request."""
-
     data: bytes
     media_type: str
 
@@ -99,12 +97,7 @@ class Workload:
 
 
 def load_pictures(paths: list[Path], max_bytes: int) -> tuple[Body, ...]:
-    """The files; without any, a generated picture.
-
-    Raises:
-        OSError: one cannot be read.
-        Problem: payload_too_large.
-    """
+    """The files; without any, a generated picture. Raises OSError, or the Problem ``payload_too_large``."""
     bodies = tuple(Body(read_picture(path, max_bytes), media_type(path)) for path in paths)
     return bodies or (Body(disc(), "image/png"),)
 
