@@ -16,20 +16,8 @@ from pathlib import Path
 import psutil
 from stack import Stack, running
 
-from bench import gpu, report
+from bench import gpu, measure, report
 from bench.job import SIDE, photo, segmenter, timed, unet
-from bench.measure import (
-    JOBS_PER_ROUND,
-    Overhead,
-    Servers,
-    both_cores,
-    components,
-    deep_queue,
-    idle_cpu,
-    memory,
-    one_at_a_time,
-    start_fastapi,
-)
 
 HERE = Path(__file__).parent
 #: sides of the network's input in the longer jobs, pixels
@@ -46,14 +34,14 @@ def log(text: str) -> None:
 
 
 @contextlib.contextmanager
-def serving(side: int) -> Iterator[tuple[Stack, Servers, str]]:
+def serving(side: int) -> Iterator[tuple[Stack, measure.Servers, str]]:
     """Starts FastAPI and Matte with the U-Net at ``side``²; yields Matte, both servers, and the model's source."""
     with tempfile.TemporaryDirectory() as folder:
         source = str(unet(Path(folder), side).source)
         with running(Path(folder), config=CONFIG.format(source=source)) as stack:
-            url, process = start_fastapi(source)
+            url, process = measure.start_fastapi(source)
             try:
-                servers: Servers = {
+                servers: measure.Servers = {
                     "FastAPI, no queue": (url, "/predict", [psutil.Process(process.pid)]),
                     "Matte": (stack.url, "/models/unet/predict", stack.processes()),
                 }
@@ -63,37 +51,39 @@ def serving(side: int) -> Iterator[tuple[Stack, Servers, str]]:
                 process.wait()
 
 
-def main() -> int:
+def main() -> None:
     argparse.ArgumentParser(prog="python -m bench", description=__doc__).parse_args()
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     log("admission into a queue of 100 000 jobs")
-    deep = asyncio.run(deep_queue())
+    deep = asyncio.run(measure.deep_queue())
     log(f"{deep}")
     with serving(SIDE) as (stack, servers, source):
         log("one job at a time, in turns with the bare loop")
-        wall, cpu, added = one_at_a_time(servers, source)
+        wall, cpu, added = measure.one_at_a_time(servers, source)
         log("eight at a time, in turns with two bare processes")
-        bare, rates = both_cores(servers, source)
+        bare, rates = measure.both_cores(servers, source)
         log("idle")
-        idle = {name: (idle_cpu(found, 12.0), memory(found)) for name, found in components(stack).items()}
+        idle = {
+            name: (measure.idle_cpu(found, 12.0), measure.memory(found))
+            for name, found in measure.components(stack).items()
+        }
     overheads = [
-        Overhead(name, *added[name], share=cores / 2, rate=rate / bare, throughput=rate)
+        measure.Overhead(name, *added[name], share=cores / 2, rate=rate / bare, throughput=rate)
         for name, (rate, cores) in rates.items()
     ]
     figures, longer = report.CpuFigures(wall, cpu, bare, overheads, idle), []
     for side in LONG_SIDES:
         with serving(side) as (_, servers, source):
             log(f"eight at a time, at {side}²")
-            cpu = timed(segmenter(source), photo(), JOBS_PER_ROUND)[1]
-            bare, rates = both_cores(servers, source)
+            cpu = timed(segmenter(source), photo(), measure.JOBS_PER_ROUND)[1]
+            bare, rates = measure.both_cores(servers, source)
         shares = {name: (cores / 2, rate / bare) for name, (rate, cores) in rates.items()}
         longer.append(report.LongerJob(side, cpu, shares))
     log("GPU" if gpu.available() else "no GPU here")
     text = report.render(machine, figures, longer, deep, gpu.measure() if gpu.available() else None)
     (HERE / "results.md").write_text(text)
     sys.stdout.write(text)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

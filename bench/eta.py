@@ -115,13 +115,12 @@ def render(found: dict[float, list[Estimate]]) -> str:
     )
 
 
-def main() -> int:
+def main() -> None:
     argparse.ArgumentParser(prog="python -m bench.eta", description=__doc__).parse_args()
     text = render(measure())
     (HERE / "eta.md").write_text(text)
     sys.stdout.write(text)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -25,11 +25,7 @@ _OPAQUE = "x-kubernetes-preserve-unknown-fields"
 
 
 def structural(contract: type[BaseModel]) -> Schema:
-    """The structural schema of a contract.
-
-    Raises:
-        ValueError: the contract uses something that a structural schema cannot express.
-    """
+    """The structural schema of a contract; ValueError for what it cannot express."""
     schema = contract.model_json_schema()
     return _node(schema, schema.get("$defs", {}), contract.__name__)
 

@@ -28,10 +28,8 @@ def _column(name: str, path: str, kind: str = "string", description: str = "", *
     return column | ({"priority": 1} if wide else {})
 
 
-def _condition(name: str, field_name: str, type_: str = "Ready") -> Column:
-    return _column(name, f'.status.conditions[?(@.type=="{type_}")].{field_name}')
-
-
+_READY = _column("Ready", '.status.conditions[?(@.type=="Ready")].status')
+_REASON = _column("Reason", '.status.conditions[?(@.type=="Ready")].reason')
 _AGE = _column("Age", ".metadata.creationTimestamp", "date")
 
 
@@ -50,12 +48,12 @@ DEFINITIONS = (
         Pool,
         "mpool",
         (
-            _condition("Ready", "status"),
+            _READY,
             _column("Workers", ".status.workers", "integer", "Ready worker pods"),
             _column("Desired", ".status.desiredWorkers", "integer", "Worker pods that Ray currently wants"),
             _column("GPUs", ".spec.workers.gpus", "integer", "GPUs per worker pod"),
             _column("Models", ".status.models", "integer", "Model versions served by this Pool"),
-            _condition("Reason", "reason"),
+            _REASON,
             _AGE,
             _column("RayService", ".status.rayService", wide=True),
         ),
@@ -64,12 +62,12 @@ DEFINITIONS = (
         Model,
         "mmodel",
         (
-            _condition("Ready", "status"),
+            _READY,
             _column("Version", ".spec.version", description="Version in the spec"),
             _column("Serving", ".status.readyVersion", description="Newest version that can answer"),
             _column("Family", ".spec.family"),
             _column("Pool", ".spec.pool"),
-            _condition("Reason", "reason"),
+            _REASON,
             _AGE,
             _column("Replicas", ".spec.replicas", "integer", wide=True),
             _column("Default", ".spec.default", "boolean", wide=True),
@@ -83,10 +81,10 @@ DEFINITIONS = (
         (
             _column("Model", ".spec.model"),
             _column("Version", ".spec.version"),
-            _condition("Ready", "status"),
+            _READY,
             _column("Family", ".spec.family"),
             _column("Pool", ".spec.pool"),
-            _condition("Reason", "reason"),
+            _REASON,
             _AGE,
             _column("Source", ".spec.source", wide=True),
             _column("Application", ".status.application", wide=True),
@@ -103,13 +101,10 @@ def definitions() -> dict[str, dict[str, Any]]:
         singular, plural = kind.lower(), f"{kind.lower()}s"
         names = {"kind": kind, "listKind": f"{kind}List", "plural": plural, "singular": singular}
         version = {
-            "name": VERSION,
-            "served": True,
-            "storage": True,
-            "additionalPrinterColumns": list(definition.columns),
+            "name": VERSION, "served": True, "storage": True, "additionalPrinterColumns": list(definition.columns),
             "subresources": definition.subresources,
             "schema": {"openAPIV3Schema": object_schema(definition.contract)},
-        }
+        }  # fmt: skip
         found[plural] = {
             "apiVersion": "apiextensions.k8s.io/v1",
             "kind": "CustomResourceDefinition",
@@ -136,11 +131,6 @@ def object_schema(contract: type[Resource]) -> Schema:
 
 
 def files() -> dict[Path, str]:
-    """The generated files.
-
-    Raises:
-        ValueError: a text contains ``{{``, which helm would take for a template.
-    """
     found = {}
     for plural, definition in definitions().items():
         text = HEADER + yaml.safe_dump(definition, sort_keys=False, width=120, allow_unicode=True)

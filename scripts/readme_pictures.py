@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 from pathlib import Path
 
 import cv2
@@ -25,14 +24,6 @@ QUALITY = 88
 WINDOW_WIDTH, WINDOW_HEIGHT = 1120, 720
 
 
-def cutout(photo: bytes) -> bytes:
-    """The result of grabcut 2.0.0 with default options: a PNG with alpha."""
-    segmenter = load(VersionConfig(model="grabcut", version="2.0.0", family="grabcut"))
-    decoded = decode_job(segmenter, [photo], Limits())
-    alpha = segmenter.forward([decoded.prepared])[0]
-    return finish_and_render(segmenter, decoded, alpha, Options()).files["result"][0]
-
-
 def screenshot(url: str, photo: Path) -> bytes:
     """A PNG of the page at ``url`` with the result for a photograph."""
     with sync_playwright() as playwright:
@@ -46,7 +37,7 @@ def screenshot(url: str, photo: Path) -> bytes:
         return bytes(page.screenshot())
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description="Regenerates the pictures of the README.")
     parser.add_argument("--page", metavar="URL", help="address of a running Matte whose page is photographed")
     url = parser.parse_args().page
@@ -54,11 +45,14 @@ def main() -> int:
     bgr = cv2.cvtColor(data.astronaut(), cv2.COLOR_RGB2BGR)
     photo = bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1])
     (FOLDER / "astronaut.jpg").write_bytes(photo)
-    (FOLDER / "astronaut-cutout.png").write_bytes(cutout(photo))
+    segmenter = load(VersionConfig(model="grabcut", version="2.0.0", family="grabcut"))
+    decoded = decode_job(segmenter, [photo], Limits())
+    alpha = segmenter.forward([decoded.prepared])[0]
+    cutout = finish_and_render(segmenter, decoded, alpha, Options()).files["result"][0]
+    (FOLDER / "astronaut-cutout.png").write_bytes(cutout)
     if url:
         (FOLDER / "page.png").write_bytes(screenshot(url, FOLDER / "astronaut.jpg"))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

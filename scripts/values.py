@@ -25,11 +25,7 @@ def schema_json() -> str:
 
 
 def defaults_yaml() -> str:
-    """``values.yaml``: every default with its description as a comment.
-
-    Raises:
-        ValueError: a value has no description, or the text would not parse to the contract's defaults.
-    """
+    """``values.yaml``: every default with its description as a comment."""
     text = HEADER + "\n".join(_section(ChartValues(), 0)) + "\n"
     if ChartValues.model_validate(yaml.safe_load(text)) != ChartValues():
         raise ValueError("values.yaml would differ from the defaults of the contract")

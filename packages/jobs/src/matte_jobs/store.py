@@ -95,7 +95,7 @@ class JobStore:
         fsync = settings.durability == "fsync"
         objects = open_objects(settings.blob_url, fsync=fsync) if settings.blob_url else None
         self.blobs = BlobStore(redis, self.keys, settings.blob_inline_max_bytes, objects)
-        self._run = Scripts(redis, self.keys)
+        self._run = Scripts(redis, self.keys, settings)
 
     @classmethod
     def open(cls, settings: StoreSettings) -> JobStore:
@@ -132,8 +132,6 @@ class JobStore:
             origin=spec.origin,
             idempotency_digest=spec.owner.digest(spec.idempotency_key) if spec.idempotency_key else "",
             fingerprint=spec.fingerprint,
-            idempotency_ttl_seconds=self.settings.idempotency_ttl_seconds,
-            max_queue_length=self.settings.max_queue_length,
             inputs=json.dumps([ref.handle for ref in refs]),
             owner=spec.owner.scope,
         )
@@ -210,9 +208,8 @@ class JobStore:
 
         It counts as no attempt, and happens once in a job's life. False: the lease is lost, or it happened before.
         """
-        return bool(
-            await self._run("fall_back", now, job_id=job_id, token=token, version=version, problem=_json(problem))
-        )
+        text = _json(problem)
+        return bool(await self._run("fall_back", now, job_id=job_id, token=token, version=version, problem=text))
 
     async def renew(self, leases: Mapping[str, str], *, now: float, until: float) -> set[str]:
         """Renews leases (token by id); returns the ids that are no longer the caller's."""
@@ -223,10 +220,7 @@ class JobStore:
 
     async def release(self, job_id: str, token: str, problem: Problem, now: float) -> str:
         """The holder could not finish: ``queued`` again, ``dead`` after the last attempt, or ``lost``."""
-        state = await self._run(
-            "release", now, job_id=job_id, token=token, problem=_json(problem),
-            dead_ttl_seconds=self.settings.dead_ttl_seconds,
-        )  # fmt: skip
+        state = await self._run("release", now, job_id=job_id, token=token, problem=_json(problem))
         return str(state.decode())
 
     async def finish(self, job_id: str, result: Result, data: Mapping[str, bytes], *, now: float) -> bool:
@@ -237,18 +231,13 @@ class JobStore:
         refs = list(result.files.values())
         stored = await self._run(
             "finish", now, await self._put_large(refs, data), job_id=job_id, result=result.model_dump_json(),
-            result_ttl_seconds=self.settings.result_ttl_seconds, version=result.version, max_samples=MAX_SAMPLES,
-            handles=json.dumps([ref.handle for ref in refs]),
+            version=result.version, max_samples=MAX_SAMPLES, handles=json.dumps([ref.handle for ref in refs]),
         )  # fmt: skip
         return bool(stored)
 
     async def fail(self, job_id: str, token: str, problem: Problem, now: float) -> bool:
         """Ends the job by its own fault; ``token`` '' fails one that is still queued."""
-        failed = await self._run(
-            "fail", now, job_id=job_id, token=token, problem=_json(problem),
-            result_ttl_seconds=self.settings.result_ttl_seconds,
-        )  # fmt: skip
-        return bool(failed)
+        return bool(await self._run("fail", now, job_id=job_id, token=token, problem=_json(problem)))
 
     async def emit_event(
         self, job_id: str, token: str, kind: Literal["progress", "preview"], data: Mapping[str, Any], now: float
@@ -267,18 +256,14 @@ class JobStore:
 
         Returns how many of the first ``limit`` moved or failed.
         """
-        moved = await self._run(
-            "unassign", now, model=model, version=version, limit=limit, problem=_json(problem) if problem else "",
-            result_ttl_seconds=self.settings.result_ttl_seconds,
-        )  # fmt: skip
-        return int(moved)
+        text = _json(problem) if problem else ""
+        return int(await self._run("unassign", now, model=model, version=version, limit=limit, problem=text))
 
     async def sweep(self, now: float, *, limit: int = 1000) -> SweepResult:
         """Releases leases that ran out, expires jobs that waited too long, deletes blobs that are due."""
         requeued, dead, expired, next_due, garbage = await self._run(
-            "sweep", now, limit=limit, problem=_json(LEASE_EXPIRED), dead_ttl_seconds=self.settings.dead_ttl_seconds,
-            result_ttl_seconds=self.settings.result_ttl_seconds,
-        )  # fmt: skip
+            "sweep", now, limit=limit, problem=_json(LEASE_EXPIRED)
+        )
         await self.blobs.collect([key.decode() for key in garbage])
         return SweepResult(int(requeued), int(dead), int(expired), float(next_due) if next_due else None)
 
@@ -289,11 +274,8 @@ class JobStore:
         before new ones are started. Each job is still answered once: the first result wins. Returns how many jobs are
         queued again. ``instance`` as in :func:`instance_member`, not ''.
         """
-        count = await self._run(
-            "end_instance", now, name_prefix=instance_member(instance, ""), pool=pool, problem=_json(LEASE_EXPIRED),
-            dead_ttl_seconds=self.settings.dead_ttl_seconds,
-        )  # fmt: skip
-        return int(count)
+        prefix = instance_member(instance, "")
+        return int(await self._run("end_instance", now, name_prefix=prefix, pool=pool, problem=_json(LEASE_EXPIRED)))
 
     # the owner's side -----------------------------------------------------------------------------------------
 
@@ -312,9 +294,7 @@ class JobStore:
 
     async def cancel(self, job_id: str, now: float, *, owner: Owner | None = None) -> bool:
         """Ends a job; False: it had ended. ``owner`` and job_not_found as for :meth:`view`."""
-        done = await self._run(
-            "cancel", now, job_id=job_id, owner=_scope(owner), result_ttl_seconds=self.settings.result_ttl_seconds
-        )
+        done = await self._run("cancel", now, job_id=job_id, owner=_scope(owner))
         if done < 0:
             raise _not_found(job_id)
         return bool(done)

@@ -42,15 +42,12 @@ class Meter(Protocol):
 
     def add(self, metric: Metric, *labels: str, by: float = 1.0) -> None:
         """Increments a counter by ``by`` (≥ 0)."""
-        ...
 
     def set(self, metric: Metric, *labels: str, to: float) -> None:
         """Sets a gauge."""
-        ...
 
     def observe(self, metric: Metric, value: float, *labels: str) -> None:
         """Adds a value to a histogram."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

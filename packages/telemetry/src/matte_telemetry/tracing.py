@@ -9,20 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
+from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import (
-    INVALID_SPAN_CONTEXT,
-    Link,
-    NonRecordingSpan,
-    NoOpTracer,
-    Span,
-    SpanContext,
-    SpanKind,
-    StatusCode,
-    TraceFlags,
-    Tracer,
-    set_span_in_context,
-)
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -50,7 +38,7 @@ class TracingSettings(BaseSettings):
         return bool(endpoint) and self.sdk_disabled.lower() != "true" and self.traces_exporter != "none"
 
 
-def set_up(service_name: str, *, version: str, instance: str) -> tuple[Tracer, Callable[[], None]]:
+def set_up(service_name: str, *, version: str, instance: str) -> tuple[trace.Tracer, Callable[[], None]]:
     """The tracer of a program, as the standard ``OTEL_…`` variables say, and what shuts it down.
 
     Without an endpoint in ``OTEL_EXPORTER_OTLP_ENDPOINT`` no SDK is imported and no span is recorded: each only passes
@@ -58,48 +46,48 @@ def set_up(service_name: str, *, version: str, instance: str) -> tuple[Tracer, C
     ``service.instance.id``, different for every process.
     """
     if not TracingSettings().enabled:
-        return NoOpTracer(), lambda: None
+        return trace.NoOpTracer(), lambda: None
     from matte_telemetry import otlp  # noqa: PLC0415 - the SDK is imported only where it is used
 
     return otlp.set_up(service_name, version=version, instance=instance)
 
 
 def start_span(
-    tracer: Tracer,
+    tracer: trace.Tracer,
     name: str,
     *,
     at: float,
     parent: str | None = None,
-    kind: SpanKind = SpanKind.INTERNAL,
+    kind: trace.SpanKind = trace.SpanKind.INTERNAL,
     attributes: Mapping[str, str | int | float] | None = None,
     links: Sequence[str] = (),
-) -> Span:
+) -> trace.Span:
     """A span that began at ``at`` (Unix seconds); its name has no ids.
 
     ``parent`` and ``links`` are traceparents; None, or an invalid parent, begins a new trace.
     """
-    parent_span = NonRecordingSpan(parse_traceparent(parent))
-    if isinstance(tracer, NoOpTracer):  # what it would return, at half the cost
+    parent_span = trace.NonRecordingSpan(parse_traceparent(parent))
+    if isinstance(tracer, trace.NoOpTracer):  # what it would return, at half the cost
         return parent_span
     return tracer.start_span(
         name,
-        set_span_in_context(parent_span, Context()),
+        trace.set_span_in_context(parent_span, Context()),
         kind,
         attributes,
-        [Link(parse_traceparent(link)) for link in links],
+        [trace.Link(parse_traceparent(link)) for link in links],
         nanoseconds(at),
     )
 
 
-def end_span(span: Span, at: float, *, error: str = "") -> None:
+def end_span(span: trace.Span, at: float, *, error: str = "") -> None:
     """Ends a span; ``error`` is the kind of failure, '' for none."""
     if error:
         span.set_attribute(ERROR_TYPE, error)
-        span.set_status(StatusCode.ERROR)
+        span.set_status(trace.StatusCode.ERROR)
     span.end(nanoseconds(at))
 
 
-def traceparent(span: Span) -> str | None:
+def traceparent(span: trace.Span) -> str | None:
     """The parent for spans within this one; None where nothing is recorded and there is no parent."""
     context = span.get_span_context()
     if not context.is_valid:
@@ -107,13 +95,13 @@ def traceparent(span: Span) -> str | None:
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
 
 
-def parse_traceparent(text: str | None) -> SpanContext:
+def parse_traceparent(text: str | None) -> trace.SpanContext:
     """The context that a ``traceparent`` names; an invalid one for None and for what is none."""
     match = _TRACEPARENT.fullmatch(text or "")
     if match is None:
-        return INVALID_SPAN_CONTEXT
+        return trace.INVALID_SPAN_CONTEXT
     trace_id, span_id, flags = (int(part, 16) for part in match.groups())
-    return SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags))
+    return trace.SpanContext(trace_id, span_id, is_remote=True, trace_flags=trace.TraceFlags(flags))
 
 
 def nanoseconds(at: float) -> int:

@@ -9,15 +9,9 @@ from pydantic import AfterValidator, Field, model_validator
 
 from matte_core.contracts.base import Contract
 
-
-def _semver(value: str) -> str:
-    semver.Version.parse(value)
-    return value
-
-
 PoolName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=40)]
 ModelName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?$")]
-Version = Annotated[str, AfterValidator(_semver)]
+Version = Annotated[str, AfterValidator(lambda text: str(semver.Version.parse(text)))]
 #: SHA-256 of a version's canonical manifest
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 

@@ -6,7 +6,6 @@ import re
 import struct
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple
 
 from matte_core.contracts.job import Limits, Picture
 from matte_core.errors import Problem
@@ -25,70 +24,66 @@ _WALKERS: Mapping[str, Callable[[bytes, Limits], Header]] = {
 }
 
 
-class _Magic(NamedTuple):
-    offset: int
-    magic: bytes
-    name: str
-
-
+#: offset, bytes and name
+_Magic = tuple[int, bytes, str]
 _SUPPORTED = (
-    _Magic(0, b"\xff\xd8\xff", "JPEG"),
-    _Magic(0, b"\x89PNG\r\n\x1a\n", "PNG"),
-    _Magic(0, b"GIF87a", "GIF"),
-    _Magic(0, b"GIF89a", "GIF"),
-    _Magic(8, b"WEBP", "WEBP"),  # after RIFF and the size
-    _Magic(0, b"BM", "BMP"),
-    _Magic(0, b"II*\0", "TIFF"),
-    _Magic(0, b"MM\0*", "TIFF"),
-    _Magic(0, b"II+\0", "TIFF"),
-    _Magic(0, b"MM\0+", "TIFF"),
+    (0, b"\xff\xd8\xff", "JPEG"),
+    (0, b"\x89PNG\r\n\x1a\n", "PNG"),
+    (0, b"GIF87a", "GIF"),
+    (0, b"GIF89a", "GIF"),
+    (8, b"WEBP", "WEBP"),  # after RIFF and the size
+    (0, b"BM", "BMP"),
+    (0, b"II*\0", "TIFF"),
+    (0, b"MM\0*", "TIFF"),
+    (0, b"II+\0", "TIFF"),
+    (0, b"MM\0+", "TIFF"),
 )
 _RAW = "a camera RAW file"
 #: looked up before :data:`_SUPPORTED`, as some look like a TIFF at first
 _UNSUPPORTED = (
-    _Magic(8, b"CR\x02\0", _RAW),
-    _Magic(4, b"ftypcrx ", _RAW),
-    _Magic(0, b"FUJIFILMCCD-RAW", _RAW),
-    _Magic(0, b"IIRO", _RAW),
-    _Magic(0, b"IIRS", _RAW),
-    _Magic(0, b"MMOR", _RAW),
-    _Magic(0, b"IIU\0", _RAW),
-    _Magic(0, b"\0MRM", _RAW),
-    _Magic(0, b"FOVb", _RAW),
-    _Magic(0, b"II\xbc", "a JPEG XR file"),
-    _Magic(0, b"\xff\x0a", "a JPEG XL file"),
-    _Magic(0, b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL file"),
-    _Magic(0, b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000 file"),
-    _Magic(0, b"\xff\x4f\xff\x51", "a JPEG 2000 file"),
-    _Magic(0, b"8BPS", "a Photoshop file"),
-    _Magic(0, b"gimp xcf", "a GIMP file"),
-    _Magic(0, b"\0\0\1\0", "an icon (ICO) file"),
-    _Magic(0, b"\0\0\2\0", "a cursor (CUR) file"),
-    _Magic(0, b"icns", "an icon (ICNS) file"),
-    _Magic(0, b"\x76\x2f\x31\x01", "an OpenEXR file"),
-    _Magic(0, b"#?RADIANCE", "a Radiance HDR file"),
-    _Magic(0, b"#?RGBE", "a Radiance HDR file"),
-    _Magic(0, b"DDS ", "a DDS texture"),
-    _Magic(0, b"qoif", "a QOI file"),
-    _Magic(0, b"\x8aMNG", "an MNG animation"),
-    _Magic(0, b"%!PS", "a PostScript file"),
-    _Magic(0, b"AT&TFORM", "a DjVu file"),
-    _Magic(0, b"SIMPLE  =", "a FITS file"),
-    _Magic(128, b"DICM", "a DICOM file"),
+    (8, b"CR\x02\0", _RAW),
+    (4, b"ftypcrx ", _RAW),
+    (0, b"FUJIFILMCCD-RAW", _RAW),
+    (0, b"IIRO", _RAW),
+    (0, b"IIRS", _RAW),
+    (0, b"MMOR", _RAW),
+    (0, b"IIU\0", _RAW),
+    (0, b"\0MRM", _RAW),
+    (0, b"FOVb", _RAW),
+    (0, b"II\xbc", "a JPEG XR file"),
+    (0, b"\xff\x0a", "a JPEG XL file"),
+    (0, b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL file"),
+    (0, b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000 file"),
+    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 file"),
+    (0, b"8BPS", "a Photoshop file"),
+    (0, b"gimp xcf", "a GIMP file"),
+    (0, b"\0\0\1\0", "an icon (ICO) file"),
+    (0, b"\0\0\2\0", "a cursor (CUR) file"),
+    (0, b"icns", "an icon (ICNS) file"),
+    (0, b"\x76\x2f\x31\x01", "an OpenEXR file"),
+    (0, b"#?RADIANCE", "a Radiance HDR file"),
+    (0, b"#?RGBE", "a Radiance HDR file"),
+    (0, b"DDS ", "a DDS texture"),
+    (0, b"qoif", "a QOI file"),
+    (0, b"\x8aMNG", "an MNG animation"),
+    (0, b"%!PS", "a PostScript file"),
+    (0, b"AT&TFORM", "a DjVu file"),
+    (0, b"SIMPLE  =", "a FITS file"),
+    (128, b"DICM", "a DICOM file"),
 )
 _NO_PICTURES = (
-    _Magic(0, b"%PDF", "a PDF document"),
-    _Magic(0, b"PK\3\4", "a ZIP archive or an office document"),
-    _Magic(0, b"\x7fELF", "a program"),
-    _Magic(0, b"MZ", "a program"),
-    _Magic(0, b"\x1f\x8b", "a gzip archive"),
-    _Magic(0, b"Rar!", "a RAR archive"),
-    _Magic(0, b"7z\xbc\xaf", "a 7-Zip archive"),
-    _Magic(4, b"ftyp", "a video"),
-    _Magic(0, b"\x1aE\xdf\xa3", "a video"),
-    _Magic(0, b"ID3", "a sound file"),
-    _Magic(8, b"WAVE", "a sound file"),
-    _Magic(8, b"AVI ", "a video"),
+    (0, b"%PDF", "a PDF document"),
+    (0, b"PK\3\4", "a ZIP archive or an office document"),
+    (0, b"\x7fELF", "a program"),
+    (0, b"MZ", "a program"),
+    (0, b"\x1f\x8b", "a gzip archive"),
+    (0, b"Rar!", "a RAR archive"),
+    (0, b"7z\xbc\xaf", "a 7-Zip archive"),
+    (4, b"ftyp", "a video"),
+    (0, b"\x1aE\xdf\xa3", "a video"),
+    (0, b"ID3", "a sound file"),
+    (8, b"WAVE", "a sound file"),
+    (8, b"AVI ", "a video"),
 )
 #: brands of ISO base media files; those of a codec come before the general ones
 _BRANDS = ((re.compile(rb"avif|avis"), "AVIF"), (re.compile(rb"hei[cxms]|hev[cxms]|mif1|msf1"), "HEIC"))
