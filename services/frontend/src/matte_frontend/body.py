@@ -355,7 +355,6 @@ class FormParser:
             raise _malformed_form(error) from error
 
     def finish(self) -> list[Part]:
-        """All parts, in their order."""
         if not self._ended:
             raise _malformed_form("it ends before its last boundary")
         return self._parts

@@ -25,7 +25,6 @@ class QueuePosition:
 
     @classmethod
     def from_view(cls, view: JobView) -> QueuePosition | None:
-        """None for a job that left the queue."""
         if view.state is not JobState.QUEUED or view.position is None:
             return None
         return cls(view.position, view.queue_length, view.eta_seconds)

@@ -101,12 +101,10 @@ def _text() -> str:
 
 
 def document() -> Spec:
-    """The OpenAPI 3.1 document."""
     return {
         "openapi": "3.1.0",
         "info": {
-            "title": "Matte",
-            "version": version("matte-frontend"),
+            "title": "Matte", "version": version("matte-frontend"),
             "description": "Background removal, matting and masks. Every error is an RFC 9457 problem document.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
@@ -287,12 +285,11 @@ def _schemas() -> Spec:
     timings = {"type": "object", "additionalProperties": {"type": "number"}, "description": "seconds by stage"}
     # the JSON that a picture is sent in; mask_b64 only for output=both
     schemas["JsonResult"] = {
-        "type": "object",
-        "required": ["id", "model", "version", "digest", "arm", "width", "height", "timings"],
+        "type": "object", "required": ["id", "model", "version", "digest", "arm", "width", "height", "timings"],
         "properties": dict.fromkeys(("id", "model", "version", "digest", "arm"), _TEXT)
         | {"subject_found": {"type": "boolean"}, "width": pixels, "height": pixels, "timings": timings}
         | {"result_b64": _BASE64, "mask_b64": _BASE64},
-    }
+    }  # fmt: skip
     schemas["Problem"] = {
         "type": "object", "required": ["type", "title", "status", "code", "detail"],
         "properties": {

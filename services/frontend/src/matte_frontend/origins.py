@@ -37,8 +37,6 @@ log = logging.getLogger(__name__)
 
 
 class Access(Enum):
-    """What a page may do."""
-
     SAME = auto()  #: our own page, or no page
     ALLOWED = auto()
     ANONYMOUS = auto()  #: allowed without credentials, by ``*``
@@ -91,7 +89,6 @@ class AllowedOrigins:
     loopback: bool
 
     def access(self, page: RequestOrigin) -> Access:
-        """What the page behind a request may do."""
         if not page.origin:
             return Access.FOREIGN if page.fetch_site in ("cross-site", "same-site") else Access.SAME
         access = self.access_of(page.origin, page.host)

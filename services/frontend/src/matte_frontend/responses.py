@@ -115,7 +115,6 @@ def parse_range(header: str, size: int) -> range | None:
 
 
 def job_links(request: Request, job_id: str) -> dict[str, str]:
-    """Paths of a job's resources."""
     base = f"{request.scope.get('root_path', '')}/v1/jobs/{job_id}"
     return {"self": base, "events": f"{base}/events", "result": f"{base}/result"}
 

@@ -104,5 +104,4 @@ class Translator:
 
 
 def is_last(message: Message) -> bool:
-    """Whether it is the last message of its call."""
     return bool(message["msg"] == "process_completed")

@@ -44,7 +44,6 @@ class Sessions:
         return f"session-{session}"
 
     async def add(self, session: str, call: Call, now: float) -> None:
-        """Adds a call and notifies the session's readers."""
         stream, at, data = self.stream(session), f"{now:.3f}", json.dumps(asdict(call))
         calls, events = self._keys.session_calls(session), self._keys.events(stream)
         async with self._redis.pipeline(transaction=True) as pipe:
@@ -62,12 +61,10 @@ class Sessions:
         return {call_id.decode(): Call(**json.loads(data)) for call_id, data in calls.items()}
 
     async def get(self, session: str, call_id: str) -> Call | None:
-        """One of the session's calls that is not acknowledged yet, or None."""
         data = await self._redis.hget(self._keys.session_calls(session), call_id)
         return Call(**json.loads(data)) if data else None
 
     async def acknowledge(self, session: str, call_ids: Iterable[str]) -> None:
-        """A reader has got everything about these calls."""
         if ids := list(call_ids):
             await self._redis.hdel(self._keys.session_calls(session), *ids)
 
