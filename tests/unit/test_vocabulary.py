@@ -67,8 +67,15 @@ TEXT = {
     r"(normal|serial|optim|initial|organ|recogn|synchron)is(e|ed|er|ing|ation)\b": "-ize",
     r"(?<!Bad )gateway": "frontend; only the Gateway API says gateway",
 }
-#: where the Gateway API is spoken of, or what was is told
-GATEWAY_API = ("charts/", "docs/install.md", "scripts/values_contract.py", "tests/chart/", "tests/e2e/")
+#: where the Gateway API is mentioned
+GATEWAY_API = (
+    "charts/",
+    "docs/install.md",
+    "docs/architecture.md",
+    "scripts/values_contract.py",
+    "tests/chart/",
+    "tests/e2e/",
+)
 SOURCES = ("packages", "services", "operators", "charts", "docs", "scripts", "bench", "tests", "terraform")
 ELSEWHERE = ("CHANGELOG.md", "tests/unit/test_vocabulary.py", "bench/results.md", "bench/drill.md")
 

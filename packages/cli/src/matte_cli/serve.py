@@ -28,7 +28,7 @@ from rich.markup import escape
 from matte_cli.console import make_console, print_error
 from matte_cli.instance_lock import InstanceLock, InUseError, check_ports, end_leftovers
 from matte_cli.readiness import Readiness, ask
-from matte_cli.settings import CliSettings
+from matte_cli.settings import CliSettings, child_environment
 from matte_cli.supervisor import Child, Supervisor, launch
 
 FRONTENDS, INFERENCE, STORE = 0, 1, 2  # the order of stopping
@@ -82,8 +82,7 @@ async def start_all(plan: Plan, supervisor: Supervisor, console: Console) -> Non
         def start() -> Popen[bytes]:
             if stage == INFERENCE:
                 asyncio.run(end_previous_instance(plan, store))
-            inherited = {**store, **os.environ, "PYTHONUNBUFFERED": "1"}
-            return launch([sys.executable, "-m", module], inherited | environment, log)
+            return launch([sys.executable, "-m", module], child_environment(store, environment), log)
 
         await supervisor.add(Child(name, stage, start, log, plan.stop_seconds))
 

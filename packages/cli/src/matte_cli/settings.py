@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from matte_jobs.settings import Durability, StoreSettings
@@ -27,3 +29,8 @@ class CliSettings(BaseSettings):
     stop_seconds: float = Field(
         30.0, gt=0, description="Seconds that `matte serve` waits for a process to stop before killing it"
     )
+
+
+def child_environment(defaults: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
+    """Of a process that ``matte serve`` starts: ``defaults`` yield to this process's environment, ``own`` do not."""
+    return {**defaults, **os.environ, "PYTHONUNBUFFERED": "1", **own}

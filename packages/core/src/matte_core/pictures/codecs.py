@@ -41,22 +41,22 @@ class BitReader:
 
 def hevc_units(config: bytes, data: memoryview) -> Iterator[Unit]:
     """Units of the ``hvcC`` box (ISO/IEC 14496-15 §8.3.2.1), then of the data, which may have parameter sets, too."""
-    place = 23
+    position = 23
     for _ in range(config[22]):
-        count = int.from_bytes(config[place + 1 : place + 3], "big")
-        place += 3
+        count = int.from_bytes(config[position + 1 : position + 3], "big")
+        position += 3
         for _ in range(count):
-            length = int.from_bytes(config[place : place + 2], "big")
-            yield False, _hevc_size(config[place + 2 : place + 2 + length])
-            place += 2 + length
-    prefix, place = (config[21] & 3) + 1, 0
-    while place + prefix < len(data):
-        length = int.from_bytes(data[place : place + prefix], "big")
-        place += prefix
-        nal = bytes(data[place : place + min(length, _HEVC_SPS_BYTES)])
+            length = int.from_bytes(config[position : position + 2], "big")
+            yield False, _hevc_size(config[position + 2 : position + 2 + length])
+            position += 2 + length
+    prefix, position = (config[21] & 3) + 1, 0
+    while position + prefix < len(data):
+        length = int.from_bytes(data[position : position + prefix], "big")
+        position += prefix
+        nal = bytes(data[position : position + min(length, _HEVC_SPS_BYTES)])
         first_slice = len(nal) > 2 and nal[0] >> 1 & 63 <= _HEVC_LAST_SLICE and bool(nal[2] & 0x80)  # §7.3.6.1
         yield first_slice, _hevc_size(nal)
-        place += length
+        position += length
 
 
 def _hevc_size(nal: bytes) -> tuple[int, int] | None:
@@ -80,24 +80,24 @@ def _hevc_size(nal: bytes) -> tuple[int, int] | None:
 
 def av1_units(data: memoryview) -> Iterator[Unit]:
     """Open bitstream units of an item's data (§5.3)."""
-    place = 0
-    while place < len(data):
-        head = data[place]
-        place += 2 if head & 4 else 1
-        length = len(data) - place
+    position = 0
+    while position < len(data):
+        head = data[position]
+        position += 2 if head & 4 else 1
+        length = len(data) - position
         if head & 2:  # LEB128 (§4.10.5): at most eight bytes of seven bits each
             length = 0
             for index in range(8):
-                length |= (data[place + index] & 127) << 7 * index
-                if data[place + index] < 128:
+                length |= (data[position + index] & 127) << 7 * index
+                if data[position + index] < 128:
                     break
-            place += index + 1
+            position += index + 1
         kind = head >> 3 & 15
         size = None
         if kind == _AV1_SEQUENCE_HEADER:
-            size = _av1_size(bytes(data[place : place + min(length, _AV1_HEADER_BYTES)]))
+            size = _av1_size(bytes(data[position : position + min(length, _AV1_HEADER_BYTES)]))
         yield kind in (_AV1_FRAME_HEADER, _AV1_FRAME), size
-        place += length
+        position += length
 
 
 def _av1_size(sequence_header: bytes) -> tuple[int, int]:

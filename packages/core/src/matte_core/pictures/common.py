@@ -89,9 +89,9 @@ def read_orientation(block: bytes, name: str) -> int:
         return 1
     orientation, total = 1.0, 0
     entries = min(struct.unpack_from(order + "H", tiff, directory)[0], (len(tiff) - directory - 2) // 12)
-    for place in range(directory + 2, directory + 2 + 12 * entries, 12):
-        tag, kind, count = struct.unpack_from(order + "HHI", tiff, place)
-        size, value = TYPE_SIZES.get(kind, 0) * count, place + 8
+    for position in range(directory + 2, directory + 2 + 12 * entries, 12):
+        tag, kind, count = struct.unpack_from(order + "HHI", tiff, position)
+        size, value = TYPE_SIZES.get(kind, 0) * count, position + 8
         if size > 4:
             (value,) = struct.unpack_from(order + "I", tiff, value)
             total += max(0, min(size, len(tiff) - value))

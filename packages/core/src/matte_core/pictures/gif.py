@@ -15,32 +15,32 @@ MAX_BLOCKS = 150_000
 def walk(data: bytes, limits: Limits) -> Header:
     """Size of a complete GIF with one frame: the canvas, enlarged to hold the frame as decoders do."""
     width, height, flags = take(data, 6, "<HHB", NAME, "its header is cut")
-    place = start = 13 + _color_table_bytes(flags)
+    position = start = 13 + _color_table_bytes(flags)
     has_frame, blocks = False, 0
     while True:
-        (kind,) = take(data, place, "B", NAME, "its trailer is missing")
-        if kind == _TRAILER and place > start:
+        (kind,) = take(data, position, "B", NAME, "its trailer is missing")
+        if kind == _TRAILER and position > start:
             break
         if kind == _IMAGE:
             if has_frame:
                 raise animated(NAME, "frame")
-            left, top, wide, high, flags = take(data, place + 1, "<HHHHB", NAME, "its frame header is cut")
+            left, top, wide, high, flags = take(data, position + 1, "<HHHHB", NAME, "its frame header is cut")
             has_frame, width, height = True, max(width, left + wide), max(height, top + high)
             check_size(NAME, wide and width, high and height, limits)
-            place += 11 + _color_table_bytes(flags)
+            position += 11 + _color_table_bytes(flags)
         elif kind == _EXTENSION:
-            place += 2
-        elif place == start:
+            position += 2
+        elif position == start:
             raise Problem("not_a_picture", "The bytes begin like a GIF, but no picture follows. Send a picture file.")
         else:
             raise corrupt(NAME, "an unknown block")
         # sub-blocks, the last of which is empty
         size = -1
         while size:
-            if place >= len(data):
+            if position >= len(data):
                 raise truncated(NAME, "its picture data is cut")
-            size = data[place]
-            place += 1 + size
+            size = data[position]
+            position += 1 + size
             blocks += 1
             if blocks > MAX_BLOCKS:
                 raise corrupt(NAME, f"it has more than {MAX_BLOCKS} blocks")

@@ -81,23 +81,23 @@ class Reader:
                     self._read_references(box, pictures)
         return pictures
 
-    def _boxes(self, place: int, end: int) -> Iterator[Box]:
+    def _boxes(self, position: int, end: int) -> Iterator[Box]:
         """The boxes between two offsets, up to the first invalid one; the last may extend beyond ``end``."""
-        while place + 8 <= end:
-            length, kind, head = self._number(place, 4)[0], self._data[place + 4 : place + 8], 8
+        while position + 8 <= end:
+            length, kind, head = self._number(position, 4)[0], self._data[position + 4 : position + 8], 8
             if length == 1:
-                length, head = self._number(place + 8, 8)[0], 16
-            stop = place + length if length else end
-            if stop < place + head:
+                length, head = self._number(position + 8, 8)[0], 16
+            stop = position + length if length else end
+            if stop < position + head:
                 return
-            yield Box(kind, place + head, stop)
-            place = stop
+            yield Box(kind, position + head, stop)
+            position = stop
 
-    def _number(self, place: int, size: int) -> tuple[int, int]:
+    def _number(self, position: int, size: int) -> tuple[int, int]:
         """An unsigned number of ``size`` bytes (0 if there are none), and the offset after it."""
-        if place + size > len(self._data):
+        if position + size > len(self._data):
             raise truncated(self._name, "its structure is cut")
-        return int.from_bytes(self._data[place : place + size], "big"), place + size
+        return int.from_bytes(self._data[position : position + size], "big"), position + size
 
     def _version(self, box: Box) -> int:
         return take(self._data, box.start, "B", self._name, "its structure is cut")[0]
@@ -111,27 +111,27 @@ class Reader:
         for entry in self._boxes(box.start + (8 if self._version(box) else 6), box.end):
             version = self._version(entry)
             if entry.kind == b"infe" and version >= 2:
-                number, place = self._number(entry.start + 4, 2 if version == 2 else 4)
-                self._item(pictures, number).kind = self._data[place + 2 : place + 6]
+                number, position = self._number(entry.start + 4, 2 if version == 2 else 4)
+                self._item(pictures, number).kind = self._data[position + 2 : position + 6]
 
     def _read_locations(self, box: Box, pictures: Pictures, idat: int) -> None:
         """The item location box (ISO/IEC 14496-12 §8.11.3)."""
         version = self._version(box)
-        sizes, place = self._number(box.start + 4, 2)
+        sizes, position = self._number(box.start + 4, 2)
         offset_size, length_size, base_size = sizes >> 12, sizes >> 8 & 15, sizes >> 4 & 15
         index_size = sizes & 15 if version else 0
-        count, place = self._number(place, 4 if version == 2 else 2)
+        count, position = self._number(position, 4 if version == 2 else 2)
         for _ in range(count):
-            number, place = self._number(place, 4 if version == 2 else 2)
-            method, place = self._number(place, 2 if version else 0)
-            base, place = self._number(place + 2, base_size)
-            extents, place = self._number(place, 2)
+            number, position = self._number(position, 4 if version == 2 else 2)
+            method, position = self._number(position, 2 if version else 0)
+            base, position = self._number(position + 2, base_size)
+            extents, position = self._number(position, 2)
             if extents > MAX_EXTENTS or method & 15 > 1:
                 raise corrupt(self._name, "its data lies in too many pieces")
             item = self._item(pictures, number)
             for _ in range(extents):
-                offset, place = self._number(place + index_size, offset_size)
-                length, place = self._number(place, length_size)
+                offset, position = self._number(position + index_size, offset_size)
+                length, position = self._number(position, length_size)
                 start = base + offset + (idat if method & 15 else 0)
                 if start + length > len(self._data):
                     raise truncated(self._name, "its picture data is cut")
@@ -152,13 +152,13 @@ class Reader:
 
     def _read_associations(self, box: Box, known: list[Property], pictures: Pictures) -> None:
         version, flags = self._version(box), self._data[box.start + 3]
-        count, place = self._number(box.start + 4, 4)
-        for _ in range(min(count, box.end - place)):
-            number, place = self._number(place, 4 if version else 2)
-            many, place = self._number(place, 1)
+        count, position = self._number(box.start + 4, 4)
+        for _ in range(min(count, box.end - position)):
+            number, position = self._number(position, 4 if version else 2)
+            many, position = self._number(position, 1)
             item = self._item(pictures, number)
             for _ in range(many):
-                index, place = self._number(place, 2 if flags & 1 else 1)
+                index, position = self._number(position, 2 if flags & 1 else 1)
                 index &= 0x7FFF if flags & 1 else 0x7F
                 if not 0 < index <= len(known):
                     raise corrupt(self._name, "it speaks of a property that is not there")
@@ -167,8 +167,8 @@ class Reader:
     def _read_references(self, box: Box, pictures: Pictures) -> None:
         size = 4 if self._version(box) else 2
         for reference in self._boxes(box.start + 4, box.end):
-            number, place = self._number(reference.start, size)
-            count, place = self._number(place, 2)
+            number, position = self._number(reference.start, size)
+            count, position = self._number(position, 2)
             if reference.kind == b"dimg":
-                tiles = [self._number(place + size * index, size)[0] for index in range(count)]
+                tiles = [self._number(position + size * index, size)[0] for index in range(count)]
                 self._item(pictures, number).tiles.extend(tiles)

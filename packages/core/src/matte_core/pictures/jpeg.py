@@ -25,13 +25,13 @@ def walk(data: bytes, limits: Limits) -> Header:
     Data after the first EOI is ignored: it may be a phone's second picture (MPO), a video or garbage.
     """
     size: tuple[int, int] | None = None
-    scans, place = 0, 2
+    scans, position = 0, 2
     exif_segments: list[bytes] = []  # EXIF larger than a segment continues in the next one
     for _ in range(MAX_MARKERS):
-        marker = _MARKER.search(data, place)
+        marker = _MARKER.search(data, position)
         if marker is None:
             raise truncated(NAME, "its end marker is missing")
-        place, code = marker.end(), data[marker.end() - 1]
+        position, code = marker.end(), data[marker.end() - 1]
         if code == _EOI:
             if size is None or not scans:
                 raise corrupt(NAME, "it ends before any picture data")
@@ -40,44 +40,44 @@ def walk(data: bytes, limits: Limits) -> Header:
             raise corrupt(NAME, "a second picture starts inside the first")
         if code == _TEM:
             continue
-        end = _segment_end(data, place)
+        end = _segment_end(data, position)
         if code in _SOF or code in _UNSUPPORTED_SOF:
             if size is not None:
                 raise corrupt(NAME, "it has two frame headers")
-            size = _frame_size(code, data, place, end, limits)
+            size = _frame_size(code, data, position, end, limits)
         elif code == _SOS:
             if size is None:
                 raise corrupt(NAME, "picture data comes before the frame header")
             scans += 1
-        elif code == _APP1 and data.startswith(_EXIF, place + 2):
-            exif_segments.append(data[place + 2 + len(_EXIF) : end])
+        elif code == _APP1 and data.startswith(_EXIF, position + 2):
+            exif_segments.append(data[position + 2 + len(_EXIF) : end])
         if scans > MAX_SCANS:
             raise corrupt(NAME, f"it has more than {MAX_SCANS} scans")
-        place = end
+        position = end
     raise corrupt(NAME, f"it has more than {MAX_MARKERS} segments")
 
 
-def _segment_end(data: bytes, place: int) -> int:
-    (length,) = take(data, place, ">H", NAME, "a segment is cut")
+def _segment_end(data: bytes, position: int) -> int:
+    (length,) = take(data, position, ">H", NAME, "a segment is cut")
     if length < 2:
         raise corrupt(NAME, "a segment has an impossible length")
-    if place + length > len(data):
+    if position + length > len(data):
         raise truncated(NAME, "a segment is cut")
-    return place + length
+    return position + length
 
 
-def _frame_size(code: int, data: bytes, place: int, end: int, limits: Limits) -> tuple[int, int]:
+def _frame_size(code: int, data: bytes, position: int, end: int, limits: Limits) -> tuple[int, int]:
     """Width and height in a frame header (T.81 B.2.2)."""
-    if end - place < 8:
+    if end - position < 8:
         raise corrupt(NAME, "its frame header is too short")
-    bits, height, width, components = take(data, place + 2, ">BHHB", NAME, "its frame header is cut")
+    bits, height, width, components = take(data, position + 2, ">BHHB", NAME, "its frame header is cut")
     if code in _UNSUPPORTED_SOF:
         raise unsupported("a lossless or hierarchical JPEG")
     if bits != 8:
         raise unsupported(f"a JPEG with {bits} bits per channel")
     if components not in (1, 3, 4):
         raise unsupported(f"a JPEG with {components} channels")
-    if end - place < 8 + 3 * components:
+    if end - position < 8 + 3 * components:
         raise corrupt(NAME, "its frame header is too short")
     check_size(NAME, width, height, limits)
     return width, height

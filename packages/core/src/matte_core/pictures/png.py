@@ -18,18 +18,18 @@ def walk(data: bytes, limits: Limits) -> Header:
     """Size and orientation of a complete PNG."""
     view = memoryview(data)
     size: tuple[int, int] | None = None
-    orientation, seen, place = 1, set[bytes](), 8
+    orientation, seen, position = 1, set[bytes](), 8
     for _ in range(MAX_CHUNKS):
-        length, kind_number = take(data, place, ">II", NAME, "a chunk or its end chunk is missing")
+        length, kind_number = take(data, position, ">II", NAME, "a chunk or its end chunk is missing")
         kind = kind_number.to_bytes(4, "big")
-        body, end = place + 8, place + 8 + length
+        body, end = position + 8, position + 8 + length
         if size is None:
             size = _size(kind, data, body, limits)
         if not kind.isalpha():
             raise corrupt(NAME, "a chunk has an impossible name")
         if end + 4 > len(view):
             raise truncated(NAME, f"its {kind.decode('ascii')} chunk is cut")
-        if zlib.crc32(view[place + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
+        if zlib.crc32(view[position + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
             raise corrupt(NAME, f"the checksum of its {kind.decode('ascii')} chunk is wrong")
         if kind == b"acTL" and length >= 4 and b"IDAT" not in seen and take(data, body, ">I", NAME, "a chunk")[0] > 1:
             raise animated("PNG (APNG)", "frame")
@@ -38,7 +38,7 @@ def walk(data: bytes, limits: Limits) -> Header:
         if kind == b"IEND":
             break
         seen.add(kind)
-        place = end + 4
+        position = end + 4
     else:
         raise corrupt(NAME, f"it has more than {MAX_CHUNKS} chunks")
     if b"IDAT" not in seen:

@@ -37,7 +37,7 @@ MAX_ENTRIES = 1000
 class _Entry:
     kind: int
     count: int
-    place: int
+    position: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +52,15 @@ class _File:
             return ()
         if entry.count > MAX_PARTS:
             raise corrupt(NAME, f"a list in its directory has {entry.count} numbers")
-        return struct.unpack_from(f"{self.order}{entry.count}{_INTEGERS[entry.kind]}", self.data, entry.place)
+        return struct.unpack_from(f"{self.order}{entry.count}{_INTEGERS[entry.kind]}", self.data, entry.position)
 
 
 def walk(data: bytes, limits: Limits) -> Header:
     """Size and orientation of a complete TIFF with one page; thumbnails and masks are no pages."""
     file = _File(data, "<" if data.startswith(b"II") else ">", data[2:4] in (b"+\0", b"\0+"))
-    layout, place = ("Q", 8) if file.big else ("I", 4)
-    (place,) = take(data, place, file.order + layout, NAME, "its header is cut")
-    tags, next_place = _directory(file, place)
+    layout, position = ("Q", 8) if file.big else ("I", 4)
+    (position,) = take(data, position, file.order + layout, NAME, "its header is cut")
+    tags, next_place = _directory(file, position)
     width, height = _first(file, tags, _WIDTH, 0), _first(file, tags, _HEIGHT, 0)
     thumbnail = _SUB_IFDS in tags and _first(file, tags, _SUBFILE, 0) & 1
     if _DNG in tags or thumbnail or _first(file, tags, _PHOTOMETRIC, 2) in (_CFA, _LINEAR_RAW):
@@ -74,7 +74,7 @@ def walk(data: bytes, limits: Limits) -> Header:
     if _first(file, tags, _TILE_WIDTH, 1) * _first(file, tags, _TILE_HEIGHT, 1) > limits.max_pixels:
         raise corrupt(NAME, "its tiles are larger than any picture")
     orientation = _first(file, tags, ORIENTATION, 1)
-    seen = {place}
+    seen = {position}
     while next_place:
         if next_place in seen or len(seen) > MAX_PAGES:
             raise corrupt(NAME, "its directories run in a circle or are too many")
@@ -82,11 +82,11 @@ def walk(data: bytes, limits: Limits) -> Header:
         page_tags, next_place = _directory(file, next_place)
         if not _first(file, page_tags, _SUBFILE, 0) & 0b101:
             raise animated(NAME, "page")
-    places = file.numbers(tags.get(_STRIPS)) or file.numbers(tags.get(_TILES))
-    sizes = file.numbers(tags.get(_STRIP_SIZES)) or file.numbers(tags.get(_TILE_SIZES)) or (1,) * len(places)
-    if not places or len(sizes) != len(places):
+    offsets = file.numbers(tags.get(_STRIPS)) or file.numbers(tags.get(_TILES))
+    sizes = file.numbers(tags.get(_STRIP_SIZES)) or file.numbers(tags.get(_TILE_SIZES)) or (1,) * len(offsets)
+    if not offsets or len(sizes) != len(offsets):
         raise corrupt(NAME, "it has no list of picture data, or one that contradicts itself")
-    end = max(place + size for place, size in zip(places, sizes, strict=True))
+    end = max(position + size for position, size in zip(offsets, sizes, strict=True))
     if end > len(data):
         raise truncated(NAME, f"its directory names {end} bytes, there are {len(data)}")
     return Header(width, height, orientation if 1 <= orientation <= 8 else 1)
@@ -97,14 +97,14 @@ def _directory(file: _File, start: int) -> tuple[dict[int, _Entry], int]:
     head, item, tail = ("Q", "HHQ", "Q") if file.big else ("H", "HHI", "I")
     (number,) = take(file.data, start, file.order + head, NAME, "its directory lies beyond the end")
     width, inline = (20, 8) if file.big else (12, 4)
-    place = start + struct.calcsize(head)
+    position = start + struct.calcsize(head)
     if number > MAX_ENTRIES:
         raise corrupt(NAME, f"its directory has {number} entries")
-    if place + number * width > len(file.data):
+    if position + number * width > len(file.data):
         raise truncated(NAME, "its directory is cut")
     tags: dict[int, _Entry] = {}
     total = 0
-    for at in range(place, place + number * width, width):
+    for at in range(position, position + number * width, width):
         tag, kind, count = struct.unpack_from(file.order + item, file.data, at)
         size = TYPE_SIZES.get(kind, 0) * count
         field = at + width - inline
@@ -115,7 +115,7 @@ def _directory(file: _File, start: int) -> tuple[dict[int, _Entry], int]:
         tags[tag] = _Entry(kind, count, value)
     if total > len(file.data) + MAX_VALUE_BYTES:
         raise corrupt(NAME, "its directory declares more than it can hold")
-    after = place + number * width
+    after = position + number * width
     return tags, take(file.data, after, file.order + tail, NAME, "its directory is cut")[0]
 
 

@@ -16,12 +16,12 @@ def walk(data: bytes, limits: Limits) -> Header:
     canvas: tuple[int, int] | None = None
     picture: tuple[int, int] | None = None
     orientation, frames = 0, 0
-    place, end = 12, min(len(data), 8 + size)
+    position, end = 12, min(len(data), 8 + size)
     for _ in range(MAX_CHUNKS):
-        if place + 8 > end:
+        if position + 8 > end:
             break
-        kind, (length,) = data[place : place + 4], take(data, place + 4, "<I", NAME, "a chunk is cut")
-        body = place + 8
+        kind, (length,) = data[position : position + 4], take(data, position + 4, "<I", NAME, "a chunk is cut")
+        body = position + 8
         if kind == b"VP8X" and canvas is None:
             canvas = _canvas_size(data, body, length)
             check_size(NAME, *canvas, limits)
@@ -36,7 +36,7 @@ def walk(data: bytes, limits: Limits) -> Header:
             orientation = read_orientation(data[body : body + length], NAME)
         if body + length > len(data):
             raise truncated(NAME, "a chunk is cut")
-        place = body + length + (length & 1)
+        position = body + length + (length & 1)
     else:
         raise corrupt(NAME, f"it has more than {MAX_CHUNKS} chunks")
     if 8 + size > len(data):
