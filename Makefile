@@ -42,7 +42,7 @@ check: setup-all ## Check formatting, lint, types, imports, generated files and 
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/settings_table.py --check || { echo 'docs/settings.md is out of date: make docs' >&2; exit 1; }
 	$(BIN)/python scripts/crds.py --check || { echo 'the CRDs are out of date: make crds' >&2; exit 1; }
-	$(BIN)/python scripts/values.py --check || { echo 'the chart's values are out of date: make chart' >&2; exit 1; }
+	$(BIN)/python scripts/values.py --check || { echo 'the values of the chart are out of date: make chart' >&2; exit 1; }
 	scripts/lock.sh --check
 
 .PHONY: format
