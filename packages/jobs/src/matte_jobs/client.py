@@ -90,13 +90,16 @@ class Scripts:
         self._redis: Any = redis
         self._loaded = False
         self._prefix = keys.prefix
-        self._settings = settings.model_dump()
-        self._scripts: dict[str, tuple[AsyncScript, list[str]]] = {}
+        #: by name: the script, the names of its arguments in their order, and those that are settings
+        self._scripts: dict[str, tuple[AsyncScript, list[str], dict[str, Any]]] = {}
         sources = {path.name.removesuffix(".lua"): path.read_text() for path in (files("matte_jobs") / "lua").iterdir()}
-        prelude = "local PREFIX, NOW = unpack(ARGV)\n" + keys.lua() + sources.pop("_prelude")
+        prelude = sources.pop("_prelude")
         for name, source in sources.items():
             (arguments,) = _ARGUMENTS.findall(source)
-            self._scripts[name] = redis.register_script(prelude + source), re.split(r",\s*", arguments)
+            names = re.split(r",\s*", arguments)
+            body = prelude + source
+            script = redis.register_script("local PREFIX, NOW = unpack(ARGV)\n" + keys.lua(body) + body)
+            self._scripts[name] = script, names, settings.model_dump(include=set(names))
 
     async def __call__(
         self, name: str, now: float, blobs: Sequence[tuple[str, bytes]] = (), **arguments: str | bytes | float
@@ -107,8 +110,8 @@ class Scripts:
         not go through Lua: that would copy them three times. ``arguments`` are all others that the script names. Raises
         storage_full or storage_unavailable.
         """
-        script, names = self._scripts[name]
-        arguments |= {argument: self._settings[argument] for argument in names if argument in self._settings}
+        script, names, from_settings = self._scripts[name]
+        arguments |= from_settings
         if arguments.keys() != set(names):
             raise TypeError(f"{name}.lua takes {names}, not {sorted(arguments)}")
         argv = [self._prefix, f"{now:.3f}", *(arguments[argument] for argument in names)]
@@ -125,7 +128,7 @@ class Scripts:
                     return await self._set_and_run(script, argv, blobs)
 
     async def _load(self) -> None:
-        for script, _ in self._scripts.values():
+        for script, _, _ in self._scripts.values():
             await self._redis.script_load(script.script)
         self._loaded = True
 

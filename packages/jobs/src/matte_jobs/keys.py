@@ -79,11 +79,14 @@ class Keyspace:
     applied_weights = _Key("rollout:applied:{pool}")
 
     @classmethod
-    def lua(cls) -> str:
-        """Every key as a Lua function, which expects the prefix in ``PREFIX``."""
+    def lua(cls, source: str) -> str:
+        """The keys that ``source`` uses as Lua functions, which expect the prefix in ``PREFIX``.
+
+        Redis makes each of them anew whenever a script runs, so the others would cost every call.
+        """
         functions = []
         for name, key in vars(cls).items():
-            if isinstance(key, _Key):
+            if isinstance(key, _Key) and f"{name}_key(" in source:
                 text = re.sub(r"\{(\w+)\}", r"' .. \1 .. '", f"'{key.template}'").removesuffix(" .. ''")
                 functions.append(
                     f"local function {name}_key({', '.join(key.parameters)}) return PREFIX .. {text} end\n"
