@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import io
 import re
-import subprocess
 import tokenize
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from unit.test_repository import ROOT, own_files
 
-ROOT = Path(__file__).parents[2]
 #: a name in code → what to say instead
 NAMES = {
     "sound": "validate: a web programmer looks for it",
@@ -76,18 +74,18 @@ GATEWAY_API = (
     "tests/chart/",
     "tests/e2e/",
 )
-SOURCES = ("packages", "services", "operators", "charts", "docs", "scripts", "bench", "tests", "terraform")
+SOURCES = (
+    "packages/", "services/", "operators/", "charts/", "docs/", "scripts/", "bench/", "tests/", "terraform/",
+    "README.md", "CONTRIBUTING.md",
+)  # fmt: skip
 ELSEWHERE = ("CHANGELOG.md", "tests/unit/test_vocabulary.py", "bench/results.md", "bench/drill.md")
 
 
 def files(*suffixes: str) -> Iterator[tuple[str, str]]:
     """The names and texts of the repository's own files."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", *SOURCES, "*.md"], cwd=ROOT, capture_output=True, check=True
-    ).stdout
-    for name in listed.decode().split("\0"):
-        path = ROOT / name
-        if path.suffix in suffixes and name not in ELSEWHERE and "node_modules" not in name and path.is_file():
+    for path in own_files():
+        name = str(path.relative_to(ROOT))
+        if path.suffix in suffixes and name not in ELSEWHERE and name.startswith(SOURCES):
             yield name, path.read_text(encoding="utf-8")
 
 
