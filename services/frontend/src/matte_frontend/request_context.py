@@ -17,7 +17,6 @@ from matte_frontend.problems import problem_response
 from matte_frontend.state import Clock, NewId
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
-_TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS"})
 _UNTRACED_ROUTES = frozenset({"/healthz", "/readyz", "/static/{path}"})
 log = logging.getLogger(__name__)
@@ -47,8 +46,8 @@ class RequestContextMiddleware:
         for name, value in scope["headers"]:
             if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
                 request_id = value.decode()
-            elif name == b"traceparent" and _TRACEPARENT.fullmatch(value):
-                parent = value.decode()
+            elif name == b"traceparent" and tracing.parse_traceparent(text := value.decode("latin-1")).is_valid:
+                parent = text
         request_id = request_id or self._new_id()
         span = tracing.start_span(self._tracer, "HTTP", at=began, parent=parent, kind=SpanKind.SERVER)
         traceparent = tracing.traceparent(span) or f"00-{self._new_id()}-{self._new_id()[:16]}-00"
