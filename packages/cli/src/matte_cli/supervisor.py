@@ -29,6 +29,11 @@ class GaveUpError(RuntimeError):
     """A process ended again and again before the service was ready."""
 
 
+def failures_in_a_row(before: int, *, lived: float) -> int:
+    """With the failure of a process that ran for ``lived`` seconds, after ``before`` failures in a row."""
+    return 1 if lived >= HEALTHY_AFTER_SECONDS else before + 1
+
+
 def restart_delay(failures: int, *, was_ready: bool) -> float | None:
     """Seconds to wait after the ``failures``-th failure in a row (from 1); None: give up.
 
@@ -117,7 +122,7 @@ class Supervisor:
     async def _watch(self, child: Child, started: float) -> None:
         while child.exited is not None:
             status = await asyncio.shield(child.exited)
-            child.failures = 1 if time.monotonic() - started >= HEALTHY_AFTER_SECONDS else child.failures + 1
+            child.failures = failures_in_a_row(child.failures, lived=time.monotonic() - started)
             delay = restart_delay(child.failures, was_ready=self.ready)
             how = f"by signal {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
             ended = f"{child.name} ended {how}"
