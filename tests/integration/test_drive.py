@@ -40,8 +40,10 @@ class Slowly(worker.Worker):
     """Takes ``seconds`` for every picture."""
 
     seconds: float = 0.0
+    begun: int = 0
 
     async def serve(self, lease: Lease) -> None:
+        self.begun += 1
         await asyncio.sleep(self.seconds)
         await super().serve(lease)
 
@@ -67,6 +69,12 @@ class Platform:
         return await asyncio.create_subprocess_exec(
             *command, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
         )
+
+    async def wait_for_pictures(self, pictures: int) -> None:
+        """Waits until the worker has begun so many: only then does an interruption meet them."""
+        async with asyncio.timeout(60):
+            while self.worker.begun < pictures:
+                await asyncio.sleep(0.05)
 
 
 @dataclass(frozen=True)
@@ -176,7 +184,7 @@ async def test_ctrl_c_ends_and_reports(platform: Platform, tmp_path: Path) -> No
     platform.worker.seconds = 0.3
     report = tmp_path / "report.json"
     process = await platform.start("--rate", "10/s", "--duration", "1h", "--json", str(report))
-    await asyncio.sleep(4.0)
+    await platform.wait_for_pictures(6)
     process.send_signal(signal.SIGINT)
     found = await ended(process, report)
     assert found.code == 0, found.text
@@ -190,7 +198,7 @@ async def test_ctrl_c_twice_does_not_wait(platform: Platform, tmp_path: Path) ->
     report = tmp_path / "report.json"
     process = await platform.start("--requests", "9", "--concurrency", "2", "--json", str(report))
     assert process.stdout is not None
-    await asyncio.sleep(3.0)
+    await platform.wait_for_pictures(2)
     process.send_signal(signal.SIGINT)
     assert b"ending" in await asyncio.wait_for(process.stdout.readuntil(b"gives it up\n"), 10)
     process.send_signal(signal.SIGINT)
