@@ -44,7 +44,7 @@ class Hashed:
 
 
 def check_limits(listing: Listing, settings: RegistrySettings) -> None:
-    """Raises RegistryError if a listing has too many files or bytes, or no safetensors."""
+    """Raises RegistryError if a listing has too many files or bytes, or no weights."""
     most = settings.source_max_files
     if len(listing.files) > most:
         raise RegistryError(Reason.TOO_LARGE, f"{listing.source} has {len(listing.files)} files, {most} may be taken")
@@ -54,7 +54,7 @@ def check_limits(listing: Listing, settings: RegistrySettings) -> None:
             f"{listing.source} has {listing.size / 1e6:.1f} MB, {settings.source_max_bytes / 1e6:.1f} MB may be taken:"
             " raise MATTE_SOURCE_MAX_BYTES, or publish fewer files",
         )
-    if any(file.path.endswith(".safetensors") for file in listing.files):
+    if any(file.path.endswith((".safetensors", ".onnx")) for file in listing.files):
         return
     if pickles := [path for path in listing.excluded if is_pickle(path)]:
         raise RegistryError(
@@ -63,7 +63,8 @@ def check_limits(listing: Listing, settings: RegistrySettings) -> None:
             " convert them with safetensors.torch.save_file and publish the result",
         )
     raise RegistryError(
-        Reason.NO_WEIGHTS, f"{listing.source} has no safetensors: is it the folder of a version? Correct source"
+        Reason.NO_WEIGHTS,
+        f"{listing.source} has neither safetensors nor ONNX: is it the folder of a version? Correct source",
     )
 
 

@@ -15,7 +15,7 @@ METADATA_FILE = "matte.yaml"
 MANIFEST_FILE = "matte.manifest"
 SIGNATURE_FILE = "matte.sig"
 #: suffixes of files that can affect results, so the digest covers them
-COVERED = (".safetensors", ".json", ".yaml", ".txt")
+COVERED = (".safetensors", ".onnx", ".json", ".yaml", ".txt")
 #: copied, but not covered by the digest
 DOCUMENTS = frozenset({"README.md", "MODEL_CARD.md", "LICENSE", "LICENSE.md", "LICENSE.txt", "NOTICE"})
 _UNCOVERED = DOCUMENTS | {MANIFEST_FILE, SIGNATURE_FILE}
@@ -50,9 +50,9 @@ def exclusion_reason(path: str) -> str | None:
     if any(part.startswith(".") for part in path.split("/")):
         return "hidden"
     if is_pickle(path):
-        return "a pickle, or another format that can run code when it is loaded: only safetensors are read"
+        return "a pickle, or another format that can run code when it is loaded: only safetensors and ONNX are read"
     if name not in _UNCOVERED and not name.endswith(COVERED):
-        return "not a part of a version: those are safetensors, JSON, YAML, text, README.md and LICENSE"
+        return "not a part of a version: those are safetensors, ONNX, JSON, YAML, text, README.md and LICENSE"
     if not all(_PART.fullmatch(part) for part in path.split("/")):
         raise ValueError(f"{path!r}: rename it with letters, digits, '.', '_', '+' and '-' alone")
     return None

@@ -14,11 +14,12 @@ class Family(StrEnum):
     TRANSFORMERS = "transformers"
     BIREFNET = "birefnet"
     SAM2 = "sam2"
+    ONNX = "onnx"
     GRADIO = "gradio"
 
 
 #: families that load weights from ``source``
-FAMILIES_WITH_WEIGHTS = frozenset({Family.UNET, Family.TRANSFORMERS, Family.BIREFNET, Family.SAM2})
+FAMILIES_WITH_WEIGHTS = frozenset({Family.UNET, Family.TRANSFORMERS, Family.BIREFNET, Family.SAM2, Family.ONNX})
 #: the refinement stage: it has weights and a ``matte.yaml``, but no Model names it as its family
 VITMATTE = "vitmatte"
 
@@ -30,6 +31,17 @@ HONORED_FIELDS: Mapping[str, frozenset[str]] = {
     Family.TRANSFORMERS: _NETWORK | {"parameters.foreground", "parameters.background"},
     Family.BIREFNET: _NETWORK | {"postprocessing.activation", "parameters.patches"},
     Family.SAM2: frozenset({"mean", "std", "postprocessing.refine"}),
+    Family.ONNX: _NETWORK
+    | {
+        "preprocessing.filter",
+        "preprocessing.scale",
+        "preprocessing.multiple",
+        "postprocessing.activation",
+        "postprocessing.normalize",
+        "parameters.file",
+        "parameters.output",
+        "parameters.classes",
+    },  # fmt: skip
     VITMATTE: frozenset({"mean", "std"}),
 }
 #: ``size`` must be a multiple of this

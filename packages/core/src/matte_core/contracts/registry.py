@@ -41,12 +41,27 @@ class Preprocessing(Contract):
     resize: Literal["stretch", "letterbox"] = Field(
         "stretch", description="letterbox keeps the aspect ratio and pads with black on the right and below"
     )
+    filter: Literal["area", "lanczos"] = Field(
+        "area", description="how the picture is resized; lanczos as in Pillow, which several published models expect"
+    )
+    scale: Literal["255", "max"] = Field(
+        "255", description="pixel values are divided by 255, or by the picture's largest value"
+    )
+    multiple: int | None = Field(
+        None, ge=1, le=256, description="input sides are multiples of this, the longer one at most size; for networks"
+        " with dynamic axes. By default the input is a square of size"
+    )  # fmt: skip
 
 
 class Postprocessing(Contract):
     """How the network's output becomes the alpha."""
 
-    activation: Literal["sigmoid", "none"] = Field("sigmoid", description="none: the output is already an alpha")
+    activation: Literal["sigmoid", "softmax", "argmax", "none"] = Field(
+        "sigmoid", description="none: the output is already an alpha; softmax and argmax: over classes"
+    )
+    normalize: Literal["none", "min-max"] = Field(
+        "none", description="min-max: the alpha is stretched to 0 … 1, unless the picture has no subject"
+    )
     refine: Literal["none", "guided"] = Field("none", description="guided: guided filter along the picture's edges")
 
 
