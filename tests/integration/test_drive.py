@@ -10,7 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +41,12 @@ class Slowly(worker.Worker):
 
     seconds: float = 0.0
     begun: int = 0
+    noticed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def serve(self, lease: Lease) -> None:
-        self.begun += 1
+        async with self.noticed:
+            self.begun += 1
+            self.noticed.notify_all()
         await asyncio.sleep(self.seconds)
         await super().serve(lease)
 
@@ -72,9 +75,8 @@ class Platform:
 
     async def wait_for_pictures(self, pictures: int) -> None:
         """Waits until the worker has begun so many: only then does an interruption meet them."""
-        async with asyncio.timeout(60):
-            while self.worker.begun < pictures:
-                await asyncio.sleep(0.05)
+        async with asyncio.timeout(60), self.worker.noticed:
+            await self.worker.noticed.wait_for(lambda: self.worker.begun >= pictures)
 
 
 @dataclass(frozen=True)

@@ -32,16 +32,9 @@ HONORED_FIELDS: Mapping[str, frozenset[str]] = {
     Family.BIREFNET: _NETWORK | {"postprocessing.activation", "parameters.patches"},
     Family.SAM2: frozenset({"mean", "std", "postprocessing.refine"}),
     Family.ONNX: _NETWORK
-    | {
-        "preprocessing.filter",
-        "preprocessing.scale",
-        "preprocessing.multiple",
-        "postprocessing.activation",
-        "postprocessing.normalize",
-        "parameters.file",
-        "parameters.output",
-        "parameters.classes",
-    },  # fmt: skip
+    | {"preprocessing.filter", "preprocessing.scale", "preprocessing.multiple"}
+    | {"postprocessing.activation", "postprocessing.normalize"}
+    | {"parameters.file", "parameters.output", "parameters.classes"},
     VITMATTE: frozenset({"mean", "std"}),
 }
 #: ``size`` must be a multiple of this
