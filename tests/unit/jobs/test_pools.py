@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from jobs import MODEL, admit
-from matte_core.contracts.catalog import Arm, Replica, Route, RouteTable
-from matte_jobs.catalog import FORGET_SECONDS, CatalogStore, merge
+from matte_core.contracts.catalog import Arm, Download, Replica, Route, RouteTable
+from matte_jobs.catalog import DOWNLOAD_FORGET_SECONDS, FORGET_SECONDS, CatalogStore, merge
 from matte_jobs.store import JobStore, instance_member
 
 
@@ -80,3 +80,32 @@ async def test_a_pool_is_asleep_for_a_day_and_then_forgotten(store: JobStore) ->
     await catalog.publish("a", table(None), FORGET_SECONDS + 4)
     empty = (await catalog.routes_and_catalog(FORGET_SECONDS + 5))[1]
     assert (empty.default_model, empty.models) == (None, ())
+
+
+async def test_a_download_is_shown_until_a_replica_is_there(store: JobStore) -> None:
+    catalog = CatalogStore(store)
+    routes = table("x", "x", "y").model_copy(update={"pending_default_model": "y"})
+    await catalog.publish("b", routes, 0.0)
+    await catalog.publish("c", table(None, "y"), 0.0)  # the pool that loses y says nothing of it
+    half = Download(done=43, total=88)
+    await catalog.report_download("b", "y", "1.0.0", half)
+    await catalog.report_download("c", "y", "1.0.0", Download(error="not ours"))
+
+    async def shown() -> tuple[str | None, Download | None, Download | None]:
+        found = (await catalog.routes_and_catalog(1.0))[1]
+        x, y = (found.model(name) for name in ("x", "y"))
+        assert x
+        assert y
+        return found.pending_default_model, x.versions[0].download, y.versions[0].download
+
+    assert await shown() == ("y", None, half)
+    assert await catalog.download("b", "y", "1.0.0") == half
+    seconds = await store.redis.ttl(store.keys.download("b", "y", "1.0.0"))
+    assert 0 < seconds <= DOWNLOAD_FORGET_SECONDS
+    failed = Download(done=43, total=88, error="SourceUnavailable: offline")
+    await catalog.report_download("b", "y", "1.0.0", failed)
+    assert await shown() == ("y", None, failed)
+    assert await store.redis.ttl(store.keys.download("b", "y", "1.0.0")) > DOWNLOAD_FORGET_SECONDS
+    await catalog.announce_replica(replica("1", "y", until=30.0).model_copy(update={"pool": "b"}), new=True)
+    assert await shown() == ("y", None, None)
+    assert await catalog.download("b", "y", "1.0.0") is None

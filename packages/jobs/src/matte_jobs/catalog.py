@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from matte_core.contracts.catalog import Arm, Catalog, ModelView, Replica, Route, RouteTable, VersionView
+from matte_core.contracts.catalog import Arm, Catalog, Download, ModelView, Replica, Route, RouteTable, VersionView
 from matte_core.domain.eta import Cost, fit
 from matte_core.errors import Problem
 
@@ -18,6 +18,10 @@ log = logging.getLogger("matte.catalog")
 #: a replica, or a pool whose routers are all silent, is forgotten after so long; until then its models are asleep, not
 #: unknown
 FORGET_SECONDS = 86400.0
+#: a download whose process no longer reports it is forgotten after so long
+DOWNLOAD_FORGET_SECONDS = 60
+#: the error of a process that ended with it: the next one may take a while to start
+FAILURE_FORGET_SECONDS = 900
 
 
 class CatalogStore:
@@ -29,10 +33,13 @@ class CatalogStore:
         self._conflicts: frozenset[str] = frozenset()
 
     async def announce_replica(self, replica: Replica, *, new: bool) -> None:
-        """Says that a replica lives until ``replica.expires_at``; a new one wakes the routers."""
+        """Says that a replica lives until ``replica.expires_at``. A new one wakes the routers, and what was reported of
+        its version's download is over.
+        """
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.hset(self._keys.replicas(), replica.id, replica.model_dump_json())
             if new:
+                pipe.delete(self._keys.download(replica.pool, replica.model, replica.version))
                 pipe.publish(self._keys.wakeup_channel(), "")
             await pipe.execute()
 
@@ -91,6 +98,18 @@ class CatalogStore:
             await self.delete_pool(pool.decode())
         return {pool.decode(): RouteTable.model_validate_json(tables[pool]) for pool in sorted(live) if pool in tables}
 
+    async def report_download(self, pool: str, model: str, version: str, download: Download) -> None:
+        """Says how far a version is; to be repeated within ``DOWNLOAD_FORGET_SECONDS``, unless it is an error."""
+        expires = FAILURE_FORGET_SECONDS if download.error else DOWNLOAD_FORGET_SECONDS
+        await self._redis.set(self._keys.download(pool, model, version), download.model_dump_json(), ex=expires)
+
+    async def clear_download(self, pool: str, model: str, version: str) -> None:
+        await self._redis.delete(self._keys.download(pool, model, version))
+
+    async def download(self, pool: str, model: str, version: str) -> Download | None:
+        """What was reported last; None if nothing is being downloaded, and nothing failed."""
+        return _download(await self._redis.get(self._keys.download(pool, model, version)))
+
     async def routes_and_catalog(self, now: float) -> tuple[RouteTable, Catalog]:
         """Models with their versions, weights and readiness, and the routes that this was made from.
 
@@ -111,26 +130,44 @@ class CatalogStore:
             routers = await pipe.execute()
         routed = [pool_table for pool_table, count in zip(tables.values(), routers, strict=True) if count]
         served = {route.model for pool_table in routed for route in pool_table.routes}
+        pools = {route.model: pool for pool in sorted(tables, reverse=True) for route in tables[pool].routes}
         models = [
-            await self._model(route, replicas, served=route.model in served, default=table.default_model)
+            await self._model(
+                route, pools[route.model], replicas, served=route.model in served, default=table.default_model
+            )
             for route in table.routes
         ]
-        return table, Catalog(default_model=table.default_model, models=tuple(models))
+        catalog = Catalog(
+            default_model=table.default_model,
+            pending_default_model=table.pending_default_model,
+            models=tuple(models),
+        )
+        return table, catalog
 
     async def _model(
-        self, route: Route, replicas: Sequence[Replica], *, served: bool, default: str | None
+        self, route: Route, pool: str, replicas: Sequence[Replica], *, served: bool, default: str | None
     ) -> ModelView:
         async with self._redis.pipeline(transaction=False) as pipe:
             for arm in route.arms:
                 pipe.hgetall(self._keys.samples(route.model, arm.version))
+            pipe.mget([self._keys.download(pool, route.model, arm.version) for arm in route.arms])
             for version in ("", *(arm.version for arm in route.arms)):
                 pipe.zcard(self._keys.subqueue(route.model, version))
             replies = await pipe.execute()
-        samples, lengths = replies[: len(route.arms)], replies[len(route.arms) :]
+        samples, downloads, lengths = (
+            replies[: len(route.arms)],
+            replies[len(route.arms)],
+            replies[len(route.arms) + 1 :],
+        )
         live = [replica for replica in replicas if replica.model == route.model]
         versions = tuple(
-            _version_view(arm, [r for r in live if r.version == arm.version], _fit(tuple(sorted(by_size.values()))))
-            for arm, by_size in zip(route.arms, samples, strict=True)
+            _version_view(
+                arm,
+                [r for r in live if r.version == arm.version],
+                _fit(tuple(sorted(by_size.values()))),
+                _download(download),
+            )
+            for arm, by_size, download in zip(route.arms, samples, downloads, strict=True)
         )
         return ModelView(
             name=route.model,
@@ -153,11 +190,20 @@ def merge(tables: Mapping[str, RouteTable]) -> tuple[RouteTable, frozenset[str]]
     for route in (route for table in ordered for route in table.routes):
         if routes.setdefault(route.model, route) is not route:
             conflicts.add(route.model)
-    default = next((table.default_model for table in ordered if table.default_model is not None), None)
-    return RouteTable(default_model=default, routes=tuple(routes.values())), frozenset(conflicts)
+    first = next((table for table in ordered if table.default_model is not None), RouteTable())
+    merged = RouteTable(
+        default_model=first.default_model,
+        pending_default_model=first.pending_default_model,
+        routes=tuple(routes.values()),
+    )
+    return merged, frozenset(conflicts)
 
 
-def _version_view(arm: Arm, live: Sequence[Replica], cost: Cost | None) -> VersionView:
+def _download(text: bytes | None) -> Download | None:
+    return None if text is None else Download.model_validate_json(text)
+
+
+def _version_view(arm: Arm, live: Sequence[Replica], cost: Cost | None, download: Download | None) -> VersionView:
     first = live[0] if live else None
     return VersionView(
         version=arm.version,
@@ -174,6 +220,7 @@ def _version_view(arm: Arm, live: Sequence[Replica], cost: Cost | None) -> Versi
         most_seconds_per_megapixel=(
             round(cost.max_per_megapixel, 4) if cost and math.isfinite(cost.max_per_megapixel) else None
         ),
+        download=download,
     )
 
 

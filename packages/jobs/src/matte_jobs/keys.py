@@ -65,6 +65,7 @@ class Keyspace:
     routers = _Key("routers:{pool}")  # names of a pool's routers, by when their announcements run out
     route_tables = _Key("tables")
     pools = _Key("pools")  # names of pools, by when they are forgotten
+    download = _Key("download:{pool}:{model}@{version}")  # how far a version is that is not ready yet
 
     # Gradio's API ---------------------------------------------------------------------------------------------
     session_calls = _Key("session:{session}")

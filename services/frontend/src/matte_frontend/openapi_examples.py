@@ -26,6 +26,7 @@ JSON_RESULT: dict[str, Any] = {
 }  # fmt: skip
 CATALOG: dict[str, Any] = {
     "default_model": "unet",
+    "pending_default_model": "isnet",
     "models": [
         {
             "name": "unet", "default": True, "ready": True, "queue_length": 4,
@@ -36,7 +37,16 @@ CATALOG: dict[str, Any] = {
                     "seconds_per_megapixel": 0.05,
                 }
             ],
-        }
+        },
+        {
+            "name": "isnet", "default": False, "ready": False, "queue_length": 0,
+            "versions": [
+                {
+                    "version": "1.0.0", "weight": 100, "ready": False, "replicas": 0, "slots": 0,
+                    "download": {"done": 43_000_000, "total": 88_188_479, "error": None},
+                }
+            ],
+        },
     ],
 }  # fmt: skip
 ROLLOUT: dict[str, Any] = {

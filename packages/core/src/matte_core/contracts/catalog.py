@@ -96,6 +96,9 @@ class RouteTable(Contract):
     """The ``user_config`` of a pool's router. The default model answers ``/predict``; an empty table is valid."""
 
     default_model: ModelName | None = None
+    pending_default_model: ModelName | None = Field(
+        None, description="becomes the default model once it can answer; None: default_model stays"
+    )
     routes: tuple[Route, ...] = ()
 
     @model_validator(mode="after")
@@ -103,8 +106,9 @@ class RouteTable(Contract):
         names = [route.model for route in self.routes]
         if len(set(names)) != len(names):
             raise ValueError("a model is named twice")
-        if self.default_model is not None and self.default_model not in names:
-            raise ValueError(f"default model {self.default_model} has no route")
+        for default in (self.default_model, self.pending_default_model):
+            if default is not None and default not in names:
+                raise ValueError(f"default model {default} has no route")
         return self
 
     def route(self, model: str) -> Route | None:
@@ -128,6 +132,14 @@ class Replica(Contract):
     )
 
 
+class Download(Contract):
+    """How far the weights of a version that is not ready yet are, or why it cannot be loaded."""
+
+    done: int = Field(0, ge=0, description="bytes on the machine that downloads")
+    total: int = Field(0, ge=0, description="bytes of the version; 0: not known yet")
+    error: str | None = Field(None, description="why it was not downloaded or loaded, and what to do")
+
+
 class VersionView(Contract):
     """A version in ``GET /models``."""
 
@@ -147,6 +159,7 @@ class VersionView(Contract):
     most_seconds_per_megapixel: float | None = Field(
         None, description="upper bound on the total per megapixel, which applies to small pictures"
     )
+    download: Download | None = Field(None, description="None: nothing is being downloaded, and nothing failed")
 
 
 class ModelView(Contract):
@@ -164,6 +177,9 @@ class Catalog(Contract):
     """The body of ``GET /models``."""
 
     default_model: str | None = None
+    pending_default_model: str | None = Field(
+        None, description="becomes the default model once it can answer; until then default_model does"
+    )
     models: tuple[ModelView, ...]
 
     def model(self, name: str | None) -> ModelView | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, TypeVar
@@ -20,6 +21,7 @@ from matte_core.contracts.registry import Reason
 from matte_core.errors import Problem
 from matte_registry.errors import RegistryError, missing_folder
 from matte_registry.policy import VerificationPolicy
+from matte_registry.progress import OnProgress, ignore
 from matte_registry.registry import Ready, Registry
 from pydantic import Field, ValidationError
 
@@ -30,6 +32,8 @@ from matte_inference.pixels.guided import refine
 Prepared = Any
 Alpha = UInt8Array | Float32Array
 C = TypeVar("C", bound=Contract)
+#: is told how far the downloads of a call of ``load`` are; set by whoever calls it
+on_download: ContextVar[OnProgress] = ContextVar("on_download", default=ignore)
 
 
 class Segmenter(Protocol):
@@ -139,7 +143,7 @@ def open_weights(config: VersionConfig, default: Path | None = None, family: str
         if folder is not None:
             ready = registry.check_folder(folder, policy)
         else:
-            ready = registry.ensure(config.source or "", policy)
+            ready = registry.ensure(config.source or "", policy, on_download.get())
     try:
         named, family = ready.metadata.family if ready.metadata else None, family or config.family
         if named not in (None, family):

@@ -17,6 +17,8 @@ from matte_jobs.store import JobStore, instance_member
 from matte_telemetry import logs, tracing
 from matte_telemetry.metrics import Instruments
 
+from matte_inference.downloads import DownloadReporter
+from matte_inference.families.base import Segmenter, on_download
 from matte_inference.families.registry import load
 from matte_inference.loopback import keep_serve_on_loopback
 from matte_inference.replica.announcer import Announcer
@@ -27,6 +29,20 @@ from matte_inference.replica.stages import warm_up
 from matte_inference.router.route_plan import DispatchOptions
 from matte_inference.settings import InferenceSettings
 from matte_inference.telemetry import VERSION, RayMeter
+
+
+async def load_and_report(version: VersionConfig, reporter: DownloadReporter) -> Segmenter:
+    """The loaded version, warm; its download, or the error that this raises, is reported in the catalog."""
+    async with reporter.running():
+        on_download.set(reporter.on_progress(version))
+        try:
+            segmenter = await asyncio.to_thread(load, version)
+            if not segmenter.remote:
+                await asyncio.to_thread(warm_up, segmenter)
+        except Exception as error:
+            reporter.fail(version, str(error) or type(error).__name__)
+            raise
+        return segmenter
 
 
 class ModelVersion:
@@ -42,10 +58,9 @@ class ModelVersion:
         tracer, self._shut_down_tracing = tracing.set_up("matte-replica", version=VERSION, instance=replica_id)
         keep_freed_memory()
         cv2.setNumThreads(1)  # a replica has the cores it was given; its neighbors have theirs
-        segmenter = await asyncio.to_thread(load, version)
-        if not segmenter.remote:
-            await asyncio.to_thread(warm_up, segmenter)
         self._store = JobStore.open(settings)
+        catalog = CatalogStore(self._store)
+        segmenter = await load_and_report(version, DownloadReporter(catalog, settings.pool))
         limits = Limits(max_pixels=settings.max_pixels, max_bytes=settings.max_bytes)
         forwarder = Forwarder(segmenter, version, meter, lambda: self._announcer.pause())  # noqa: PLW0108 - it is made below
         self._service = ReplicaService(
@@ -57,7 +72,6 @@ class ModelVersion:
         )
         if not segmenter.remote:
             await golden.compute()
-        catalog = CatalogStore(self._store)
         self._announcer = Announcer(replica_id, catalog, version, segmenter, self._service, golden, settings)
 
     async def run(self, spec: str, token: str, *options: Any) -> None:
