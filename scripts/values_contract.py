@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from matte_core.contracts.family import Family
 from matte_core.contracts.k8s.common import KubeContract, Name, Quantity, Toleration
-from matte_core.contracts.k8s.model import ModelSpec
+from matte_core.contracts.k8s.model import ModelSpec, ReplicaResources
 from matte_core.contracts.k8s.pool import PoolSpec
 from pydantic import ConfigDict, Field
 
@@ -216,6 +216,28 @@ class Pool(Section):
     spec: PoolSpec = Field(PoolSpec(), description="Spec of the Pool; see kubectl explain pool.spec")
 
 
+class IsNet(Section):
+    enabled: bool = Field(
+        default=False,
+        description="Create the Model isnet: IS-Net for general use, far better than grabcut. Its weights (88 MB, "
+        "Apache-2.0) are downloaded once. It is the default as soon as it answers; until then the fallback is",
+    )
+    spec: ModelSpec = Field(
+        ModelSpec(
+            family=Family.ONNX,
+            version="1.0.0",
+            source="catalog://isnet@1.0.0",
+            license="Apache-2.0",
+            threads=2,
+            resources=ReplicaResources(cpus=1),
+            default=True,
+        ),
+        description="Spec of the Model. Without access to an npm registry, set source to a folder that "
+        "`matte models push isnet` or `matte models pull isnet` made: s3://BUCKET/isnet, oci://REGISTRY/isnet:1.0.0, "
+        "pvc://CLAIM/isnet, file:///models/isnet",
+    )
+
+
 class Cache(Section):
     size: str = Field(
         "20Gi",
@@ -239,7 +261,14 @@ class Registry(Section):
     secret: ObjectName = Field(
         "",
         description="Secret whose keys become environment variables of the Ray workers: AWS_ACCESS_KEY_ID, "
-        "AWS_SECRET_ACCESS_KEY, AWS_REGION, HF_TOKEN, MLFLOW_TRACKING_TOKEN, …",
+        "AWS_SECRET_ACCESS_KEY, AWS_REGION, HF_TOKEN, MLFLOW_TRACKING_TOKEN, MATTE_NPM_REGISTRY (an address with "
+        "credentials), …",
+    )
+    npm: str = Field(
+        "",
+        pattern=r"^(https?://[^\s@?#]+)?$",
+        description="npm registry, or a mirror of it, that catalog:// and npm:// sources are downloaded from; '': "
+        "MATTE_NPM_REGISTRY of the Secret, else the public one",
     )
     cache: Cache = Field(
         Cache(),
@@ -407,11 +436,14 @@ class ChartValues(KubeContract):
     operator: Operator = Field(Operator(), description="Operator: turns Pools and Models into Ray clusters")
     pool: Pool = Field(Pool(), description="Pool named default")
     models: dict[Name, ModelSpec] = Field(
-        {"grabcut": ModelSpec(family=Family.GRABCUT, version="2.0.0", default=True)},
+        {"grabcut": ModelSpec(family=Family.GRABCUT, version="2.0.0", fallback=True)},
         description="Models by name; see kubectl explain model.spec. NAME: null removes a default one",
     )
+    isnet: IsNet = Field(IsNet(), description="IS-Net, the model for production: isnet.enabled=true is all it needs")
     registry: Registry = Field(
-        Registry(), description="Access to model sources (s3://, gs://, hf://, oci://, mlflow://, pvc:// and file://)"
+        Registry(),
+        description="Access to model sources (catalog://, npm://, https://, s3://, gs://, hf://, oci://, "
+        "mlflow://, pvc:// and file://)",
     )
     redis: Redis = Field(Redis(), description="Job store: one small persistent Redis, or an external one")
     network_policy: NetworkPolicy = Field(NetworkPolicy(), description="NetworkPolicies")

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from chart.charts import CHART, ROOT, Manifest, environment, of_kind, one, rendered, template, variant
+from matte_core.contracts.family import Family
+from matte_core.contracts.k8s.model import ModelSpec
 from matte_frontend.metrics import QUEUE_LENGTH
 from matte_frontend.settings import FrontendSettings
 from matte_inference.settings import InferenceSettings
@@ -154,6 +156,57 @@ def test_ray_may_reach_model_sources() -> None:
         egress = one(rendered(*arguments), "NetworkPolicy", "-inference")["spec"]["egress"]
         rule = {"to": [{"ipBlock": {"cidr": cidr}}], "ports": [{"protocol": "TCP", "port": port}]}
         assert rule in egress
+
+
+def _operator_settings(*arguments: str) -> OperatorSettings:
+    operator = one(rendered(*arguments), "Deployment", "-operator")["spec"]["template"]["spec"]["containers"][0]
+    env = {k.removeprefix("MATTE_").lower(): v for k, v in environment(operator).items() if isinstance(v, str)}
+    return OperatorSettings.model_validate(
+        env | {"inference_env": json.loads(env["inference_env"]), "image_pull_secrets": ()}
+    )
+
+
+def test_the_npm_registry_reaches_the_workers_and_nobody_else() -> None:
+    npm = ("--set", "registry.npm=https://npm.example.org/mirror/")
+    assert _operator_settings(*npm).to_release().env["MATTE_NPM_REGISTRY"] == "https://npm.example.org/mirror/"
+    assert "MATTE_NPM_REGISTRY" not in _operator_settings().to_release().env
+    assert "MATTE_NPM_REGISTRY" not in frontend(*npm)[1]
+    own = ("--set", "env.MATTE_NPM_REGISTRY=https://other.example.org")
+    assert _operator_settings(*npm, *own).to_release().env["MATTE_NPM_REGISTRY"] == "https://other.example.org"
+
+
+@pytest.mark.parametrize(
+    ("address", "port"),
+    [
+        ("https://npm.example.org", None),
+        ("https://npm.example.org:8443/npm/", 8443),
+        ("http://npm.example.org", 80),
+        ("http://npm:4873", 4873),
+        ("http://[fd00::1]:4873/", 4873),
+    ],
+)
+def test_ray_may_reach_the_npm_registry(address: str, port: int | None) -> None:
+    def ports(*arguments: str) -> list[int]:
+        egress = one(rendered(*arguments), "NetworkPolicy", "-inference")["spec"]["egress"]
+        return [p["port"] for rule in egress if "ipBlock" in rule.get("to", [{}])[0] for p in rule["ports"]]
+
+    more = ports("--set", f"registry.npm={address}")
+    assert more == ([443, 443, 6443] if port is None else [443, port, 443, 6443])
+
+
+def test_one_value_brings_isnet() -> None:
+    assert [m["metadata"]["name"] for m in of_kind(rendered(), "Model")] == ["grabcut"]
+    manifests = rendered("--set", "isnet.enabled=true")
+    models = {m["metadata"]["name"]: ModelSpec.model_validate(m["spec"]) for m in of_kind(manifests, "Model")}
+    assert models["isnet"] == ChartValues().isnet.spec
+    assert (models["isnet"].family, models["isnet"].source) == (Family.ONNX, "catalog://isnet@1.0.0")
+    assert models["isnet"].default
+    assert {name: model.fallback for name, model in models.items()} == {"grabcut": True, "isnet": False}
+    source = ("--set", "isnet.spec.source=s3://models/isnet")
+    (own,) = (m for m in of_kind(rendered("--set", "isnet.enabled=true", *source), "Model") if "source" in m["spec"])
+    assert own["spec"]["source"] == "s3://models/isnet"
+    done = template("--set", "isnet.enabled=true", "--set", "models.isnet.family=grabcut,models.isnet.version=1.0.0")
+    assert "isnet.spec instead of models.isnet" in done.stderr
 
 
 def test_cleanup_ends_before_helm_times_out() -> None:
@@ -331,6 +384,9 @@ WRONG = [
     ("models.grabcut.version=v2", "/models/grabcut/version", "pattern"),
     ("redis.external.url=http://x", "/redis/external/url", "pattern"),
     ("limits.maxWaitSeconds=5000", "limits.maxWaitSeconds", "streamTimeout"),
+    ("registry.npm=npm.example.org", "/registry/npm", "pattern"),
+    ("registry.npm=https://me:secret@npm.example.org", "/registry/npm", "pattern"),
+    ("isnet.spec.source=isnet", "/isnet/spec/source", "pattern"),
     ("frontend.autoscaling.minReplicas=20", "frontend.autoscaling.minReplicas", "maxReplicas"),
 ]
 

@@ -11,6 +11,9 @@
 {{- if and .redis.external.url .redis.external.existingSecret }}
 {{- fail "set redis.external.url or redis.external.existingSecret, not both" }}
 {{- end }}
+{{- if and .isnet.enabled (hasKey .models "isnet") }}
+{{- fail "isnet.enabled creates the Model isnet: change it with isnet.spec instead of models.isnet" }}
+{{- end }}
 {{- if and .registry.cache.claim .registry.cache.hostPath }}
 {{- fail "set registry.cache.claim or registry.cache.hostPath, not both" }}
 {{- end }}

@@ -37,6 +37,17 @@
     {{- include "matte.ports" .ports | nindent 4 }}
 {{- end }}
 
+{{/* Port of the npm registry, where it is none that model sources have anyway */}}
+{{- define "matte.npmPort" -}}
+{{- with .Values.registry.npm -}}
+{{- $url := urlParse . -}}
+{{- $port := regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host) | default (ternary "80" "443" (eq $url.scheme "http")) -}}
+{{- $ports := list -}}
+{{- range $.Values.networkPolicy.sources.ports }}{{ $ports = append $ports (int .) }}{{ end -}}
+{{- if not (has (int $port) $ports) }}{{ $port }}{{ end -}}
+{{- end }}
+{{- end }}
+
 {{- define "matte.toTelemetry" -}}
 {{- if .Values.traces.endpoint -}}
 - ports:

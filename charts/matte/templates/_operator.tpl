@@ -13,7 +13,7 @@
 - name: MATTE_REDIS_SECRET
   value: {{ include "matte.redisSecret" . }}
 - name: MATTE_INFERENCE_ENV
-  value: {{ include "matte.env" . | fromYaml | toJson | quote }}
+  value: {{ include "matte.inferenceEnv" . | fromYaml | toJson | quote }}
 - name: MATTE_CACHE_SIZE
   value: {{ .Values.registry.cache.size | quote }}
 {{- with .Values.registry.cache.claim }}

@@ -59,6 +59,14 @@ MATTE_MAX_PIXELS: {{ .Values.limits.maxPixels | int64 | quote }}
 {{- end }}
 {{- end }}
 
+{{/* Environment variables of the Ray pods, as a YAML mapping */}}
+{{- define "matte.inferenceEnv" -}}
+{{- with .Values.registry.npm }}
+MATTE_NPM_REGISTRY: {{ . | quote }}
+{{- end }}
+{{ include "matte.env" . }}
+{{- end }}
+
 {{/* Standard environment variables of OpenTelemetry, as a YAML mapping */}}
 {{- define "matte.traces" -}}
 {{- with .Values.traces }}

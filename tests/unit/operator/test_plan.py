@@ -87,6 +87,55 @@ def test_a_default_that_does_not_answer_yet_is_not_replaced_by_another_model() -
     assert config(plan(said, RELEASE, NOW))[0].default_model is None
 
 
+def default_of(*models: Body, running: tuple[str, ...]) -> str | None:
+    return config(plan(snapshot(*models, running=running), RELEASE, NOW))[0].default_model
+
+
+def test_a_fallback_answers_until_the_default_has_traffic() -> None:
+    models = model("a", 5, default=True), model("b", 1), model("c", 2, fallback=True)
+    assert default_of(*models, running=("b-1-0-0",)) is None
+    assert default_of(*models, running=("b-1-0-0", "c-1-0-0")) == "c"
+    assert default_of(*models, running=("a-1-0-0", "b-1-0-0", "c-1-0-0")) == "a"
+
+
+def test_the_oldest_fallback_with_traffic_answers() -> None:
+    models = model("a", 3, default=True), model("b", 2, fallback=True), model("c", 1, fallback=True)
+    assert default_of(*models, running=("b-1-0-0",)) == "b"
+    assert default_of(*models, running=("b-1-0-0", "c-1-0-0")) == "c"
+
+
+def test_without_a_default_the_fallback_is_it_even_where_another_model_is_older() -> None:
+    models = model("a", 1), model("b", 2, fallback=True)
+    assert default_of(*models, running=("a-1-0-0", "b-1-0-0")) == "b"
+
+
+def test_a_default_that_stops_answering_keeps_the_paths() -> None:
+    models = model("a", 1, default=True), model("b", 2, fallback=True)
+    seen = snapshot(*models, running=("a-1-0-0", "b-1-0-0"))
+    (first,) = (each.decision for each in plan(seen, RELEASE, NOW).models if each.model.name == "a")
+    models[0]["status"] = first.status.model_dump(mode="json", exclude_none=True)
+    assert default_of(*models, running=("b-1-0-0",)) == "a"
+
+
+def test_a_default_in_another_pool_that_has_traffic_leaves_no_default_to_the_fallback() -> None:
+    models = model("a", 1, default=True, pool="gpu"), model("b", 2, fallback=True)
+    pools = [body(POOL, "default", {}), body(POOL, "gpu", {})]
+    seen = snapshot(*models, running=("b-1-0-0",))
+    lists = {kind: list(bodies.values()) for kind, bodies in seen.objects.items()} | {POOL: pools}
+
+    def defaults() -> list[str | None]:
+        services = [pool.service["spec"]["serveConfigV2"] for pool in plan(Snapshot.of(lists), RELEASE, NOW).pools]
+        configs = [json.loads(service)["applications"][0]["deployments"][0]["user_config"] for service in services]
+        return [RouteTable.model_validate(each).default_model for each in configs]
+
+    assert defaults() == ["b", None]
+    gpu = {"activeServiceStatus": {"rayClusterName": "c2", "applicationStatuses": {"a-1-0-0": {"status": "RUNNING"}}}}
+    lists[RAY_SERVICE] = [*lists[RAY_SERVICE], body(RAY_SERVICE, "matte-gpu", {}, status=gpu)]
+    cluster = {"readyWorkerReplicas": 1, "conditions": [{"type": "HeadPodReady", "status": "True"}]}
+    lists[RAY_CLUSTER] = [*lists[RAY_CLUSTER], body(RAY_CLUSTER, "c2", {}, status=cluster)]
+    assert defaults() == [None, "a"]
+
+
 def test_a_model_whose_spec_is_unknown_disturbs_nobody() -> None:
     strange = body(MODEL, "strange", {"family": "magic", "version": "1.0.0"})
     seen = snapshot(model("portrait"), running=("portrait-1-0-0",))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -155,6 +155,17 @@ def _preflight(
     )
 
 
+def _default_model(models: Sequence[PlannedModel]) -> str | None:
+    """The Model that serves the paths that name none; ``models`` are oldest first. None: no such Model has traffic yet.
+
+    A Model that is the default keeps the paths while it has traffic: an outage never changes who answers.
+    """
+    fallbacks = [model for model in models if model.model.spec.fallback]
+    defaults = [model for model in models if model.model.spec.default] or fallbacks or models
+    candidates = [*defaults[:1], *fallbacks]
+    return next((model.model.name for model in candidates if model.decision.routes), None)
+
+
 def _plan_pool(
     snapshot: Snapshot, release: Release, pool: PoolObject, models: list[PlannedModel], facts: ExternalFacts
 ) -> PlannedPool:
@@ -171,9 +182,9 @@ def _plan_pool(
         if spec.pool == pool.name
     ]
     routes = [route for planned in models if (route := planned.decision.routes.get(pool.name))]
-    # the default is the oldest Model with default: true, else the oldest
-    by_age = [p.model.name for p in models if p.model.spec.default] or [p.model.name for p in models]
-    default = by_age[0] if by_age and by_age[0] in {route.model for route in routes} else None
+    default = _default_model(models)
+    if default not in {route.model for route in routes}:  # another Pool serves it
+        default = None
     table = RouteTable(default_model=default, routes=tuple(sorted(routes, key=lambda route: route.model)))
     name, config = ray_service_name(pool.name), serve_config(versions, table)
     return PlannedPool(

@@ -12,7 +12,7 @@ from matte_core.contracts.k8s.rollout import RolloutSpec, RolloutStatus
 from matte_core.contracts.k8s.rules import CELRule, immutable
 
 #: the schemes that ``source`` takes; :mod:`matte_registry.source_url` reads the rest
-SOURCE_PATTERN = r"^(file:///|(s3|gs|hf|mlflow|oci|pvc)://)[^\s]*$"
+SOURCE_PATTERN = r"^(file:///|(catalog|npm|https|s3|gs|hf|mlflow|oci|pvc)://)[^\s]*$"
 DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
 #: fields (as on the wire) that may change without a new ``version``, as in a ReplicaSet
 MUTABLE_FIELDS = frozenset({"replicas"})
@@ -105,7 +105,8 @@ class VersionParameters(KubeContract):
         max_length=2048,
         description="Folder with the weights: file:///models/NAME, pvc://CLAIM/FOLDER, s3://BUCKET/FOLDER, "
         "gs://BUCKET/FOLDER, hf://ORG/REPO@REVISION, oci://REGISTRY/REPOSITORY:TAG, "
-        "mlflow:///models/NAME/VERSION",
+        "mlflow:///models/NAME/VERSION; or catalog://NAME@VERSION, a model that Matte knows, npm://PACKAGE@VERSION/PATH, "
+        "https://…#sha256=…",
     )
     digest: str | None = Field(
         None,
@@ -230,7 +231,14 @@ class ModelSpec(VersionParameters):
     version: SemVer = Field(
         description="Version to serve. A new value creates a ModelVersion; an earlier value rolls back"
     )
-    default: bool = Field(default=False, description="Serve the paths that name no model")
+    default: bool = Field(
+        default=False, description="Serve the paths that name no model. Of several such Models the oldest does"
+    )
+    fallback: bool = Field(
+        default=False,
+        description="Serve the paths that name no model until the default Model has its first traffic, such as while "
+        "its weights are downloaded; also if no Model is the default",
+    )
     traffic: tuple[TrafficTarget, ...] = Field(
         (),
         max_length=16,
