@@ -12,9 +12,7 @@ from matte_core.contracts.k8s.rollout import RolloutSpec, RolloutStatus
 from matte_core.contracts.k8s.rules import CELRule, immutable
 
 #: the schemes that ``source`` takes; :mod:`matte_registry.source_url` reads the rest
-SOURCE_PATTERN = (
-    r"^((file:///|(catalog|npm|s3|gs|hf|mlflow|oci|pvc)://)[^\s]*|https://[^\s#]+#sha256=[0-9a-f]{64})$"
-)
+SOURCE_PATTERN = r"^((file:///|(catalog|npm|s3|gs|hf|mlflow|oci|pvc)://)[^\s]*|https://[^\s#]+#sha256=[0-9a-f]{64})$"
 DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
 #: fields (as on the wire) that may change without a new ``version``, as in a ReplicaSet
 MUTABLE_FIELDS = frozenset({"replicas"})
