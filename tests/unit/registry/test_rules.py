@@ -14,6 +14,7 @@ from matte_registry.source_url import Scheme, parse_source
 
 DIGEST = "sha256:" + "a" * 64
 COMMIT = "b" * 40
+HASH = "sha256=" + "a" * 64
 
 
 @pytest.mark.parametrize(
@@ -32,6 +33,11 @@ COMMIT = "b" * 40
         ("file:///models/cut", (Scheme.FILE, "", "/models/cut", None)),
         ("/models/cut/", (Scheme.FILE, "", "/models/cut", None)),
         ("pvc://weights/cut/2", (Scheme.PVC, "weights", "cut/2", None)),
+        ("catalog://isnet", (Scheme.CATALOG, "", "isnet", None)),
+        ("catalog://rmbg-1.4@1.0.0", (Scheme.CATALOG, "", "rmbg-1.4", "1.0.0")),
+        ("npm://cut@1.2.3/dist/a.onnx", (Scheme.NPM, "cut", "dist/a.onnx", "1.2.3")),
+        ("npm://@a/b-c@1.2.3-rc.1/models/medium", (Scheme.NPM, "@a/b-c", "models/medium", "1.2.3-rc.1")),
+        (f"https://h.example:8443/a/b.onnx#{HASH}", (Scheme.HTTPS, "h.example:8443", "a/b.onnx", "a" * 64)),
     ],
 )
 def test_an_address_has_parts_and_reads_back(text: str, parts: tuple[object, ...]) -> None:
@@ -43,9 +49,31 @@ def test_an_address_has_parts_and_reads_back(text: str, parts: tuple[object, ...
 @pytest.mark.parametrize(
     "text",
     [
-        *("", "models/cut", "http://x/y", "s3://", "s3://b/../c", "s3://key:secret@b/c", "hf://repo", "hf://a/b/c"),
+        *(
+            "",
+            "models/cut",
+            "http://x/y",
+            "https://x/y",
+            "npm://x/y",
+            "npm://x@latest/y",
+            "npm://x@1.0.0",
+            "npm://x@1.0.0/../y",
+            "catalog://A",
+            "catalog://a@latest",
+            "s3://",
+            "s3://b/../c",
+            "s3://key:secret@b/c",
+            "hf://repo",
+            "hf://a/b/c",
+        ),
         *("oci://host", "oci://h/a@sha256:12", "oci://h/A", "mlflow://host/cut/3", "mlflow://h/models/a/latest"),
-        *("file://models", "file:///a/../b", "pvc:///x", "s3://b/a?x=1"),
+        *("file://models", "file:///a/../b", "pvc:///x", "s3://b/a?x=1", f"http://x/y#{HASH}", f"https://x/#{HASH}"),
+        *(
+            f"https://u:p@x/y#{HASH}",
+            f"https://x/y?k=v#{HASH}",
+            "https://x/y#md5=" + "a" * 32,
+            f"https://x/../y#{HASH}",
+        ),
     ],
 )
 def test_other_addresses_are_refused_with_the_shapes(text: str) -> None:

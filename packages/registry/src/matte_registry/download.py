@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from matte_core.contracts.registry import Reason, RemoteFile
 from matte_core.domain.backoff import exponential_backoff
@@ -23,10 +24,18 @@ from matte_core.domain.backoff import exponential_backoff
 from matte_registry.errors import RegistryError
 from matte_registry.folder import file_hash
 from matte_registry.progress import OnProgress, Tally, ignore
-from matte_registry.sources.base import Store
 
 _NUMBER = struct.Struct("<I")
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 8.0
+
+
+class Reader(Protocol):
+    """What files are read from; thread-safe. Without ``ranged``, only whole files are asked for."""
+
+    @property
+    def ranged(self) -> bool: ...
+
+    def read(self, file: RemoteFile, start: int, end: int) -> Iterator[bytes]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +94,7 @@ class Part:
 
 
 def download(
-    store: Store, files: Sequence[RemoteFile], folder: Path, options: Options, on_progress: OnProgress = ignore
+    store: Reader, files: Sequence[RemoteFile], folder: Path, options: Options, on_progress: OnProgress = ignore
 ) -> dict[str, str]:
     """Downloads files into ``folder/files``. Returns the SHA-256 of each by path.
 
@@ -122,7 +131,7 @@ def download(
     return hashes
 
 
-def _fetch(store: Store, part: Part, number: int, options: Options, tally: Tally, stop: threading.Event) -> None:
+def _fetch(store: Reader, part: Part, number: int, options: Options, tally: Tally, stop: threading.Event) -> None:
     """Downloads one block, with retries while the source is unavailable."""
     for attempt in range(1, options.attempts + 1):
         if stop.is_set():
@@ -136,7 +145,7 @@ def _fetch(store: Store, part: Part, number: int, options: Options, tally: Tally
             options.sleep(exponential_backoff(attempt, _FIRST_WAIT, _LONGEST_WAIT))
 
 
-def _copy(store: Store, part: Part, number: int, tally: Tally, stop: threading.Event) -> None:
+def _copy(store: Reader, part: Part, number: int, tally: Tally, stop: threading.Event) -> None:
     start, end = part.range(number)
     at = start
     descriptor = os.open(part.path, os.O_WRONLY)

@@ -15,7 +15,8 @@ from pathlib import Path
 from matte_core.contracts.registry import Listing, ModelMetadata, Reason, StoredVersion
 
 from matte_registry.cache import Cache, CacheLease
-from matte_registry.download import Options, download
+from matte_registry.catalog import check_terms
+from matte_registry.download import Options
 from matte_registry.errors import RegistryError
 from matte_registry.folder import Hashed, check_limits, hashed, read_metadata, read_signature, scan
 from matte_registry.manifest import MANIFEST_FILE, SIGNATURE_FILE
@@ -26,7 +27,7 @@ from matte_registry.settings import RegistrySettings
 from matte_registry.signature import PrivateKey, sign, verify
 from matte_registry.source_url import Scheme, Source
 from matte_registry.sources import open_store, parse
-from matte_registry.sources.base import Upload
+from matte_registry.sources.base import Store, Upload
 from matte_registry.sources.local import folder_of
 
 
@@ -85,13 +86,15 @@ class Registry:
         source = parse(text)
         if source.scheme in {Scheme.FILE, Scheme.PVC}:
             return self.check_folder(folder_of(source, self._settings), policy)
-        cache = self.cache
-        if policy.digest and (ready := self._cached(cache, source, policy.digest, policy)):
+        _check_terms(source, policy)
+        cache, store = self.cache, open_store(source, self._settings)
+        expected = policy.digest or store.stated_digest()
+        if expected and (ready := self._cached(cache, source, expected, policy)):
             return ready
-        remote = self.remote(source)
+        remote = self._resolved(store)
         remote.check(policy)
         digest = policy.digest or remote.expected_digest()
-        if digest and not policy.digest and (ready := self._cached(cache, source, digest, policy)):
+        if digest and not expected and (ready := self._cached(cache, source, digest, policy)):
             return ready
         content = digest or remote.listing.model_dump_json()  # downloads of the same content share a folder
         with cache.lock_partial(hashlib.sha256(content.encode()).hexdigest()) as partial:
@@ -104,6 +107,7 @@ class Registry:
         return self._read(text, policy, on_progress, trust=False)
 
     def _read(self, text: str, policy: VerificationPolicy, on_progress: OnProgress, *, trust: bool) -> Resolved:
+        _check_terms(parse(text), policy)
         remote = self.remote(text)
         remote.check(policy)
         found = Hashed(remote.hashes(on_progress, trust=trust))
@@ -120,10 +124,11 @@ class Registry:
         """Downloads a version into ``target`` (absent or empty), or resumes that. Raises as :meth:`ensure` does."""
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise RegistryError(Reason.SOURCE_INVALID, f"{target} is not an empty folder: name another one")
+        _check_terms(parse(text), policy)
         remote = self.remote(text)
         remote.check(policy)
         partial = target.with_name(f".{target.name}.partial")
-        download(remote.store, remote.listing.files, partial, self._options, on_progress)
+        remote.store.fetch(remote.listing.files, partial, self._options, on_progress)
         ready = self.check_folder(partial / "files", policy, remote.listing.source)
         if target.exists():
             target.rmdir()
@@ -188,7 +193,9 @@ class Registry:
 
     def remote(self, source: str | Source) -> RemoteVersion:
         """The version at a source, not downloaded. Raises RegistryError if it cannot be read, or is refused."""
-        store = open_store(parse(source) if isinstance(source, str) else source, self._settings)
+        return self._resolved(open_store(parse(source) if isinstance(source, str) else source, self._settings))
+
+    def _resolved(self, store: Store) -> RemoteVersion:
         listing = store.resolve()
         check_limits(listing, self._settings)
         return RemoteVersion(store, listing)
@@ -231,7 +238,7 @@ class Registry:
             f.path: f.sha256 for f in files if f.sha256 and cache.link(f.sha256, f.size, partial / "files" / f.path)
         }
         wanted = [file for file in files if file.path not in here]
-        hashes = download(remote.store, wanted, partial, self._options, on_progress) | here
+        hashes = remote.store.fetch(wanted, partial, self._options, on_progress) | here
         try:
             ready = self.check_folder(partial / "files", policy, remote.listing.source)
         except RegistryError:
@@ -244,6 +251,10 @@ class Registry:
                 Reason.CACHE_FULL, f"{remote.listing.source} was evicted at once: the cache is too small"
             )
         return Ready(lease.folder, ready.digest, ready.metadata, ready.source, lease)
+
+
+def _check_terms(source: Source, policy: VerificationPolicy) -> None:
+    check_terms(source, frozenset(policy.licenses), policy.license)
 
 
 def _check_weights(metadata: ModelMetadata | None, found: Hashed, where: str) -> None:

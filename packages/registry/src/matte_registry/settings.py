@@ -59,6 +59,12 @@ class RegistrySettings(BaseSettings):
         validation_alias=AliasChoices("MATTE_MLFLOW_URL", "MLFLOW_TRACKING_URI"),
         description="MLflow server for mlflow:///models/… sources",
     )
+    npm_registry: SecretStr | None = Field(
+        None,
+        description="npm registry for npm:// sources and the catalog, which may hold a user and password. Unset: the"
+        " `matte` command takes it from the npm client (`npm config get registry`)",
+    )
+    npm_token: SecretStr | None = Field(None, description="Access token for the npm registry")
     oci_config: Path | None = Field(None, description="Docker config.json with registry credentials")
     oci_username: str | None = Field(None, description="User name for OCI registries that config.json does not list")
     oci_password: SecretStr | None = Field(None, description="Password or token for that user")

@@ -15,6 +15,9 @@ class Scheme(StrEnum):
     OCI = "oci"
     FILE = "file"
     PVC = "pvc"
+    CATALOG = "catalog"
+    NPM = "npm"
+    HTTPS = "https"
 
 
 URL_FORMS = {
@@ -25,9 +28,17 @@ URL_FORMS = {
     Scheme.OCI: "oci://REGISTRY/REPOSITORY:TAG or …@sha256:DIGEST",
     Scheme.FILE: "file:///FOLDER",
     Scheme.PVC: "pvc://CLAIM/FOLDER",
+    Scheme.CATALOG: "catalog://NAME@VERSION",
+    Scheme.NPM: "npm://PACKAGE@VERSION/PATH",
+    Scheme.HTTPS: "https://HOST/PATH#sha256=HEX",
 }
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _PATH = rf"{_NAME}(?:/{_NAME})*"
+#: exact: a range or a tag such as ``latest`` names other content tomorrow
+_SEMVER = r"\d+\.\d+\.\d+(?:-[0-9A-Za-z.-]+)?"
+_NPM_NAME = r"[a-z0-9~][a-z0-9._~-]*"
+#: of a path; neither a query nor a user, which may be a secret, fits in
+_SEGMENT = r"[A-Za-z0-9._~%+@=,-]+"
 _PATTERNS = {
     Scheme.S3: re.compile(rf"(?P<host>{_NAME})/?(?P<path>(?:{_PATH})?)/?(?P<version>)"),
     Scheme.GS: re.compile(rf"(?P<host>{_NAME})/?(?P<path>(?:{_PATH})?)/?(?P<version>)"),
@@ -39,13 +50,24 @@ _PATTERNS = {
     ),
     Scheme.FILE: re.compile(r"(?P<host>)(?P<path>/[^\s?#]*)(?P<version>)"),
     Scheme.PVC: re.compile(rf"(?P<host>[a-z0-9][a-z0-9.-]*)/?(?P<path>(?:{_PATH})?)/?(?P<version>)"),
+    Scheme.CATALOG: re.compile(rf"(?P<host>)(?P<path>[a-z0-9][a-z0-9.-]*)(?:@(?P<version>{_SEMVER}))?"),
+    Scheme.NPM: re.compile(
+        rf"(?P<host>(?:@{_NPM_NAME}/)?{_NPM_NAME})@(?P<version>{_SEMVER})/(?P<path>{_SEGMENT}(?:/{_SEGMENT})*)"
+    ),
+    Scheme.HTTPS: re.compile(
+        rf"(?P<host>{_NAME}(?::\d{{1,5}})?)/(?P<path>{_SEGMENT}(?:/{_SEGMENT})*)#sha256=(?P<version>[0-9a-f]{{64}})"
+    ),
 }
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A parsed source URL: bucket, server, registry or claim; folder, repository or model; revision, tag or digest."""
+    """A parsed source URL.
+
+    ``host`` is a bucket, server, registry, claim or package; ``path`` a folder, repository, model or file;
+    ``version`` a revision, tag or digest.
+    """
 
     scheme: Scheme
     host: str
@@ -60,7 +82,7 @@ class Source:
                 return bool(self.version and _COMMIT.fullmatch(self.version))
             case Scheme.OCI:
                 return bool(self.version and self.version.startswith("sha256:"))
-            case Scheme.MLFLOW:
+            case Scheme.MLFLOW | Scheme.CATALOG | Scheme.NPM | Scheme.HTTPS:
                 return self.version is not None
             case _:
                 return False
@@ -69,18 +91,24 @@ class Source:
         return replace(self, version=version)
 
     def __str__(self) -> str:
+        at = f"@{self.version}" if self.version else ""
         match self.scheme:
-            case Scheme.HF:
-                return f"hf://{self.path}" + (f"@{self.version}" if self.version else "")
+            case Scheme.HF | Scheme.CATALOG:
+                text = f"{self.path}{at}"
             case Scheme.MLFLOW:
-                return f"mlflow://{self.host}/models/{self.path}" + (f"/{self.version}" if self.version else "")
+                text = f"{self.host}/models/{self.path}" + (f"/{self.version}" if self.version else "")
             case Scheme.OCI:
-                mark = "" if not self.version else ("@" if self.version.startswith("sha256:") else ":")
-                return f"oci://{self.host}/{self.path}{mark}{self.version or ''}"
+                tag = f":{self.version}" if self.version else ""
+                text = f"{self.host}/{self.path}" + (at if at.startswith("@sha256:") else tag)
             case Scheme.FILE:
-                return f"file://{self.path}"
+                text = self.path
+            case Scheme.NPM:
+                text = f"{self.host}{at}/{self.path}"
+            case Scheme.HTTPS:
+                text = f"{self.host}/{self.path}#sha256={self.version}"
             case _:
-                return f"{self.scheme}://{self.host}/{self.path}".rstrip("/")
+                text = f"{self.host}/{self.path}".rstrip("/")
+        return f"{self.scheme}://{text}"
 
 
 def parse_source(text: str) -> Source:

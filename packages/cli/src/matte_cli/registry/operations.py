@@ -9,17 +9,21 @@ from dataclasses import asdict
 from pathlib import Path
 
 import typer
+from matte_registry.catalog import is_known
 from matte_registry.diff import compare
 from matte_registry.errors import RegistryError
 from matte_registry.policy import VerificationPolicy
 from matte_registry.progress import OnProgress
 from matte_registry.registry import Registry
+from matte_registry.settings import RegistrySettings
 from matte_registry.signature import private_key, public_key
+from pydantic import SecretStr
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
 from matte_cli.console import make_console, print_error, print_json
+from matte_cli.npm import npm_registry
 
 _MAX_TENSORS_SHOWN = 40
 
@@ -46,8 +50,20 @@ def _progress(what: str) -> Iterator[OnProgress]:
 
 
 def _address(text: str) -> str:
-    """A source; what is no URL is a folder on this machine."""
-    return text if "://" in text else f"file://{Path(text).expanduser().absolute()}"
+    """A source. What is no URL is a folder on this machine, or else a name of the catalog."""
+    if "://" in text:
+        return text
+    folder = Path(text).expanduser()
+    return f"catalog://{text}" if is_known(text) and not folder.exists() else f"file://{folder.absolute()}"
+
+
+def _registry(*addresses: str) -> Registry:
+    """With the npm registry of the npm client, where a source needs one and the environment does not name it."""
+    settings = RegistrySettings()
+    needed = any(address.startswith(("catalog://", "npm://")) for address in addresses)
+    if needed and settings.npm_registry is None and (found := npm_registry()):
+        settings = settings.model_copy(update={"npm_registry": SecretStr(found)})
+    return Registry(settings)
 
 
 def _size(count: int | None) -> str:
@@ -75,13 +91,15 @@ def push(folder: Path, target: str, sign_key: Path | None, passphrase: str | Non
 
 def pull(source: str, folder: Path, policy: VerificationPolicy) -> None:
     with _progress("pulling") as on_progress:
-        ready = Registry().pull(_address(source), folder, policy, on_progress)
+        address = _address(source)
+        ready = _registry(address).pull(address, folder, policy, on_progress)
     make_console().print(f"source: {ready.source}\ndigest: {ready.digest}\nfolder: {ready.folder}", markup=False)
 
 
 def list_versions(source: str, limit: int, *, as_json: bool) -> None:
     with exit_on_error():
-        versions = list(itertools.islice(Registry().versions(_address(source)), limit))
+        address = _address(source)
+        versions = list(itertools.islice(_registry(address).versions(address), limit))
     if as_json:
         print_json([version.model_dump() for version in versions])
         return
@@ -96,7 +114,8 @@ def list_versions(source: str, limit: int, *, as_json: bool) -> None:
 def verify(source: str, policy: VerificationPolicy, *, as_json: bool) -> None:
     """Prints what was checked, and what no option asked to check."""
     with _progress("reading") as on_progress:
-        found = Registry().verify(_address(source), policy, on_progress)
+        address = _address(source)
+        found = _registry(address).verify(address, policy, on_progress)
     license = found.metadata.license if found.metadata else policy.license
     if as_json:
         print_json({"source": found.source, "digest": found.digest, "license": license, "signed": bool(policy.keys)})
@@ -113,8 +132,9 @@ def verify(source: str, policy: VerificationPolicy, *, as_json: bool) -> None:
 
 def diff(old: str, new: str, *, values: bool, as_json: bool) -> None:
     with exit_on_error():
-        registry = Registry()
-        found = compare(registry.remote(_address(old)), registry.remote(_address(new)), values=values)
+        addresses = _address(old), _address(new)
+        registry = _registry(*addresses)
+        found = compare(*map(registry.remote, addresses), values=values)
     if as_json:
         print_json(asdict(found))
         return

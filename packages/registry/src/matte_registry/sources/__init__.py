@@ -21,6 +21,9 @@ _KINDS: Mapping[Scheme, tuple[str, str, str | None]] = {
     Scheme.HF: ("hub", "Hub", None),
     Scheme.OCI: ("oci", "Oci", None),
     Scheme.MLFLOW: ("mlflow", "Mlflow", "mlflow"),
+    Scheme.CATALOG: ("known", "KnownModel", None),
+    Scheme.NPM: ("npm", "NpmPackage", None),
+    Scheme.HTTPS: ("web", "WebFile", None),
 }
 
 

@@ -10,8 +10,9 @@ from typing import Self
 
 from matte_core.contracts.registry import Listing, RemoteFile, StoredVersion
 
+from matte_registry.download import Options, download
 from matte_registry.folder import file_hash, list_files
-from matte_registry.progress import Tally
+from matte_registry.progress import OnProgress, Tally, ignore
 from matte_registry.settings import RegistrySettings
 from matte_registry.source_url import Source
 
@@ -41,6 +42,8 @@ class Store(ABC):
 
     #: whether parts of a file can be read; else :meth:`read` is called for whole files only
     ranged: bool = True
+    #: whether listings have the sizes of files; else upper bounds
+    sized: bool = True
 
     def __init__(self, source: Source, settings: RegistrySettings) -> None:
         self._source, self._settings = source, settings
@@ -48,6 +51,16 @@ class Store(ABC):
     @abstractmethod
     def resolve(self) -> Listing:
         """The files that are there now. Pins the source where it can be pinned; reads no weights."""
+
+    def stated_digest(self) -> str | None:
+        """The version's digest if the source itself says it, without a request; unverified."""
+        return None
+
+    def fetch(
+        self, files: Sequence[RemoteFile], folder: Path, options: Options, on_progress: OnProgress = ignore
+    ) -> dict[str, str]:
+        """Downloads files of the listing into ``folder/files``, or resumes that. Returns their SHA-256 by path."""
+        return download(self, files, folder, options, on_progress)
 
     def read(self, file: RemoteFile, start: int, end: int) -> Iterator[bytes]:
         """The bytes from ``start`` to before ``end``, in pieces.

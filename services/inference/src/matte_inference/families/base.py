@@ -139,7 +139,7 @@ def open_weights(config: VersionConfig, default: Path | None = None, family: str
         if digest is not None and parameter not in (None, digest):
             detail = f"parameters.digest is {parameter}, pinned is {digest}: take it out"
             raise RegistryError(Reason.DIGEST_MISMATCH, detail)
-        registry, policy = Registry(), VerificationPolicy(digest=digest or parameter)
+        registry, policy = Registry(), VerificationPolicy(digest=digest or parameter, license=config.license)
         if folder is not None:
             ready = registry.check_folder(folder, policy)
         else:

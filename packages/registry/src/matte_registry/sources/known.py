@@ -1,0 +1,126 @@
+"""``catalog://``: a version of the catalog, from the first of its places that has it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from matte_core.contracts.registry import Listing, Reason, RemoteFile, StoredVersion
+
+from matte_registry.catalog import find, known_models, listed_files, place_of, written_files
+from matte_registry.download import Options
+from matte_registry.errors import RegistryError
+from matte_registry.manifest import predicted_digest
+from matte_registry.progress import OnProgress, Tally, ignore
+from matte_registry.settings import RegistrySettings
+from matte_registry.source_url import Source
+from matte_registry.sources import open_store
+from matte_registry.sources.base import Store, Upload
+from matte_registry.sources.web import read_only
+
+#: attempts at a place, unless it is the last one
+_ATTEMPTS = 2
+
+
+class KnownModel(Store):
+    """The content is what the entry's hash says, so it does not matter which place it comes from."""
+
+    def __init__(self, source: Source, settings: RegistrySettings) -> None:
+        self._model, self._entry = find(source)
+        super().__init__(replace(source, path=self._model.name, version=self._entry.version), settings)
+        self._written = written_files(self._model, self._entry)
+        self._place: Store | None = None
+
+    def resolve(self) -> Listing:
+        return self._listing(iter(listed_files(self._model, self._entry)))
+
+    def stated_digest(self) -> str | None:
+        return predicted_digest((file.path, file.sha256) for file in listed_files(self._model, self._entry))
+
+    def fetch(
+        self, files: Sequence[RemoteFile], folder: Path, options: Options, on_progress: OnProgress = ignore
+    ) -> dict[str, str]:
+        hashes = {}
+        for file in files:
+            target = folder / "files" / file.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if file.path in self._written:
+                target.write_bytes(self._written[file.path])
+                hashes[file.path] = hashlib.sha256(self._written[file.path]).hexdigest()
+            else:
+                hashes |= self._fetch_weights(file, folder, options, on_progress)
+        return hashes
+
+    def _fetch_weights(
+        self, file: RemoteFile, folder: Path, options: Options, on_progress: OnProgress
+    ) -> dict[str, str]:
+        failures = []
+        for number, place in enumerate(self._entry.places, 1):
+            last = number == len(self._entry.places)
+            tries = options if last else replace(options, attempts=min(options.attempts, _ATTEMPTS))
+            try:
+                hashes = open_store(place_of(place, self._entry.sha256), self._settings).fetch(
+                    [file], folder, tries, on_progress
+                )
+                self._check_md5(folder / "files" / file.path)
+            except RegistryError as error:
+                failures.append(error)
+            else:
+                return hashes
+        raise self._unavailable(failures)
+
+    def _check_md5(self, path: Path) -> None:
+        """For the few entries of which nobody has published a better hash: against errors, not against attackers."""
+        if self._entry.md5 is None:
+            return
+        with path.open("rb") as opened:
+            found = hashlib.file_digest(opened, "md5").hexdigest()
+        if found != self._entry.md5:
+            path.unlink()
+            raise RegistryError(
+                Reason.DIGEST_MISMATCH, f"{self._source} has the MD5 {found}, expected is {self._entry.md5}"
+            )
+
+    def _unavailable(self, failures: Sequence[RegistryError]) -> RegistryError:
+        """One error for all places; transient if one of them is."""
+        if len(failures) == 1:
+            return RegistryError(failures[0].reason, f"{self._source}: {failures[0]}")
+        reasons = [failure.reason for failure in failures]
+        away = Reason.SOURCE_UNAVAILABLE in reasons
+        detail = "; ".join(f"{number}. {failure}" for number, failure in enumerate(failures, 1))
+        return RegistryError(
+            Reason.SOURCE_UNAVAILABLE if away else reasons[0],
+            f"{self._source}: none of its {len(failures)} places has it: {detail}",
+        )
+
+    def _read(self, file: RemoteFile, start: int, end: int) -> Iterator[bytes]:
+        if file.path in self._written:
+            yield self._written[file.path][start:end]
+            return
+        if self._place is None:
+            self._place = self._first_place()
+        yield from self._place.read(file, start, end)
+
+    def _first_place(self) -> Store:
+        failures = []
+        for place in self._entry.places:
+            try:
+                store = open_store(place_of(place, self._entry.sha256), self._settings)
+                store.resolve()
+            except RegistryError as error:
+                failures.append(error)
+            else:
+                return store
+        raise self._unavailable(failures)
+
+    def push(self, uploads: Sequence[Upload], tally: Tally) -> str:  # noqa: ARG002
+        raise read_only(self._source)
+
+    def versions(self) -> Iterator[StoredVersion]:
+        for version in known_models()[self._model.name].versions:
+            source = replace(self._source, version=version.version)
+            digest = predicted_digest((file.path, file.sha256) for file in listed_files(self._model, version))
+            size = sum(file.size for file in listed_files(self._model, version))
+            yield StoredVersion(source=str(source), digest=digest, size=size, label=version.version)
