@@ -13,7 +13,7 @@ import yaml
 from matte_core.contracts.base import Contract
 from matte_core.contracts.catalog import VersionConfig
 from matte_core.contracts.family import HONORED_FIELDS, VITMATTE, Family
-from matte_inference.families import birefnet, hf, sam2, unet, vitmatte
+from matte_inference.families import birefnet, hf, onnx, sam2, unet, vitmatte
 from matte_inference.families.base import WeightsError
 from matte_inference.families.registry import load
 from matte_inference.families.torch_common import NetworkSegmenter
@@ -166,7 +166,7 @@ def test_a_folder_of_one_family_is_not_loaded_as_another(unet_folder: Path) -> N
 def test_the_honored_fields_are_parameters_of_their_family() -> None:
     kinds: dict[str, type[Contract]] = {
         Family.UNET: unet.Parameters, Family.TRANSFORMERS: hf.Parameters, Family.BIREFNET: birefnet.Parameters,
-        Family.SAM2: sam2.Parameters, VITMATTE: vitmatte.Parameters,
+        Family.SAM2: sam2.Parameters, Family.ONNX: onnx.Parameters, VITMATTE: vitmatte.Parameters,
     }  # fmt: skip
     assert kinds.keys() == HONORED_FIELDS.keys()
     for family, kind in kinds.items():

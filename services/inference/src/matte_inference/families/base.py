@@ -25,7 +25,16 @@ from matte_registry.progress import OnProgress, ignore
 from matte_registry.registry import Ready, Registry
 from pydantic import Field, ValidationError
 
-from matte_inference.pixels.arrays import Float32Array, Pixels, UInt8Array, fit_box, resize, to_uint8
+from matte_inference.pixels.arrays import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Float32Array,
+    Pixels,
+    UInt8Array,
+    fit_box,
+    resize,
+    to_uint8,
+)
 from matte_inference.pixels.guided import refine
 
 #: the input of ``forward`` for one picture, in a form of the family's own
@@ -72,6 +81,14 @@ class LocalSegmenter:
 class FamilyParameters(Contract):
     refine: Literal["none", "guided"] = Field("none", description="guided: the alpha is fitted to the picture's edges")
     digest: str | None = Field(None, description="of the weights' folder; another one is refused")
+
+
+class PictureParameters(FamilyParameters):
+    """How a picture becomes a network's input."""
+
+    mean: tuple[float, float, float] = Field(IMAGENET_MEAN, description="red, green, blue, of 0 … 1")
+    std: tuple[float, float, float] = IMAGENET_STD
+    resize: Literal["stretch", "letterbox"] = Field("stretch", description="letterbox keeps the aspect")
 
 
 def to_size(pixels: Pixels, alpha: Alpha, *, guided: bool, letterbox: bool = False) -> UInt8Array:

@@ -18,6 +18,7 @@ _MODULES: Mapping[str, str] = {
     "transformers": "matte_inference.families.hf",
     "birefnet": "matte_inference.families.birefnet",
     "sam2": "matte_inference.families.sam2",
+    "onnx": "matte_inference.families.onnx",
     "gradio": "matte_inference.families.remote",
 }
 #: modules of the stages that can follow any of them, by the parameter ``refine``

@@ -12,9 +12,9 @@ from matte_core.contracts.catalog import VersionConfig
 from pydantic import Field
 from torch import Tensor, nn
 
-from matte_inference.families.base import Alpha, FamilyParameters, LocalSegmenter, Prepared, to_size
+from matte_inference.families.base import Alpha, LocalSegmenter, PictureParameters, Prepared, to_size
 from matte_inference.pixels import arrays
-from matte_inference.pixels.arrays import IMAGENET_MEAN, IMAGENET_STD, Float32Array, Pixels, UInt8Array
+from matte_inference.pixels.arrays import Float32Array, Pixels, UInt8Array
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -55,11 +55,7 @@ def to_arrays(alphas: Tensor) -> list[Float32Array]:
     return list(alphas.float().cpu().numpy())
 
 
-class NetworkParameters(FamilyParameters):
-    mean: tuple[float, float, float] = Field(IMAGENET_MEAN, description="red, green, blue, of 0 … 1")
-    std: tuple[float, float, float] = IMAGENET_STD
-    resize: Literal["stretch", "letterbox"] = Field("stretch", description="letterbox keeps the aspect")
-
+class NetworkParameters(PictureParameters):
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width of the network's input, pixels."""

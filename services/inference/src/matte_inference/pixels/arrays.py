@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import cv2
 import numpy as np
 from matte_core.contracts.options import Hint
 from numpy.typing import NDArray
+from PIL import Image
 
 UInt8Array = NDArray[np.uint8]
 Float32Array = NDArray[np.float32]
 Array = TypeVar("Array", UInt8Array, Float32Array)
+Filter = Literal["area", "lanczos"]
 #: per channel, of ImageNet's pictures in 0 … 1
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -54,6 +56,13 @@ def resize(array: Array, height: int, width: int) -> Array:
     return out
 
 
+def resize_picture(rgb: UInt8Array, height: int, width: int, filter_: Filter = "area") -> UInt8Array:
+    """``rgb`` (H, W, 3) at another size. ``lanczos`` is Pillow's, which antialiases; OpenCV's does not."""
+    if filter_ == "area" or rgb.shape[:2] == (height, width):
+        return resize(rgb, height, width)
+    return np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.LANCZOS))
+
+
 def fit_within(height: int, width: int, *, side: int) -> tuple[int, int]:
     """(height, width) scaled down so that the longer is at most ``side`` pixels; never up, never below 1."""
     scale = min(1.0, side / max(height, width))
@@ -66,16 +75,16 @@ def fit_box(height: int, width: int, box: tuple[int, int]) -> tuple[int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def letterbox(rgb: UInt8Array, height: int, width: int) -> UInt8Array:
+def letterbox(rgb: UInt8Array, height: int, width: int, filter_: Filter = "area") -> UInt8Array:
     """``rgb`` (H, W, 3) scaled into the top left of (height, width) with its aspect kept; the rest is black."""
     inner = fit_box(rgb.shape[0], rgb.shape[1], (height, width))
     out = np.zeros((height, width, 3), np.uint8)
-    out[: inner[0], : inner[1]] = resize(rgb, *inner)
+    out[: inner[0], : inner[1]] = resize_picture(rgb, *inner, filter_)
     return out
 
 
-def normalize(rgb: UInt8Array, mean: Sequence[float], std: Sequence[float]) -> Float32Array:
-    """uint8 (H, W, 3) to float32 (3, H, W): (value / 255 - mean) / std per channel."""
-    scale = (1 / (255 * np.asarray(std))).astype(np.float32)
+def normalize(rgb: UInt8Array, mean: Sequence[float], std: Sequence[float], white: int = 255) -> Float32Array:
+    """uint8 (H, W, 3) to float32 (3, H, W): (value / white - mean) / std per channel."""
+    scale = (1 / (white * np.asarray(std))).astype(np.float32)
     shift = (-np.asarray(mean) / np.asarray(std)).astype(np.float32)
     return np.ascontiguousarray((rgb * scale + shift).transpose(2, 0, 1))
