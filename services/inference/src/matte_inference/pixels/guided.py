@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
 from matte_inference.pixels.arrays import Float32Array, UInt8Array, fit_within, resize, to_float32, to_uint8
 
-#: radius of the windows, a share of the longer side; variances below epsilon count as flat
+#: radius of the windows, a share of the fit's longer side up to ``_FIT_SIDE``; variances below epsilon count as flat
 _RADIUS, _EPSILON = 0.008, 1e-4
-#: the filter's linear model is fitted at this size and applied at full size
-_FIT_SIDE = 400
-#: the largest size that it is applied at; the alpha of larger pictures is enlarged, which bounds the memory
-_MAX_SIDE = 3000
+#: the filter's linear model is fitted at this size, or at the alpha's own if that has more detail, up to the second
+_FIT_SIDE, _MAX_FIT_SIDE = 400, 1024
+#: rows that the model is fitted to at once, and sides of the squares that it is applied to: floats are large
+_STRIP, _TILE = 128, 256
 
 
 def guided_model(guide: Float32Array, source: Float32Array, radius: int) -> tuple[Float32Array, Float32Array]:
@@ -22,41 +25,135 @@ def guided_model(guide: Float32Array, source: Float32Array, radius: int) -> tupl
     Source: K. He, J. Sun, X. Tang, "Guided Image Filtering", PAMI 2013, equations 14 to 16 (color guide).
     """
     size = (2 * radius + 1, 2 * radius + 1)
-    mean_i, mean_p = cv2.blur(guide, size), cv2.blur(source, size)
-    cov_ip = cv2.blur(guide * source[..., None], size) - mean_i * mean_p[..., None]
-    rows, columns = np.triu_indices(3)
-    blurred = cv2.blur(guide[..., rows] * guide[..., columns], size)
-    sigma = np.empty((*source.shape, 3, 3), np.float32)
-    for k, (i, j) in enumerate(zip(rows, columns, strict=True)):
-        sigma[..., i, j] = sigma[..., j, i] = blurred[..., k] - mean_i[..., i] * mean_i[..., j]
-    sigma += np.float32(_EPSILON) * np.eye(3, dtype=np.float32)
-    a = np.linalg.solve(sigma, cov_ip[..., None])[..., 0].astype(np.float32)
-    b = mean_p - np.einsum("hwc,hwc->hw", a, mean_i)
-    return cv2.blur(a, size), cv2.blur(b, size)
+    channels = cv2.split(guide)
+    means = [cv2.blur(channel, size) for channel in channels]
+    mean_p = cv2.blur(source, size)
+    c0, c1, c2 = (
+        cv2.blur(channel * source, size) - mean * mean_p for channel, mean in zip(channels, means, strict=True)
+    )
+
+    def covariance(i: int, j: int) -> Float32Array:
+        covered: Float32Array = cv2.blur(channels[i] * channels[j], size) - means[i] * means[j]
+        return covered + np.float32(_EPSILON) if i == j else covered
+
+    # (covariance + epsilon) a = c by LDLᵀ decomposition, for all pixels at once: unlike an explicit inverse, it is exact
+    # enough in float32 where the picture is gray and the three channels say the same
+    d0 = covariance(0, 0)
+    s01, s02 = covariance(0, 1), covariance(0, 2)
+    l10, l20 = s01 / d0, s02 / d0
+    d1 = covariance(1, 1) - l10 * s01
+    t = covariance(1, 2) - l10 * s02
+    l21 = t / d1
+    d2 = covariance(2, 2) - l20 * s02 - l21 * t
+    z1 = c1 - l10 * c0
+    z2 = c2 - l20 * c0 - l21 * z1
+    a2 = z2 / d2
+    a1 = z1 / d1 - l21 * a2
+    a0 = c0 / d0 - l10 * a1 - l20 * a2
+    b = mean_p - a0 * means[0] - a1 * means[1] - a2 * means[2]
+    return cv2.blur(cv2.merge((a0, a1, a2)), size), cv2.blur(b, size)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """The filter at the size that it is fitted at, (h, w)."""
+
+    coarse: Float32Array  # the alpha
+    near: Float32Array  # 1 close to an edge of the alpha, fading to 0: how much of the model is taken
+    model: Float32Array  # (h, w, 4): the alpha as a linear function of red, green, blue and 255; 0 where near is 0
 
 
 def refine(rgb: UInt8Array, alpha: Float32Array) -> UInt8Array:
     """A coarse alpha, float32 (h, w) in 0 … 1, fitted to the picture's edges: uint8 (H, W).
 
-    The model is fitted at reduced size and applied at full size (K. He, J. Sun, "Fast Guided Filter", 2015).
-    Far from the coarse edge the alpha is left alone, so textures inside the subject do not shine through.
+    The model is fitted at reduced size and applied at full size (K. He, J. Sun, "Fast Guided Filter", 2015), in tiles:
+    beyond its result it needs a few megabytes, however large the picture. Far from the coarse edge the alpha is left
+    alone, so textures inside the subject do not shine through, and most tiles are only enlarged.
     """
-    height, width = fit_within(*rgb.shape[:2], side=_MAX_SIDE)
-    small = fit_within(height, width, side=_FIT_SIDE)
-    reach = max(2, round(_RADIUS * max(small)))
-    coarse = resize(alpha, *small)
-    guide = to_float32(resize(rgb, *small))
-    a, b = guided_model(guide, coarse, reach)
-    once = np.einsum("hwc,hwc->hw", a, guide) + b
-    a, b = guided_model(guide, np.clip((once - 0.1) / 0.8, 0, 1), reach)  # again, from a better start
-    full = to_float32(resize(rgb, height, width))
-    fine = np.einsum("hwc,hwc->hw", resize(a, height, width), full) + resize(b, height, width)
+    fit = _fit(rgb, alpha)
+    out = resize(to_uint8(_sharpen(fit.coarse)), *rgb.shape[:2])
+    edges, model = cv2.merge((fit.coarse, fit.near)), fit.model
+    top = float(fit.coarse.max())  # a faint haze stays one
+    for rows, columns in _tiles(fit.near, *rgb.shape[:2]):
+        tile = _Window(rows, columns, rgb.shape[:2])
+        rgba = cv2.cvtColor(rgb[rows, columns], cv2.COLOR_RGB2RGBA)  # the fourth channel is 255
+        fine = cv2.transform(cv2.multiply(tile.enlarge(model), rgba, dtype=cv2.CV_32F), np.ones((1, 4), np.float32))
+        plain, near = cv2.split(tile.enlarge(edges))
+        out[rows, columns] = to_uint8(_sharpen(plain + near * (np.clip(fine, 0, top) - plain)))
+    return out
+
+
+def _sharpen(alpha: Float32Array) -> Float32Array:
+    """Without the haze that the window's tails leave on both sides of an edge."""
+    out: Float32Array = np.clip((alpha - np.float32(0.06)) * np.float32(1 / 0.88), 0, 1)
+    return out
+
+
+def _fit(rgb: UInt8Array, alpha: Float32Array) -> _Fit:
+    height, width = rgb.shape[:2]
+    small = fit_within(height, width, side=min(max(_FIT_SIDE, *alpha.shape), _MAX_FIT_SIDE))
+    reach = max(2, round(_RADIUS * min(_FIT_SIDE, max(small))))
+    coarse, guide = resize(alpha, *small), resize(rgb, *small)
     # 1 within ``reach`` of a coarse edge, fading to 0 beyond
     edge = cv2.morphologyEx(coarse, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
     wide = cv2.dilate(edge, np.ones((2 * reach + 1,) * 2, np.uint8))
-    band: Float32Array = np.clip(cv2.blur(wide, (reach + 1,) * 2), 0, 1)
-    near = resize(band, height, width)
-    plain = resize(coarse, height, width)
-    mixed = plain + near * (np.clip(fine, 0, 1) - plain)
-    sharp = np.clip((mixed - 0.06) / 0.88, 0, 1)  # the window's tails leave a haze on both sides
-    return resize(to_uint8(sharp), *rgb.shape[:2])
+    near: Float32Array = np.clip(cv2.blur(wide, (reach + 1,) * 2), 0, 1)
+    near[near < np.float32(1 / 255)] = 0
+    model = np.zeros((*small, 4), np.float32)
+    margin = 4 * reach  # two passes with two windows each
+    for top in range(0, small[0], _STRIP):
+        bottom = min(top + _STRIP, small[0])
+        columns = np.flatnonzero(near[top:bottom].any(axis=0))
+        if not columns.size:
+            continue
+        left, right = int(columns[0]), int(columns[-1]) + 1
+        y, x = max(0, top - margin), max(0, left - margin)
+        part = np.s_[y : bottom + margin, x : right + margin]
+        a, b = _fit_twice(to_float32(guide[part]), coarse[part], reach)
+        inner = np.s_[top - y : bottom - y, left - x : right - x]
+        model[top:bottom, left:right, :3], model[top:bottom, left:right, 3] = a[inner], b[inner]
+    model *= np.float32(1 / 255)
+    return _Fit(coarse, near, model)
+
+
+def _fit_twice(guide: Float32Array, coarse: Float32Array, reach: int) -> tuple[Float32Array, Float32Array]:
+    a, b = guided_model(guide, coarse, reach)
+    once = np.einsum("hwc,hwc->hw", a, guide) + b
+    return guided_model(guide, np.clip((once - 0.1) / 0.8, 0, 1), reach)  # again, from a better start
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """A part of a picture of the size ``whole`` (H, W)."""
+
+    rows: slice
+    columns: slice
+    whole: tuple[int, ...]
+
+    def enlarge(self, array: Float32Array) -> Float32Array:
+        """This part of an array of any size (h, w[, C]), scaled linearly to (H, W)."""
+        if array.shape[:2] == self.whole:
+            return array[self.rows, self.columns]
+        y, x = array.shape[0] / self.whole[0], array.shape[1] / self.whole[1]
+        shift = np.array(
+            [
+                [x, 0, (self.columns.start + 0.5) * x - 0.5],
+                [0, y, (self.rows.start + 0.5) * y - 0.5],
+            ]
+        )
+        size = (self.columns.stop - self.columns.start, self.rows.stop - self.rows.start)
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        out: Float32Array = cv2.warpAffine(array, shift, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        return out
+
+
+def _tiles(near: Float32Array, height: int, width: int) -> Iterator[tuple[slice, slice]]:
+    """The tiles of a picture (height, width) that have an edge, by ``near``, of any size."""
+    y, x = near.shape[0] / height, near.shape[1] / width
+    for top in range(0, height, _TILE):
+        bottom = min(top + _TILE, height)
+        strip = near[max(0, int(top * y) - 1) : int(bottom * y) + 2]
+        for left in range(0, width, _TILE):
+            right = min(left + _TILE, width)
+            if strip[:, max(0, int(left * x) - 1) : int(right * x) + 2].any():
+                yield slice(top, bottom), slice(left, right)
