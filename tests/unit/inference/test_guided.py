@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from matte_inference.pixels import guided
-from matte_inference.pixels.arrays import Float32Array, UInt8Array
+from matte_inference.pixels.arrays import Float32Array, UInt8Array, to_float32
 from matte_inference.pixels.compose import EMPTY
 from matte_inference.pixels.guided import guided_model, refine
 from skimage import data
@@ -38,7 +38,7 @@ def test_gray_pictures_are_fitted_as_exactly_as_colored_ones() -> None:
     """Three channels that say the same leave nothing but epsilon to tell them apart."""
     rgb, alpha = spotted(300, 400)
     gray = np.repeat(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
-    guide = gray.astype(np.float32) / 255
+    guide = to_float32(gray)
     source = cv2.resize(alpha, (400, 300), interpolation=cv2.INTER_AREA)
     a, b = guided_model(guide, source, 4)
     exact_a, exact_b = exact_model(guide[..., 0].astype(np.float64), source.astype(np.float64), 4)

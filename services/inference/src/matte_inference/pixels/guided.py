@@ -36,8 +36,8 @@ def guided_model(guide: Float32Array, source: Float32Array, radius: int) -> tupl
         covered: Float32Array = cv2.blur(channels[i] * channels[j], size) - means[i] * means[j]
         return covered + np.float32(_EPSILON) if i == j else covered
 
-    # (covariance + epsilon) a = c by LDLᵀ decomposition, for all pixels at once: unlike an explicit inverse, it is exact
-    # enough in float32 where the picture is gray and the three channels say the same
+    # (covariance + epsilon) a = c by LDLᵀ decomposition, for all pixels at once: unlike an explicit inverse, it is
+    # exact enough in float32 where the picture is gray and the three channels say the same
     d0 = covariance(0, 0)
     s01, s02 = covariance(0, 1), covariance(0, 2)
     l10, l20 = s01 / d0, s02 / d0
