@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # One resolution for every member, locked with hashes: all.txt resolves everything, the others are cuts of it.
 #   run, torch                     for this machine, without and with the torch families
-#   frontend, operator, inference, inference-torch   for the images
+#   frontend, operator, inference, inference-torch   for the images; the last one with CUDA, which all.txt is without
 #   build                          what builds the images' wheels; by itself
 # --check changes nothing and fails when the locks do not fit the requirements; other arguments go to uv (--upgrade).
 set -euo pipefail
@@ -31,7 +31,7 @@ compile_all() {
   image frontend "$core" "$telemetry" "$jobs" services/frontend/pyproject.toml
   image operator "$core" "$telemetry" "$jobs" operators/matte/pyproject.toml
   image inference "${inference[@]}"
-  image inference-torch "${inference[@]}" --extra torch --extra mlflow
+  image inference-torch "${inference[@]}" --extra torch --extra mlflow locks/cuda.in --override locks/cuda-override.in
   compile locks/build.txt locks/build.in "$@"
 }
 check() { # in a copy, from the versions that are locked now

