@@ -86,6 +86,9 @@ DEFINITIONS = (
             _column("Pool", ".spec.pool"),
             _REASON,
             _AGE,
+            _column(
+                "Download", ".status.download.percent", "integer", "Percent of the weights that are there", wide=True
+            ),
             _column("Source", ".spec.source", wide=True),
             _column("Application", ".status.application", wide=True),
         ),

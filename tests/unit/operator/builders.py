@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from matte_core.contracts.evidence import CheckReport
-from matte_core.contracts.k8s.model import ModelSpec, ModelStatus, ModelVersionSpec, ModelVersionStatus
+from matte_core.contracts.k8s.model import DownloadStatus, ModelSpec, ModelStatus, ModelVersionSpec, ModelVersionStatus
 from matte_operator.domain.conditions import find
 from matte_operator.domain.model import NO_PREFLIGHT, ModelDecision, ModelObservation, decide_model
 from matte_operator.domain.ray_state import AppStatus, ServeApp
@@ -29,6 +29,7 @@ class ModelSimulation:
         self.has_workers = True
         self.pool_problem: tuple[str, str] | None = None
         self.checks: dict[str, CheckReport] = {}
+        self.downloads: dict[str, DownloadStatus] = {}
         self.allowed_licenses: tuple[str, ...] = ()
         self.evidence: ModelEvidence | None = None
         self.preflight = NO_PREFLIGHT
@@ -48,8 +49,17 @@ class ModelSimulation:
 
     def decide(self) -> ModelDecision:
         """One pass, applied."""
-        spec = ModelSpec.model_validate(self.spec)
-        seen = tuple(
+        self.decision = decide_model(
+            "portrait", self.model_spec(), self.status, 1, self._seen(self.observations()), self.now
+        )
+        self._apply(self.decision)
+        return self.decision
+
+    def model_spec(self) -> ModelSpec:
+        return ModelSpec.model_validate(self.spec)
+
+    def observations(self) -> tuple[VersionObservation, ...]:
+        return tuple(
             VersionObservation(
                 name,
                 version,
@@ -60,13 +70,11 @@ class ModelSimulation:
                 has_workers=self.has_workers,
                 pool_problem=self.pool_problem,
                 check=self.checks.get(version.version),
+                download=self.downloads.get(version.version),
                 allowed_licenses=self.allowed_licenses,
             )
             for name, (version, status, created) in self.versions.items()
         )
-        self.decision = decide_model("portrait", spec, self.status, 1, self._seen(seen), self.now)
-        self._apply(self.decision)
-        return self.decision
 
     def _seen(self, versions: tuple[VersionObservation, ...]) -> ModelObservation:
         return ModelObservation(versions, evidence=self.evidence, preflight=self.preflight)

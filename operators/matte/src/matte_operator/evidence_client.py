@@ -92,9 +92,10 @@ class EvidenceClient:
                 for order in await evidence.check_orders(pool):
                     if (order.model, order.version) not in required.known_versions:
                         await evidence.delete_version(pool, order.model, order.version)
-            replicas = await CatalogStore(store).replicas(now)
+            catalog = CatalogStore(store)
+            replicas = await catalog.replicas(now)
             applied = {pool: tuple(await evidence.applied_weights(pool, now)) for pool in pools}
-            reads = (_read_model(evidence, query, replicas, applied) for query in required.models)
+            reads = (_read_model(evidence, catalog, query, replicas, applied) for query in required.models)
             return {
                 query.model: model for query, model in zip(required.models, await asyncio.gather(*reads), strict=True)
             }
@@ -118,18 +119,21 @@ class EvidenceClient:
 
 async def _read_model(
     evidence: EvidenceStore,
+    catalog: CatalogStore,
     query: ModelQuery,
     replicas: Sequence[Replica],
     applied: Mapping[str, tuple[AppliedWeights, ...]],
 ) -> ModelEvidence:
     model = query.model
     living = [replica for replica in replicas if replica.model == model]
-    checks, starts = {}, {}
+    checks, downloads, starts = {}, {}, {}
     for version, pool in sorted(query.pools.items()):
         ids = {replica.id for replica in living if replica.version == version}
         starts[version] = tuple(start for start in await evidence.start_reports(model, version) if start.replica in ids)
         if report := await evidence.check_report(pool, model, version):
             checks[version] = report
+        if download := await catalog.download(pool, model, version):
+            downloads[version] = download
     answers, pairs = {}, []
     if query.since:
         since = datetime.fromisoformat(query.since).timestamp()
@@ -138,6 +142,7 @@ async def _read_model(
     return ModelEvidence(
         applied=tuple(one for pool in sorted(set(query.pools.values())) for one in applied[pool]),
         checks=checks,
+        downloads=downloads,
         starts=starts,
         replicas={version: sum(replica.version == version for replica in living) for version in query.pools},
         since=query.since,

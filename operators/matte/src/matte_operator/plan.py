@@ -13,6 +13,7 @@ from matte_core.contracts.catalog import RouteTable
 from matte_core.contracts.k8s.model import ModelVersionSpec, ModelVersionStatus
 from matte_core.contracts.k8s.pool import PoolSpec
 
+from matte_operator.domain.download import download_statuses, with_steady_progress
 from matte_operator.domain.model import NO_PREFLIGHT, ModelDecision, ModelObservation, decide_model
 from matte_operator.domain.names import model_version_name, ray_service_name
 from matte_operator.domain.pool import PoolObservation
@@ -83,8 +84,12 @@ def plan(snapshot: Snapshot, release: Release, now: datetime, facts: ExternalFac
             message = f"ModelVersion {name} is the one of {other}: rename the Model, or choose another version"
             obstacle = "NameTaken", message
         try:
-            evidence = facts.evidence.get(model.name)
-            versions = observe_versions(snapshot, model.name, evidence)
+            evidence, downloads = facts.evidence.get(model.name), None
+            if evidence:
+                before = {version.spec.version: version.status.download for version in snapshot.versions_of(model.name)}
+                downloads = download_statuses(evidence, before, now)
+                evidence = with_steady_progress(evidence, downloads)
+            versions = observe_versions(snapshot, model.name, evidence, downloads)
             room = _preflight(snapshot, model, versions, facts)
             observation = ModelObservation(versions, obstacle, evidence, room)
             decision = decide_model(model.name, model.spec, model.status, model.generation, observation, now)

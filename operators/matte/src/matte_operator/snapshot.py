@@ -8,7 +8,13 @@ from typing import Any, Generic, TypeVar
 
 from matte_core.contracts.catalog import app_name
 from matte_core.contracts.k8s.common import KubeContract
-from matte_core.contracts.k8s.model import ModelSpec, ModelStatus, ModelVersionSpec, ModelVersionStatus
+from matte_core.contracts.k8s.model import (
+    DownloadStatus,
+    ModelSpec,
+    ModelStatus,
+    ModelVersionSpec,
+    ModelVersionStatus,
+)
 from matte_core.contracts.k8s.pool import PoolSpec, PoolStatus
 
 from matte_operator.domain.conditions import find
@@ -124,11 +130,14 @@ class Snapshot:
 
 
 def observe_versions(
-    snapshot: Snapshot, model: str, evidence: ModelEvidence | None = None
+    snapshot: Snapshot,
+    model: str,
+    evidence: ModelEvidence | None = None,
+    downloads: Mapping[str, DownloadStatus] | None = None,
 ) -> tuple[VersionObservation, ...]:
     """A Model's versions with what is known of their applications, their Pools and their checks.
 
-    Raises ``ValueError`` where one of them does not parse.
+    ``downloads`` is None where nobody was asked. Raises ``ValueError`` where one of them does not parse.
     """
     observations = []
     for version in snapshot.versions_of(model):
@@ -145,6 +154,7 @@ def observe_versions(
                 has_workers=service.has_workers,
                 pool_problem=_pool_problem(snapshot, spec.pool),
                 check=evidence.checks.get(spec.version) if evidence else None,
+                download=version.status.download if downloads is None else downloads.get(spec.version),
                 # of a Pool that does not parse: nothing starts there, whatever they are
                 allowed_licenses=pool.spec.allowed_licenses if pool else (),
             )

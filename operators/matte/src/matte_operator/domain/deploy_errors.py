@@ -43,5 +43,11 @@ def parse_deploy_error(message: str) -> tuple[str, str]:
     return reason, text
 
 
+def registry_reason(message: str) -> str | None:
+    """The reason of an error of the model registry, ``Reason: text``; None: it is no such error."""
+    match = _REGISTRY_ERROR.match(message)
+    return match[1] if match else None
+
+
 def has_error(message: str) -> bool:
     return _ERROR.search(_ANSI.sub("", message)) is not None

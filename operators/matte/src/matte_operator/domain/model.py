@@ -20,6 +20,7 @@ from matte_core.contracts.k8s.model import (
 from matte_core.contracts.k8s.rollout import Phase, RolloutStatus
 
 from matte_operator.domain.conditions import ConditionUpdate, find, is_true, merge_conditions
+from matte_operator.domain.download import UPDATE_SECONDS
 from matte_operator.domain.rollout.decide import POLL_SECONDS, Decision
 from matte_operator.domain.rollout.observation import Gate, GateResult, ModelEvidence
 from matte_operator.domain.rollout.reconcile import PROGRESSING, in_progress, reconcile_rollout, rollout_conditions
@@ -107,7 +108,8 @@ def needs_evidence(spec: ModelSpec, status: ModelStatus, versions: Iterable[Vers
     """Whether a decision needs what routers and replicas report; at rest it does not."""
     if spec.rollout and in_progress(spec, status.rollout):
         return True
-    return any(version.spec.source and not verified_condition(version).is_true for version in versions)
+    sourced = [version for version in versions if version.spec.source]
+    return any(version.is_loading or not verified_condition(version).is_true for version in sourced)
 
 
 def decide_model(
@@ -226,6 +228,7 @@ def _with_status(
             application=app_name(observed.spec.model, version.name) if has_app else None,
             digest=status.digest or (check.digest if may_start and check else None),
             license=status.license or (check.license if check else None) or observed.spec.license,
+            download=None if version.ready.is_true else observed.download,
             rollout=own_rollout,
         ),
         idle_seconds=None if weight else seconds,
@@ -294,9 +297,11 @@ def _due_times(
             due += [seconds for seconds in limits if seconds > 0]
         if observed.spec.source and not version.verified.is_true and observed.pool_problem is None:
             wait = POLL_SECONDS
-            if observed.check and needs_intervention(version.verified):
+            if observed.check and observed.check.state is CheckState.FAILED:
                 wait = max(wait, CHECK_AGAIN - (now.timestamp() - observed.check.at))
             due.append(wait)
+        elif observed.spec.source and observed.is_loading:
+            due.append(UPDATE_SECONDS)
     return due
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from matte_core.contracts.catalog import app_name
 from matte_core.contracts.evidence import CheckReport, CheckState
-from matte_core.contracts.k8s.model import ModelVersionSpec, ModelVersionStatus
+from matte_core.contracts.k8s.model import DownloadStatus, ModelVersionSpec, ModelVersionStatus
 from matte_core.domain.license import license_refusal
 
 from matte_operator.domain.conditions import ConditionUpdate, is_true
-from matte_operator.domain.deploy_errors import has_error, parse_deploy_error
+from matte_operator.domain.deploy_errors import has_error, parse_deploy_error, registry_reason
 from matte_operator.domain.ray_state import AppStatus, ServeApp
 
 VERIFIED = "Verified"
@@ -35,6 +35,7 @@ class VersionObservation:
     pool_problem: tuple[str, str] | None = None
     #: the latest report of a router of the Pool on its folder
     check: CheckReport | None = None
+    download: DownloadStatus | None = None
     #: by the Pool; empty: every one
     allowed_licenses: tuple[str, ...] = ()
 
@@ -42,11 +43,21 @@ class VersionObservation:
     def was_ready(self) -> bool:
         return is_true(self.status.conditions, READY)
 
+    @property
+    def is_loading(self) -> bool:
+        """Whether its first replicas start; they may download its weights."""
+        return self.app is not None and self.app.status is AppStatus.DEPLOYING and not self.was_ready
+
 
 def check_progress(report: CheckReport) -> str:
     if report.state is CheckState.RUNNING and report.total:
-        return f"{report.done / 1e6:.0f} of {report.total / 1e6:.0f} MB are here. {report.message}".strip()
+        downloading = f"downloading: {_megabytes(report.done, report.total)}"
+        return f"{report.message} ({downloading})" if report.message else downloading
     return report.message or report.state.value
+
+
+def _megabytes(done: int, total: int) -> str:
+    return f"{done / 1e6:.0f} of {total / 1e6:.0f} MB"
 
 
 def verified_condition(version: VersionObservation) -> ConditionUpdate:  # noqa: PLR0911 - one per reason
@@ -67,7 +78,9 @@ def verified_condition(version: VersionObservation) -> ConditionUpdate:  # noqa:
         case CheckState.FAILED:
             return ConditionUpdate.false(VERIFIED, report.reason or "CheckFailed", check_progress(report))
         case _:
-            return ConditionUpdate.false(VERIFIED, "Verifying", check_progress(report))
+            # its source is away: the router tries again
+            reason = registry_reason(report.message) or "Verifying"
+            return ConditionUpdate.false(VERIFIED, reason, check_progress(report))
 
 
 def ready_condition(version: VersionObservation) -> ConditionUpdate:  # noqa: PLR0911 - one per reason
@@ -103,7 +116,10 @@ def ready_condition(version: VersionObservation) -> ConditionUpdate:  # noqa: PL
         return ConditionUpdate.false(READY, "NoRoom", message)
     if has_error(app.message):  # Serve still tries
         return ConditionUpdate.false(READY, *_deploy_error(version.spec, app))
-    return ConditionUpdate.false(READY, "Starting", "its replicas are starting")
+    message = "its replicas are starting"
+    if version.download and version.download.done_bytes < version.download.total_bytes:
+        message = f"downloading: {_megabytes(version.download.done_bytes, version.download.total_bytes)}"
+    return ConditionUpdate.false(READY, "Starting", message)
 
 
 def needs_intervention(condition: ConditionUpdate) -> bool:

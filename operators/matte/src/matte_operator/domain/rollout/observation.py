@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from matte_core.contracts.catalog import Download
 from matte_core.contracts.evidence import (
     Agreement,
     AnswerSample,
@@ -154,6 +155,7 @@ class ModelEvidence:
 
     applied: tuple[AppliedWeights, ...] = ()
     checks: Mapping[str, CheckReport] = field(default_factory=dict)
+    downloads: Mapping[str, Download] = field(default_factory=dict)
     starts: Mapping[str, tuple[StartReport, ...]] = field(default_factory=dict)
     replicas: Mapping[str, int] = field(default_factory=dict)
     since: str = ""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from matte_core.contracts.family import FAMILIES_WITH_WEIGHTS, Family
-from matte_core.contracts.k8s.common import NAME_RULE, Conditions, KubeContract, Name, Resource, SemVer, list_map
+from matte_core.contracts.k8s.common import NAME_RULE, Conditions, KubeContract, Name, Resource, SemVer, Time, list_map
 from matte_core.contracts.k8s.rollout import RolloutSpec, RolloutStatus
 from matte_core.contracts.k8s.rules import CELRule, immutable
 
@@ -313,6 +313,15 @@ class ModelVersionSpec(VersionParameters):
     version: SemVer = Field(description="Version of the Model")
 
 
+class DownloadStatus(KubeContract):
+    """Progress of a download. It is written every few seconds at most."""
+
+    done_bytes: int = Field(ge=0, description="Bytes that are there")
+    total_bytes: int = Field(ge=0, description="Bytes of the version; 0: not known yet")
+    percent: int = Field(0, ge=0, le=100, description="Share of the bytes that are there")
+    last_update_time: Time = Field(description="Time when the numbers were observed")
+
+
 class ModelVersionStatus(KubeContract):
     """Observed state of a ModelVersion. Conditions: ``Verified``, ``Ready``, ``Serving``."""
 
@@ -321,6 +330,9 @@ class ModelVersionStatus(KubeContract):
     application: str | None = Field(None, description="Name of the Serve application")
     digest: str | None = Field(None, description="Verified digest of the folder; every replica verifies it again")
     license: str | None = Field(None, description="License stated by the folder, or else by the Model")
+    download: DownloadStatus | None = Field(
+        None, description="Progress of the download of the weights, until the version is ready"
+    )
     rollout: RolloutStatus | None = Field(None, description="Record of the rollout of this version")
 
 
