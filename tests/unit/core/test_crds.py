@@ -91,7 +91,8 @@ def test_each_field_of_a_version_is_kept() -> None:
         spec = dict(schemas(plural))[".spec"]
         kept = {rule["fieldPath"][1:] for rule in spec["x-kubernetes-validations"] if "oldSelf" in rule["rule"]}
         assert kept == {*immutable_fields(), *more}
-        free = {"replicas"} if more else {"replicas", "version", "default", "traffic", "mirror", "rules", "rollout"}
+        own = {"version", "default", "fallback", "traffic", "mirror", "rules", "rollout"}
+        free = {"replicas"} if more else {"replicas", *own}
         assert spec["properties"].keys() - kept == free
 
 
