@@ -10,7 +10,7 @@ import numpy as np
 
 from matte_inference.pixels.arrays import Float32Array, UInt8Array, fit_within, resize, to_float32, to_uint8
 
-#: radius of the windows, a share of the fit's longer side up to ``_FIT_SIDE``; variances below epsilon count as flat
+#: radius of the windows, a share of the longer side of the fit at ``_FIT_SIDE``; variances below epsilon count as flat
 _RADIUS, _EPSILON = 0.008, 1e-4
 #: the filter's linear model is fitted at this size, or at the alpha's own if that has more detail, up to the second
 _FIT_SIDE, _MAX_FIT_SIDE = 400, 1024
@@ -92,10 +92,12 @@ def _sharpen(alpha: Float32Array) -> Float32Array:
 def _fit(rgb: UInt8Array, alpha: Float32Array) -> _Fit:
     height, width = rgb.shape[:2]
     small = fit_within(height, width, side=min(max(_FIT_SIDE, *alpha.shape), _MAX_FIT_SIDE))
-    reach = max(2, round(_RADIUS * min(_FIT_SIDE, max(small))))
+    # a finer alpha is off by fewer of the picture's pixels, and by more of its own
+    reach = max(2, round(_RADIUS * min(max(small), (_FIT_SIDE * max(small)) ** 0.5)))
     coarse, guide = resize(alpha, *small), resize(rgb, *small)
     # 1 within ``reach`` of a coarse edge, fading to 0 beyond
     edge = cv2.morphologyEx(coarse, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    edge *= np.float32(max(1, max(small) / _FIT_SIDE))  # the same edge, seen at more pixels, is less steep
     wide = cv2.dilate(edge, np.ones((2 * reach + 1,) * 2, np.uint8))
     near: Float32Array = np.clip(cv2.blur(wide, (reach + 1,) * 2), 0, 1)
     near[near < np.float32(1 / 255)] = 0
