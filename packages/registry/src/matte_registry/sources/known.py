@@ -9,10 +9,9 @@ from pathlib import Path
 
 from matte_core.contracts.registry import Listing, Reason, RemoteFile, StoredVersion
 
-from matte_registry.catalog import find, known_models, listed_files, place_of, written_files
+from matte_registry.catalog import digest_of, find, known_models, listed_files, place_of, written_files
 from matte_registry.download import Options
 from matte_registry.errors import RegistryError
-from matte_registry.manifest import predicted_digest
 from matte_registry.progress import OnProgress, Tally, ignore
 from matte_registry.settings import RegistrySettings
 from matte_registry.source_url import Source
@@ -37,7 +36,7 @@ class KnownModel(Store):
         return self._listing(iter(listed_files(self._model, self._entry)))
 
     def stated_digest(self) -> str | None:
-        return predicted_digest((file.path, file.sha256) for file in listed_files(self._model, self._entry))
+        return digest_of(self._model, self._entry)
 
     def fetch(
         self, files: Sequence[RemoteFile], folder: Path, options: Options, on_progress: OnProgress = ignore
@@ -61,27 +60,11 @@ class KnownModel(Store):
             last = number == len(self._entry.places)
             tries = options if last else replace(options, attempts=min(options.attempts, _ATTEMPTS))
             try:
-                hashes = open_store(place_of(place, self._entry.sha256), self._settings).fetch(
-                    [file], folder, tries, on_progress
-                )
-                self._check_md5(folder / "files" / file.path)
+                store = open_store(place_of(place, self._entry.sha256), self._settings)
+                return store.fetch([file], folder, tries, on_progress)
             except RegistryError as error:
                 failures.append(error)
-            else:
-                return hashes
         raise self._unavailable(failures)
-
-    def _check_md5(self, path: Path) -> None:
-        """For the few entries of which nobody has published a better hash: against errors, not against attackers."""
-        if self._entry.md5 is None:
-            return
-        with path.open("rb") as opened:
-            found = hashlib.file_digest(opened, "md5").hexdigest()
-        if found != self._entry.md5:
-            path.unlink()
-            raise RegistryError(
-                Reason.DIGEST_MISMATCH, f"{self._source} has the MD5 {found}, expected is {self._entry.md5}"
-            )
 
     def _unavailable(self, failures: Sequence[RegistryError]) -> RegistryError:
         """One error for all places; transient if one of them is."""
@@ -121,6 +104,6 @@ class KnownModel(Store):
     def versions(self) -> Iterator[StoredVersion]:
         for version in known_models()[self._model.name].versions:
             source = replace(self._source, version=version.version)
-            digest = predicted_digest((file.path, file.sha256) for file in listed_files(self._model, version))
             size = sum(file.size for file in listed_files(self._model, version))
+            digest = digest_of(self._model, version)
             yield StoredVersion(source=str(source), digest=digest, size=size, label=version.version)
