@@ -35,7 +35,7 @@ ERRORS = replace(GOOD, errors=20)
 SLOW = replace(GOOD, seconds=tuple(3 * s for s in GOOD.seconds))
 EMPTY = replace(GOOD, bad_masks=400)
 NO_SUBJECTS = replace(GOOD, no_subjects=40)
-UNSURE = replace(GOOD, uncertainties=tuple(0.05 + u for u in GOOD.uncertainties))
+UNSURE = replace(GOOD, uncertainties=tuple(0.15 + u for u in GOOD.uncertainties))
 FEW = AnswerStats(10, 0, 0, GOOD.seconds[:10], uncertainties=GOOD.uncertainties[:10])
 
 

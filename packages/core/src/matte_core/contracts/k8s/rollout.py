@@ -54,7 +54,7 @@ class UncertaintyCheck(KubeContract):
     """
 
     max_increase: Share = Field(
-        0.02, description="Maximum increase over stable; 0.02 is 2% more of the subject expected to be wrong"
+        0.05, description="Maximum increase over stable; 0.05 is 5% more of the subject expected to be wrong"
     )
 
 
