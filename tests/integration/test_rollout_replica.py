@@ -129,7 +129,6 @@ async def test_an_answer_is_written_only_where_somebody_asks(store: JobStore, se
     assert [result and result.foreground for result in results] == ["found", "found", "none"]
     told = sorted(result.uncertainty for result in results[1:] if result and result.uncertainty is not None)
     assert sorted(answer.uncertainty or 0.0 for answer in answers) == told
-    assert 0 == told[0] < told[1] < 1
 
 
 @pytest.mark.parametrize("error", [RuntimeError("boom"), MemoryError(), Problem("backend_failed", "nothing came")])

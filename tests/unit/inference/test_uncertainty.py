@@ -39,7 +39,7 @@ def test_the_softer_the_edge_the_less_sure() -> None:
 
 def test_gray_all_over_is_not_sure_at_all() -> None:
     assert assess(np.full((50, 50), 60, np.uint8)).uncertainty > 0.8
-    assert assess(np.full((50, 50), 128, np.uint8)) == Assessment(pytest.approx(0.8, abs=0.05), Coverage.FULL)
+    assert assess(np.full((50, 50), 128, np.uint8)).coverage is Coverage.FULL
 
 
 @pytest.mark.parametrize("side", [250, 1000, 4000])
