@@ -15,9 +15,9 @@ from matte_core.allocator import keep_freed_memory
 from matte_core.contracts.catalog import VersionConfig
 from matte_core.contracts.job import Limits
 from matte_core.contracts.options import Options
-from matte_inference.config import built_in
 from matte_inference.families.base import Segmenter
 from matte_inference.families.registry import load
+from matte_inference.families.unet import MODELS
 from matte_inference.replica.stages import decode_job, finish_and_render, warm_up
 from skimage import data
 
@@ -34,9 +34,8 @@ def photo(side: int = 1024) -> bytes:
 
 def unet(folder: Path, side: int) -> VersionConfig:
     """Version 2.0.0 of the bundled U-Net on one thread, with an input of ``side``²."""
-    built = next(v for v in built_in().versions if (v.model, v.version) == ("unet", "2.0.0"))
     source = folder / f"unet-{side}"
-    shutil.copytree(str(built.source), source)
+    shutil.copytree(str(MODELS / "unet-2.0.0"), source)
     about = yaml.safe_load((source / "matte.yaml").read_text())
     (source / "matte.yaml").write_text(yaml.safe_dump({**about, "size": side}))
     return _config(str(source))

@@ -38,7 +38,8 @@ def page() -> str:
             variables.setdefault(name, (field, []))[1].append(program)
     rows = []
     for name, (field, programs) in variables.items():
-        default = f"`{field.default}`" if field.default or field.default in (0, False) else ""
+        shown = not field.is_required() and field.default_factory is None
+        default = f"`{field.default}`" if shown and (field.default or field.default in (0, False)) else ""
         rows.append(f"| `MATTE_{name.upper()}` | {default} | {field.description} | {', '.join(programs)} |\n")
     return INTRODUCTION + "".join(rows)
 

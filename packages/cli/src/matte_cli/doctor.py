@@ -22,6 +22,7 @@ from matte_jobs.embedded import NoRedisServerError, find_server
 from rich.markup import escape
 
 from matte_cli.console import Json, Url, make_console, print_json, server
+from matte_cli.downloads import Awaited, megabytes
 from matte_cli.instance_lock import InstanceLock, port_free
 from matte_cli.processes import in_session
 from matte_cli.readiness import Readiness, ask
@@ -71,6 +72,15 @@ def server_check(url: str, waiting_for: str, models: tuple[str, ...]) -> Check:
         return Check("server", ok=True, found=f"{url} is ready: {', '.join(models)}")
     fix = "start one with make run, or name another with --url"
     return Check("server", ok=False, found=f"{url}: waiting for {waiting_for}", fix=fix, needed=False)
+
+
+def awaited_check(awaited: Awaited) -> Check:
+    """What a running server downloads, or what it could not."""
+    name, download = f"model {awaited.name}", awaited.download
+    if download.error:
+        found = f"failed; {awaited.meanwhile} answers" if awaited.meanwhile else "failed"
+        return Check(name, ok=False, found=found, fix=download.error, needed=False)
+    return Check(name, ok=True, found=f"{awaited}: {megabytes(download)}")
 
 
 def port_check(host: str, port: int, *, free: bool, held_by_matte: bool) -> Check:
@@ -152,6 +162,8 @@ def checks(settings: CliSettings, url: str) -> Iterator[Check]:
     answers = ready.waiting_for != "the frontend to answer"
     yield port_check(settings.host, settings.port, free=port_free(settings.host, settings.port), held_by_matte=answers)
     yield server_check(url, ready.waiting_for, ready.models)
+    for awaited in ready.awaited:
+        yield awaited_check(awaited)
 
 
 def line(check: Check) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import typer
 from matte_core.contracts.catalog import Catalog, ModelView, VersionView
+from rich.markup import escape
 from rich.table import Table
 
 from matte_cli.console import Json, Url, make_console, print_json, with_api
+from matte_cli.downloads import awaited, megabytes
 from matte_cli.registry import commands
 
 app = typer.Typer(help="Show a server's models; push, pull, list, verify and compare versions at their sources.")
@@ -30,11 +32,14 @@ def command(context: typer.Context, *, url: Url = None, as_json: Json = False) -
         grid.add_row(*cells)
     if console.measure(grid).maximum <= console.width:
         console.print(grid)
-        return
-    for name, number, weight, ready, replicas, measured, *rest in rows:  # one line each where the table has no room
-        known = ", ".join(word for word in (f"{measured} s/MP", *rest) if not word.startswith("–"))
-        line = f"{name} {number}: weight {weight}, ready {ready}, replicas {replicas}"
-        console.print(f"{line}, {known}" if known else line)
+    else:
+        for name, number, weight, ready, replicas, measured, *rest in rows:  # one line each: the table has no room
+            known = ", ".join(word for word in (f"{measured} s/MP", *rest) if not word.startswith("–"))
+            line = f"{name} {number}: weight {weight}, ready {ready}, replicas {replicas}"
+            console.print(f"{line}, {known}" if known else line)
+    for each in awaited(catalog):
+        mark, text = ("[red]✗[/]", f"{each.name}: {each.download.error}") if each.download.error else ("…", str(each))
+        console.print(f"{mark} {escape(text)}")
 
 
 def row(model: ModelView, version: VersionView) -> tuple[str, ...]:
@@ -43,9 +48,19 @@ def row(model: ModelView, version: VersionView) -> tuple[str, ...]:
         model.name + (" (default)" if model.default else ""),
         version.version,
         f"{version.weight} %",
-        "[green]yes[/]" if version.ready else "[red]no[/]",
+        "[green]yes[/]" if version.ready else f"[red]{unready(version)}[/]",
         str(version.replicas),
         "–" if None in measured else f"{sum(filter(None, measured)):.2f} s",
         version.device or "–",
         version.license or "–",
     )
+
+
+def unready(version: VersionView) -> str:
+    """What a version is instead of ready."""
+    download = version.download
+    if download is None:
+        return "no"
+    if download.error:
+        return "failed"
+    return megabytes(download) if download.done < download.total else "loading" if download.total else "no"

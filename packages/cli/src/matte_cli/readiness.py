@@ -8,6 +8,8 @@ import httpx
 from matte_core.contracts.catalog import Catalog
 from pydantic import ValidationError
 
+from matte_cli.downloads import Awaited, awaited
+
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
@@ -15,6 +17,7 @@ class Readiness:
 
     waiting_for: str = ""
     models: tuple[str, ...] = ()
+    awaited: tuple[Awaited, ...] = ()
 
 
 def judge(status: int | None, catalog: Catalog | None) -> Readiness:
@@ -24,15 +27,21 @@ def judge(status: int | None, catalog: Catalog | None) -> Readiness:
     if catalog is None or not catalog.models:
         return Readiness("inference to load the first model")
     default = catalog.model(catalog.default_model) or catalog.models[0]
-    missing = [f"{default.name} {v.version}" for v in default.versions if v.weight and not v.ready]
+    failed = {v.version for v in default.versions if v.download and v.download.error}
+    missing = [
+        f"{default.name} {v.version}"
+        for v in default.versions
+        # where one that failed is not the only one, the others answer for it
+        if v.weight and not v.ready and not (v.version in failed and default.ready)
+    ]
     ready = tuple(f"{model.name} {v.version}" for model in catalog.models for v in model.versions if v.ready)
     if not default.served:
         return Readiness("the router to start", ready)
     if missing:  # the versions that unpinned requests may get; the others may follow
-        return Readiness("a replica of " + ", ".join(missing), ready)
+        return Readiness("a replica of " + ", ".join(missing), ready, tuple(awaited(catalog)))
     if status != 200:
-        return Readiness("the frontend to be ready", ready)
-    return Readiness("", ready)
+        return Readiness("the frontend to be ready", ready, tuple(awaited(catalog)))
+    return Readiness("", ready, tuple(awaited(catalog)))
 
 
 async def ask(client: httpx.AsyncClient) -> Readiness:

@@ -26,7 +26,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from matte_cli.console import make_console, print_error
+from matte_cli.downloads import follow_downloads
 from matte_cli.instance_lock import InstanceLock, InUseError, check_ports, end_leftovers
+from matte_cli.npm import npm_registry
 from matte_cli.readiness import Readiness, ask
 from matte_cli.settings import CliSettings, child_environment
 from matte_cli.supervisor import Child, Supervisor, launch
@@ -58,7 +60,20 @@ class Plan:
         return sha256(str(self.data.resolve()).encode()).hexdigest()[:8]
 
 
+def npm_environment(config: Path | None) -> dict[str, str]:
+    """The npm registry's address, if a model may come from there: for inference alone, and never shown."""
+    if "MATTE_NPM_REGISTRY" in os.environ:
+        return {}
+    if config is not None and not any(scheme in config.read_text() for scheme in ("catalog://", "npm://")):
+        return {}
+    address = npm_registry()
+    return {"MATTE_NPM_REGISTRY": address} if address else {}
+
+
 async def start_all(plan: Plan, supervisor: Supervisor, console: Console) -> None:
+    npm = asyncio.create_task(
+        asyncio.to_thread(npm_environment, plan.config)
+    )  # the client starts as long as Redis does
     if plan.redis_url is None:
         redis = EmbeddedRedis(plan.data / "redis", durability=plan.durability)
 
@@ -86,7 +101,7 @@ async def start_all(plan: Plan, supervisor: Supervisor, console: Console) -> Non
 
         await supervisor.add(Child(name, stage, start, log, plan.stop_seconds))
 
-    await add("inference", INFERENCE, "matte_inference", {"MATTE_INSTANCE": plan.instance})
+    await add("inference", INFERENCE, "matte_inference", {"MATTE_INSTANCE": plan.instance, **await npm})
     for number, port in enumerate(plan.ports, 1):
         environment = {
             "MATTE_HOST": plan.host,
@@ -155,18 +170,20 @@ async def _run_service(plan: Plan, supervisor: Supervisor, console: Console) -> 
     await start_all(plan, supervisor, console)
     watch = asyncio.create_task(supervisor.failure())
     ready = asyncio.create_task(wait_ready(plan.urls[0], console))
-    again: asyncio.Task[None] | None = None
+    later: list[asyncio.Task[None]] = []
     try:
         await asyncio.wait({watch, ready}, return_when=asyncio.FIRST_COMPLETED)
         if ready.done():
             console.print(welcome(plan.urls, ready.result().models))
             supervisor.ready = True
-            again = asyncio.create_task(_report_recoveries(plan.urls[0], supervisor, console))
+            later.append(asyncio.create_task(follow_downloads(plan.urls[0], console)))
+            later.append(asyncio.create_task(_report_recoveries(plan.urls[0], supervisor, console)))
         await watch
     finally:
-        for task in (watch, ready, again):
-            if task is not None:
-                task.cancel()
+        tasks = [watch, ready, *later]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)  # a bar leaves the terminal
 
 
 async def _report_recoveries(url: str, supervisor: Supervisor, console: Console) -> None:
@@ -177,6 +194,7 @@ async def _report_recoveries(url: str, supervisor: Supervisor, console: Console)
         await asyncio.sleep(1.0)  # the part that died is no longer announced by then
         await wait_ready(url, console)
         console.print(f"[green]✓[/] ready again after {time.monotonic() - began:.0f} s")
+        await follow_downloads(url, console)
 
 
 def _handle_signals(supervisor: Supervisor, console: Console) -> asyncio.Event:

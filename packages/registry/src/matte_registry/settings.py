@@ -7,6 +7,7 @@ Credentials of buckets are read by their own client from where their field keeps
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from pydantic import AliasChoices, Field, SecretStr
@@ -15,13 +16,21 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 _GB = 1_000_000_000
 
 
+def user_cache() -> Path:
+    """The user's own folder for what can be downloaded again, as the XDG Base Directory Specification names it."""
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (base if base.is_absolute() else Path.home() / ".cache") / "matte"
+
+
 class RegistrySettings(BaseSettings):
     """Sources, bounds and the node's cache. Sizes are bytes, durations seconds."""
 
     model_config = SettingsConfigDict(env_prefix="MATTE_", extra="ignore", populate_by_name=True)
 
     cache_dir: Path = Field(
-        Path(".matte/cache"), description="Cache folder for model versions, shared by the pods of a node"
+        default_factory=user_cache,
+        description="Cache folder for model versions, shared by the pods of a node; unset: `matte` in `XDG_CACHE_HOME`,"
+        " else `~/.cache/matte`",
     )
     cache_max_bytes: int = Field(50 * _GB, ge=1, description="Maximum size of the cache in bytes")
     cache_partial_seconds: float = Field(

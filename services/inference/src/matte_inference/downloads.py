@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import AsyncIterator
 
 from matte_core.contracts.catalog import Download, VersionConfig
 from matte_core.errors import Problem
 from matte_jobs.catalog import DOWNLOAD_FORGET_SECONDS, CatalogStore
+from matte_jobs.settings import StoreSettings
+from matte_jobs.store import JobStore
 from matte_registry.progress import OnProgress, Progress
 
 log = logging.getLogger("matte.downloads")
@@ -78,6 +81,24 @@ class DownloadReporter:
         for key in self._reported.keys() - states.keys():
             await self._catalog.clear_download(self._pool, *key)
             del self._reported[key]
+
+
+class BackgroundReporter:
+    """A :class:`DownloadReporter` for a process without an event loop: it reports from a thread, once started."""
+
+    def __init__(self, settings: StoreSettings, pool: str) -> None:
+        self._store = JobStore.open(settings)
+        self.downloads = DownloadReporter(CatalogStore(self._store), pool)
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=asyncio.run, args=[self._run()], name="downloads", daemon=True)
+            self._thread.start()
+
+    async def _run(self) -> None:
+        async with self.downloads.running():
+            await asyncio.Event().wait()
 
 
 def _key(version: VersionConfig) -> Key:

@@ -3,13 +3,15 @@
 import * as api from "./api.js";
 import { Filmstrip } from "./filmstrip.js";
 import { isFinished, Jobs } from "./jobs.js";
-import { formatBytes, formatDuration, jobStatus, resultAdvice, resultTitle } from "./messages.js";
+import { formatBytes, formatDuration, jobStatus, pendingVersion } from "./messages.js";
 import { Settings } from "./settings.js";
 import { Viewer } from "./viewer.js";
 
 const $ = (id) => document.getElementById(id);
 const MAX_FILES = 50;
 const ANNOUNCE_INTERVAL_MS = 4000; // a queue position per second is noise to a screen reader
+
+const READY_MS = 8000; // that the page says that a model is ready
 
 const jobs = new Jobs();
 const settings = new Settings();
@@ -28,15 +30,10 @@ function submit(files) {
   if ($("viewer").getBoundingClientRect().top < 0) $("viewer").scrollIntoView();
 }
 
-function readyAnnouncement(job) {
-  const advice = resultAdvice(job);
-  return advice ? `${resultTitle(job)}. ${advice}` : "The result is ready.";
-}
-
 let announced = { text: "", at: 0 };
 
 function announce(job) {
-  const text = job.state === "done" ? readyAnnouncement(job)
+  const text = job.state === "done" ? "The result is ready."
     : job.state === "failed" ? job.problem.detail || job.problem.title : jobStatus(job).join(", ");
   const now = performance.now();
   if (text === announced.text || (!isFinished(job) && now - announced.at < ANNOUNCE_INTERVAL_MS)) return;
@@ -62,6 +59,35 @@ jobs.addEventListener("change", ({ detail: job }) => {
   announce(job);
 });
 
+let pendingKey = "";
+let awaitedModel = null; // becomes the default model
+let pendingTimer = 0;
+
+/** A bar while a model is being downloaded, and a sentence when it is ready; each step is announced once. */
+function showPending(catalog) {
+  const arrived = awaitedModel !== null && catalog.default_model === awaitedModel;
+  awaitedModel = catalog.pending_default_model;
+  const pending = pendingVersion(catalog) ?? (arrived ? {
+    key: "ready", text: `${catalog.default_model} is ready and answers from now on.`, failed: false, share: null,
+  } : null);
+  if (!pending) {
+    if (awaitedModel !== null) return; // loaded, and about to answer
+    if (pendingKey !== "ready") $("pending").hidden = true;
+    pendingKey = pendingKey === "ready" ? pendingKey : "";
+    return;
+  }
+  $("pending").hidden = false;
+  $("pending").classList.toggle("failed", pending.failed);
+  $("pending-text").textContent = pending.text;
+  $("pending-progress").hidden = pending.failed || pending.key === "ready";
+  if (pending.share === null) $("pending-progress").removeAttribute("value");
+  else $("pending-progress").value = pending.share;
+  if (pending.key !== pendingKey) $("announcer").textContent = pending.text;
+  pendingKey = pending.key;
+  clearTimeout(pendingTimer);
+  if (pending.key === "ready") pendingTimer = setTimeout(() => ($("pending").hidden = true), READY_MS);
+}
+
 let reachable = true;
 settings.addEventListener("change", () => viewer.job?.state === "done" && viewer.show(viewer.job));
 settings.addEventListener("catalog", ({ detail: problem }) => {
@@ -69,6 +95,7 @@ settings.addEventListener("catalog", ({ detail: problem }) => {
   else if (!reachable) showNotice("");
   reachable = !problem;
   if (reachable && !jobs.limits) loadLimits();
+  if (reachable) showPending(settings.catalog);
 });
 
 $("files").addEventListener("change", ({ target }) => {

@@ -52,6 +52,34 @@ export function jobStatus(job) {
   }
 }
 
+/** What is known of a version that is not ready: "downloading", "loading", "failed" or "not ready". */
+export function versionState({ download }) {
+  if (!download) return "not ready";
+  if (download.error) return "failed";
+  return download.total && download.done >= download.total ? "loading" : "downloading";
+}
+
+/**
+ * The version that the page waits for: one of the model that becomes the default, or else any that is downloaded.
+ * `{ key, text, failed, share }`, or null; `key` changes with each step, `share` (0…1) is null where it is not known.
+ */
+export function pendingVersion({ models, default_model: answers, pending_default_model: awaited }) {
+  const found = models.flatMap((model) => model.versions.map((version) => ({ model: model.name, ...version })))
+    .filter(({ ready, download }) => !ready && download);
+  const isDefault = ({ model, weight }) => model === awaited && weight > 0;
+  const version = found.find(isDefault) ?? found[0];
+  if (!version) return null;
+  const { model, download: { done, total, error } } = version;
+  const state = versionState(version);
+  const name = isDefault(version) ? model : `${model} ${version.version}`;
+  const size = state === "downloading" && total ? ` (${Math.round(done / 1e6)} of ${formatBytes(total)})` : "";
+  const doing = `${name} is being ${state === "loading" ? "loaded" : "downloaded"}${size}`;
+  const text = isDefault(version)
+    ? error ? `${answers} answers, because ${name} is not available. ${error}` : `${answers} answers while ${doing}.`
+    : error ? `${name} is not available. ${error}` : `${doing}.`;
+  return { key: `${name} ${state} ${error ?? ""}`, text, failed: Boolean(error), share: size ? done / total : null };
+}
+
 /** "512 × 512 · 1.4 MB · grabcut 2.0.0 · 380 ms". */
 export function resultFacts({ metadata, result }) {
   const size = formatBytes(result.blob.size);
@@ -60,24 +88,6 @@ export function resultFacts({ metadata, result }) {
   const total = metadata.timings?.total;
   if (total) parts.push(total < 1 ? `${Math.round(total * 1000)} ms` : `${total.toFixed(1)} s`);
   return parts.join(" · ");
-}
-
-const NO_SUBJECT_ADVICE = "Nothing stands out from the background. Try a picture with a clear subject, or another model.";
-const UNCERTAIN_ADVICE = "The edges are uncertain here: try a sharper or larger picture, or another model.";
-const HIGH_UNCERTAINTY = 0.2; // as in matte_core.contracts.job
-
-const isEmpty = ({ metadata }) => metadata?.foreground === "none";
-
-/** "Cut-out ready". */
-export function resultTitle(job) {
-  if (isEmpty(job)) return "No subject found";
-  return job.params.output === "mask" ? "Mask ready" : "Cut-out ready";
-}
-
-/** What to look out for in a result, and what to try then; "" for nothing. */
-export function resultAdvice(job) {
-  if (isEmpty(job)) return NO_SUBJECT_ADVICE;
-  return (job.metadata?.uncertainty ?? 0) >= HIGH_UNCERTAINTY ? UNCERTAIN_ADVICE : "";
 }
 
 /** File name of a result: "beach photo-mask.webp". */

@@ -1,15 +1,28 @@
 // Model, version and options: the form beside the picture.
 
 import * as api from "./api.js";
+import { pendingVersion, versionState } from "./messages.js";
 
 const $ = (id) => document.getElementById(id);
 const FIRST_BACKOFF_MS = 2000;
 const MAX_BACKOFF_MS = 15_000;
+const PENDING_MS = 1000; // while a model is being downloaded
 const form = $("settings");
+const STATES = {
+  downloading: "Being downloaded: pictures wait for it", loading: "Being loaded", failed: "Not available: it failed",
+};
+
+/** Options that are the same already stay, so that an open list does not close. */
+function replaceOptions(select, options) {
+  const same = options.length === select.options.length
+    && options.every(({ value, text }, i) => value === select.options[i].value && text === select.options[i].text);
+  if (!same) select.replaceChildren(...options);
+}
 
 /** Fires "change", and "catalog" after each attempt to load the catalog (detail: null, or the problem). */
 export class Settings extends EventTarget {
   catalog = null;
+  #chosen = false; // by a person: then it does not follow the default model
   #timer = 0;
   #backoff = FIRST_BACKOFF_MS;
 
@@ -17,19 +30,26 @@ export class Settings extends EventTarget {
     super();
     form.addEventListener("submit", (event) => event.preventDefault());
     form.addEventListener("input", () => this.#changed());
-    $("model").addEventListener("change", () => this.#fillVersions());
+    $("model").addEventListener("change", () => {
+      this.#chosen = true;
+      this.#fillVersions();
+    });
     document.addEventListener("visibilitychange", () => document.hidden || this.refresh());
     this.#changed();
     this.refresh();
   }
 
-  /** Loads the catalog, and again later while that fails or the selected model is not ready. */
+  /** Loads the catalog, and again later while that fails, or a model is not ready that is selected or downloaded. */
   async refresh() {
     clearTimeout(this.#timer);
     try {
       this.#setCatalog(await api.catalog());
       this.dispatchEvent(new CustomEvent("catalog", { detail: null }));
-      if (this.model?.ready) return void (this.#backoff = FIRST_BACKOFF_MS);
+      const pending = pendingVersion(this.catalog);
+      if (this.model?.ready && !pending && !this.catalog.pending_default_model) {
+        return void (this.#backoff = FIRST_BACKOFF_MS);
+      }
+      if (pending && !pending.failed) this.#backoff = PENDING_MS;
     } catch (problem) {
       this.dispatchEvent(new CustomEvent("catalog", { detail: problem }));
     }
@@ -62,12 +82,13 @@ export class Settings extends EventTarget {
   }
 
   #setCatalog(catalog) {
-    const selected = this.catalog ? $("model").value : catalog.default_model;
+    const selected = this.#chosen ? $("model").value : catalog.default_model;
     const version = $("version").value;
     this.catalog = catalog;
-    $("model").replaceChildren(
-      ...catalog.models.map(({ name, ready }) => new Option(`${name}${ready ? "" : " (not ready)"}`, name)),
-    );
+    replaceOptions($("model"), catalog.models.map(({ name, ready, versions }) => {
+      const awaited = versions.find(({ weight, download }) => weight > 0 && download) ?? {};
+      return new Option(ready ? name : `${name} (${versionState(awaited)})`, name);
+    }));
     $("model").value = catalog.models.some((model) => model.name === selected) ? selected : catalog.default_model;
     $("model").disabled = false;
     this.#fillVersions(version);
@@ -76,11 +97,13 @@ export class Settings extends EventTarget {
   #fillVersions(selected = "") {
     const versions = this.model?.versions ?? [];
     const automatic = new Option(versions.length > 1 ? "Automatic" : "Automatic (latest)", "");
-    const options = versions.map(({ version, weight, ready }) => {
-      const notes = [weight > 0 && weight < 100 && `${weight} % of traffic`, !ready && "not ready"].filter(Boolean);
-      return new Option(notes.length ? `${version} (${notes.join(", ")})` : version, version);
+    const options = versions.map((each) => {
+      const { version, weight, ready } = each;
+      const notes = [weight > 0 && weight < 100 && `${weight} % of traffic`, !ready && versionState(each)];
+      const shown = notes.filter(Boolean).join(", ");
+      return new Option(shown ? `${version} (${shown})` : version, version);
     });
-    $("version").replaceChildren(automatic, ...options);
+    replaceOptions($("version"), [automatic, ...options]);
     $("version").value = versions.some(({ version }) => version === selected) ? selected : "";
     $("version").disabled = !versions.length;
     this.#changed();
@@ -106,7 +129,8 @@ export class Settings extends EventTarget {
     const served = version ? [version] : model.versions.filter(({ weight }) => weight > 0);
     const licenses = new Set(served.map(({ license }) => license ?? "not stated"));
     const { ready } = version ?? model;
-    const state = !ready ? "Starting: not ready yet"
+    const awaited = served.find(({ download }) => download);
+    const state = !ready ? awaited ? STATES[versionState(awaited)] : "Starting: not ready yet"
       : model.queue_length ? `Ready, ${model.queue_length} waiting` : "Ready";
     const facts = document.createDocumentFragment();
     for (const [term, text, className] of [

@@ -82,6 +82,10 @@ class ServeVersions:
         return self._handles[app]
 
 
+def applications(table: RouteTable) -> set[str]:
+    return {app_name(route.model, arm.version) for route in table.routes for arm in route.arms}
+
+
 class Router:
     """Serves no requests but ``status``: jobs come from the store."""
 
@@ -115,17 +119,18 @@ class Router:
         await self._apply_pending()
 
     async def _apply_pending(self) -> None:
-        """Applies the pending table once its applications exist.
+        """Applies the pending table once the applications exist that it adds to the one in use.
 
         The first table is applied at once: the router may be the first to come back after a restart, and must not
-        wait for a version that is broken. An application that does not exist has no replica, so it gets no job.
+        wait for a version that is broken or still being downloaded. An application that does not exist has no replica,
+        so it gets no job.
         """
         if (pending := self._pending) is None:
             return
-        missing = await self._versions.find({app_name(r.model, arm.version) for r in pending.routes for arm in r.arms})
+        missing = await self._versions.find(applications(pending))
         if self._pending is not pending:
             return  # a newer one came meanwhile
-        if missing and self._table is not None:
+        if self._table is not None and (missing := sorted(set(missing) - applications(self._table))):
             refused = f"no such application yet: {', '.join(missing)}"
             if refused != self._refused:
                 log.error("the route table is not applied, the old one stays: %s", refused)
