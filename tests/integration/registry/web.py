@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 import threading
 import time
 from collections import Counter
@@ -29,6 +30,7 @@ class Web:
         self.cuts = 0
         self.token: str | None = None
         self.url = ""
+        self.tls: ssl.SSLContext | None = None
         self.lock = threading.Lock()
 
     def answer(self, request: Request) -> None:
@@ -38,7 +40,9 @@ class Web:
     def running(self) -> Iterator[Web]:
         handler = type("Handler", (Request,), {"web": self})
         server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self.url = f"http://127.0.0.1:{server.server_port}"
+        if self.tls is not None:
+            server.socket = self.tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        self.url = f"{'https' if self.tls else 'http'}://127.0.0.1:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:
@@ -92,7 +96,10 @@ class Request(BaseHTTPRequestHandler):
         asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", "")) if self.web.ranged else None
         start, end = (int(asked[1]), int(asked[2]) + 1) if asked else (0, len(data))
         self.send_response(206 if asked else 200)
-        for key, value in {"Content-Length": str(min(end, len(data)) - start), **headers}.items():
+        end = min(end, len(data))
+        if asked:
+            headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(data)}"
+        for key, value in {"Content-Length": str(end - start), **headers}.items():
             self.send_header(key.replace("_", "-"), value)
         self.end_headers()
         return self._pieces(name, data[start:end]) if self.command != "HEAD" else None

@@ -61,7 +61,7 @@ class KnownModel(Store):
             tries = options if last else replace(options, attempts=min(options.attempts, _ATTEMPTS))
             try:
                 store = open_store(place_of(place, self._entry.sha256), self._settings)
-                return store.fetch([file], folder, tries, on_progress)
+                return _fetch_again_if_mixed(store, file, folder, tries, on_progress)
             except RegistryError as error:
                 failures.append(error)
         raise self._unavailable(failures)
@@ -107,3 +107,16 @@ class KnownModel(Store):
             size = sum(file.size for file in listed_files(self._model, version))
             digest = digest_of(self._model, version)
             yield StoredVersion(source=str(source), digest=digest, size=size, label=version.version)
+
+
+def _fetch_again_if_mixed(
+    store: Store, file: RemoteFile, folder: Path, options: Options, on_progress: OnProgress
+) -> dict[str, str]:
+    """Resumes what an earlier download left; if that makes another file, it came from another place: begins anew."""
+    resumed = any((folder / name).is_dir() for name in ("journal", "tarball"))
+    try:
+        return store.fetch([file], folder, options, on_progress)
+    except RegistryError as error:
+        if not resumed or error.reason is not Reason.DIGEST_MISMATCH:
+            raise
+    return store.fetch([file], folder, options, on_progress)

