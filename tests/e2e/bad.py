@@ -7,9 +7,6 @@ from typing import Any
 
 from e2e import objects
 
-LICENSE = "Apache-2.0"
-#: a folder that the suite writes into the Pool's worker
-FOLDER = "/tmp/e2e/portrait"
 #: the first step of the rollouts: of the new version's answers enough are seen within half a minute
 FIRST_WEIGHT = 40
 STARTS = 120
@@ -56,7 +53,7 @@ class Track:
 
     def spec(self, version: str, change: dict[str, Any] | None = None, **limits: int) -> objects.Object:
         """The Model at a version."""
-        fields = {"license": LICENSE, "resources": {"cpus": 0.05}, **self.good, **(change or {})}
+        fields = {"license": objects.LICENSE, "resources": {"cpus": 0.05}, **self.good, **(change or {})}
         if "family" in (change or {}) or "remote" in (change or {}):
             other = "remote" if "family" in (change or {}) else "family"
             fields.pop(other, None)
@@ -85,7 +82,7 @@ _CRASHES = Bad(
 )
 _DIGEST = Bad(
     "wrong digest",
-    {"family": "unet", "source": f"file://{FOLDER}", "digest": f"sha256:{'0' * 64}"},
+    {"source": objects.source(objects.MAIN, "1.1.0"), "digest": f"sha256:{'0' * 64}"},
     "Failed",
     "VerificationFailed",
     r"DigestMismatch: .*sha256:",
@@ -95,7 +92,7 @@ _LICENSE = Bad(
     {"license": "CC-BY-NC-4.0"},
     "Failed",
     "VerificationFailed",
-    rf"LicenseRefused: .*CC-BY-NC-4\.0 is not allowed.*{LICENSE}",
+    rf"LicenseRefused: .*CC-BY-NC-4\.0 is not allowed.*{objects.LICENSE}",
 )
 _GPU = Bad(
     "missing GPU",
@@ -124,7 +121,11 @@ _SLOW = Bad("3× slower", remote("/slow"), "RolledBack", "AnalysisFailed", r"lat
 TRACKS = (
     Track("slows", remote("/steady"), (_SLOW,), rate=4),
     Track("errs", remote("/cut_out"), (_ERRORS,), rate=6),
-    Track("portrait", {"family": "grabcut"}, (_CRASHES, _DIGEST, _LICENSE, _GPU)),
+    Track(
+        "portrait",
+        {"family": "onnx", "source": objects.source(objects.MAIN, STABLE)},
+        (_CRASHES, _DIGEST, _LICENSE, _GPU),
+    ),
     Track("distant", remote("/cut_out"), (_NEVER, _OOM)),
     Track("masks", remote("/cut_out"), (_EMPTY, _SHIFTED)),
 )

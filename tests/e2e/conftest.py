@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from e2e import objects
+from e2e import objects, weights
 from e2e.kube import CommandError, Kube, checked_context, forwarded, run, until
 from e2e.phases import Phases
 from e2e.traffic import predict, wrong
@@ -72,7 +72,11 @@ def kube(request: pytest.FixtureRequest) -> Iterator[Kube]:
         run("kubectl", "label", "namespace", found.namespace, level)
         _pull(found)
         found.apply(*objects.elsewhere())
-        found("rollout", "status", "deployment/elsewhere", "--timeout=120s")
+        found.apply(*objects.store())
+        for name in ("elsewhere", "store"):
+            found("rollout", "status", f"deployment/{name}", "--timeout=120s")
+    with PHASES("matte models push"):
+        weights.publish_main(found)
     with _redis_volume(found):
         yield found
         failed = request.session.testsfailed > 0
@@ -163,8 +167,9 @@ def release(kube: Kube, url: str, helm_arguments: list[str]) -> str:
         kube.helm("install", "matte", str(objects.CHART), *helm_arguments)
     with PHASES("Pool Ready"):
         kube.wait("pool/default", "condition=Ready", 300)
-    with PHASES("Model Ready"):
-        kube.wait("model/grabcut", "condition=Ready", 120)
+    with PHASES("Models Ready"):
+        for name in ("grabcut", objects.MAIN):
+            kube.wait(f"model/{name}", "condition=Ready", 120)
     with PHASES("first cut-out through the ingress") as phase:
         cutout: list[bytes] = []
         until(_answers(url, cutout), 60, "a cut-out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,10 @@ ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "matte"
 VALUES = "ci/minimal-values.yaml"
 HOST = "matte.test"
+LICENSE = "Apache-2.0"
+#: the model that most of the suite's pictures go to: ONNX, in the cluster's S3 server
+MAIN = "disc"
+STORE_IMAGE, STORE_PORT, BUCKET = "docker.io/versity/versitygw:v1.2.0", 7070, "models"
 
 _RESTRICTED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
 
@@ -33,15 +38,89 @@ def redis_image() -> str:
 def arguments(chart: Path) -> list[str]:
     """Values of a release, for ``helm``."""
     registry, tag = image("frontend").removesuffix("/frontend").rsplit("/frontend:", 1)
-    egress = f"networkPolicy.inferenceEgress=[{_egress()}]"
+    backend = {"podSelector": {"matchLabels": {"e2e": "backend"}}}
+    egress = [{"to": [backend], "ports": [{"port": port} for port in (7860, STORE_PORT)]}]
     return [
         *("--values", str(chart / VALUES), "--set", f"expose.host={HOST}"),
-        *("--set", f"images.registry={registry},images.tag={tag}", "--set-json", egress),
+        *("--set", f"images.registry={registry},images.tag={tag},registry.secret=store"),
+        *("--set-json", f"networkPolicy.inferenceEgress={json.dumps(egress)}"),
+        *("--set-json", f"models.{MAIN}={json.dumps(main(default=True))}"),
     ]
 
 
-def _egress() -> str:
-    return '{"to": [{"podSelector": {"matchLabels": {"e2e": "backend"}}}], "ports": [{"port": 7860}]}'
+def source(model: str, version: str) -> str:
+    """Where a version is in the S3 server."""
+    return f"s3://{BUCKET}/{model}/{version}"
+
+
+def main(version: str = "1.0.0", **spec: Any) -> Object:
+    """Spec of the main model, or of another one with the same versions."""
+    fields = {"license": LICENSE, "resources": LITTLE, **spec}
+    return {"family": "onnx", "version": version, "source": source(MAIN, version), **fields}
+
+
+def store_credentials(address: str) -> dict[str, str]:
+    """Environment variables for whoever reads or writes the S3 server at this address."""
+    return {
+        "AWS_ENDPOINT": address,
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_ACCESS_KEY_ID": "e2e",
+        "AWS_SECRET_ACCESS_KEY": "not-a-secret",
+        "AWS_REGION": "us-east-1",
+    }
+
+
+def store() -> list[Object]:
+    """An S3 server with one bucket, and the Secret that lets pods read it."""
+    credentials = store_credentials(f"http://store:{STORE_PORT}")
+    labels = {"app": "store", "e2e": "backend"}
+    keys = ("--access", credentials["AWS_ACCESS_KEY_ID"], "--secret", credentials["AWS_SECRET_ACCESS_KEY"])
+    container = {
+        "name": "store",
+        "image": STORE_IMAGE,
+        "args": [*keys, "--port", f":{STORE_PORT}", "posix", "/data"],
+        "ports": [{"containerPort": STORE_PORT}],
+        "readinessProbe": {"tcpSocket": {"port": STORE_PORT}, "periodSeconds": 1},
+        "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}},
+        "securityContext": _RESTRICTED,
+        # a folder below /data is a bucket
+        "volumeMounts": [
+            {"name": "data", "mountPath": "/data"},
+            {"name": "bucket", "mountPath": f"/data/{BUCKET}"},
+        ],
+    }
+    pod_spec = {
+        "automountServiceAccountToken": False,
+        "terminationGracePeriodSeconds": 1,
+        "securityContext": {**_pod_security(10001), "fsGroup": 10001},
+        "containers": [container],
+        "volumes": [{"name": "data", "emptyDir": {}}, {"name": "bucket", "emptyDir": {}}],
+    }
+    return [
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "store"}, "stringData": credentials},
+        *_served("store", labels, pod_spec, STORE_PORT),
+    ]
+
+
+def _served(name: str, labels: dict[str, str], pod_spec: Object, port: int) -> list[Object]:
+    """A Deployment with a Service."""
+    meta = {"name": name, "labels": labels}
+    selector = {"app": name}
+    template = {"metadata": {"labels": labels}, "spec": pod_spec}
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": meta,
+            "spec": {"selector": selector, "ports": [{"port": port}]},
+        },
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": meta,
+            "spec": {"selector": {"matchLabels": selector}, "template": template},
+        },
+    ]
 
 
 def pod(name: str, image_: str, command: list[str], *, user: int, host_path: str = "") -> Object:
@@ -101,31 +180,17 @@ def elsewhere(name: str = "elsewhere", memory: str = "1Gi") -> list[Object]:
         "securityContext": _RESTRICTED,
         "volumeMounts": [{"name": "app", "mountPath": "/app"}, {"name": "tmp", "mountPath": "/tmp"}],
     }
-    template = {
-        "metadata": {"labels": labels},
-        "spec": {
-            "automountServiceAccountToken": False,
-            "terminationGracePeriodSeconds": 1,
-            "securityContext": _pod_security(10001),
-            "containers": [container],
-            "volumes": [{"name": "app", "configMap": {"name": name}}, {"name": "tmp", "emptyDir": {}}],
-        },
+    pod_spec = {
+        "automountServiceAccountToken": False,
+        "terminationGracePeriodSeconds": 1,
+        "securityContext": _pod_security(10001),
+        "containers": [container],
+        "volumes": [{"name": "app", "configMap": {"name": name}}, {"name": "tmp", "emptyDir": {}}],
     }
-    meta = {"name": name, "labels": labels}
+    config_map = {"name": name, "labels": labels}
     return [
-        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"backend.py": script}},
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": meta,
-            "spec": {"selector": {"app": name}, "ports": [{"port": 7860}]},
-        },
-        {
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": meta,
-            "spec": {"selector": {"matchLabels": {"app": name}}, "template": template},
-        },
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": config_map, "data": {"backend.py": script}},
+        *_served(name, labels, pod_spec, 7860),
     ]
 
 

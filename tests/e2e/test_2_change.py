@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 STREAM_SECONDS = 150
 #: after the last change: pods that end still drain, and their balancers notice
 AFTERWARDS_SECONDS = 10
-MODELS = ("earlier", "elsewhere", "grabcut")
+MODELS = (objects.MAIN, "earlier", "elsewhere", "grabcut")
 PARTS = ("deployment/matte-frontend", "deployment/matte-operator", "statefulset/matte-redis")
 
 
@@ -113,7 +113,7 @@ def _upgrade(kube: Kube, chart: Path, *arguments: str) -> None:
     for part in PARTS:
         kube("rollout", "status", part, "--timeout=180s")
     kube.wait("pool/default", "condition=Ready", 180)
-    kube.wait("model/grabcut", "condition=Ready", 60)
+    kube.wait(f"model/{objects.MAIN}", "condition=Ready", 60)
 
 
 def previous_chart(folder: Path) -> tuple[Path, str]:

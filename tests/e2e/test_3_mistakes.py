@@ -35,7 +35,7 @@ def undisturbed(release: str, kube: Kube, phases: Phases) -> Iterator[None]:
     phase.notes.append(traffic.summary())
     assert traffic.failures == []
     assert kube(*pool) == before
-    assert kube.condition("model/grabcut", "Ready")["status"] == "True"
+    assert kube.condition(f"model/{objects.MAIN}", "Ready")["status"] == "True"
 
 
 def test_wrong_values_are_refused_by_their_names(kube: Kube, helm_arguments: list[str], tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from e2e import objects
-from e2e.bad import FOLDER, LICENSE, STABLE, TRACKS, Bad, Track
+from e2e.bad import STABLE, TRACKS, Bad, Track
 from e2e.drives import driving
 from e2e.kube import Kube, until
 from e2e.phases import Phase, Phases
@@ -36,13 +36,6 @@ GOOD = {
     },
     "limits": {"confirmSeconds": 5},
 }
-_FOLDER = f"""
-import json, pathlib
-folder = pathlib.Path("{FOLDER}")
-folder.mkdir(parents=True, exist_ok=True)
-header = json.dumps({{"__metadata__": {{"format": "pt"}}}}).encode()
-(folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +46,8 @@ def watch(release: str, kube: Kube) -> Iterator[Watch]:
 
 
 def test_a_good_version_takes_over_by_itself(release: str, kube: Kube, watch: Watch, phases: Phases) -> None:
-    def good(version: str, **parameters: str) -> objects.Object:
-        fields = {"family": "grabcut", "parameters": parameters, "resources": objects.LITTLE}
-        return objects.resource("Model", "good", version=version, rollout=GOOD, **fields)
+    def good(version: str) -> objects.Object:
+        return objects.resource("Model", "good", **objects.main(version, rollout=GOOD))
 
     with phases("a Model with a rollout Ready"):
         kube.apply(good("1.0.0"))
@@ -64,7 +56,7 @@ def test_a_good_version_takes_over_by_itself(release: str, kube: Kube, watch: Wa
     with phases("a good version from the edit to all traffic") as phase:
         with driving(release, "good", "--rate", "16/s", "--duration", "10m") as driven:
             began = time.time()
-            kube.apply(good("1.1.0", refine="guided"))
+            kube.apply(good("1.1.0"))
             until(lambda: "Succeeded" in _phases(watch, "good", "1.1.0"), 300, "the promotion")
         phase.notes.append(driven.summary())
     assert driven.failures() == []
@@ -84,11 +76,16 @@ def _phases(watch: Watch, model: str, stable: str) -> set[str]:
 @pytest.fixture(scope="module")
 def tried(release: str, kube: Kube, watch: Watch, phases: Phases) -> Iterator[dict[str, Tried]]:
     """All of them, on five Models, with traffic."""
-    worker = kube("get", "pods", "-l", "matte.dev/pool=default,ray.io/node-type=worker", "-o", "name").split()[0]
-    kube("exec", worker, "-c", "ray-worker", "--", "python", "-c", _FOLDER)
     kube.apply(*objects.elsewhere("glutton", memory="450Mi"))
     kube("rollout", "status", "deployment/glutton", "--timeout=120s")
-    kube("patch", "pool", "default", "--type=merge", "--patch", f'{{"spec": {{"allowedLicenses": ["{LICENSE}"]}}}}')
+    kube(
+        "patch",
+        "pool",
+        "default",
+        "--type=merge",
+        "--patch",
+        f'{{"spec": {{"allowedLicenses": ["{objects.LICENSE}"]}}}}',
+    )
     try:
         with phases("ten bad versions, with traffic") as phase:
             stories = try_all(kube, release, watch, TRACKS)

@@ -42,10 +42,9 @@ def watch(release: str, kube: Kube) -> Iterator[Watch]:
 def split(release: str, kube: Kube, phases: Phases) -> Iterator[str]:
     """A Model with two versions that share its traffic; the path of its pictures."""
     with phases("a Model of two versions Ready"):
-        model = {"family": "grabcut", "resources": objects.LITTLE}
-        kube.apply(objects.resource("Model", "split", version=OLD, slots=4, **model))
+        kube.apply(objects.resource("Model", "split", **objects.main(OLD, slots=4)))
         kube.wait("model/split", "condition=Ready", 120)
-        kube.apply(objects.resource("Model", "split", version=NEW, slots=4, traffic=_traffic(0), **model))
+        kube.apply(objects.resource("Model", "split", **objects.main(NEW, slots=4, traffic=_traffic(0))))
         until(lambda: "split-1-1-0" in kube("get", "modelversions", "-o", "name"), 30, "the new ModelVersion")
         kube.wait("modelversion/split-1-1-0", "condition=Ready", 120)
     yield f"{release}/models/split/predict"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from e2e import objects
 from e2e.kube import Kube, until
 from e2e.phases import Phases
 from e2e.traffic import flowing
@@ -34,11 +35,11 @@ def test_the_loss_of_the_head_fails_nobody(release: str, kube: Kube, phases: Pha
         kube.wait(kube(*HEAD, "-o", "name").strip(), "condition=Ready", 180)
         phase.notes.append(f"another one Ready after {time.monotonic() - began:.0f} s")
         kube.wait("pool/default", "condition=Ready", 120)
-        kube.wait("model/grabcut", "condition=Ready", 60)
+        kube.wait(f"model/{objects.MAIN}", "condition=Ready", 60)
         time.sleep(AFTERWARDS_SECONDS)
     phase.notes.append(traffic.summary())
     assert traffic.failures == []
     assert len(traffic.seconds) > 30
     assert kube(*WORKERS) == workers
     assert kube.condition("pool/default", "Ready")["status"] == "True"
-    assert kube.condition("model/grabcut", "Ready")["status"] == "True"
+    assert kube.condition(f"model/{objects.MAIN}", "Ready")["status"] == "True"

@@ -14,6 +14,8 @@ def test_uninstall_leaves_only_the_crds(kube: Kube, phases: Phases) -> None:
     kube.apply(objects.EARLIER)  # a Model that helm knows nothing of
     for thing in objects.elsewhere():
         kube("delete", thing["kind"].lower(), "elsewhere", "--ignore-not-found", "--wait=false")
+    for thing in objects.store():
+        kube("delete", thing["kind"].lower(), "store", "--ignore-not-found", "--wait=false")
     with phases("helm uninstall"):
         kube.helm("uninstall", "matte", "--wait")
     with phases("nothing is left"):

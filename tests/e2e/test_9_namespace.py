@@ -19,7 +19,7 @@ def test_a_namespace_goes_with_all_that_is_in_it(kube: Kube, phases: Phases, hel
             lost = ("--set", "redis.persistence.enabled=false")
             kube.helm("install", "matte", str(objects.CHART), *helm_arguments, *lost)
             kube.wait("pool/default", "condition=Ready", 300)
-            kube.wait("model/grabcut", "condition=Ready", 120)
+            kube.wait(f"model/{objects.MAIN}", "condition=Ready", 120)
     with phases("deletion of the namespace, nothing uninstalled"):
         run("kubectl", "delete", "namespace", kube.namespace, "--wait=false")
         limit = f"--timeout={NAMESPACE_SECONDS}s"

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import httpx
+from e2e.objects import MAIN
 from PIL import Image, ImageDraw
 
 SIDE = 96
@@ -35,7 +36,7 @@ def wrong(cutout: bytes, side: int = SIDE) -> str:
     return "" if (middle, corner) == (255, 0) else f"alpha in the middle {middle}, in the corner {corner}"
 
 
-def predict(client: httpx.Client, path: str = "/models/grabcut/predict") -> bytes:
+def predict(client: httpx.Client, path: str = f"/models/{MAIN}/predict") -> bytes:
     """A cut-out.
 
     Raises:
@@ -63,7 +64,7 @@ class Traffic:
 
 @contextlib.contextmanager
 def flowing(
-    url: str, path: str = "/models/grabcut/predict", *, users: int = 3, pause: float = 0.3
+    url: str, path: str = f"/models/{MAIN}/predict", *, users: int = 3, pause: float = 0.3
 ) -> Iterator[Traffic]:
     """Traffic while the block runs; half the users keep their connection, the others make one per picture.
 
