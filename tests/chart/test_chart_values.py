@@ -196,15 +196,19 @@ def test_ray_may_reach_the_npm_registry(address: str, port: int | None) -> None:
 
 def test_one_value_brings_isnet() -> None:
     assert [m["metadata"]["name"] for m in of_kind(rendered(), "Model")] == ["grabcut"]
-    manifests = rendered("--set", "isnet.enabled=true")
+    done = template("--set", "isnet.enabled=true")
+    assert "registry.npm=$(npm config get registry)" in done.stderr
+    enabled = ("--set", "isnet.enabled=true", "--set", "registry.npm=https://npm.example.org")
+    manifests = rendered(*enabled)
     models = {m["metadata"]["name"]: ModelSpec.model_validate(m["spec"]) for m in of_kind(manifests, "Model")}
     assert models["isnet"] == ChartValues().isnet.spec
     assert (models["isnet"].family, models["isnet"].source) == (Family.ONNX, "catalog://isnet@1.0.0")
     assert models["isnet"].default
     assert {name: model.fallback for name, model in models.items()} == {"grabcut": True, "isnet": False}
     source = ("--set", "isnet.spec.source=s3://models/isnet")
-    (own,) = (m for m in of_kind(rendered("--set", "isnet.enabled=true", *source), "Model") if "source" in m["spec"])
+    own = one(rendered("--set", "isnet.enabled=true", *source), "Model", "isnet")
     assert own["spec"]["source"] == "s3://models/isnet"
+    assert of_kind(rendered("--set", "isnet.enabled=true", "--set", "registry.secret=npm"), "Model")
     done = template("--set", "isnet.enabled=true", "--set", "models.isnet.family=grabcut,models.isnet.version=1.0.0")
     assert "isnet.spec instead of models.isnet" in done.stderr
 

@@ -40,8 +40,10 @@ def arguments(chart: Path) -> list[str]:
     registry, tag = image("frontend").removesuffix("/frontend").rsplit("/frontend:", 1)
     backend = {"podSelector": {"matchLabels": {"e2e": "backend"}}}
     egress = [{"to": [backend], "ports": [{"port": port} for port in (7860, STORE_PORT)]}]
+    # IS-Net in two versions beside the other models
+    memory = "pool.spec.workers.resources.memoryLimit=10Gi"
     return [
-        *("--values", str(chart / VALUES), "--set", f"expose.host={HOST}"),
+        *("--values", str(chart / VALUES), "--set", f"expose.host={HOST},{memory}"),
         *("--set", f"images.registry={registry},images.tag={tag},registry.secret=store"),
         *("--set-json", f"networkPolicy.inferenceEgress={json.dumps(egress)}"),
         *("--set-json", f"models.{MAIN}={json.dumps(main(default=True))}"),

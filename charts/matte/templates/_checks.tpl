@@ -14,6 +14,9 @@
 {{- if and .isnet.enabled (hasKey .models "isnet") }}
 {{- fail "isnet.enabled creates the Model isnet: change it with isnet.spec instead of models.isnet" }}
 {{- end }}
+{{- if and .isnet.enabled (hasPrefix "catalog://" .isnet.spec.source) (not (or .registry.npm .registry.secret .env.MATTE_NPM_REGISTRY)) }}
+{{- fail "isnet.enabled needs an npm registry to download from: add --set registry.npm=$(npm config get registry), or set isnet.spec.source to where `matte models push isnet` put the weights (s3://…, oci://…, pvc://…)" }}
+{{- end }}
 {{- if and .registry.cache.claim .registry.cache.hostPath }}
 {{- fail "set registry.cache.claim or registry.cache.hostPath, not both" }}
 {{- end }}
