@@ -118,9 +118,7 @@ def command(  # noqa: PLR0913 - one parameter per option
     bg_color: Annotated[str | None, typer.Option(help="Color behind the cut-out: fff, #81d4fa80, white.")] = None,
     crop: Annotated[bool, typer.Option("--crop", help="Crop to the subject.")] = False,
     crop_margin: Annotated[str | None, typer.Option(help="Margin kept when cropping: 30px or 10%.")] = None,
-    decontaminate: Annotated[
-        bool, typer.Option("--decontaminate", help="Remove background color from soft edges.")
-    ] = False,
+    decontaminate: Annotated[bool, typer.Option(help="Remove background color from soft edges.")] = True,
     jobs: Annotated[int, typer.Option(min=1, max=64, help="Maximum pictures in progress.")] = 4,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")] = False,
     skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Skip pictures whose results exist.")] = False,

@@ -112,7 +112,10 @@ class Options(Contract):
         description="color behind the cut-out: hex rgb, rgba, rrggbb or rrggbbaa, or a name",
         json_schema_extra={"pattern": _COLOR_PATTERN},
     )
-    decontaminate: bool = Field(default=False, description="remove the background's color from soft edges")
+    decontaminate: bool = Field(
+        default=True,
+        description="give soft edges the subject's own color; false keeps the picture's, mixed with its background",
+    )
     hints: Annotated[str | None, BeforeValidator(_normalize_hints)] = Field(
         None,
         description="where the subject is, for models that take hints: points x,y (!x,y: not there) and boxes"

@@ -40,7 +40,7 @@ def remove_background(  # noqa: PLR0913, PLR0917 - one argument per option
     crop: bool = False,  # noqa: FBT001, FBT002 - clients pass by position
     crop_margin: str = "",
     bg_color: str = "",
-    decontaminate: bool = False,  # noqa: FBT001, FBT002
+    decontaminate: bool = True,  # noqa: FBT001, FBT002
     hints: str = "",
 ) -> FileData:
     """Cuts the subject of a picture out."""

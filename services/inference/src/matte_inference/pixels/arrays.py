@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -88,3 +88,31 @@ def normalize(rgb: UInt8Array, mean: Sequence[float], std: Sequence[float], whit
     scale = (1 / (white * np.asarray(std))).astype(np.float32)
     shift = (-np.asarray(mean) / np.asarray(std)).astype(np.float32)
     return np.ascontiguousarray((rgb * scale + shift).transpose(2, 0, 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A part of a picture of the size ``whole`` (H, W)."""
+
+    part: tuple[slice, slice]
+    whole: tuple[int, int]
+
+    def enlarge(self, array: Float32Array) -> Float32Array:
+        """This part of an array of any size (h, w[, C]), C ≤ 4, scaled linearly to (H, W)."""
+        if array.shape[:2] == self.whole:
+            return array[self.part]
+        rows, columns = self.part
+        y, x = array.shape[0] / self.whole[0], array.shape[1] / self.whole[1]
+        shift = np.array(((x, 0, (columns.start + 0.5) * x - 0.5), (0, y, (rows.start + 0.5) * y - 0.5)))
+        size = (columns.stop - columns.start, rows.stop - rows.start)
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        out: Float32Array = cv2.warpAffine(array, shift, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        return out
+
+
+def tiles(height: int, width: int, *, side: int) -> Iterator[Tile]:
+    """A picture (height, width) in squares of ``side``, smaller ones at its right and bottom."""
+    for top in range(0, height, side):
+        for left in range(0, width, side):
+            part = slice(top, min(top + side, height)), slice(left, min(left + side, width))
+            yield Tile(part, (height, width))

@@ -9,15 +9,12 @@ import numpy as np
 from matte_core.contracts.options import SIZE_MEGAPIXELS, Options
 
 from matte_inference.pixels.arrays import Float32Array, Pixels, UInt8Array, resize, to_float32, to_uint8
+from matte_inference.pixels.foreground import estimate_foreground
 
 #: alpha up to this (of 255) counts as empty: a network's faint haze is not the subject
 EMPTY = 12
 #: rows composed at once
 _STRIP = 128
-#: box sizes of the two passes of foreground estimation, pixels, up to 1 megapixel; they grow with larger pictures
-_BLUR_BOXES = (90, 6)
-#: the foreground of larger pictures is estimated at this number of pixels, which bounds time and memory
-_MAX_FOREGROUND_PIXELS = 4_000_000
 
 
 def compose(
@@ -32,7 +29,7 @@ def compose(
     rgb, alpha = _crop_and_scale(pixels, alpha, options)
     if options.effective_output == "mask":
         return {"result": alpha}
-    if options.decontaminate:
+    if options.decontaminate and (pixels.alpha is None or pixels.alpha.min() == 255):  # a cut-out's colors are pure
         rgb = estimate_foreground(rgb, alpha)
     if options.bg_color is None and background is None:
         cutout = cv2.merge((*cv2.split(rgb), alpha))
@@ -126,29 +123,3 @@ def _premultiply(rgb: UInt8Array, alpha: UInt8Array) -> Float32Array:
 def _over(front: Float32Array, back: Float32Array) -> Float32Array:
     """Porter and Duff's operator on premultiplied colors."""
     return front + back * (1 - front[..., 3:])
-
-
-def estimate_foreground(rgb: UInt8Array, alpha: UInt8Array) -> UInt8Array:
-    """The subject's own colors under its soft edges, where the background shines through: uint8 (H, W, 3).
-
-    Source: M. Forte, "Approximate Fast Foreground Color Estimation", ICIP 2021 (Blur-Fusion ×2). Opaque pixels
-    keep their color exactly.
-    """
-    if alpha.size > _MAX_FOREGROUND_PIXELS:  # soft edges hold no detail that this would lose
-        scale = (_MAX_FOREGROUND_PIXELS / alpha.size) ** 0.5
-        height, width = (max(1, int(side * scale)) for side in alpha.shape)
-        small = estimate_foreground(resize(rgb, height, width), resize(alpha, height, width))
-        return np.where((alpha == 255)[..., None], rgb, resize(small, *alpha.shape))
-    image = rgb.astype(np.float32)
-    flat = to_float32(alpha)
-    weight = flat[..., None]
-    front, back = image, image
-    growth = max(1.0, (alpha.size / 1e6) ** 0.5)
-    for box in _BLUR_BOXES:  # blurred estimates (equations 4 and 5), corrected to reproduce the picture (equation 6)
-        size = (round(box * growth),) * 2
-        blurred = cv2.blur(flat, size)[..., None]
-        near = cv2.blur(front * weight, size) / (blurred + 1e-5)
-        back = cv2.blur(back * (1 - weight), size) / (1 - blurred + 1e-5)
-        front = np.clip(near + weight * (image - weight * near - (1 - weight) * back), 0, 255)
-    estimated = np.where((alpha == 255)[..., None], image, front)
-    return np.clip(np.rint(estimated), 0, 255).astype(np.uint8)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from matte_inference.pixels.arrays import Float32Array, UInt8Array, fit_within, resize, to_float32, to_uint8
+from matte_inference.pixels.arrays import Float32Array, UInt8Array, fit_within, resize, tiles, to_float32, to_uint8
 
 #: radius of the windows, a share of the longer side of the fit at ``_FIT_SIDE``; variances below epsilon count as flat
 _RADIUS, _EPSILON = 0.008, 1e-4
@@ -74,12 +73,13 @@ def refine(rgb: UInt8Array, alpha: Float32Array) -> UInt8Array:
     out = resize(to_uint8(_sharpen(fit.coarse)), *rgb.shape[:2])
     edges, model = cv2.merge((fit.coarse, fit.near)), fit.model
     top = float(fit.coarse.max())  # a faint haze stays one
-    for rows, columns in _tiles(fit.near, *rgb.shape[:2]):
-        tile = _Window(rows, columns, rgb.shape[:2])
-        rgba = cv2.cvtColor(rgb[rows, columns], cv2.COLOR_RGB2RGBA)  # the fourth channel is 255
-        fine = cv2.transform(cv2.multiply(tile.enlarge(model), rgba, dtype=cv2.CV_32F), np.ones((1, 4), np.float32))
+    for tile in tiles(*rgb.shape[:2], side=_TILE):
         plain, near = cv2.split(tile.enlarge(edges))
-        out[rows, columns] = to_uint8(_sharpen(plain + near * (np.clip(fine, 0, top) - plain)))
+        if not near.any():
+            continue
+        rgba = cv2.cvtColor(rgb[tile.part], cv2.COLOR_RGB2RGBA)  # the fourth channel is 255
+        fine = cv2.transform(cv2.multiply(tile.enlarge(model), rgba, dtype=cv2.CV_32F), np.ones((1, 4), np.float32))
+        out[tile.part] = to_uint8(_sharpen(plain + near * (np.clip(fine, 0, top) - plain)))
     return out
 
 
@@ -122,40 +122,3 @@ def _fit_twice(guide: Float32Array, coarse: Float32Array, reach: int) -> tuple[F
     a, b = guided_model(guide, coarse, reach)
     once = np.einsum("hwc,hwc->hw", a, guide) + b
     return guided_model(guide, np.clip((once - 0.1) / 0.8, 0, 1), reach)  # again, from a better start
-
-
-@dataclass(frozen=True, slots=True)
-class _Window:
-    """A part of a picture of the size ``whole`` (H, W)."""
-
-    rows: slice
-    columns: slice
-    whole: tuple[int, ...]
-
-    def enlarge(self, array: Float32Array) -> Float32Array:
-        """This part of an array of any size (h, w[, C]), scaled linearly to (H, W)."""
-        if array.shape[:2] == self.whole:
-            return array[self.rows, self.columns]
-        y, x = array.shape[0] / self.whole[0], array.shape[1] / self.whole[1]
-        shift = np.array(
-            [
-                [x, 0, (self.columns.start + 0.5) * x - 0.5],
-                [0, y, (self.rows.start + 0.5) * y - 0.5],
-            ]
-        )
-        size = (self.columns.stop - self.columns.start, self.rows.stop - self.rows.start)
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        out: Float32Array = cv2.warpAffine(array, shift, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-        return out
-
-
-def _tiles(near: Float32Array, height: int, width: int) -> Iterator[tuple[slice, slice]]:
-    """The tiles of a picture (height, width) that have an edge, by ``near``, of any size."""
-    y, x = near.shape[0] / height, near.shape[1] / width
-    for top in range(0, height, _TILE):
-        bottom = min(top + _TILE, height)
-        strip = near[max(0, int(top * y) - 1) : int(bottom * y) + 2]
-        for left in range(0, width, _TILE):
-            right = min(left + _TILE, width)
-            if strip[:, max(0, int(left * x) - 1) : int(right * x) + 2].any():
-                yield slice(top, bottom), slice(left, right)
