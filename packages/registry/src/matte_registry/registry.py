@@ -102,6 +102,15 @@ class Registry:
                 return ready  # another process was faster
             return self._fetch(cache, remote, partial, policy, on_progress)
 
+    def is_cached(self, text: str, digest: str | None = None) -> bool:
+        """Whether :meth:`ensure` would need no source; the files are not read. ``digest`` as pinned, if it is."""
+        expected = digest or open_store(parse(text), self._settings).stated_digest()
+        lease = self.cache.acquire(expected) if expected else None
+        if lease is None:
+            return False
+        lease.release()
+        return True
+
     def verify(self, text: str, policy: VerificationPolicy = ACCEPT_ANY, on_progress: OnProgress = ignore) -> Resolved:
         """Like :meth:`resolve`, but every covered file is read: hashes that the source states are not trusted."""
         return self._read(text, policy, on_progress, trust=False)

@@ -15,7 +15,8 @@ class InferenceSettings(StoreSettings):
         None, description="YAML file with models, versions and traffic weights; unset: the built-in models"
     )
     model_version: str = Field(
-        "", description="Versions to load at start, such as grabcut@2.0.0,unet@2.0.0; '' loads everything in the config"
+        "",
+        description="Versions to load at start, such as isnet@1.0.0,grabcut@2.0.0; '' loads everything in the config",
     )
     pool: PoolName = Field("default", description="Name of the Pool that the router and the replicas belong to")
     ray_storage: str = Field(
