@@ -52,6 +52,8 @@ BAD = (
     Bad("gradio-as-family", "Model", {"family": "gradio"}, "to use another Gradio app, set remote.gradio.url"),
     Bad("no-source", "Model", {"source": None}, "family unet needs source, the folder with its weights"),
     Bad("remote-source", "Model", {"family": None, "remote": _REMOTE}, "a remote model has no source"),
+    Bad("https-without-digest", "Model", {"source": f"https://example.org/w.onnx#sha256={'0' * 63}"}, "spec.source"),
+    Bad("two-volumes", "Pool", {"weights": {"claimName": "a", "image": "b:1"}}, "claimName or image, not both"),
     Bad("source-by-http", "Model", {"source": "https://example.org/w"}, "spec.source"),
     Bad("password-in-url", "Model", {"remote": {"gradio": {"url": "http://me:pw@x"}}}, "without user or password"),
     Bad("short-version", "Model", {"version": "1.2"}, "must be a SemVer version, such as 1.4.2"),

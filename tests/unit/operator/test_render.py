@@ -197,6 +197,15 @@ def test_weights_are_mounted_only_with_a_claim_and_read_only() -> None:
     assert all(volume["name"] != "weights" for volume in pods(FULL)[0]["volumes"] + pods(PoolSpec())[1]["volumes"])
 
 
+def test_weights_come_from_an_image_where_the_pool_names_one() -> None:
+    spec = PoolSpec.model_validate({"weights": {"image": "registry.example.org/models:1", "mountPath": "/w"}})
+    pod, container, env = worker(RELEASE, spec)
+    source = {"reference": "registry.example.org/models:1", "pullPolicy": "IfNotPresent"}
+    assert {"name": "weights", "image": source} in pod["volumes"]
+    assert {"name": "weights", "mountPath": "/w", "readOnly": True} in container["volumeMounts"]
+    assert "MATTE_CLAIMS" not in env
+
+
 def worker(release: Release, spec: PoolSpec = FULL) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
     """A worker's pod, its container and its plain environment."""
     config = ray_service(release, "p", spec, EMPTY)["spec"]["rayClusterConfig"]

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from matte_core.contracts.k8s.common import ComputeResources, Toleration
-from matte_core.contracts.k8s.pool import PoolSpec
+from matte_core.contracts.k8s.pool import PoolSpec, WeightsVolume
 from matte_core.contracts.ray_environment import POD_ENVIRONMENT
 
 USER = 10001
@@ -140,9 +140,8 @@ def worker_template(release: Release, pool: str, spec: PoolSpec) -> dict[str, An
     container["env"] += [{"name": name, "value": v} for name, v in models_env.items() if name not in release.env]
     if release.models_secret:
         container["envFrom"] = [{"secretRef": {"name": release.models_secret}}]
-    if spec.weights.claim_name:
-        claim = {"claimName": spec.weights.claim_name, "readOnly": True}
-        volumes.append({"name": "weights", "persistentVolumeClaim": claim})
+    if volume := _weights_volume(release, spec.weights):
+        volumes.append({"name": "weights", **volume})
         mount = {"name": "weights", "mountPath": spec.weights.mount_path, "readOnly": True}
         container["volumeMounts"].append(mount)
     pod = _pod(release, [container], volumes, grace=WORKER_GRACE)
@@ -157,6 +156,14 @@ def worker_template(release: Release, pool: str, spec: PoolSpec) -> dict[str, An
     if workers.runtime_class_name:
         pod["runtimeClassName"] = workers.runtime_class_name
     return {"metadata": {"labels": labels(release, pool)}, "spec": pod}
+
+
+def _weights_volume(release: Release, weights: WeightsVolume) -> dict[str, Any] | None:
+    if weights.claim_name:
+        return {"persistentVolumeClaim": {"claimName": weights.claim_name, "readOnly": True}}
+    if weights.image:
+        return {"image": {"reference": weights.image, "pullPolicy": release.pull_policy}}
+    return None
 
 
 def autoscales(spec: PoolSpec) -> bool:

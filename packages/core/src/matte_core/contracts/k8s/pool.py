@@ -22,12 +22,32 @@ from matte_core.contracts.k8s.rules import CELRule
 class WeightsVolume(KubeContract):
     """A volume with model folders, mounted read-only in every worker pod and addressed as ``file:///models/…``."""
 
+    cel: ClassVar[tuple[CELRule, ...]] = (
+        CELRule(
+            "!has(self.claimName) || !has(self.image)",
+            "set claimName or image, not both: there is one mountPath",
+            field_path=".image",
+        ),
+    )
+
     claim_name: str | None = Field(
         None, max_length=253, description="PersistentVolumeClaim in the namespace of the Pool"
+    )
+    image: str | None = Field(
+        None,
+        max_length=512,
+        description="OCI image with the model folders, mounted as an image volume. Needs Kubernetes 1.35, or 1.33 with "
+        "the feature gate ImageVolume; elsewhere the API server drops the volume",
     )
     mount_path: str = Field(
         "/models", pattern=r"^/[A-Za-z0-9._/-]+$", max_length=253, description="Mount path in the worker pods"
     )
+
+    @model_validator(mode="after")
+    def _one_volume(self) -> WeightsVolume:
+        if self.claim_name and self.image:
+            raise ValueError("set claimName or image, not both")
+        return self
 
 
 class HeadResources(ComputeResources):
