@@ -97,6 +97,16 @@ async def test_a_sound_version_passes_with_its_digest_and_license(
     assert registry.cache.digests() == [pushed.digest]
 
 
+@pytest.mark.parametrize("license", [None, "MIT"])
+async def test_a_non_commercial_model_must_be_named_by_the_model(
+    license: str | None, evidence: EvidenceStore, registry: Registry
+) -> None:
+    order = ordered("catalog://rmbg@2.0.0", license=license, allowed_licenses=("CC-BY-NC-4.0",))
+    report = await judge(evidence, registry, order)
+    assert (report.state, report.reason) == (CheckState.FAILED, Reason.LICENSE_REFUSED)
+    assert "license: CC-BY-NC-4.0 in the Model" in report.message
+
+
 async def test_what_was_swapped_in_the_bucket_fails(
     evidence: EvidenceStore, registry: Registry, s3: str, tmp_path: Path
 ) -> None:

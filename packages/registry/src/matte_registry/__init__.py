@@ -14,4 +14,5 @@ __all__ = [
     "settings",
     "signature",
     "source_url",
+    "sources",
 ]

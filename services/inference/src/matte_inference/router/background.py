@@ -24,11 +24,13 @@ from matte_core.domain.license import license_refusal
 from matte_core.errors import Problem
 from matte_jobs.evidence import EvidenceStore
 from matte_jobs.store import JobStore
+from matte_registry.catalog import check_terms
 from matte_registry.errors import RegistryError
 from matte_registry.policy import VerificationPolicy
 from matte_registry.progress import Progress
 from matte_registry.registry import Registry
 from matte_registry.signature import public_key
+from matte_registry.sources import parse
 
 from matte_inference.settings import InferenceSettings
 
@@ -209,6 +211,8 @@ class VersionChecker:
             return None, order.license
         source, keys = order.source, tuple(public_key(pem.encode()) for pem in order.public_keys)
         policy = VerificationPolicy(order.digest, keys, order.allowed_licenses, order.license)
+        # a replica knows the Model's license alone, not the Pool's list: the Model must name what needs a name
+        check_terms(parse(source), frozenset(), order.license)
 
         def verify() -> tuple[str, str | None]:
             ready = self.registry.ensure(source, policy, check.on_progress)
