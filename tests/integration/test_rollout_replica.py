@@ -45,6 +45,7 @@ class FaultySegmenter:
     error: Exception | None = None
     blank: bool = False
     forwards: int = 0
+    batch_limit: int | None = None
 
     remote = False
     device = "cpu"

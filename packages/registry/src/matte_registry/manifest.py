@@ -15,7 +15,7 @@ METADATA_FILE = "matte.yaml"
 MANIFEST_FILE = "matte.manifest"
 SIGNATURE_FILE = "matte.sig"
 #: suffixes of files that can affect results, so the digest covers them
-COVERED = (".safetensors", ".onnx", ".json", ".yaml", ".txt")
+COVERED = (".safetensors", ".onnx", ".onnx_data", ".onnx.data", ".json", ".yaml", ".txt")
 #: copied, but not covered by the digest
 DOCUMENTS = frozenset({"README.md", "MODEL_CARD.md", "LICENSE", "LICENSE.md", "LICENSE.txt", "NOTICE"})
 _UNCOVERED = DOCUMENTS | {MANIFEST_FILE, SIGNATURE_FILE}

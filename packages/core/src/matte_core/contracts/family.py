@@ -34,7 +34,7 @@ HONORED_FIELDS: Mapping[str, frozenset[str]] = {
     Family.ONNX: _NETWORK
     | {"preprocessing.filter", "preprocessing.scale", "preprocessing.multiple"}
     | {"postprocessing.activation", "postprocessing.normalize"}
-    | {"parameters.file", "parameters.output", "parameters.classes"},
+    | {"parameters.file", "parameters.output", "parameters.classes", "parameters.gpu_provider"},
     VITMATTE: frozenset({"mean", "std"}),
 }
 #: ``size`` must be a multiple of this

@@ -33,6 +33,8 @@ class Reason(StrEnum):
     SIGNATURE_INVALID = "SignatureInvalid"
     LICENSE_REFUSED = "LicenseRefused"
     CACHE_FULL = "CacheFull"
+    WEIGHTS_UNUSABLE = "WeightsUnusable"
+    DEVICE_UNAVAILABLE = "DeviceUnavailable"
 
 
 class Preprocessing(Contract):

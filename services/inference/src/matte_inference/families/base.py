@@ -54,6 +54,7 @@ class Segmenter(Protocol):
 
     digest: str  # ``sha256:…`` of the weights' folder as in the registry; without weights, of the code version
     device: str  # ``cpu``, ``cuda``, …
+    batch_limit: int | None  # the largest batch that is faster than one by one; None: not known
     remote: bool  # another process runs the model: it may be away, needs no warm-up, takes several pictures at once
 
     def available(self) -> bool:
@@ -72,6 +73,7 @@ class Segmenter(Protocol):
 class LocalSegmenter:
     """Base of the segmenters that run in the replica itself."""
 
+    batch_limit: int | None = None
     remote = False
 
     def available(self) -> bool:

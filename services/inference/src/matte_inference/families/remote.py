@@ -202,7 +202,7 @@ class RemoteSegmenter:
     """Sends every picture to the app as a JPEG and reads the alpha out of its answer."""
 
     device = "remote"
-    remote = True
+    remote, batch_limit = True, 1
 
     def __init__(self, app: GradioApp, parameters: Parameters) -> None:
         self._app, self._parameters = app, parameters

@@ -66,6 +66,7 @@ class RefinedSegmenter(LocalSegmenter):
     def __init__(self, coarse: Segmenter, model: Any, parameters: Parameters, *, digest: str, device: str) -> None:
         self._coarse, self._model, self._parameters = coarse, to_device(model, device), parameters
         self.digest, self.device = text_digest(f"{coarse.digest}\n{digest}\n"), device
+        self.batch_limit = coarse.batch_limit
 
     def prepare(self, pixels: Pixels) -> Prepared:
         """A :class:`NetworkInputs`."""

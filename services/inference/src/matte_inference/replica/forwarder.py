@@ -52,9 +52,9 @@ class Forwarder:
         self._segmenter, self._config, self._meter = segmenter, config, meter
         self._on_backend_lost = on_backend_lost
         self._threads = ThreadPoolExecutor(config.slots if segmenter.remote else 1, thread_name_prefix="forward")
-        self._batched = config.max_batch_size > 1 and not segmenter.remote
-        size, wait = config.max_batch_size, config.batch_wait_seconds
-        self._batcher = Batcher(self._forward, max_batch_size=size, wait_seconds=wait)
+        size = min(config.max_batch_size, segmenter.batch_limit or config.max_batch_size)
+        self._batched = size > 1 and not segmenter.remote
+        self._batcher = Batcher(self._forward, max_batch_size=size, wait_seconds=config.batch_wait_seconds)
 
     async def forward(self, prepared: Prepared, traceparent: str | None = None) -> Forwarded:
         """Forwards one picture, in a batch with others; ``traceparent`` names its job in their traces."""
