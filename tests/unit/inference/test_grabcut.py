@@ -12,9 +12,10 @@ from matte_core.contracts.catalog import VersionConfig
 from matte_core.contracts.options import Options
 from matte_core.errors import Problem
 from matte_inference.families.base import Segmenter, to_size
-from matte_inference.families.grabcut import barrier_distance, remove_specks
+from matte_inference.families.grabcut import remove_specks
 from matte_inference.families.registry import load
 from matte_inference.pixels.arrays import Pixels, UInt8Array
+from matte_inference.pixels.graph_cut import barrier_distance
 from matte_inference.replica.stages import DecodedJob, finish_and_render
 from skimage import data
 from sklearn.datasets import load_sample_image

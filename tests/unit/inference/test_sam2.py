@@ -12,7 +12,7 @@ import pytest
 import torch
 from matte_core.contracts.catalog import VersionConfig
 from matte_core.contracts.job import Limits
-from matte_core.contracts.options import MAX_HINTS, Hint, Options, parse_hints
+from matte_core.contracts.options import MAX_HINT_POINTS, MAX_HINTS, Hint, Options, parse_hints
 from matte_inference.families.registry import load
 from matte_inference.families.sam2 import Sam2Segmenter, default_hints, to_prompts
 from matte_inference.pixels.arrays import Pixels
@@ -89,6 +89,38 @@ def test_hints_as_callers_write_them() -> None:
     assert options.parsed_hints == (Hint((0.5, 0.25)), Hint((1.0, 0.0), subject=False), Hint((0.1, 0.2, 0.8, 0.9)))
     assert Options.model_validate_json(options.model_dump_json()) == options
     assert Options().parsed_hints == ()
+
+
+def test_strokes_as_callers_write_them() -> None:
+    options = Options(hints="0.1,0.2:0.3,0.4@0.05 !0,0:1,1:.5,.5")
+    thick, thin = options.parsed_hints
+    assert thick == Hint((0.1, 0.2, 0.3, 0.4), width=0.05)
+    assert (thin.points, thin.subject, thin.width) == (((0, 0), (1, 1), (0.5, 0.5)), False, 0.02)
+    assert not thick.is_box
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("0.1,0.2:0.3", "no hint"),
+        ("0.1,0.2:0.3,0.4:", "no hint"),
+        ("0.1,0.2@0.05", "no hint"),
+        ("0.1,0.2:0.3,1.4", "lies in the picture"),
+        ("0.1,0.2:0.3,0.4@0.3", "up to 0.25"),
+        ("0.1,0.2:0.3,0.4@0", "above 0"),
+        (":".join(["0.5,0.5"] * (MAX_HINT_POINTS + 1)), "at most 1024 points"),
+        (" ".join([":".join(["0.5,0.5"] * 30)] * 40), "at most 1024 points"),
+    ],
+)
+def test_other_strokes_are_refused(wrong: str, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Options(hints=wrong)
+
+
+def test_a_stroke_is_points_along_it() -> None:
+    prompts = to_prompts(parse_hints("0,0:0.4,0:0.4,0.4 !0.9,0.9:0.9,0.9"))
+    subject = [(0, 0, 1), (0.2, 0, 1), (0.4, 0, 1), (0.4, 0.2, 1), (0.4, 0.4, 1)]
+    assert np.allclose(prompts, [[*subject, *[(0.9, 0.9, 0)] * 5]])
 
 
 @pytest.mark.parametrize(

@@ -24,12 +24,17 @@ _NAMED = {
 }  # fmt: skip
 MAX_HINTS = 64
 _NUMBER = r"[0-9]?\.?[0-9]{1,6}"
-_HINT_TEXT = re.compile(rf"!?{_NUMBER},{_NUMBER}(,{_NUMBER},{_NUMBER})?")
+_POINT = f"{_NUMBER},{_NUMBER}"
+_HINT_TEXT = re.compile(rf"!?{_POINT}(,{_POINT}|(:{_POINT})+(@{_NUMBER})?)?")
+#: of a stroke without a width, and the limits of all others; shares of the picture's longer side
+_STROKE_WIDTH, _MAX_STROKE_WIDTH = 0.02, 0.25
+#: points of all hints together
+MAX_HINT_POINTS = 1024
 _MARGIN = re.compile(r"[0-9]{1,4}(\.[0-9]+)?(px|%)?")
 # patterns in the JSON schema, for generated clients
 _COLOR_PATTERN = f"^({'|'.join(('#?[0-9A-Fa-f]{3,4}', '#?([0-9A-Fa-f]{2}){3,4}', *_NAMED))})$"
 _SHARE = r"(0|1|0?\.[0-9]{1,6})"
-_HINT = f"(!?{_SHARE},{_SHARE}|{_SHARE}(,{_SHARE}){{3}})"
+_HINT = f"(!?{_SHARE},{_SHARE}((:{_SHARE},{_SHARE})+(@{_SHARE})?)?|{_SHARE}(,{_SHARE}){{3}})"
 _HINTS_PATTERN = f"^{_HINT}([ ;]{_HINT}){{0,{MAX_HINTS - 1}}}$"
 
 
@@ -54,36 +59,64 @@ def _check_margin(value: object) -> object:
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """A point (x, y) on the subject or beside it, or a box (left, top, right, bottom) around it.
+    """A point (x, y) on the subject or beside it, a box (left, top, right, bottom) around it, or a stroke
+    (x, y, x, y, …) over a part of it or of the background.
 
     Coordinates are fractions of the width and height, 0 to 1, after the EXIF orientation is applied.
     """
 
     at: tuple[float, ...]
     subject: bool = True
+    width: float | None = None  # of a stroke, a fraction of the picture's longer side
 
     def __post_init__(self) -> None:
-        if len(self.at) not in (2, 4) or not all(0 <= number <= 1 for number in self.at):
-            raise ValueError("a hint is a point x,y or a box left,top,right,bottom, in shares of 0 to 1")
+        if not all(0 <= number <= 1 for number in self.at):
+            raise ValueError("a hint lies in the picture: all its numbers are shares of 0 to 1")
+        if self.width is not None:
+            if not 0 < self.width <= _MAX_STROKE_WIDTH:
+                raise ValueError(
+                    f"a stroke's width is a share of the longer side, above 0 and up to {_MAX_STROKE_WIDTH}"
+                )
+            if len(self.at) < 4 or len(self.at) % 2:
+                raise ValueError("a stroke has two points or more")
+        elif len(self.at) not in (2, 4):
+            raise ValueError("a hint is a point x,y or a box left,top,right,bottom or a stroke x,y:x,y:x,y@width")
         if self.is_box and not (self.subject and self.at[0] < self.at[2] and self.at[1] < self.at[3]):
             raise ValueError("a box is around the subject: left < right, top < bottom, and no ! before it")
 
     @property
     def is_box(self) -> bool:
-        return len(self.at) == 4
+        return len(self.at) == 4 and self.width is None
+
+    @property
+    def points(self) -> tuple[tuple[float, float], ...]:
+        """The (x, y) of a point or a stroke; the corners of a box."""
+        return tuple(zip(self.at[::2], self.at[1::2], strict=True))
 
 
 def parse_hints(text: str) -> tuple[Hint, ...]:
-    """Parses hints such as ``0.5,0.4 !0.1,0.9 0.2,0.1,0.8,0.9``; ``!`` marks a point beside the subject."""
+    """Parses hints such as ``0.5,0.4 !0.1,0.9 0.2,0.1,0.8,0.9 0.1,0.1:0.2,0.3@0.02``: points, a box and a stroke;
+    ``!`` marks points and strokes beside the subject.
+    """
     parts = text.replace(";", " ").split()
     if not 1 <= len(parts) <= MAX_HINTS:
-        raise ValueError(f"1 to {MAX_HINTS} hints: points x,y (!x,y: not there) and boxes left,top,right,bottom")
+        raise ValueError(
+            f"1 to {MAX_HINTS} hints: points x,y and strokes x,y:x,y@width (!: not there), boxes left,top,right,bottom"
+        )
     hints = []
     for part in parts:
         if not _HINT_TEXT.fullmatch(part):
-            raise ValueError(f"{part[:40]!r} is no hint: use x,y or !x,y or left,top,right,bottom, in shares of 0 to 1")
-        numbers = part.removeprefix("!").split(",")
-        hints.append(Hint(tuple(float(number) for number in numbers), subject=not part.startswith("!")))
+            raise ValueError(
+                f"{part[:40]!r} is no hint: use x,y or left,top,right,bottom or x,y:x,y@width, in shares of 0 to 1"
+            )
+        places, _, width = part.removeprefix("!").partition("@")
+        at = tuple(float(number) for number in re.split("[,:]", places))
+        stroke = (float(width) if width else _STROKE_WIDTH) if ":" in places else None
+        hints.append(Hint(at, subject=not part.startswith("!"), width=stroke))
+    if sum(len(hint.points) for hint in hints) > MAX_HINT_POINTS:
+        raise ValueError(
+            f"all hints together have at most {MAX_HINT_POINTS} points: leave out every second of a stroke"
+        )
     return tuple(hints)
 
 
@@ -118,8 +151,9 @@ class Options(Contract):
     )
     hints: Annotated[str | None, BeforeValidator(_normalize_hints)] = Field(
         None,
-        description="where the subject is, for models that take hints: points x,y (!x,y: not there) and boxes"
-        " left,top,right,bottom, in shares of the width and height, with spaces between",
+        description="where the subject is: points x,y, boxes left,top,right,bottom and strokes x,y:x,y:x,y@width, in"
+        " shares of the width and height (a stroke's width: of the longer side, 0.02 if left out), with spaces between;"
+        " ! before a point or stroke: not there",
         json_schema_extra={"pattern": _HINTS_PATTERN},
     )
 

@@ -36,6 +36,7 @@ from matte_inference.pixels.arrays import (
     to_uint8,
 )
 from matte_inference.pixels.guided import refine
+from matte_inference.pixels.hints import refine_with_hints
 
 #: the input of ``forward`` for one picture, in a form of the family's own
 Prepared = Any
@@ -94,7 +95,8 @@ class PictureParameters(FamilyParameters):
 
 
 def to_size(pixels: Pixels, alpha: Alpha, *, guided: bool, letterbox: bool = False) -> UInt8Array:
-    """A network's alpha at the picture's size, uint8 (H, W), fitted to the picture's edges if ``guided``.
+    """A network's alpha at the picture's size, uint8 (H, W), changed where the caller's hints contradict it, and fitted
+    to the picture's edges if ``guided``.
 
     If ``letterbox``, the picture is in the top left of the alpha, with its aspect kept. NaN or infinity raise
     ``Problem("internal_error")``.
@@ -105,6 +107,8 @@ def to_size(pixels: Pixels, alpha: Alpha, *, guided: bool, letterbox: bool = Fal
     soft: Float32Array = np.multiply(alpha, 1 / 255 if alpha.dtype == np.uint8 else 1, dtype=np.float32)
     if not np.isfinite(soft).all():
         raise Problem("internal_error", "The model's output is not a number on this picture.")
+    if pixels.hints:
+        soft = refine_with_hints(pixels.rgb, soft, pixels.hints)
     if guided:
         return refine(pixels.rgb, soft)
     return resize(to_uint8(soft), pixels.height, pixels.width)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -17,26 +17,22 @@ from numpy.typing import NDArray
 
 from matte_inference.families.base import Alpha, FamilyParameters, LocalSegmenter, Prepared, to_size, validate
 from matte_inference.pixels.arrays import Float32Array, Pixels, UInt8Array, fit_within, resize
+from matte_inference.pixels.graph_cut import barrier_distance, cut_graph
 
 #: to be raised whenever an answer changes: the digest of a version is derived from it
 _CODE = "grabcut/3"
 #: working size, pixels of the longer side
 _SIDES = {"center": 256, "salient": 320}
 _ROUNDS = 4
-_SEED = 7
 #: parts lighter than this share of the heaviest are specks; holes smaller than this share of the picture are closed
 _SPECK, _HOLE = 0.15, 0.01
 #: a subject that differs less from its surroundings is noise (units of L*a*b*)
 _MIN_CONTRAST = 5.0
-#: the largest share of pixels that equal their left neighbors in a photograph, at working size
-_MAX_EQUAL_PIXELS = 0.5
-_DITHER = 2
 #: saliency is computed at this size, pixels of the longer side
 _SALIENCY_SIDE = 200
 #: colors this far apart (CIE76) are different materials
 _COLOR_SCALE = 14.0
 _CLUSTERS = 6
-_SWEEPS = 3
 _BINS = (16, 24, 24)
 
 
@@ -90,15 +86,7 @@ def run_grabcut(rgb: UInt8Array, where: Saliency) -> UInt8Array:
     kinds = np.unique(mask)
     if not {cv2.GC_FGD, cv2.GC_PR_FGD} & set(kinds) or not {cv2.GC_BGD, cv2.GC_PR_BGD} & set(kinds):
         return np.ones(mask.shape, np.uint8)
-    cv2.setRNGSeed(_SEED)  # this thread's: the same picture gives the same answer
-    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
-    # a drawing gets faint noise: where many pixels are exactly alike, all cuts between them cost the same, and the
-    # search for the least takes up to a hundred times as long
-    if (bgr[:, 1:] == bgr[:, :-1]).all(-1).mean() > _MAX_EQUAL_PIXELS:
-        noise = np.random.default_rng(_SEED).integers(-_DITHER, _DITHER + 1, bgr.shape, np.int16)
-        bgr = np.clip(bgr + noise, 0, 255).astype(np.uint8)
-    cv2.grabCut(bgr, mask, None, np.zeros((1, 65)), np.zeros((1, 65)), _ROUNDS, cv2.GC_INIT_WITH_MASK)
-    return (mask & 1).astype(np.uint8)  # both kinds of subject are odd
+    return cut_graph(rgb, mask, _ROUNDS)
 
 
 def remove_specks(mask: UInt8Array, likely: Float32Array) -> UInt8Array:
@@ -170,47 +158,6 @@ def center_prior(height: int, width: int, *, spread: float = 0.33) -> Float32Arr
     x = np.linspace(-0.5, 0.5, width, dtype=np.float32)[None, :]
     out: Float32Array = np.exp(-(x * x + y * y) / np.float32(2 * spread * spread))
     return out
-
-
-def barrier_distance(lab: Float32Array, seeds: NDArray[np.bool_]) -> Float32Array:
-    """The minimum barrier distance of every pixel to the seeds, float32 (H, W), not scaled.
-
-    The barrier of a path is the range of values on it, summed over the channels: a subject that edges close off is
-    far from the border although its colors vary. Source: J. Zhang et al., "Minimum Barrier Salient Object
-    Detection at 80 FPS", ICCV 2015; here every step of a sweep moves a whole row or column.
-    """
-    height, width = seeds.shape
-    distance = np.where(seeds, 0, np.inf).astype(np.float32)
-    high, low = lab.copy(), lab.copy()
-    upright = _Paths(lab, distance, high, low)
-    turned = _Paths(*(array.swapaxes(0, 1) for array in (lab, distance, high, low)))  # views
-    for _ in range(_SWEEPS):
-        upright.sweep(range(1, height), -1)
-        upright.sweep(range(height - 2, -1, -1), 1)
-        turned.sweep(range(1, width), -1)
-        turned.sweep(range(width - 2, -1, -1), 1)
-    return distance
-
-
-@dataclass(frozen=True, slots=True)
-class _Paths:
-    """Per pixel: its color, the barrier of the best path so far, and the extremes on that path."""
-
-    lab: Float32Array
-    distance: Float32Array
-    high: Float32Array
-    low: Float32Array
-
-    def sweep(self, lines: Iterable[int], step: int) -> None:
-        """Extends the paths of the line ``step`` further to every line in turn."""
-        for line in lines:
-            high = np.maximum(self.high[line + step], self.lab[line])
-            low = np.minimum(self.low[line + step], self.lab[line])
-            barrier = np.where(np.isfinite(self.distance[line + step]), (high - low).sum(-1), np.inf)
-            better = barrier < self.distance[line]
-            self.distance[line] = np.where(better, barrier, self.distance[line])
-            self.high[line] = np.where(better[:, None], high, self.high[line])
-            self.low[line] = np.where(better[:, None], low, self.low[line])
 
 
 def unlike_border(lab: Float32Array) -> Float32Array:

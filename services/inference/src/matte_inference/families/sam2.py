@@ -11,7 +11,7 @@ Parameters of a version, else from matte.yaml:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +34,8 @@ from matte_inference.pixels.arrays import IMAGENET_MEAN, IMAGENET_STD, Float32Ar
 
 #: labels of a prompt's points; a box is its two corners
 _OUTSIDE, _INSIDE, _TOP_LEFT, _BOTTOM_RIGHT = 0, 1, 2, 3
+#: points that stand for a stroke
+_STROKE_POINTS = 5
 #: the models for videos contain the one for pictures
 _TYPES = ("sam2", "sam2_video")
 #: saliency is computed at this size (pixels of the longer side); pictures with a shorter side than this have none
@@ -87,7 +89,8 @@ class Sam2Segmenter(LocalSegmenter):
             return [*to_arrays(torch.stack(masks))]
 
     def finish(self, pixels: Pixels, alpha: Alpha) -> UInt8Array:
-        return base.to_size(pixels, alpha, guided=self._parameters.refine == "guided")
+        unhinted = replace(pixels, hints=())  # the prompts were the hints
+        return base.to_size(unhinted, alpha, guided=self._parameters.refine == "guided")
 
     def _union(self, maps: list[Tensor], prompts: Sequence[Prompt]) -> Tensor:
         logits = torch.stack([self._best_mask(maps, prompt) for prompt in prompts]).amax(dim=0)
@@ -107,9 +110,10 @@ class Sam2Segmenter(LocalSegmenter):
 
 def to_prompts(hints: Sequence[Hint]) -> tuple[Prompt, ...]:
     """One prompt per box, with the subject's points in it, and one for the subject's points outside of all boxes.
-    Points of the background are in every prompt.
+    Points of the background are in every prompt. Strokes count as points along them.
     """
     boxes = [hint for hint in hints if hint.is_box]
+    hints = [point for hint in hints for point in along(hint)]
     points = [hint for hint in hints if hint.subject and not hint.is_box]
 
     def labeled(points: list[Hint], label: int) -> Prompt:
@@ -125,6 +129,17 @@ def to_prompts(hints: Sequence[Hint]) -> tuple[Prompt, ...]:
     if loose:
         prompts.append((*loose, *outside))
     return tuple(prompts)
+
+
+def along(hint: Hint) -> list[Hint]:
+    """The points of a stroke, spread evenly over its length; any other hint as it is."""
+    if hint.width is None:
+        return [hint]
+    places = np.array(hint.points)
+    lengths = np.concatenate(([0.0], np.hypot(*np.diff(places, axis=0).T).cumsum()))
+    at = np.linspace(0, lengths[-1], _STROKE_POINTS)
+    xy = zip(*(np.interp(at, lengths, places[:, axis]) for axis in (0, 1)), strict=True)
+    return [Hint((float(x), float(y)), subject=hint.subject) for x, y in xy]
 
 
 def _within(point: Hint, box: Hint) -> bool:
