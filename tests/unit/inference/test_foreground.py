@@ -16,21 +16,21 @@ from skimage import data
 from sklearn.datasets import load_sample_image
 
 
-def hair(height: int, width: int, strands: int = 300) -> UInt8Array:
-    """An alpha, uint8 (H, W): a disc with strands of different widths and opacities."""
+def hair(height: int, width: int, hairs: int = 300) -> UInt8Array:
+    """An alpha, uint8 (H, W): a disc with hairs of different widths and opacities."""
     rng = np.random.default_rng(7)
     center, radius = np.array((width / 2, height / 2)), min(height, width) / 4
     alpha = cv2.circle(np.zeros((height, width), np.uint8), (width // 2, height // 2), round(radius), 255, -1)
-    for angle in rng.uniform(0, 2 * np.pi, strands):
+    for angle in rng.uniform(0, 2 * np.pi, hairs):
         turns = angle + np.cumsum(rng.normal(0, 0.05, 12))
         way = np.stack((np.cos(turns), np.sin(turns)), axis=1) * np.linspace(0.9, rng.uniform(1.2, 1.7), 12)[:, None]
         points = np.rint((center + radius * way) * 16).astype(np.int32)
-        strand = np.zeros_like(alpha)
+        line = np.zeros_like(alpha)
         opacity, thickness = int(rng.uniform(120, 256)), int(rng.integers(1, 3))
         cv2.polylines(
-            strand, [points], isClosed=False, color=opacity, thickness=thickness, lineType=cv2.LINE_AA, shift=4
+            line, [points], isClosed=False, color=opacity, thickness=thickness, lineType=cv2.LINE_AA, shift=4
         )
-        alpha = np.maximum(alpha, strand)
+        alpha = np.maximum(alpha, line)
     blurred: UInt8Array = cv2.GaussianBlur(alpha, (0, 0), 0.7)
     return blurred
 
