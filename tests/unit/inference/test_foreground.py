@@ -27,9 +27,7 @@ def hair(height: int, width: int, hairs: int = 300) -> UInt8Array:
         points = np.rint((center + radius * way) * 16).astype(np.int32)
         line = np.zeros_like(alpha)
         opacity, thickness = int(rng.uniform(120, 256)), int(rng.integers(1, 3))
-        cv2.polylines(
-            line, [points], isClosed=False, color=opacity, thickness=thickness, lineType=cv2.LINE_AA, shift=4
-        )
+        cv2.polylines(line, [points], isClosed=False, color=opacity, thickness=thickness, lineType=cv2.LINE_AA, shift=4)
         alpha = np.maximum(alpha, line)
     blurred: UInt8Array = cv2.GaussianBlur(alpha, (0, 0), 0.7)
     return blurred
