@@ -135,6 +135,7 @@ class NpmServer(Web):
         self.packages: dict[str, dict[str, Package]] = {}
         self.credentials: str | None = None
         self.page = False
+        self.moved: str | None = None
         self.requests: list[str] = []
 
     @property
@@ -162,6 +163,8 @@ class NpmServer(Web):
             if request.path == f"/npm/{quote(name, safe='@')}":
                 return request.send_json({"name": name, "versions": {v: {"dist": p.dist} for v, p in versions.items()}})
             for version, package in versions.items():
+                if self.moved and request.route.endswith(".tgz"):
+                    return request.send(302, Location=self.moved)
                 if request.route == f"/npm/{name}/-/{name.rpartition('/')[2]}-{version}.tgz":
                     return request.send_file("tarball", package.tarball)
         return request.send_json({"error": "not_found"}, 404)

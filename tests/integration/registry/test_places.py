@@ -199,13 +199,19 @@ def test_a_package_is_read_for_checks_and_comparisons(npm: NpmServer, settings: 
     assert change.path == "model.onnx"
 
 
+@pytest.mark.parametrize("redirected", [False, True])
 @pytest.mark.parametrize("way", ["token", "user"])
-def test_credentials_reach_the_registry_and_nobody_else(way: str, npm: NpmServer, settings: RegistrySettings) -> None:
+def test_credentials_reach_the_registry_and_nobody_else(
+    way: str, redirected: bool, npm: NpmServer, settings: RegistrySettings
+) -> None:
     with FileServer().running() as elsewhere:
         assert isinstance(elsewhere, FileServer)
         package = npm.publish("cut", "1.0.0", {"a.onnx": WEIGHTS})
         elsewhere.put("cut.tgz", package.tarball)
-        package.dist["tarball"] = f"{elsewhere.url}/cut.tgz"
+        if redirected:
+            npm.moved = f"{elsewhere.url}/cut.tgz"
+        else:
+            package.dist["tarball"] = f"{elsewhere.url}/cut.tgz"
         if way == "token":
             npm.credentials, registry = "Bearer secret-word", with_npm(settings, npm.registry, "secret-word")
         else:

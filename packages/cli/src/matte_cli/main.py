@@ -19,7 +19,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "models": (
         "models",
         "app",
-        "Show a server's models; push, pull, list, verify and compare versions at their sources.",
+        "Show a server's models and the catalog; push, pull, list, verify and compare versions.",
     ),
     "traffic": ("traffic.commands", "app", "Send traffic and measure where it goes."),
     "rollout": ("rollout.commands", "app", "Show, pause, promote and abort rollouts."),

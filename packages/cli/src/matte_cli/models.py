@@ -11,7 +11,7 @@ from matte_cli.console import Json, Url, make_console, print_json, with_api
 from matte_cli.downloads import awaited, megabytes
 from matte_cli.registry import commands
 
-app = typer.Typer(help="Show a server's models; push, pull, list, verify and compare versions at their sources.")
+app = typer.Typer(help="Show a server's models and the catalog; push, pull, list, verify and compare versions.")
 app.add_typer(commands.app)
 
 
