@@ -86,6 +86,10 @@ test-cluster: setup-all ## Test the CRDs, the operator and matte rollout on the 
 bench: setup-all ## Benchmark Matte against a bare loop; writes bench/results.md
 	$(BIN)/python -m bench $(ARGS)
 
+.PHONY: bench-onnx
+bench-onnx: setup-all ## Benchmark IS-Net through Matte beside a bare loop on onnxruntime; writes bench/onnx.md
+	$(BIN)/python -m bench.onnx $(ARGS)
+
 .PHONY: compare
 compare: setup-all ## Benchmark Matte beside another checkout, in one run (ARGS=FOLDER, which must be set up)
 	$(BIN)/python -m bench.compare $(ARGS)
