@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -27,11 +27,16 @@ NOW = datetime(2026, 1, 1, 12, 0, 0, 250_000, tzinfo=UTC)
 DONE = GateResult(Gate.PASSED, "done")
 SAME = Agreement(iou=0.98, boundary=0.95, alpha_difference=0.01)
 SHIFTED = Agreement(iou=0.5, boundary=0.2, alpha_difference=0.2)
-GOOD = AnswerStats(400, 0, 0, tuple(0.1 + 0.0001 * (i % 50) for i in range(400)))
-ERRORS = AnswerStats(400, 20, 0, GOOD.seconds)
-SLOW = AnswerStats(400, 0, 0, tuple(3 * s for s in GOOD.seconds))
-EMPTY = AnswerStats(400, 0, 400, GOOD.seconds)
-FEW = AnswerStats(10, 0, 0, GOOD.seconds[:10])
+GOOD = AnswerStats(
+    400, 0, 0, tuple(0.1 + 0.0001 * (i % 50) for i in range(400)),
+    uncertainties=tuple(0.02 + 0.004 * (i % 25) for i in range(400)),
+)  # fmt: skip
+ERRORS = replace(GOOD, errors=20)
+SLOW = replace(GOOD, seconds=tuple(3 * s for s in GOOD.seconds))
+EMPTY = replace(GOOD, bad_masks=400)
+NO_SUBJECTS = replace(GOOD, no_subjects=40)
+UNSURE = replace(GOOD, uncertainties=tuple(0.15 + u for u in GOOD.uncertainties))
+FEW = AnswerStats(10, 0, 0, GOOD.seconds[:10], uncertainties=GOOD.uncertainties[:10])
 
 
 def rollout(**fields: Any) -> RolloutSpec:

@@ -20,7 +20,7 @@ from pathlib import Path
 import httpx
 import pytest
 from matte_jobs.embedded import EmbeddedRedis
-from PIL import Image
+from PIL import Image, ImageFilter
 from playwright.sync_api import Browser, Page, sync_playwright
 from skimage import data
 
@@ -138,10 +138,14 @@ def local(url: str, base: str) -> bool:
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with astronaut.jpg (512 × 512), coffee.jpg and chelsea.jpg, and two files that are no pictures."""
+    """A folder with astronaut.jpg (512 × 512), coffee.jpg and chelsea.jpg, one out of focus, one without a subject, and
+    two files that are no pictures.
+    """
     folder = tmp_path_factory.mktemp("photos")
     for name in ("astronaut", "coffee", "chelsea"):
         Image.fromarray(getattr(data, name)()).save(folder / f"{name}.jpg", quality=92)
+    Image.fromarray(data.astronaut()).filter(ImageFilter.GaussianBlur(12)).save(folder / "blurred.jpg")
+    Image.new("RGB", (512, 384), (110, 130, 150)).save(folder / "blank.jpg")
     (folder / "text.jpg").write_text("this is text, whatever its name says")
     (folder / "notes.txt").write_text("notes")
     return folder

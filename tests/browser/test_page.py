@@ -57,6 +57,26 @@ def test_a_photo_is_cut_out_and_downloaded(page: Page, photos: Path) -> None:
     share = float((np.asarray(image)[..., 3] > 127).mean())
     assert 0.1 < share < 0.9
     expect(page.locator("#announcer")).to_have_text("The result is ready.")
+    expect(page.locator("#result-advice")).to_be_hidden()
+
+
+@pytest.mark.parametrize(
+    ("name", "title", "advice"),
+    [
+        ("blank.jpg", "No subject found", "Try a picture with a clear subject, or another model."),
+        ("blurred.jpg", "Cut-out ready", "The edges are uncertain here: try a sharper or larger picture"),
+    ],
+)
+def test_it_says_what_to_look_out_for(page: Page, photos: Path, name: str, title: str, advice: str) -> None:
+    page.set_input_files("#files", photos / name)
+    expect(page.locator("#result-title")).to_have_text(title)
+    expect(page.locator("#result-advice")).to_contain_text(advice)
+    expect(page.locator("#announcer")).to_contain_text(title)
+    page.reload()
+    expect(page.locator("#result-advice")).to_contain_text(advice)
+    page.set_input_files("#files", photos / "astronaut.jpg")
+    expect(page.locator("#result-title")).to_have_text("Cut-out ready")
+    expect(page.locator("#result-advice")).to_be_hidden()
 
 
 def test_the_slider_moves_by_keyboard_and_pointer(page: Page, photos: Path) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from matte_core.contracts.catalog import Arm, Replica, Route, RouteTable
 from matte_core.contracts.job import Result, Timings
 from matte_core.contracts.options import Options
+from matte_inference.analysis.uncertainty import assess
 from matte_jobs.catalog import CatalogStore
 from matte_jobs.events import WakeupChannel
 from matte_jobs.settings import StoreSettings
@@ -21,10 +22,14 @@ from numpy.typing import NDArray
 
 MODEL, VERSION, DIGEST = "grabcut", "1.0.0", "sha256:" + "0" * 64
 HOUR = 3600.0
+#: variance of the Laplacian below which a picture is out of focus, and so are the edges of its subject
+BLURRED = 20.0
 
 
 def alpha_of(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The subject's alpha, height × width, from GrabCut with a prior around the center, at 256 px."""
+    """The subject's alpha, height × width, from GrabCut with a prior around the center, at 256 px: soft where the
+    picture is out of focus, empty where it has one color.
+    """
     height, width = picture.shape[:2]
     scale = 256 / max(height, width)
     small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -34,6 +39,10 @@ def alpha_of(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     cv2.setRNGSeed(0)  # GrabCut starts from a random clustering
     cv2.grabCut(small, mask, box, np.zeros((1, 65)), np.zeros((1, 65)), 5, cv2.GC_INIT_WITH_RECT)
     subject = np.isin(mask, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8) * 255
+    if small.std() < 1:  # nothing to tell from anything
+        subject[:] = 0
+    elif cv2.Laplacian(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), cv2.CV_64F).var() < BLURRED:
+        subject = np.asarray(cv2.GaussianBlur(subject, (0, 0), 24), np.uint8)
     return np.asarray(cv2.resize(subject, (width, height)), np.uint8)
 
 
@@ -88,10 +97,10 @@ async def cut(store: JobStore, lease: Lease, pace: float) -> None:
     await asyncio.sleep(pace)
     body, kind, width, height = encoded(picture, alpha, spec.options)
     ref = store.blobs.ref(spec.id, "result", len(body), kind)
-    took = time.monotonic() - began
+    took, assessment = time.monotonic() - began, assess(alpha)
     result = Result(
         model=MODEL, version=VERSION, digest=DIGEST, width=width, height=height, files={"result": ref},
-        timings=Timings(total=took),
+        foreground=assessment.foreground, uncertainty=assessment.uncertainty, timings=Timings(total=took),
     )  # fmt: skip
     await store.finish(spec.id, result, {ref.key: body}, now=time.time())
 

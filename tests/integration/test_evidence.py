@@ -44,12 +44,14 @@ async def test_an_order_is_reported_on_and_a_new_attempt_forgets(store: JobStore
 
 async def test_a_window_has_what_came_since(store: JobStore) -> None:
     evidence, begun = EvidenceStore(store), time.time()
-    await evidence.record_answer("m", "1.0.0", AnswerSample(at=begun, seconds=0.1))
+    await evidence.record_answer("m", "1.0.0", AnswerSample(at=begun, seconds=0.1, no_subject=True, uncertainty=0.25))
     await asyncio.sleep(0.02)
     middle = time.time()
     await evidence.record_answer("m", "1.0.0", AnswerSample(at=middle, seconds=0.2, error=True))
     assert [answer.seconds for answer in await evidence.answers("m", "1.0.0", begun - 1)] == [0.1, 0.2]
     assert [answer.error for answer in await evidence.answers("m", "1.0.0", middle - 0.005)] == [True]
+    recorded = [(answer.no_subject, answer.uncertainty) for answer in await evidence.answers("m", "1.0.0", begun - 1)]
+    assert recorded == [(True, 0.25), (False, None)]
     assert await evidence.answers("m", "2.0.0", 0) == []
 
 

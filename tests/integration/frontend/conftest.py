@@ -65,6 +65,13 @@ def photo(width: int = 320, height: int = 240, *, kind: str = "JPEG") -> bytes:
     return buffer.getvalue()
 
 
+def blank(width: int = 320, height: int = 240) -> bytes:
+    """A picture of one color: nothing to cut out."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (width, height), (90, 90, 90)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
 @pytest.fixture(scope="session")
 def jpeg() -> bytes:
     return photo()

@@ -56,10 +56,13 @@ async def write(settings: StoreSettings, model: str) -> None:
         for number in range(200):
             at = BEGAN + number
             answer = AnswerSample(
-                at=at, seconds=0.08 + number / 4000, error=number % 50 == 7, bad_mask=number % 40 == 3
-            )
+                at=at, seconds=0.08 + number / 4000, error=number % 50 == 7, bad_mask=number % 40 == 3,
+                no_subject=number == 3, uncertainty=0.06 + number / 10_000,
+            )  # fmt: skip
             await evidence.record_answer(model, CANARY, answer)
-            await evidence.record_answer(model, STABLE, AnswerSample(at=at, seconds=0.05 + number / 8000))
+            await evidence.record_answer(
+                model, STABLE, AnswerSample(at=at, seconds=0.05 + number / 8000, uncertainty=0.05)
+            )
         for each in differences():
             await evidence.record_pair(model, CANARY, MirroredPair(at=each.at, job=JOB, agreement=each.agreement))
             await evidence.record_comparison(model, CANARY, each)

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
-from integration.frontend.conftest import Platform
+from integration.frontend.conftest import Platform, blank, photo
 from integration.frontend.processes import wait_until
 from PIL import Image
 
@@ -66,6 +66,19 @@ class TestStockClient:
         for job in jobs:
             with Image.open(job.result(timeout=30)) as picture:
                 assert (picture.mode, picture.format) == ("RGBA", "WEBP")
+
+    def test_the_file_says_how_sure_the_mask_is(self, platform: Platform, tmp_path: Path) -> None:
+        """To clients that take the file as data, as Gradio's in JavaScript does."""
+        client = Client(platform.url, verbose=False, analytics_enabled=False, download_files=False)
+        metadata = []
+        for name, data in (("photo.jpg", photo()), ("blank.jpg", blank())):
+            path = tmp_path / name
+            path.write_bytes(data)
+            metadata.append(client.predict(handle_file(str(path)), api_name="/remove_background")["meta"])
+        client.close()
+        found, none = metadata
+        assert (found["_type"], found["foreground"], 0 < found["uncertainty"] < 1) == ("gradio.FileData", "found", True)
+        assert (none["foreground"], none["uncertainty"]) == ("none", 0)
 
     def test_segment_by_version(self, stock: Client, jpeg_file: Path) -> None:
         path = stock.predict(handle_file(str(jpeg_file)), "cut", "1", api_name="/segment")

@@ -8,7 +8,7 @@ import zipfile
 
 import httpx
 import pytest
-from integration.frontend.conftest import Platform, photo
+from integration.frontend.conftest import Platform, blank, photo
 from PIL import Image
 
 pytestmark = pytest.mark.integration
@@ -80,11 +80,26 @@ class TestPredict:
         answer = client.post("/v1/predict", json=body, headers={"Accept": "application/json"})
         document = answer.json()
         assert set(document) == {
-            "id", "model", "version", "digest", "arm", "width", "height", "subject_found", "timings",
+            "id", "model", "version", "digest", "arm", "width", "height", "foreground", "uncertainty", "timings",
             "result_b64", "mask_b64",
         }  # fmt: skip
         assert opened(base64.b64decode(document["mask_b64"])).mode == "L"
         assert (document["version"], document["width"], document["height"]) == ("1.0.0", 320, 240)
+
+    def test_it_says_how_sure_the_mask_is(self, client: httpx.Client, jpeg: bytes) -> None:
+        picture = client.post("/predict", content=jpeg, headers=JPEG)
+        assert picture.headers["x-matte-foreground"] == "found"
+        job = client.get(f"/v1/jobs/{picture.headers['x-job-id']}").json()["result"]
+        assert (job["foreground"], 0 < job["uncertainty"] < 1) == ("found", True)
+        assert picture.headers["x-matte-uncertainty"] == f"{job['uncertainty']:.2f}" != "0.00"
+        document = client.post("/predict", content=jpeg, headers=JPEG | {"Accept": "application/json"}).json()
+        assert (document["foreground"], document["uncertainty"]) == ("found", job["uncertainty"])
+
+    def test_it_says_that_there_is_no_subject(self, client: httpx.Client) -> None:
+        answer = client.post("/predict", content=blank(), headers=JPEG)
+        assert (answer.headers["x-matte-foreground"], answer.headers["x-matte-uncertainty"]) == ("none", "0.00")
+        document = client.post("/predict", content=blank(), headers=JPEG | {"Accept": "application/json"}).json()
+        assert (document["foreground"], document["uncertainty"]) == ("none", 0)
 
     def test_both_is_a_stored_archive(self, client: httpx.Client, jpeg: bytes) -> None:
         answer = client.post("/v1/predict", params={"output": "both"}, content=jpeg, headers=JPEG)

@@ -177,7 +177,9 @@ class TestReports:
         found = answer.json()
         assert (found["model"], found["version"], found["stable"]) == ("cut", "2.0.0", "1.0.0")
         assert (found["answers"]["total"], found["answers"]["errors"], found["answers"]["bad_masks"]) == (200, 4, 5)
+        assert (found["answers"]["no_subjects"], round(found["answers"]["uncertainty"], 4)) == (1, 0.0699)
         assert found["stable_answers"]["total"] == 200
+        assert (found["stable_answers"]["no_subjects"], round(found["stable_answers"]["uncertainty"], 4)) == (0, 0.05)
         assert found["pairs"] == 3
         assert 0 < found["agreement"]["iou"] < 0.8
         assert [each["name"] for each in found["shown"]] == ["cat", "5b0c1d5e…", "cup"]

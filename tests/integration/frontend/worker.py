@@ -15,15 +15,18 @@ import random
 import time
 from dataclasses import dataclass
 
+import numpy as np
 from matte_core.contracts.catalog import Arm, Replica, Route, RouteTable, Rule
 from matte_core.contracts.job import Result, Timings
 from matte_core.domain.routing import choose_arm
 from matte_core.errors import Problem
+from matte_inference.analysis.masks import Coverage
+from matte_inference.analysis.uncertainty import Assessment, assess
 from matte_jobs.catalog import CatalogStore
 from matte_jobs.events import WakeupChannel
 from matte_jobs.settings import StoreSettings
 from matte_jobs.store import JobStore, Lease
-from PIL import Image, ImageOps
+from PIL import Image, ImageFilter, ImageOps
 
 ROUTES = {
     "cut": (("1.0.0", 0), ("2.0.0", 100)),
@@ -51,9 +54,12 @@ SERVED = ("cut", "slow", "broken", "split")
 
 
 def cut_out(data: bytes) -> tuple[Image.Image, Image.Image]:
-    """The picture with an ellipse kept, and the ellipse."""
+    """The picture with a soft ellipse kept, and the ellipse; a picture of one color has no subject."""
     picture = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
     mask = Image.radial_gradient("L").resize(picture.size).point(lambda v: 255 if v < 128 else 0)
+    mask = mask.filter(ImageFilter.GaussianBlur(4))
+    if len(set(picture.resize((64, 64)).getdata())) == 1:
+        mask.paste(0, (0, 0, *mask.size))
     cutout = picture.copy()
     cutout.putalpha(mask)
     return cutout, mask
@@ -119,24 +125,25 @@ class Worker:
             problem = Problem("out_of_memory", "The test's model is always out of memory.")
             await self.store.fail(lease.id, lease.token, problem, time.time())
             return
-        files = await self.make(lease)
+        files, assessment = await self.make(lease)
         total = time.time() - began
         refs = {
             name: self.store.blobs.ref(lease.id, name, len(data), kind) for name, (data, kind) in files.items()
         }  # fmt: skip
         result = Result(
             model=spec.model, version=version, digest="sha256:0", width=spec.picture.width,
-            height=spec.picture.height, files=refs, timings=Timings(forward=total, total=total),
+            height=spec.picture.height, foreground=assessment.foreground, uncertainty=assessment.uncertainty,
+            files=refs, timings=Timings(forward=total, total=total),
         )  # fmt: skip
         data = {refs[name].key: content for name, (content, _) in files.items()}
         await self.store.finish(lease.id, result, data, now=time.time())
 
-    async def make(self, lease: Lease) -> dict[str, tuple[bytes, str]]:
+    async def make(self, lease: Lease) -> tuple[dict[str, tuple[bytes, str]], Assessment]:
         spec = lease.spec
         image = await self.store.blobs.get(spec.image)
         assert image is not None
         if self.prepared is not None:
-            return {"result": (self.prepared, "image/png")}
+            return {"result": (self.prepared, "image/png")}, Assessment(0.0, Coverage.OK)
         cutout, mask = cut_out(image)
         if spec.model == "slow":
             await self.run_slowly(lease, cutout)
@@ -146,7 +153,7 @@ class Worker:
         files = {"result": (encoded(first, kind), f"image/{kind}")}
         if wants == "both":
             files["mask"] = (encoded(mask, kind), f"image/{kind}")
-        return files
+        return files, assess(np.asarray(mask))
 
     async def run_slowly(self, lease: Lease, cutout: Image.Image) -> None:
         steps = 4

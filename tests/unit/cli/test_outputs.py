@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from matte_cli.cut import result_line
@@ -75,9 +76,27 @@ def test_what_was_cut_is_told_as_people_say_it() -> None:
     assert (
         result_line(Item(Path("a.jpg"), Path("a-cutout.png"), both=True), view) == "a.jpg → a-cutout.png and a-mask.png"
     )
-    blank = ResultView(model="m", version="1", digest="", arm="1", width=1, height=1, subject_found=False, files={})
-    said = result_line(Item(Path("a.jpg"), Path("b.png")), view.model_copy(update={"result": blank}))
-    assert said == "a.jpg → b.png (no subject was found: it is empty)"
+
+
+@pytest.mark.parametrize(
+    ("foreground", "uncertainty", "remark"),
+    [
+        ("none", 0.0, " (no subject was found)"),
+        ("none", 0.9, " (no subject was found)"),
+        ("found", None, ""),
+        ("found", 0.19, ""),
+        ("found", 0.31, " (uncertain edges: 31% of the subject may be wrong)"),
+    ],
+)
+def test_what_to_look_out_for_is_told(
+    foreground: Literal["found", "none"], uncertainty: float | None, remark: str
+) -> None:
+    result = ResultView(
+        model="m", version="1", digest="", arm="1", width=1, height=1, foreground=foreground, uncertainty=uncertainty,
+        files={},
+    )  # fmt: skip
+    view = JobView(id="j", state=JobState.SUCCEEDED, model="m", created_at=0, result=result)
+    assert result_line(Item(Path("a.jpg"), Path("b.png")), view) == f"a.jpg → b.png{remark}"
 
 
 def test_format_follows_the_name() -> None:

@@ -135,6 +135,7 @@ def test_a_line_for_logs() -> None:
 @pytest.mark.parametrize(
     ("metric", "value", "said"),
     [("errors", 0.0512, "5.12 %"), ("latency", 0.25, "250 ms"), ("latency", 2.5, "2.50 s"), ("gpu", 71.25, "71.25"),
+     ("foreground", 0.0125, "1.25 %"), ("uncertainty", 0.07118, "0.071"),
      ("agreement", 0.031, "3.10 % differ"), ("agreement", None, "–")],
 )  # fmt: skip
 def test_numbers_have_their_units(metric: str, value: float | None, said: str) -> None:

@@ -47,7 +47,17 @@ def evidence(*pictures: MaskComparison) -> Evidence:
     )
     return Evidence(
         starts=[StartReport(replica="r1", at=1.0, digest="sha256:0", golden=golden)],
-        answers=[AnswerSample(at=i, seconds=i / 100, error=i == 100, bad_mask=i in (7, 8)) for i in range(1, 101)],
+        answers=[
+            AnswerSample(
+                at=i,
+                seconds=i / 100,
+                error=i == 100,
+                bad_mask=i in (7, 8),
+                no_subject=i == 7,
+                uncertainty=None if i == 100 else i / 100,
+            )
+            for i in range(1, 101)
+        ],
         stable_answers=[AnswerSample(at=2.0, seconds=1.5)],
         pairs=[MirroredPair(at=3.0, job=JOB, agreement=APART), MirroredPair(at=4.0, job=JOB, agreement=SAME)],
         shown=pictures,
@@ -60,10 +70,15 @@ def report(*pictures: MaskComparison) -> RolloutReport:
 
 def test_numbers() -> None:
     found = report(shown())
-    assert found.answers == Answers(total=100, errors=1, bad_masks=2, p50_seconds=0.5, p95_seconds=0.95)
+    assert found.answers == Answers(
+        total=100, errors=1, bad_masks=2, no_subjects=1, uncertainty=0.5, p50_seconds=0.5,
+        p95_seconds=0.95,
+    )  # fmt: skip
     assert found.stable_answers.p95_seconds == 1.5
     assert found.agreement == Agreement(iou=0.75, boundary=0.625, alpha_difference=0.0625)
-    assert Answers.count([]) == Answers(total=0, errors=0, bad_masks=0, p50_seconds=None, p95_seconds=None)
+    assert Answers.count([]) == Answers(
+        total=0, errors=0, bad_masks=0, no_subjects=0, uncertainty=None, p50_seconds=None, p95_seconds=None
+    )
 
 
 def test_no_job_s_id_is_shown_whole() -> None:
@@ -110,7 +125,18 @@ def test_the_page_has_everything_and_fetches_nothing() -> None:
     assert text.index("newer") < text.index("older"), "the newest comes first"
     assert text.count("data:image/png;base64,") == 8
     assert {found[:5] for found in re.findall(r'(?:src|href)="([^"]*)', text)} == {"data:"}
-    for word in ("portrait", "2.0.0", "1.0.0", "2 (2.0 %)", "0.750", "cat", "empty mask", "950 ms"):
+    for word in (
+        "portrait",
+        "2.0.0",
+        "1.0.0",
+        "2 (2.0 %)",
+        "1 (1.0 %)",
+        "0.500",
+        "0.750",
+        "cat",
+        "empty mask",
+        "950 ms",
+    ):
         assert word in text
     assert "style=" not in text.replace("style-src", "")
     assert CSP.startswith("default-src 'none'; img-src data:; style-src 'sha256-")

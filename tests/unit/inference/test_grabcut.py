@@ -100,7 +100,7 @@ def test_a_result_says_whether_there_was_a_subject() -> None:
     for name, found in (("nothing", False), ("disc", True)):
         opened = DecodedJob(Pixels(drawn(name)), model.prepare(Pixels(drawn(name))), None)
         rendered = finish_and_render(model, opened, model.forward([opened.prepared])[0], Options())
-        assert rendered.subject_found is found
+        assert (rendered.assessment.foreground == "found") is found
 
 
 def test_barrier_distance_sees_what_edges_close_off() -> None:

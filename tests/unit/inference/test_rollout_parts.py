@@ -16,7 +16,7 @@ from matte_inference.analysis.masks import (
     decode_mask,
     encode_mask,
     is_rejected,
-    sample_rows,
+    sample,
     shrink,
 )
 from matte_inference.pixels.arrays import UInt8Array
@@ -88,9 +88,9 @@ def half(height: int, width: int, rows: int) -> UInt8Array:
 def test_a_few_rows_tell_the_coverage() -> None:
     for rows, seen in ((0, Coverage.EMPTY), (3000, Coverage.FULL), (1500, Coverage.OK), (30, Coverage.OK)):
         mask = half(3000, 4000, rows)
-        assert coverage(sample_rows(mask)) == coverage(mask) == seen
-    assert sample_rows(half(3000, 4000, 0)).size < 600_000
-    assert sample_rows(half(10, 10, 3)).shape == (10, 10)
+        assert coverage(sample(mask)) == coverage(mask) == seen
+    assert sample(half(3000, 4000, 0)).size < 600_000
+    assert sample(half(10, 10, 3)).shape == (10, 10)
 
 
 def test_masks_travel_and_differ() -> None:

@@ -82,7 +82,7 @@ class Rollout(ModelSimulation):
         self.seen_weights.append(weights)
         at, since = self.now.timestamp(), status.step_started_at or ""
         start = StartReport(replica="a", at=at, digest=DIGEST, golden=(self.golden,))
-        good = [AnswerSample(at=at, seconds=0.1 + 0.0001 * (i % 50)) for i in range(300)]
+        good = [AnswerSample(at=at, seconds=0.1 + 0.0001 * (i % 50), uncertainty=0.05) for i in range(300)]
         bad = [AnswerSample(at=at, seconds=0.1, error=True)] * round(300 * self.failing)
         self.evidence = ModelEvidence(
             applied=(AppliedWeights(expires_at=at + 5, weights={"portrait": weights}),),

@@ -140,7 +140,9 @@ class Namespace:
             starts=dict.fromkeys(live, (start,)),
             replicas=live,
             since=since,
-            answers=dict.fromkeys(live, tuple(AnswerSample(at=at, seconds=0.1 + i / 1e4) for i in range(400))),
+            answers=dict.fromkeys(
+                live, tuple(AnswerSample(at=at, seconds=0.1 + i / 1e4, uncertainty=0.05) for i in range(400))
+            ),
             pairs=(MirroredPair(at=at, job="j", agreement=SAME),) * 100,
         )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Annotated, Literal
 
 import typer
-from matte_core.contracts.job import JobView
+from matte_core.contracts.job import HIGH_UNCERTAINTY, JobView, ResultView
 from matte_core.contracts.options import Format, Options, Output
 from matte_core.errors import Problem
 from pydantic import ValidationError
@@ -52,8 +52,18 @@ async def cut_one(
 def result_line(item: Item, view: JobView) -> str:
     source = "standard input" if item.source == STDIO else str(item.source)
     targets = " and ".join("standard output" if target == STDIO else str(target) for target in item.targets)
-    empty = view.result is not None and not view.result.subject_found
-    return f"{source} → {targets}" + (" (no subject was found: it is empty)" if empty else "")
+    return f"{source} → {targets}{remark(view.result)}"
+
+
+def remark(result: ResultView | None) -> str:
+    """What to look out for in a result, in parentheses; '' for nothing."""
+    if result is None:
+        return ""
+    if result.foreground == "none":
+        return " (no subject was found)"
+    if result.uncertainty is not None and result.uncertainty >= HIGH_UNCERTAINTY:
+        return f" (uncertain edges: {result.uncertainty:.0%} of the subject may be wrong)"
+    return ""
 
 
 def read_picture(path: Path, max_bytes: int) -> bytes:

@@ -69,7 +69,8 @@ _RESPONSE_HEADERS: Mapping[str, str] = {
     "X-Job-Id": "the job's id",
     "X-Model": "the model's name",
     "X-Model-Version": "the version that answered",
-    "X-Subject-Found": "whether the model found a subject",
+    "X-Matte-Foreground": "found, or none: the picture has no subject",
+    "X-Matte-Uncertainty": "share of the subject that the mask is expected to get wrong, 0 to 1: 0.07; if known",
     "X-Model-Digest": "digest of the version's folder",
     "Retry-After": "seconds",
     "ETag": "identifies these bytes in this media type",
@@ -287,7 +288,11 @@ def _schemas() -> Spec:
     schemas["JsonResult"] = {
         "type": "object", "required": ["id", "model", "version", "digest", "arm", "width", "height", "timings"],
         "properties": dict.fromkeys(("id", "model", "version", "digest", "arm"), _TEXT)
-        | {"subject_found": {"type": "boolean"}, "width": pixels, "height": pixels, "timings": timings}
+        | {
+            "foreground": {"enum": ["found", "none"], "type": "string"},
+            "uncertainty": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
+        }
+        | {"width": pixels, "height": pixels, "timings": timings}
         | {"result_b64": _BASE64, "mask_b64": _BASE64},
     }  # fmt: skip
     schemas["Problem"] = {
@@ -351,7 +356,9 @@ def _parameters() -> Spec:
 
 
 def _responses() -> Spec:
-    result_headers = header_refs("X-Job-Id", "X-Model", "X-Model-Version", "X-Model-Digest", "X-Subject-Found")
+    result_headers = header_refs(
+        "X-Job-Id", "X-Model", "X-Model-Version", "X-Model-Digest", "X-Matte-Foreground", "X-Matte-Uncertainty"
+    )
     stored_headers = result_headers | header_refs("ETag", "Accept-Ranges")
     result: Spec = {
         "description": "The picture; a ZIP archive of cut-out and mask for output=both; JSON if Accept prefers it",

@@ -17,7 +17,7 @@ JOB: dict[str, Any] = {
 }  # fmt: skip
 JSON_RESULT: dict[str, Any] = {
     "id": _ID, "model": "unet", "version": "2.0.0", "digest": _DIGEST, "arm": "2.0.0", "width": 1, "height": 1,
-    "subject_found": True,
+    "foreground": "found", "uncertainty": 0.07,
     "timings": {
         "queued": 0.002, "fetch": 0.001, "decode": 0.008, "forward": 0.04, "encode": 0.006,
         "total": 0.055, "cpu": 0.052,
@@ -62,8 +62,14 @@ ROLLOUT: dict[str, Any] = {
             ],
         }
     ],
-    "answers": {"total": 120, "errors": 0, "bad_masks": 1, "p50_seconds": 0.06, "p95_seconds": 0.09},
-    "stable_answers": {"total": 2280, "errors": 1, "bad_masks": 9, "p50_seconds": 0.05, "p95_seconds": 0.09},
+    "answers": {
+        "total": 120, "errors": 0, "bad_masks": 1, "no_subjects": 1, "uncertainty": 0.071, "p50_seconds": 0.06,
+        "p95_seconds": 0.09,
+    },
+    "stable_answers": {
+        "total": 2280, "errors": 1, "bad_masks": 9, "no_subjects": 8, "uncertainty": 0.068, "p50_seconds": 0.05,
+        "p95_seconds": 0.09,
+    },
     "pairs": 114, "agreement": {"iou": 0.97, "boundary": 0.94, "alpha_difference": 0.01},
     "shown": [
         {

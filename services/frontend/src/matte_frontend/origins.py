@@ -26,8 +26,8 @@ _HEADER_NAMES = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~, -]{1,2000}")
 #: what scripts may read besides the few headers that CORS always lets them
 _EXPOSED_HEADERS = (
     b"Accept-Ranges, Content-Disposition, Content-Encoding, Content-Range, ETag, Location, Preference-Applied, "
-    b"Retry-After, Server-Timing, traceparent, X-Job-Id, X-Model, X-Model-Digest, X-Model-Version, X-Request-Id, "
-    b"X-Subject-Found"
+    b"Retry-After, Server-Timing, traceparent, X-Job-Id, X-Matte-Foreground, X-Matte-Uncertainty, X-Model, "
+    b"X-Model-Digest, X-Model-Version, X-Request-Id"
 )
 _ALLOWED_METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE"
 #: seconds; a preflight per picture would be a round trip per picture, and the request itself is checked, too

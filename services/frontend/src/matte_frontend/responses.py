@@ -165,10 +165,12 @@ async def result_response(
     timings = result.timings.model_dump().items()
     headers = {
         "X-Job-Id": job_id, "X-Model": result.model, "X-Model-Version": result.version, "X-Model-Digest": result.digest,
-        "X-Subject-Found": str(result.subject_found).lower(),
+        "X-Matte-Foreground": result.foreground,
         "Server-Timing": ", ".join(f"{stage};dur={seconds * 1000:.1f}" for stage, seconds in timings),
         "Vary": "Accept", "Cache-Control": f"{cache}, no-transform" if media_type == JSON else cache,
     }  # fmt: skip
+    if result.uncertainty is not None:
+        headers["X-Matte-Uncertainty"] = f"{result.uncertainty:.2f}"
     if request.method == "POST":
         return Response(await read(), 200, headers, media_type)
     # a file's key has the attempt that made it: what it names never changes
@@ -185,7 +187,7 @@ def _json_result(job_id: str, result: Result, data: dict[str, bytes]) -> bytes:
     document: dict[str, Any] = {
         "id": job_id, "model": result.model, "version": result.version, "digest": result.digest, "arm": result.version,
         "width": result.width, "height": result.height,
-        "subject_found": result.subject_found, "timings": result.timings.model_dump(),
+        "foreground": result.foreground, "uncertainty": result.uncertainty, "timings": result.timings.model_dump(),
     }  # fmt: skip
     document |= {f"{name}_b64": base64.b64encode(content).decode() for name, content in data.items()}
     return json.dumps(document).encode()

@@ -159,10 +159,12 @@ def number(metric: str, value: float | None) -> str:
         return "–"
     if metric == "agreement":
         return f"{100 * value:.2f} % differ"
-    if metric in {"errors", "masks"}:
+    if metric in {"errors", "masks", "foreground"}:
         return f"{100 * value:.2f} %"
     if metric == "latency":
         return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.2f} s"
+    if metric == "uncertainty":
+        return f"{value:.3f}"
     return f"{value:.4g}"
 
 

@@ -79,7 +79,9 @@ class AnswerSample(Contract):
 
     at: float
     error: bool = False
-    bad_mask: bool = False
+    bad_mask: bool = Field(default=False, description="empty or full")
+    no_subject: bool = Field(default=False, description="it has no subject: an empty mask")
+    uncertainty: float | None = Field(None, ge=0, le=1, description="expected error; None: failed, or not recorded")
     seconds: float = Field(description="from the version taking the job to its answer")
 
 
@@ -89,6 +91,8 @@ class MirroredPair(Contract):
     at: float
     job: str
     agreement: Agreement
+    uncertainty: float | None = Field(None, ge=0, le=1, description="of the new version's mask; None: not recorded")
+    stable_uncertainty: float | None = Field(None, ge=0, le=1, description="of stable's")
 
 
 class MaskComparison(Contract):

@@ -141,6 +141,11 @@ class Timings(Contract):
     cpu: float = Field(0.0, description="CPU seconds of decode, forward and encode on the host")
 
 
+Foreground = Literal["found", "none"]
+#: uncertainty from which people are told to look at the edges
+HIGH_UNCERTAINTY = 0.2
+
+
 class Result(Contract):
     """The result of a succeeded job; ``files`` has ``result``, and ``mask`` for output=both."""
 
@@ -149,7 +154,13 @@ class Result(Contract):
     digest: str
     width: int
     height: int
-    subject_found: bool = Field(default=True, description="false: the model found nothing to cut out; alpha is empty")
+    foreground: Foreground = Field("found", description="none: less than 0.1 % of the picture is a subject")
+    uncertainty: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="the share of the subject that the mask is expected to get wrong; None: there was no mask to judge",
+    )
     files: dict[str, BlobRef]
     timings: Timings = Timings()
 

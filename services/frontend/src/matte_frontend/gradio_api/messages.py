@@ -57,8 +57,11 @@ class Translator:
             case "finished":
                 if (problem := event_problem(self._id, item)) is not None:
                     return [self._failed(problem)]
-                ref = Result.model_validate(item.data["result"]).files["result"]
+                result = Result.model_validate(item.data["result"])
+                ref = result.files["result"]
                 file = self._file_data("result", ref.content_type, ref.size)
+                # an output of its own would break callers who expect one file
+                file["meta"] |= {"foreground": result.foreground, "uncertainty": result.uncertainty}
                 last_value = [self._generating(file, item)] if self._generated else []
                 completed = self._message("process_completed", success=True, output=self._output([file], item))
                 return [*last_value, completed]

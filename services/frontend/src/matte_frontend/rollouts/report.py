@@ -42,14 +42,19 @@ class Answers(Contract):
     total: int = Field(description="errors included")
     errors: int
     bad_masks: int = Field(description="empty or full ones")
+    no_subjects: int = Field(description="answers in which no subject was found")
+    uncertainty: float | None = Field(description="mean of the answers that have one; None: none has")
     p50_seconds: float | None
     p95_seconds: float | None
 
     @classmethod
     def count(cls, answers: Sequence[AnswerSample]) -> Answers:
+        uncertainties = [answer.uncertainty for answer in answers if answer.uncertainty is not None]
         good = sorted(answer.seconds for answer in answers if not answer.error)
         return cls(
             total=len(answers), errors=len(answers) - len(good), bad_masks=sum(answer.bad_mask for answer in answers),
+            no_subjects=sum(answer.no_subject for answer in answers),
+            uncertainty=fmean(uncertainties) if uncertainties else None,
             p50_seconds=_percentile(good, 0.5), p95_seconds=_percentile(good, 0.95),
         )  # fmt: skip
 
@@ -147,6 +152,10 @@ def format_share(part: int, whole: int) -> str:
     return f"{part} ({100 * part / whole:.1f} %)" if whole else "–"
 
 
+def format_uncertainty(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
 def format_seconds(value: float | None) -> str:
     if value is None:
         return "–"
@@ -156,7 +165,7 @@ def format_seconds(value: float | None) -> str:
 _templates = Environment(
     loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
-_templates.filters |= {"when": format_time, "seconds": format_seconds}
+_templates.filters |= {"when": format_time, "seconds": format_seconds, "uncertainty": format_uncertainty}
 _templates.globals |= {"share": format_share}
 _template = _templates.get_template("report.html")
 _STYLE = hashlib.sha256(_templates.get_template("report.css").render().encode()).digest()

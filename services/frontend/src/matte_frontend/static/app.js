@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { Filmstrip } from "./filmstrip.js";
 import { isFinished, Jobs } from "./jobs.js";
-import { formatBytes, formatDuration, jobStatus, pendingVersion } from "./messages.js";
+import { formatBytes, formatDuration, jobStatus, pendingVersion, resultAdvice, resultTitle } from "./messages.js";
 import { Settings } from "./settings.js";
 import { Viewer } from "./viewer.js";
 
@@ -30,10 +30,15 @@ function submit(files) {
   if ($("viewer").getBoundingClientRect().top < 0) $("viewer").scrollIntoView();
 }
 
+function readyAnnouncement(job) {
+  const advice = resultAdvice(job);
+  return advice ? `${resultTitle(job)}. ${advice}` : "The result is ready.";
+}
+
 let announced = { text: "", at: 0 };
 
 function announce(job) {
-  const text = job.state === "done" ? "The result is ready."
+  const text = job.state === "done" ? readyAnnouncement(job)
     : job.state === "failed" ? job.problem.detail || job.problem.title : jobStatus(job).join(", ");
   const now = performance.now();
   if (text === announced.text || (!isFinished(job) && now - announced.at < ANNOUNCE_INTERVAL_MS)) return;

@@ -90,6 +90,24 @@ export function resultFacts({ metadata, result }) {
   return parts.join(" · ");
 }
 
+const NO_SUBJECT_ADVICE = "Nothing stands out from the background. Try a picture with a clear subject, or another model.";
+const UNCERTAIN_ADVICE = "The edges are uncertain here: try a sharper or larger picture, or another model.";
+const HIGH_UNCERTAINTY = 0.2; // as in matte_core.contracts.job
+
+const isEmpty = ({ metadata }) => metadata?.foreground === "none";
+
+/** "Cut-out ready". */
+export function resultTitle(job) {
+  if (isEmpty(job)) return "No subject found";
+  return job.params.output === "mask" ? "Mask ready" : "Cut-out ready";
+}
+
+/** What to look out for in a result, and what to try then; "" for nothing. */
+export function resultAdvice(job) {
+  if (isEmpty(job)) return NO_SUBJECT_ADVICE;
+  return (job.metadata?.uncertainty ?? 0) >= HIGH_UNCERTAINTY ? UNCERTAIN_ADVICE : "";
+}
+
 /** File name of a result: "beach photo-mask.webp". */
 export function resultName({ name, params, result }) {
   const stem = name.replace(/\.[^.]*$/, "") || "picture";

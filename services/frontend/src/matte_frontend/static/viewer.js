@@ -64,8 +64,11 @@ export class Viewer {
   showResult(job) {
     const { url } = job.result;
     this.compare.show(job.originalUrl || job.thumbnail, url);
-    $("result-title").textContent = job.params.output === "mask" ? "Mask ready" : "Cut-out ready";
+    $("result-title").textContent = messages.resultTitle(job);
     $("result-facts").textContent = messages.resultFacts(job);
+    const advice = messages.resultAdvice(job);
+    $("result-advice").textContent = advice;
+    $("result-advice").hidden = !advice;
     const name = messages.resultName(job);
     Object.assign($("download"), { href: url, download: name, title: name });
     $("apply-settings").hidden = !job.file || sameParams(job.params, this.settings.params);

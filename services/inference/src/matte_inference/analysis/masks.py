@@ -24,7 +24,7 @@ MIN_SHARE = 0.001
 TOLERANCE = 0.008
 #: masks are compared at this size (pixels of the longer side), which bounds the time for large pictures
 MAX_SIDE = 1024
-#: pixels that a mask's coverage is estimated from
+#: pixels at most that coverage and uncertainty are estimated from
 SAMPLED_PIXELS = 500_000
 #: size of stored golden masks and of pictures for people (pixels of the longer side)
 PREVIEW_SIDE = 512
@@ -42,7 +42,11 @@ def coverage(alpha: UInt8Array) -> Coverage:
     """EMPTY or FULL if less than 0.1 % of the picture is subject, or background; ValueError if there are no pixels."""
     if alpha.size == 0:
         raise ValueError("a mask without pixels")
-    share = np.count_nonzero(alpha >= THRESHOLD) / alpha.size
+    return coverage_by_share(np.count_nonzero(alpha >= THRESHOLD) / alpha.size)
+
+
+def coverage_by_share(share: float) -> Coverage:
+    """:func:`coverage` of a mask by the share of the picture that is subject."""
     if share < MIN_SHARE:
         return Coverage.EMPTY
     return Coverage.FULL if share > 1 - MIN_SHARE else Coverage.OK
@@ -104,10 +108,13 @@ def shrink(array: UInt8Array, max_side: int = MAX_SIDE) -> UInt8Array:
     return small
 
 
-def sample_rows(alpha: UInt8Array) -> UInt8Array:
-    """Whole rows, evenly spaced, with about :data:`SAMPLED_PIXELS` pixels in all."""
-    rows: UInt8Array = alpha[:: max(1, alpha.size // SAMPLED_PIXELS)]
-    return rows
+def sample(alpha: UInt8Array) -> UInt8Array:
+    """The pixels of an even grid: all of a small mask, and about :data:`SAMPLED_PIXELS` of a large one, contiguous.
+
+    A grid rather than whole rows, which a small subject lies between.
+    """
+    step = math.ceil(math.sqrt(alpha.size / SAMPLED_PIXELS))
+    return np.ascontiguousarray(alpha[::step, ::step])
 
 
 def encode_mask(mask: UInt8Array) -> bytes:

@@ -17,6 +17,7 @@ from matte_telemetry.metrics import Meter
 
 from matte_inference import metrics
 from matte_inference.analysis import masks
+from matte_inference.analysis.uncertainty import Assessment, assess
 from matte_inference.metrics import MirrorOutcome
 from matte_inference.pixels.arrays import UInt8Array
 
@@ -49,9 +50,13 @@ class EvidenceRecorder:
         self._compared_at = 0.0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="evidence")
 
-    def record_answer(self, seconds: float, full_size_alpha: UInt8Array) -> None:
+    def record_answer(self, seconds: float, assessment: Assessment) -> None:
         """An unpinned job that was answered."""
-        self._begin(self._write_answer(AnswerSample(at=self.clock(), seconds=seconds), full_size_alpha))
+        answer = AnswerSample(
+            at=self.clock(), seconds=seconds, bad_mask=bool(assessment.coverage),
+            no_subject=assessment.foreground == "none", uncertainty=round(assessment.uncertainty, 4),
+        )  # fmt: skip
+        self._begin(self.evidence.record_answer(*self._labels, answer))
 
     def record_failure(self, seconds: float) -> None:
         """An unpinned job that this version is at fault for failing."""
@@ -91,11 +96,6 @@ class EvidenceRecorder:
         except Exception:
             log.exception("evidence of %s@%s is lost", *self._labels)
 
-    async def _write_answer(self, answer: AnswerSample, full_size_alpha: UInt8Array) -> None:
-        if masks.coverage(masks.sample_rows(full_size_alpha)):
-            answer = answer.model_copy(update={"bad_mask": True})
-        await self.evidence.record_answer(*self._labels, answer)
-
     async def _write_mask(self, job: str, full_size_alpha: UInt8Array) -> None:
         data = await self._in_thread(lambda: masks.encode_mask(masks.shrink(full_size_alpha)))
         await self.evidence.put_mask(job, data)
@@ -117,7 +117,12 @@ class EvidenceRecorder:
             self._count(MirrorOutcome.ALONE)
             return
         agreed: Agreement = await self._in_thread(masks.agreement, mask, stable_mask)
-        await self.evidence.record_pair(*self._labels, MirroredPair(at=self.clock(), job=job, agreement=agreed))
+        # of both at the size at which masks travel, so that only the masks differ
+        uncertainty, stable_uncertainty = (round(assess(each).uncertainty, 4) for each in (mask, stable_mask))
+        pair = MirroredPair(
+            at=self.clock(), job=job, agreement=agreed, uncertainty=uncertainty, stable_uncertainty=stable_uncertainty
+        )
+        await self.evidence.record_pair(*self._labels, pair)
         self._count(MirrorOutcome.COMPARED)
         if masks.is_rejected(agreed) and self.clock() - self._compared_at >= COMPARISON_SECONDS:
             self._compared_at = self.clock()

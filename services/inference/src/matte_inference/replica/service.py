@@ -20,7 +20,6 @@ from matte_telemetry.metrics import Instruments
 from matte_inference import metrics
 from matte_inference.families.base import Segmenter
 from matte_inference.metrics import RELEASE_OUTCOMES, MirrorOutcome, Outcome
-from matte_inference.pixels.arrays import UInt8Array
 from matte_inference.replica import stages
 from matte_inference.replica.evidence import EvidenceRecorder
 from matte_inference.replica.forwarder import Forwarder
@@ -63,12 +62,12 @@ class ReplicaService:
         logs.traceparent.set(trace.log_context)
         try:
             with self._progress.track(spec, token, trace):
-                full_size_alpha = await self._process(spec, token, trace)
-            trace.finish(Outcome.LATE if full_size_alpha is None else Outcome.SUCCEEDED)
-            if full_size_alpha is not None and options.sampled:
-                self._evidence.record_answer(trace.seconds, full_size_alpha)
-            if full_size_alpha is not None and options.mirrored:
-                self._evidence.share_mask(spec.id, full_size_alpha)
+                rendered = await self._process(spec, token, trace)
+            trace.finish(Outcome.LATE if rendered is None else Outcome.SUCCEEDED)
+            if rendered is not None and options.sampled:
+                self._evidence.record_answer(trace.seconds, rendered.assessment)
+            if rendered is not None and options.mirrored:
+                self._evidence.share_mask(spec.id, rendered.full_size_alpha)
         except asyncio.CancelledError:
             log.info("job %s: dropped", spec.id)
             trace.finish(Outcome.LATE, "canceled")
@@ -122,8 +121,8 @@ class ReplicaService:
         await self._evidence.close()
         self._threads.shutdown(wait=False)
 
-    async def _process(self, spec: JobSpec, token: str, trace: JobTrace) -> UInt8Array | None:
-        """Runs every stage; the alpha at the picture's size, or None if the job had ended before its result."""
+    async def _process(self, spec: JobSpec, token: str, trace: JobTrace) -> stages.RenderedJob | None:
+        """Runs every stage; None if the job had ended before its result."""
         blobs = await self._fetch(spec)
         trace.end_stage()
         hints = spec.options.parsed_hints
@@ -144,7 +143,7 @@ class ReplicaService:
         trace.end_stage()
         stored = await self._store_result(spec, token, rendered, trace)
         trace.end_stage()
-        return rendered.full_size_alpha if stored else None
+        return rendered if stored else None
 
     async def _fetch(self, spec: JobSpec) -> list[bytes]:
         refs = [ref for ref in (spec.image, spec.background) if ref is not None]
@@ -163,7 +162,8 @@ class ReplicaService:
             data[refs[name].key] = content
         result = Result(
             model=self.config.model, version=self.config.version, digest=self.segmenter.digest, width=rendered.width,
-            height=rendered.height, subject_found=rendered.subject_found, files=refs, timings=trace.timings(),
+            height=rendered.height, foreground=rendered.assessment.foreground,
+            uncertainty=round(rendered.assessment.uncertainty, 4), files=refs, timings=trace.timings(),
         )  # fmt: skip
         for wait in STORE_RETRY_SECONDS:
             try:

@@ -15,9 +15,10 @@ import numpy as np
 from matte_core.contracts.job import Limits
 from matte_core.contracts.options import Hint, Options
 
+from matte_inference.analysis.uncertainty import Assessment, assess
 from matte_inference.families.base import Alpha, Prepared, Segmenter
 from matte_inference.pixels.arrays import Pixels, UInt8Array
-from matte_inference.pixels.compose import EMPTY, compose
+from matte_inference.pixels.compose import compose
 from matte_inference.pixels.decode import decode
 from matte_inference.pixels.encode import CONTENT_TYPES, encode, preview
 
@@ -41,8 +42,8 @@ class RenderedJob:
     files: dict[str, tuple[bytes, str]]  # encoded pictures and their content types by name: ``result``, ``mask``
     width: int
     height: int
-    subject_found: bool  # false if the alpha is empty
     full_size_alpha: UInt8Array  # at the picture's size, (H, W)
+    assessment: Assessment
 
 
 def decode_job(
@@ -67,7 +68,7 @@ def render(job: DecodedJob, full_size_alpha: UInt8Array, options: Options) -> Re
     kind = "png" if options.format == "auto" else options.format
     files = {name: (encode(array, kind), CONTENT_TYPES[kind]) for name, array in pictures.items()}
     height, width = pictures["result"].shape[:2]
-    return RenderedJob(files, width, height, bool(full_size_alpha.max() > EMPTY), full_size_alpha)
+    return RenderedJob(files, width, height, full_size_alpha, assess(full_size_alpha))
 
 
 def render_preview(job: DecodedJob, full_size_alpha: UInt8Array) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from statistics import NormalDist, fmean, variance
 from typing import Any
 
 from matte_core.contracts.evidence import Agreement
@@ -45,6 +46,11 @@ def judge_metrics(spec: RolloutAnalysis, measured: Measurements | None) -> tuple
     if "masks" not in spec.skip:
         rates = (canary.bad_masks, canary.total - canary.errors), (stable.bad_masks, stable.total - stable.errors)
         verdicts.append(_judge_rate("masks", spec, spec.bad_masks, *rates))
+    if "foreground" not in spec.skip:
+        rates = (canary.no_subjects, canary.total - canary.errors), (stable.no_subjects, stable.total - stable.errors)
+        verdicts.append(_judge_rate("foreground", spec, spec.foreground, *rates))
+    if "uncertainty" not in spec.skip:
+        verdicts.append(_judge_uncertainty(spec, measured))
     if "latency" not in spec.skip:
         verdicts.append(_judge_latency(spec, canary, stable))
     if "agreement" not in spec.skip and spec.agreement.mirror_percent:
@@ -127,6 +133,27 @@ def _judge_latency(spec: RolloutAnalysis, canary: AnswerStats, stable: AnswerSta
     return _verdict("latency", verdict, message, samples=samples, value=new.estimate, stable=old.estimate)
 
 
+def _judge_uncertainty(spec: RolloutAnalysis, measured: Measurements) -> MetricVerdict:
+    """The same pictures seen by both versions tell more than different ones, so they are preferred."""
+    pairs = measured.uncertainty_pairs
+    if len(pairs) >= spec.min_samples:
+        new, old = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        grown, what = mean_of([a - b for a, b in pairs], spec.confidence), "mirrored jobs"
+    else:
+        new, old = list(measured.canary.uncertainties), list(measured.stable.uncertainties)
+        if too_few := _too_few_samples("uncertainty", spec, len(new), len(old)):
+            return too_few
+        grown, what = mean_difference(new, old, spec.confidence), "answers"
+    value, stable = fmean(new), fmean(old)
+    limit = spec.uncertainty.max_increase
+    message = (
+        f"mean {value:.3f} against {stable:.3f} in {len(new)} {what}: {grown.estimate:+.3f}, between"
+        f" {grown.lower:+.3f} and {grown.upper:+.3f}; {limit:+.3f} is allowed"
+    )
+    verdict = _compare(grown.lower, grown.upper, limit)
+    return _verdict("uncertainty", verdict, message, samples=len(new), value=value, stable=stable)
+
+
 def _judge_agreement(spec: RolloutAnalysis, pairs: tuple[Agreement, ...]) -> MetricVerdict:
     if too_few := _too_few_samples("agreement", spec, len(pairs), len(pairs)):
         return too_few
@@ -171,6 +198,36 @@ def increase(new: Bounds, old: Bounds) -> Bounds:
     below = math.hypot(new.estimate - new.lower, old.upper - old.estimate)
     above = math.hypot(new.upper - new.estimate, old.estimate - old.lower)
     return Bounds(difference, difference - below, difference + above)
+
+
+def mean_of(samples: Sequence[float], confidence: float) -> Bounds:
+    """A mean's one-sided bounds by Student's t. ValueError for fewer than two samples."""
+    mean, error = fmean(samples), math.sqrt(variance(samples) / len(samples))
+    half = student_quantile(confidence, len(samples) - 1) * error
+    return Bounds(mean, mean - half, mean + half)
+
+
+def mean_difference(new: Sequence[float], old: Sequence[float], confidence: float) -> Bounds:
+    """The one-sided bounds of the difference of two independent means whose variances may differ.
+
+    Source: B. L. Welch, Biometrika 34 (1947), pages 28-35. ValueError for fewer than two samples of either.
+    """
+    a, b = variance(new) / len(new), variance(old) / len(old)
+    difference = fmean(new) - fmean(old)
+    if a + b == 0:
+        return Bounds(difference, difference, difference)
+    freedom = (a + b) ** 2 / (a * a / (len(new) - 1) + b * b / (len(old) - 1))
+    half = student_quantile(confidence, freedom) * math.sqrt(a + b)
+    return Bounds(difference, difference - half, difference + half)
+
+
+def student_quantile(confidence: float, freedom: float) -> float:
+    """Of Student's t: the expansion of Abramowitz and Stegun, 26.7.5; within 0.1 % from 10 degrees of freedom."""
+    z = NormalDist().inv_cdf(confidence)
+    first = (z**3 + z) / 4
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + first / freedom + second / freedom**2 + third / freedom**3
 
 
 def percentile(samples: Sequence[float], q: float, confidence: float) -> Bounds:

@@ -96,14 +96,16 @@ class VersionState:
 class AnswerStats:
     """A version's answers in a window, without those that a rule sent to it.
 
-    ``errors``: failed by the version; ``bad_masks``: empty or full; ``seconds``: from the router's choice to the
-    answer, an even sample of at most ``SAMPLES_MAX``.
+    ``errors``: failed by the version; ``bad_masks``: empty or full; ``no_subjects``: empty; ``seconds``: from the
+    router's choice to the answer, and ``uncertainties``, of the masks: even samples of at most ``SAMPLES_MAX``.
     """
 
     total: int = 0
     errors: int = 0
     bad_masks: int = 0
     seconds: tuple[float, ...] = ()
+    no_subjects: int = 0
+    uncertainties: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +119,15 @@ class ExternalResult:
 
 @dataclass(frozen=True, slots=True)
 class Measurements:
-    """What was measured since ``since``, which is the status' ``step_started_at``."""
+    """What was measured since ``since``, which is the status' ``step_started_at``. ``uncertainty_pairs``: of the new
+    version's and of stable's mask of one picture.
+    """
 
     since: str
     stable: AnswerStats = AnswerStats()
     canary: AnswerStats = AnswerStats()
     pairs: tuple[Agreement, ...] = ()
+    uncertainty_pairs: tuple[tuple[float, float], ...] = ()
     external: Mapping[str, ExternalResult] = field(default_factory=dict)
 
 
@@ -200,16 +205,29 @@ def measurements(status: RolloutStatus, evidence: ModelEvidence) -> Measurements
         stable=_answer_stats(evidence.answers.get(status.stable or "", ())),
         canary=_answer_stats(evidence.answers.get(status.canary or "", ())),
         pairs=tuple(pair.agreement for pair in evidence.pairs),
+        uncertainty_pairs=tuple(
+            (pair.uncertainty, pair.stable_uncertainty)
+            for pair in evidence.pairs
+            if pair.uncertainty is not None and pair.stable_uncertainty is not None
+        ),
         external=evidence.external,
     )
 
 
 def _answer_stats(answers: Sequence[AnswerSample]) -> AnswerStats:
     seconds = [answer.seconds for answer in answers if not answer.error]
-    step = max(1, -(-len(seconds) // SAMPLES_MAX))
+    # None: of a replica from before uncertainty was recorded
+    uncertainties = [answer.uncertainty for answer in answers if answer.uncertainty is not None]
     return AnswerStats(
         total=len(answers),
         errors=sum(answer.error for answer in answers),
         bad_masks=sum(answer.bad_mask for answer in answers),
-        seconds=tuple(seconds[::step]),
+        seconds=_even_sample(seconds),
+        no_subjects=sum(answer.no_subject for answer in answers),
+        uncertainties=_even_sample(uncertainties),
     )
+
+
+def _even_sample(values: Sequence[float]) -> tuple[float, ...]:
+    step = max(1, -(-len(values) // SAMPLES_MAX))
+    return tuple(values[::step])

@@ -14,6 +14,7 @@ from matte_core.contracts.k8s.rules import CELRule
 #: checks that a status remembers
 HISTORY_MAX = 20
 TEXT_MAX = 300
+BUILT_IN_METRICS = frozenset({"errors", "latency", "masks", "foreground", "uncertainty", "agreement"})
 _NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 Share = Annotated[float, Field(ge=0, le=1)]
 Percent = Annotated[int, Field(ge=0, le=100)]
@@ -45,6 +46,16 @@ class LatencyCheck(KubeContract):
 
     max_ratio: float = Field(1.5, ge=1, le=100, description="Maximum ratio to the latency of stable")
     slack_seconds: float = Field(0.05, ge=0, le=60, description="Seconds allowed on top of the ratio")
+
+
+class UncertaintyCheck(KubeContract):
+    """Mean uncertainty of the masks, compared with stable: on mirrored jobs if enough of them were compared, else on
+    the answers over the same period.
+    """
+
+    max_increase: Share = Field(
+        0.05, description="Maximum increase over stable; 0.05 is 5% more of the subject expected to be wrong"
+    )
 
 
 class AgreementCheck(KubeContract):
@@ -117,6 +128,10 @@ class RolloutAnalysis(KubeContract):
     error_rate: RateCheck = RateCheck()
     latency: LatencyCheck = LatencyCheck()
     bad_masks: RateCheck = Field(RateCheck(max_increase=0.02), description="Share of empty or full masks")
+    foreground: RateCheck = Field(
+        RateCheck(max_increase=0.02), description="Share of answers in which no subject was found"
+    )
+    uncertainty: UncertaintyCheck = UncertaintyCheck()
     agreement: AgreementCheck = AgreementCheck()
     queries: tuple[QueryCheck, ...] = Field(
         (), max_length=16, description="Prometheus queries", json_schema_extra=list_map("name")
@@ -124,17 +139,17 @@ class RolloutAnalysis(KubeContract):
     webhooks: tuple[WebhookCheck, ...] = Field(
         (), max_length=16, description="Webhooks that return a verdict", json_schema_extra=list_map("name")
     )
-    skip: tuple[Literal["errors", "latency", "masks", "agreement"], ...] = Field(
-        (), max_length=4, description="Built-in metrics to ignore"
+    skip: tuple[Literal["errors", "latency", "masks", "foreground", "uncertainty", "agreement"], ...] = Field(
+        (), max_length=6, description="Built-in metrics to ignore"
     )
 
     @model_validator(mode="after")
     def _unique_names(self) -> RolloutAnalysis:
         own = [query.name for query in self.queries] + [hook.name for hook in self.webhooks]
-        names = ["errors", "latency", "masks", "agreement", *own]
-        if len(set(names)) != len(names):
+        if len(set(own)) != len(own) or not BUILT_IN_METRICS.isdisjoint(own):
+            *first, last = sorted(BUILT_IN_METRICS)
             raise ValueError(
-                "the names of queries and webhooks must differ, and none may be errors, latency, masks or agreement"
+                f"the names of queries and webhooks must differ, and none may be {', '.join(first)} or {last}"
             )
         return self
 
