@@ -14,6 +14,7 @@ async function bytes(file) {
 
 const cut = await client.predict("/remove_background", { image: handle_file(image), format: "webp" });
 seen.cut = await bytes(cut.data[0]);
+seen.meta = cut.data[0].meta;
 seen.again = await bytes((await client.predict("/segment", { image: handle_file(cut.data[0].url) })).data[0]);
 
 const job = client.submit("/remove_background", { image: handle_file(image), model: "slow" }, undefined, undefined, true);

@@ -43,6 +43,8 @@ def test_stock_client(platform: Platform, jpeg_file: Path) -> None:
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout.splitlines()[-1])
     assert (seen["cut"]["status"], seen["cut"]["type"]) == (200, "image/webp")
+    assert seen["meta"]["foreground"] == "found"
+    assert 0 < seen["meta"]["uncertainty"] < 1
     assert (seen["again"]["status"], seen["again"]["type"]) == (200, "image/png")
     kinds = [file["type"] for file in seen["data"]]
     assert kinds == ["image/webp", "image/png", "image/png"], "a preview, the result, and it again at the end"
