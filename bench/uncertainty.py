@@ -147,7 +147,7 @@ def with_motion_blur(alpha: FloatArray, colors: FloatArray, length: int = 31) ->
 
 
 def with_hair(alpha: FloatArray, colors: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-    """Strands of a pixel or two, out of the contour, in the color of the place where they start."""
+    """Hairs of a pixel or two, out of the contour, in the color of the place where they start."""
     solid = (alpha > 0.5).astype(np.uint8)
     contour = max(cv2.findContours(solid, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0], key=len)[:, 0]
     center = np.argwhere(solid).mean(0)[::-1]
@@ -158,12 +158,12 @@ def with_hair(alpha: FloatArray, colors: FloatArray, rng: np.random.Generator) -
         angles = angle + np.cumsum(rng.normal(0, 0.15, 8))
         path = start + np.cumsum(step * np.stack([np.cos(angles), np.sin(angles)], axis=1), axis=0)
         points = (np.vstack([start, path]) * 16).astype(np.int32)[None]
-        strand = np.zeros_like(hairy)
-        color_of_strand = (int(rng.integers(110, 255)),)
-        cv2.polylines(strand, [points[0]], False, color_of_strand, 1, cv2.LINE_AA, 4)
+        hair = np.zeros_like(hairy)
+        level = (int(rng.integers(110, 255)),)
+        cv2.polylines(hair, [points[0]], False, level, 1, cv2.LINE_AA, 4)
         color = colors[start[1], start[0]].copy()
-        colors[(cv2.dilate(strand, np.ones((3, 3), np.uint8)) > 0) & (hairy < 128)] = color
-        hairy = np.maximum(hairy, strand)
+        colors[(cv2.dilate(hair, np.ones((3, 3), np.uint8)) > 0) & (hairy < 128)] = color
+        hairy = np.maximum(hairy, hair)
     return hairy / 255, colors
 
 

@@ -69,7 +69,7 @@ def test_a_photo_is_cut_out_and_downloaded(page: Page, photos: Path) -> None:
 )
 def test_it_says_what_to_look_out_for(page: Page, photos: Path, name: str, title: str, advice: str) -> None:
     page.set_input_files("#files", photos / name)
-    expect(page.locator("#result-title")).to_have_text(title)
+    expect(page.locator("#result-title")).to_have_text(title, timeout=20_000)
     expect(page.locator("#result-advice")).to_contain_text(advice)
     expect(page.locator("#announcer")).to_contain_text(title)
     page.reload()

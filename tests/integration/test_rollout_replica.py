@@ -128,8 +128,8 @@ async def test_an_answer_is_written_only_where_somebody_asks(store: JobStore, se
     assert {answer.bad_mask: answer.no_subject for answer in answers} == {False: False, True: True}
     results = [(await store.view(job_id, time.time())).result for job_id in "abc"]
     assert [result and result.foreground for result in results] == ["found", "found", "none"]
-    told = sorted(result.uncertainty for result in results[1:] if result and result.uncertainty is not None)
-    assert sorted(answer.uncertainty or 0.0 for answer in answers) == told
+    of_results = sorted(result.uncertainty for result in results[1:] if result and result.uncertainty is not None)
+    assert sorted(answer.uncertainty or 0.0 for answer in answers) == of_results
 
 
 @pytest.mark.parametrize("error", [RuntimeError("boom"), MemoryError(), Problem("backend_failed", "nothing came")])
