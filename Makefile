@@ -98,6 +98,10 @@ compare: setup-all ## Benchmark Matte beside another checkout, in one run (ARGS=
 drill: setup-all ## Kill and stop processes under load; writes bench/drill.md (ARGS=--short: two minutes)
 	@$(BIN)/python -m bench.drill $(ARGS)
 
+.PHONY: bench-quality
+bench-quality: setup-all ## Measure the local models on composites with known alpha; writes bench/quality.md (ARGS="--pictures 6 …")
+	@$(BIN)/python -m bench.quality $(ARGS)
+
 .PHONY: weights
 weights: setup-all ## Retrain the bundled U-Net (ARGS=2.0.0: one version)
 	$(BIN)/python scripts/train_unet.py $(ARGS)
