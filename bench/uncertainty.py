@@ -52,8 +52,8 @@ def photographs() -> tuple[dict[str, UInt8Array], list[UInt8Array]]:
         "walking cheetah": _read(folder / "test_data/cheetah2.jpg"),
     }  # fmt: skip
     textures = [cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB) for picture in (data.brick(), data.grass(), data.gravel())]
-    places = [load_sample_image("china.jpg"), _read(folder / "media_assets/images/tower.jpg")]
-    return subjects, [*places, *textures, data.hubble_deep_field()]
+    china, tower = load_sample_image("china.jpg"), _read(folder / "media_assets/images/tower.jpg")
+    return subjects, [china, *textures, tower, data.hubble_deep_field()]
 
 
 def _read(path: Path) -> UInt8Array:
