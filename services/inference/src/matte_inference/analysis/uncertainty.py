@@ -19,7 +19,7 @@ _EXPECTED_ERROR = np.where(_LEVELS < 255 - EMPTY, 2 * _ALPHA * (1 - _ALPHA), 0)
 #: by level of alpha: the expected union of mask and truth
 _EXPECTED_UNION = _ALPHA * (2 - _ALPHA)
 #: of :func:`calibrate`: the gray share at which half of a mask is expected to be wrong, and the steepness there
-_MIDPOINT, _STEEPNESS = 0.155, 1.5
+_MIDPOINT, _STEEPNESS = 0.14, 1.48
 
 
 @dataclass(frozen=True, slots=True)
