@@ -433,6 +433,9 @@ def test_it_is_verified_and_compared(
     model = places.enter(monkeypatch, *places.urls)
     registry = Registry(settings)
     assert registry.verify("catalog://cut").digest == digest_of(model, model.versions[0])
+    places.first.broken["cut.onnx"] = "denied"  # what is only read comes from the first place that answers, too
+    assert registry.verify("catalog://cut").digest == digest_of(model, model.versions[0])
+    places.first.broken.clear()
     places.first.files["cut.onnx"] = OTHER
     with pytest.raises(RegistryError, match="SHA-256") as caught:
         registry.verify("catalog://cut")

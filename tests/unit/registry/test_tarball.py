@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -10,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from matte_registry.tarball import chunks_of, unpack
 
 DATA = bytes(range(256)) * 40
@@ -143,3 +146,34 @@ def test_a_broken_tarball_is_no_tarball(cut: int, tmp_path: Path) -> None:
 def test_an_index_that_makes_no_file_is_refused(chunks: list[dict[str, object]]) -> None:
     with pytest.raises(ValueError, match=r"resources\.json"):
         chunks_of(json.dumps({"k": {"size": 10, "chunks": chunks}}).encode(), "k")
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just("a" * 64)
+DOCUMENTS = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+)
+ENTRIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "size": DOCUMENTS,
+        "chunks": DOCUMENTS | st.lists(st.fixed_dictionaries({"hash": DOCUMENTS, "offsets": DOCUMENTS}), max_size=3),
+    },
+)
+
+
+@example({"k": {"size": float("inf"), "chunks": []}})
+@given(DOCUMENTS | st.fixed_dictionaries({"k": ENTRIES | DOCUMENTS}))
+def test_no_index_breaks_anything(document: object) -> None:
+    """Whatever a package lists: chunks that make up the file, or a ValueError."""
+    try:
+        size, chunks = chunks_of(json.dumps(document).encode(), "k")
+    except ValueError:
+        return
+    assert sum(chunk.end - chunk.start for chunk in chunks) == size
+    assert all(chunk.name == "a" * 64 for chunk in chunks)
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_are_taken_for_an_index(content: bytes) -> None:
+    with contextlib.suppress(ValueError):
+        assert chunks_of(content, "k") == (0, [])

@@ -64,7 +64,7 @@ def chunks_of(index: bytes, key: str) -> tuple[int, list[Chunk]]:
             return 0, []
         size = int(entry["size"])
         chunks = [Chunk(str(c["hash"]), int(c["offsets"][0]), int(c["offsets"][1])) for c in entry["chunks"]]
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError):
         raise ValueError(f"the package's {INDEX} is not an index of chunks") from None
     at = 0
     for chunk in chunks:
