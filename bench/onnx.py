@@ -22,11 +22,15 @@ from typing import NamedTuple
 import cv2
 import onnxruntime
 import psutil
+from matte_cli.npm import npm_registry
 from matte_core.allocator import keep_freed_memory
 from matte_core.contracts.catalog import VersionConfig
 from matte_inference.families.base import Segmenter
 from matte_inference.families.registry import load
 from matte_inference.replica.stages import DecodedJob, decode_job, finish_and_render, warm_up
+from matte_registry.registry import Registry
+from matte_registry.settings import RegistrySettings
+from pydantic import SecretStr
 from stack import Stack, running
 
 from bench.client import PredictClient, generate_load
@@ -51,7 +55,6 @@ class Round(NamedTuple):
 
 
 class Figures(NamedTuple):
-    source: str
     threads: int
     rounds: Sequence[Round]
     alone: float  # seconds of one picture in the bare loop, median
@@ -61,6 +64,15 @@ class Figures(NamedTuple):
     @property
     def ratio(self) -> float:
         return statistics.median(each.matte / each.bare for each in self.rounds)
+
+
+def local_folder(source: str) -> str:
+    """The folder of a version on this machine; what has an address is downloaded into the cache."""
+    if "://" not in source:
+        return source
+    npm = npm_registry()
+    settings = RegistrySettings(npm_registry=SecretStr(npm)) if npm else RegistrySettings()
+    return str(Registry(settings).ensure(source).folder)
 
 
 def segmenter(source: str, threads: int) -> Segmenter:
@@ -133,7 +145,7 @@ def measure(source: str, *, threads: int, rounds: int, seconds: float) -> Figure
                 found.append(Round(bare, matte_rate(stack, picture, seconds, latencies)))
                 memory.append(resident(stack))
                 sys.stderr.write(f"{time.strftime('%H:%M:%S')} round {number + 1}: {found[-1]}\n")
-    return Figures(source, threads, found, alone, latencies, memory)
+    return Figures(threads, found, alone, latencies, memory)
 
 
 def _timed(model: Segmenter, picture: bytes) -> float:
@@ -143,14 +155,14 @@ def _timed(model: Segmenter, picture: bytes) -> float:
     return time.perf_counter() - begun
 
 
-def render(found: Figures) -> str:
+def render(source: str, found: Figures) -> str:
     verdict = "met" if found.ratio >= GOAL else "missed"
     megabytes = [size / 1e6 for size in found.memory]
     lines = [
         f"""# IS-Net through Matte, beside a bare loop
 
 `make bench-onnx` writes this, on {os.cpu_count()} cores, {platform.machine()}, onnxruntime \
-{onnxruntime.__version__}. {found.source} on {found.threads} threads of the CPU; a 1024² JPEG in, a \
+{onnxruntime.__version__}. {source} on {found.threads} threads of the CPU; a 1024² JPEG in, a \
 PNG out. The bare loop runs the stages of a replica in one process, without queue or HTTP, and decodes and encodes \
 while the network runs. Both have the machine in turns.
 
@@ -176,7 +188,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0, help="of each half of a round")
     parser.add_argument("--output", type=Path, default=HERE / "onnx.md", help="where the result is written")
     given = parser.parse_args()
-    text = render(measure(given.source, threads=given.threads, rounds=given.rounds, seconds=given.seconds))
+    found = measure(local_folder(given.source), threads=given.threads, rounds=given.rounds, seconds=given.seconds)
+    text = render(given.source, found)
     given.output.write_text(text)
     sys.stdout.write(text)
 

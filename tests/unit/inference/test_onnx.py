@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,11 @@ from matte_inference.families.onnx import (
     stretch_subject,
 )
 from matte_inference.families.registry import load
+from matte_inference.metrics import INFERENCE
 from matte_inference.pixels.arrays import Float32Array, Pixels, UInt8Array
-from matte_inference.replica.forwarder import forward_safely
+from matte_inference.replica.forwarder import Forwarder, forward_safely
 from matte_inference.replica.stages import warm_up
+from matte_telemetry.prometheus import PrometheusMeter
 from onnx import TensorProto
 from PIL import Image
 from skimage import data
@@ -300,6 +303,20 @@ def test_the_curve_ends_where_the_memory_does() -> None:
 
     assert measure_batch_limit(run, 16) in {1, 2, 4}
     assert tried == [1, 1, 2, 2, 4, 4, 8]
+
+
+@pytest.mark.parametrize(("limit", "largest"), [(1, 1), (4, 4), (None, 8)])
+async def test_a_replica_makes_no_batch_larger_than_pays(limit: int | None, largest: int, tmp_path: Path) -> None:
+    loaded = segmenter(folder(tmp_path, channel(0, batch="n"), **PLAIN, **ALPHA))
+    loaded.batch_limit = limit
+    config = VersionConfig(model="m", version="1.0.0", family="onnx", max_batch_size=8)
+    forwarder = Forwarder(loaded, config, PrometheusMeter(INFERENCE))
+    prepared = loaded.prepare(PHOTO)
+    forwarded = await asyncio.gather(*(forwarder.forward(prepared) for _ in range(17)))
+    assert max(each.batch_size for each in forwarded) == largest
+    expected = network_alpha(loaded)
+    for each in forwarded:
+        assert np.array_equal(np.asarray(each.outcome), expected)
 
 
 def test_as_many_threads_as_asked_for(tmp_path: Path) -> None:
