@@ -102,6 +102,10 @@ drill: setup-all ## Kill and stop processes under load; writes bench/drill.md (A
 bench-quality: setup-all ## Measure the local models on composites with known alpha; writes bench/quality.md (ARGS="--pictures 6 …")
 	@$(BIN)/python -m bench.quality $(ARGS)
 
+.PHONY: bench-peers
+bench-peers: setup-all ## Benchmark Matte and rembg over HTTP, half an hour; writes bench/quality.md (ARGS="--pictures 30")
+	@$(BIN)/python -m bench.quality.peers $(ARGS)
+
 .PHONY: weights
 weights: setup-all ## Retrain the bundled U-Net (ARGS=2.0.0: one version)
 	$(BIN)/python scripts/train_unet.py $(ARGS)

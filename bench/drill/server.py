@@ -26,17 +26,19 @@ SHORT_LEASES = {"MATTE_LEASE_SECONDS": "6", "MATTE_ANNOUNCE_SECONDS": "1", "MATT
 
 @dataclass(slots=True)
 class Server:
-    """``matte serve`` in a folder of its own, with two frontends on ``port`` and ``port + 1``."""
+    """``matte serve`` in a folder of its own, with frontends from ``port`` on."""
 
     folder: Path
     port: int
     quick: bool
+    config: str = CONFIG
+    frontends: int = 2
     process: subprocess.Popen[bytes] | None = None
     stopped: list[psutil.Process] = field(default_factory=list)
 
     @property
     def urls(self) -> list[str]:
-        return [f"http://127.0.0.1:{self.port + n}" for n in range(2)]
+        return [f"http://127.0.0.1:{self.port + n}" for n in range(self.frontends)]
 
     @property
     def data(self) -> Path:
@@ -48,10 +50,10 @@ class Server:
 
     def start(self) -> None:
         config = self.folder / "models.yaml"
-        config.write_text(CONFIG)
+        config.write_text(self.config)
         command = [
             sys.executable, "-m", "matte_cli", "serve", "--data-dir", str(self.data), "--config", str(config),
-            "--port", str(self.port), "--frontends", "2",
+            "--port", str(self.port), "--frontends", str(self.frontends),
         ]  # fmt: skip
         environment = os.environ | {ENVIRONMENT_MARK: str(self.folder), "COLUMNS": "250"}
         if self.quick:

@@ -18,13 +18,15 @@ import cv2
 from matte_cli.npm import npm_registry
 from matte_core.contracts.catalog import VersionConfig
 from matte_inference.pixels.arrays import UInt8Array
+from matte_registry.errors import RegistryError
 
-from bench.quality import page
+from bench.quality import page, parity
 from bench.quality.composites import Composite, composites
 from bench.quality.measure import MeasureError, run_model
 from bench.quality.metrics import score
 from bench.quality.page import ModelFigures
 from bench.quality.photographs import BACKGROUNDS, SUBJECTS
+from bench.quality.rembg_environment import locked_version
 
 DEFAULT_MODELS = ("grabcut@1.0.0", "grabcut@2.0.0", "unet@1.0.0", "unet@2.0.0", "isnet@1.0.0", "isnet@1.1.0")
 PICTURES = 24
@@ -43,6 +45,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--pictures", type=int, default=PICTURES, metavar="N", help="composites (%(default)s)")
     parser.add_argument("--report", type=Path, default=page.PAGE, metavar="FILE", help="the page (bench/quality.md)")
     parser.add_argument("--save", type=Path, metavar="FOLDER", help="keep composites, truths and cut-outs there")
+    parser.add_argument("--only", choices=("models", "parity"), help="write only this section")
+    parser.add_argument(
+        "--photographs", type=Path, metavar="FOLDER", help="compare with rembg on these instead of the packages' ones"
+    )
     parsed = parser.parse_args(arguments)
     if parsed.pictures < 1:
         parser.error("--pictures: at least 1")
@@ -98,9 +104,7 @@ def save_cutout(folder: Path, picture: str, model: str, cutout: UInt8Array) -> N
     cv2.imwrite(str(folder / f"{picture} {model}.png"), cv2.cvtColor(cutout, cv2.COLOR_RGBA2BGRA))
 
 
-def main() -> int:
-    arguments = parse(sys.argv[1:])
-    name_npm_registry()
+def models_part(arguments: argparse.Namespace) -> bool:
     log(f"making {arguments.pictures} composites")
     pictures = list(composites(arguments.pictures))
     if arguments.save:
@@ -111,11 +115,36 @@ def main() -> int:
         f"- {role}: " + "; ".join(f"{name} ({photo.package}, {photo.license})" for name, photo in photos.items()) + "."
         for role, photos in (("Subjects", SUBJECTS), ("Backgrounds", BACKGROUNDS))
     ]
-    kinds = {each.name: each.kind for each in pictures}
-    text = page.models_section(figures, kinds, how, sources)
+    text = page.models_section(figures, {each.name: each.kind for each in pictures}, how, sources)
     sys.stdout.write(text + "\n")
     page.write_section(arguments.report, "models", text)
-    return 0 if all(each.scores for each in figures) else 1
+    return all(each.scores for each in figures)
+
+
+def parity_part(arguments: argparse.Namespace) -> bool:
+    pictures = parity.read_folder(arguments.photographs) if arguments.photographs else parity.photographs()
+    try:
+        pairs = parity.side_by_side(
+            "catalog://isnet@1.0.0", pictures,
+            lambda pair: log(f"{pair.name}: IoU {pair.iou:.4f}, Matte {pair.matte:.2f} s, rembg {pair.rembg:.2f} s"),
+            arguments.save,
+        )  # fmt: skip
+    except (MeasureError, RegistryError, RuntimeError) as error:
+        log(f"Matte beside rembg: {error}")
+        return False
+    how = page.conditions(f"onnxruntime {version('onnxruntime')}", f"rembg {locked_version('rembg')}")
+    text = parity.parity_section(pairs, how)
+    sys.stdout.write(text + "\n")
+    page.write_section(arguments.report, "parity", text)
+    return all(pair.iou >= parity.LEAST_IOU for pair in pairs)
+
+
+def main() -> int:
+    arguments = parse(sys.argv[1:])
+    name_npm_registry()
+    parts = {"models": models_part, "parity": parity_part}
+    passed = [part(arguments) for name, part in parts.items() if arguments.only in (None, name)]
+    return 0 if all(passed) else 1
 
 
 if __name__ == "__main__":

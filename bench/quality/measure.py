@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing as mp
 import resource
 import sys
@@ -42,27 +43,44 @@ class MeasureError(Exception):
     """A model could not be loaded or failed; the message is its reason."""
 
 
+class ModelProcess:
+    """A loaded model in its own process; ``start`` is the seconds to load it. Raises MeasureError."""
+
+    def __init__(self, config: VersionConfig) -> None:
+        context = mp.get_context("spawn")
+        self._pipe, there = context.Pipe()
+        self._process = context.Process(target=_work, args=(there, config), daemon=True)
+        self._process.start()
+        there.close()
+        self.start: float = _receive(self._pipe, _LOAD_SECONDS)
+
+    def cut(self, picture: bytes) -> tuple[float, bytes]:
+        """Seconds from the file to the cut-out, and the cut-out: a PNG."""
+        self._pipe.send(picture)
+        took, cutout = _receive(self._pipe, _PICTURE_SECONDS)
+        return took, cutout
+
+    def peak(self) -> int:
+        """Bytes of the process at its largest; no picture is cut after this."""
+        self._pipe.send(None)
+        return int(_receive(self._pipe, 30))
+
+    def close(self) -> None:
+        self._pipe.close()
+        self._process.terminate()
+        self._process.join()
+
+
 def run_model(config: VersionConfig, pictures: Sequence[bytes], on_picture: Callable[[int], None]) -> Run:
     """Cuts every picture with default options. Raises MeasureError."""
-    here, there = mp.get_context("spawn").Pipe()
-    process = mp.get_context("spawn").Process(target=_work, args=(there, config), daemon=True)
-    process.start()
-    there.close()
-    try:
-        start = _receive(here, _LOAD_SECONDS)
+    with contextlib.closing(ModelProcess(config)) as model:
         seconds, cutouts = [], []
         for number, picture in enumerate(pictures):
-            here.send(picture)
-            took, cutout = _receive(here, _PICTURE_SECONDS)
+            took, cutout = model.cut(picture)
             seconds.append(took)
             cutouts.append(decode_rgba(cutout))
             on_picture(number + 1)
-        here.send(None)
-        return Run(cutouts, seconds, _receive(here, 30), start)
-    finally:
-        here.close()
-        process.terminate()
-        process.join()
+        return Run(cutouts, seconds, model.peak(), model.start)
 
 
 def decode_rgba(png: bytes) -> UInt8Array:

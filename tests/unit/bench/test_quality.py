@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from functools import cache
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import yaml
+from matte_core.contracts.registry import ModelMetadata
 from matte_inference.pixels.arrays import UInt8Array
 
 from bench.quality.__main__ import configuration, parse
@@ -16,7 +19,10 @@ from bench.quality.composites import KINDS, Composite, composite
 from bench.quality.measure import MeasureError, run_model
 from bench.quality.metrics import Scores, color_error, score
 from bench.quality.page import ModelFigures, models_section, write_section
+from bench.quality.parity import REMBG_METADATA, Pair, compare, parity_section
+from bench.quality.peers import Measured, blocks, peers_section
 from bench.quality.photographs import BACKGROUNDS, SUBJECTS
+from bench.quality.rembg_environment import LOCK, locked_version
 
 
 @cache
@@ -149,8 +155,62 @@ def test_models_are_in_one_table_and_failures_are_named() -> None:
 
 
 def test_arguments() -> None:
-    assert parse([]).pictures == 24
+    assert parse([]).pictures % len(KINDS) == 0
     assert parse(["--models", "isnet@1.0.0"]).models == "isnet@1.0.0"
     for wrong in (["--models", "isnet"], ["--pictures", "0"]):
         with pytest.raises(SystemExit):
             parse(wrong)
+
+
+def test_parity_names_the_least_agreement() -> None:
+    pairs = [Pair("cat", 0.14, 0.9994, 0.001, 2.0, 2.2), Pair("plant", 1.2, 0.95, 0.02, 2.0, 3.0)]
+    text = parity_section(pairs, "today")
+    assert "Least IoU 0.9500 (plant), and 1 of 2 at 0.995 or above. rembg takes 1.30 times as long" in text
+    assert "| cat | 0.14 | 0.9994 | 0.0010 | 2.00 | 2.20 |" in text
+
+
+def test_pairs_are_compared_at_full_size() -> None:
+    alpha, colors = soft_disc()
+    png, shifted = (
+        bytes(cv2.imencode(".png", np.dstack((colors, mask)))[1]) for mask in (alpha, np.roll(alpha, 10, axis=1))
+    )
+    same, other = compare("one", (1.0, png), (2.0, png)), compare("two", (1.0, png), (2.0, shifted))
+    assert (same.iou, same.difference, same.megapixels) == (1, 0, 0.06)
+    assert 0.7 < other.iou < 0.95
+
+
+def test_rembg_is_given_its_own_constants() -> None:
+    """matte.yaml of the comparison is one that the family onnx accepts, and says what rembg's dis_custom does."""
+    metadata = ModelMetadata.model_validate(yaml.safe_load(REMBG_METADATA))
+    stated = metadata.family_parameters
+    assert (stated["filter"], stated["scale"], stated["normalize"], stated["refine"]) == (
+        "lanczos", "max", "min-max", "none"
+    )  # fmt: skip
+    assert tuple(stated["mean"]) == (0.5, 0.5, 0.5)
+
+
+def test_blocks_send_a_third_one_at_a_time() -> None:
+    for count in (6, 10, 300):
+        made = list(blocks(count))
+        assert sum(size for _, size in made) == count
+        assert sum(size for concurrency, size in made if concurrency == 1) == count // 3
+        assert all(0 < size <= 5 * concurrency for concurrency, size in made)
+
+
+def test_peers_are_compared_as_far_as_they_got() -> None:
+    matte = Measured({1: [2.0, 4.0], 8: [10.0] * 6}, {1: 6.0, 8: 12.0}, [(0, 1e9), (8, 1.1e9)])
+    rembg = Measured({1: [3.0, 3.0], 8: [12.0] * 5}, {1: 6.0, 8: 20.0}, [(0, 5e8), (8, 2e9)], ["ReadTimeout: late"])
+    text = peers_section({"Matte": matte, "rembg": rembg}, 10, "today")
+    assert "**Not finished: 8 of 10 pictures.**" in text
+    assert "| Matte | 1 | 2 | 0.333 | 3.00 | 3.90 | – |" in text
+    assert "| rembg | 8 | 5 | 0.250 | 12.00 | 12.00 | 1 |" in text
+    assert "| rembg | 500 MB | 2000 MB |" in text
+    assert "rembg: ReadTimeout: late" in text
+    assert "Not finished" not in peers_section({"Matte": matte, "rembg": rembg}, 8, "today")
+
+
+def test_rembg_is_locked_with_hashes() -> None:
+    blocks_ = re.split(r"^(?=[a-zA-Z0-9])", LOCK.read_text(), flags=re.MULTILINE)[1:]
+    assert all("--hash=sha256:" in block for block in blocks_)
+    assert "://" not in LOCK.read_text()
+    assert re.fullmatch(r"[\d.]+", locked_version("rembg"))
