@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -291,6 +292,39 @@ def test_a_package_is_bounded(npm: NpmServer, settings: RegistrySettings) -> Non
     small = settings.model_copy(update={"source_max_bytes": 2_000_000})
     error = refused(with_npm(small, npm.registry), "npm://cut@1.0.0/a.onnx", "MATTE_SOURCE_MAX_BYTES|unpacks to more")
     assert error.reason in {Reason.TOO_LARGE, Reason.SOURCE_INVALID}
+
+
+def test_a_pinned_package_in_the_cache_needs_no_registry(npm: NpmServer, settings: RegistrySettings) -> None:
+    npm.publish("cut", "1.0.0", {"a.onnx": WEIGHTS})
+    first = with_npm(settings, npm.registry).ensure("npm://cut@1.0.0/a.onnx")
+    again = Registry(settings).ensure("npm://cut@1.0.0/a.onnx", VerificationPolicy(first.digest))
+    assert again.folder == first.folder
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder with room for less than the weights."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", folder], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("a small disk can be mounted by root only")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize("scheme", ["npm", "https"])
+def test_a_full_disk_is_told(
+    scheme: str, full_disk: Path, npm: NpmServer, web: FileServer, settings: RegistrySettings
+) -> None:
+    npm.publish("cut", "1.0.0", {"a.onnx": bytes(len(WEIGHTS))})  # the tarball fits, its content does not
+    source = "npm://cut@1.0.0/a.onnx" if scheme == "npm" else web.put("cut.onnx", WEIGHTS)
+    with pytest.raises(RegistryError, match="is full") as caught:
+        with_npm(settings, npm.registry).pull(source, full_disk / "out")
+    assert (caught.value.reason, caught.value.transient) == (Reason.CACHE_FULL, True)
+    assert str(full_disk) in str(caught.value)
 
 
 def test_settings_do_not_show_secrets() -> None:

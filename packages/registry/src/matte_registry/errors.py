@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from matte_core.contracts.registry import Reason
@@ -47,3 +50,16 @@ def missing_folder(folder: Path) -> RegistryError:
         f"there is no folder {folder}: put the version's files there (in Kubernetes, into the volume that the"
         " Pool mounts), or correct source",
     )
+
+
+@contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Raises RegistryError (CACHE_FULL) for a disk that is full while it is written to."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        raise RegistryError(
+            Reason.CACHE_FULL, f"the disk of {folder} is full: free some of it, or use a folder on a larger one"
+        ) from None

@@ -17,7 +17,7 @@ from matte_core.contracts.registry import Listing, ModelMetadata, Reason, Stored
 from matte_registry.cache import Cache, CacheLease
 from matte_registry.catalog import check_terms
 from matte_registry.download import Options
-from matte_registry.errors import RegistryError
+from matte_registry.errors import RegistryError, disk_errors
 from matte_registry.folder import Hashed, check_limits, hashed, read_metadata, read_signature, scan
 from matte_registry.manifest import MANIFEST_FILE, SIGNATURE_FILE
 from matte_registry.policy import ACCEPT_ANY, VerificationPolicy
@@ -87,20 +87,24 @@ class Registry:
         if source.scheme in {Scheme.FILE, Scheme.PVC}:
             return self.check_folder(folder_of(source, self._settings), policy)
         _check_terms(source, policy)
-        cache, store = self.cache, open_store(source, self._settings)
-        expected = policy.digest or store.stated_digest()
-        if expected and (ready := self._cached(cache, source, expected, policy)):
+        cache = self.cache
+        if policy.digest and (ready := self._cached(cache, source, policy.digest, policy)):
+            return ready
+        store = open_store(source, self._settings)
+        stated = None if policy.digest else store.stated_digest()
+        if stated and (ready := self._cached(cache, source, stated, policy)):
             return ready
         remote = self._resolved(store)
         remote.check(policy)
         digest = policy.digest or remote.expected_digest()
-        if digest and not expected and (ready := self._cached(cache, source, digest, policy)):
+        if digest not in {None, policy.digest, stated} and (ready := self._cached(cache, source, digest, policy)):
             return ready
         content = digest or remote.listing.model_dump_json()  # downloads of the same content share a folder
         with cache.lock_partial(hashlib.sha256(content.encode()).hexdigest()) as partial:
             if digest and (ready := self._cached(cache, source, digest, policy)):
                 return ready  # another process was faster
-            return self._fetch(cache, remote, partial, policy, on_progress)
+            with disk_errors(self._settings.cache_dir):
+                return self._fetch(cache, remote, partial, policy, on_progress)
 
     def is_cached(self, text: str, digest: str | None = None) -> bool:
         """Whether :meth:`ensure` would need no source; the files are not read. ``digest`` as pinned, if it is."""
@@ -137,7 +141,8 @@ class Registry:
         remote = self.remote(text)
         remote.check(policy)
         partial = target.with_name(f".{target.name}.partial")
-        remote.store.fetch(remote.listing.files, partial, self._options, on_progress)
+        with disk_errors(target.absolute().parent):
+            remote.store.fetch(remote.listing.files, partial, self._options, on_progress)
         ready = self.check_folder(partial / "files", policy, remote.listing.source)
         if target.exists():
             target.rmdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import re
@@ -120,7 +121,7 @@ def _members(tarball: Path, most: int) -> Iterator[Iterator[tuple[str, int, IO[b
     try:
         with tarfile.open(tarball, "r|gz") as opened:
             yield _files(opened, most)
-    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
+    except (tarfile.TarError, zlib.error, gzip.BadGzipFile, EOFError) as error:
         raise ValueError(f"the package is not a tarball ({error})") from None
 
 
