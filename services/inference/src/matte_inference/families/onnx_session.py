@@ -256,6 +256,8 @@ def _why_missing(wanted: str, first: str) -> str:
     try:
         ctypes.CDLL(str(library))
     except OSError as error:
+        if "libcuda.so" in str(error):  # of the driver, not of CUDA
+            return "this machine has no driver for NVIDIA's GPUs, or this container no GPU. Or set num_gpus to 0"
         return f"its library does not load ({_one_line(error)}). Install what is missing, or set num_gpus to 0"
     return "no device could be used. Does nvidia-smi show one here, with a driver that fits? Or set num_gpus to 0"
 
@@ -274,6 +276,7 @@ def _one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
     text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ", "", text)
     text = re.sub(r"Load model from \S+ failed: ?|/onnxruntime_src/\S+ ", "", text)
+    text = re.sub(r"^\w[\w ]* onnxruntime::[\w:]+\([^)]*\) ", "", text)  # the function that failed
     return text[:300].rstrip(".")
 
 
