@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 from gradio.blocks import Blocks
-from matte_core.contracts.catalog import Catalog, Route
+from matte_core.contracts.catalog import Catalog, Download, ModelView, Route, VersionView
 from matte_core.contracts.job import ANONYMOUS, Event, JobState, JobView
 from matte_core.contracts.options import Options
+from matte_core.domain.eta import Cost
 from matte_core.errors import Problem
 from matte_frontend import openapi, openapi_examples, pages
 from matte_frontend.admission import parse_options, resolve_version
@@ -23,6 +24,7 @@ from matte_frontend.gradio_api.messages import Translator
 from matte_frontend.job_events import QueuePosition
 from matte_frontend.rollouts.report import RolloutReport
 from matte_frontend.settings import FrontendSettings
+from matte_frontend.state import capacity
 from matte_telemetry import logs
 from starlette.datastructures import Headers
 from starlette.routing import Route as Address
@@ -204,3 +206,24 @@ def test_the_page_fits_its_policy() -> None:
     assert "<style" not in page
     assert "style=" not in page
     assert "'unsafe-inline'" not in pages.CSP
+
+
+def test_a_version_that_is_being_downloaded_gives_no_eta() -> None:
+    asleep = VersionView(
+        version="1.0.0",
+        weight=100,
+        ready=False,
+        replicas=0,
+        slots=0,
+        seconds_per_picture=2.0,
+        seconds_per_megapixel=0.1,
+    )
+    awaited = asleep.model_copy(update={"download": Download(done=1, total=9)})
+
+    def cost(version: VersionView) -> Cost | None:
+        model = ModelView(name="m", default=True, ready=False, queue_length=0, versions=(version,))
+        return capacity(Catalog(models=(model,)), "m", None).cost
+
+    assert cost(awaited) is None
+    assert cost(asleep) is not None
+    assert cost(awaited.model_copy(update={"ready": True})) is not None  # another node downloads it

@@ -29,6 +29,10 @@ class Awaited:
     meanwhile: str = ""
 
     @property
+    def moves(self) -> bool:
+        return self.download.total > 0 and self.download.error is None
+
+    @property
     def downloaded(self) -> bool:
         return 0 < self.download.total <= self.download.done
 
@@ -92,7 +96,7 @@ class Narrator:
             return
         self._said[each.name] = str(each)
         if each.name not in self._tasks:
-            self._tasks[each.name] = self._bars.add_task("", total=None)
+            self._tasks[each.name] = self._bars.add_task(str(each), total=None)
         total = each.download.total or None
         self._bars.update(self._tasks[each.name], description=str(each), completed=each.download.done, total=total)
 

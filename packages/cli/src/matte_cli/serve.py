@@ -22,11 +22,12 @@ from matte_core.errors import Problem
 from matte_jobs.embedded import EmbeddedRedis
 from matte_jobs.settings import Durability, StoreSettings
 from matte_jobs.store import JobStore
+from matte_registry.settings import RegistrySettings
 from rich.console import Console
 from rich.markup import escape
 
 from matte_cli.console import make_console, print_error
-from matte_cli.downloads import follow_downloads
+from matte_cli.downloads import follow_downloads, megabytes
 from matte_cli.instance_lock import InstanceLock, InUseError, check_ports, end_leftovers
 from matte_cli.npm import npm_registry
 from matte_cli.readiness import Readiness, ask
@@ -62,7 +63,7 @@ class Plan:
 
 def npm_environment(config: Path | None) -> dict[str, str]:
     """The npm registry's address, if a model may come from there: for inference alone, and never shown."""
-    if "MATTE_NPM_REGISTRY" in os.environ:
+    if RegistrySettings().npm_registry is not None:  # inference reads it too
         return {}
     if config is not None and not any(scheme in config.read_text() for scheme in ("catalog://", "npm://")):
         return {}
@@ -126,15 +127,20 @@ async def end_previous_instance(plan: Plan, store: dict[str, str]) -> None:
 
 
 async def wait_ready(url: str, console: Console, *, trust_env: bool = False) -> Readiness:
-    last = ""
+    last, said = "", set[str]()
     async with httpx.AsyncClient(base_url=url, timeout=5, trust_env=trust_env) as client:
         with console.status("starting") as status:
             while (found := await ask(client)).waiting_for:
+                downloads = [megabytes(each.download) for each in found.awaited if each.moves]
+                status.update(f"waiting for {found.waiting_for}" + (f" ({', '.join(downloads)})" if downloads else ""))
                 if found.waiting_for != last:
                     last = found.waiting_for
-                    status.update(f"waiting for {last}")
                     if not console.is_terminal:
                         console.print(f"… waiting for {last}")
+                for error in {f"{each.name}: {each.download.error}" for each in found.awaited if each.download.error}:
+                    if error not in said:
+                        said.add(error)
+                        console.print(f"[yellow]![/] {escape(error)}")
                 await asyncio.sleep(POLL_SECONDS)
     return found
 
@@ -176,25 +182,30 @@ async def _run_service(plan: Plan, supervisor: Supervisor, console: Console) -> 
         if ready.done():
             console.print(welcome(plan.urls, ready.result().models))
             supervisor.ready = True
-            later.append(asyncio.create_task(follow_downloads(plan.urls[0], console)))
-            later.append(asyncio.create_task(_report_recoveries(plan.urls[0], supervisor, console)))
+            later.append(asyncio.create_task(_report_changes(plan.urls[0], supervisor, console)))
         await watch
     finally:
         tasks = [watch, ready, *later]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)  # a bar leaves the terminal
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _report_recoveries(url: str, supervisor: Supervisor, console: Console) -> None:
-    """Prints, after each restart of a part, when the server is ready again."""
-    while await supervisor.restarted.wait():
-        supervisor.restarted.clear()
-        began = time.monotonic()
-        await asyncio.sleep(1.0)  # the part that died is no longer announced by then
-        await wait_ready(url, console)
-        console.print(f"[green]✓[/] ready again after {time.monotonic() - began:.0f} s")
-        await follow_downloads(url, console)
+async def _report_changes(url: str, supervisor: Supervisor, console: Console) -> None:
+    """Prints how far downloads are, and after each restart of a part when the server is ready again."""
+    following = asyncio.create_task(follow_downloads(url, console))
+    try:
+        while await supervisor.restarted.wait():
+            supervisor.restarted.clear()
+            began = time.monotonic()
+            await asyncio.sleep(1.0)  # the part that died is no longer announced by then
+            await wait_ready(url, console)
+            console.print(f"[green]✓[/] ready again after {time.monotonic() - began:.0f} s")
+            if following.done():
+                following = asyncio.create_task(follow_downloads(url, console))
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)  # its bars leave the terminal
 
 
 def _handle_signals(supervisor: Supervisor, console: Console) -> asyncio.Event:

@@ -155,7 +155,10 @@ class AppState:
 
 
 def capacity(catalog: Catalog, model: str, version: str | None) -> Capacity:
-    """What can run a job of ``model``: its pinned version, or all that get traffic, with the mean cost by weight."""
+    """What can run a job of ``model``: its pinned version, or all that get traffic, with the mean cost by weight.
+
+    Nobody knows when a version will be there that is being downloaded: it has no cost, so its jobs have no ETA.
+    """
     view = catalog.model(model)
     versions = [v for v in view.versions if v.version == version or (version is None and v.weight)] if view else []
     costs = [
@@ -164,7 +167,7 @@ def capacity(catalog: Catalog, model: str, version: str | None) -> Capacity:
             1 if v.version == version else v.weight,
         )
         for v in versions
-        if v.seconds_per_picture is not None and v.seconds_per_megapixel is not None
+        if v.seconds_per_picture is not None and v.seconds_per_megapixel is not None and (v.ready or not v.download)
     ]
     return Capacity(frozenset(v.version for v in versions), sum(v.slots for v in versions), weighted_mean(costs))
 

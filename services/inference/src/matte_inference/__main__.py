@@ -11,6 +11,7 @@ import os
 import queue
 import signal
 import sys
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -34,20 +35,25 @@ POLL_SECONDS = 0.1
 
 def main() -> int:
     events: Events = queue.SimpleQueue()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda number, _: events.put(number))
+    handle_signals(events)
     for name, value in LOCAL_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     from matte_inference.settings import InferenceSettings  # noqa: PLC0415 - after Ray's environment is set
 
     try:
         local = start(InferenceSettings(), events)
+        handle_signals(events)  # Ray has put its own handlers in their place
         run(local, events)
     except (ValueError, RuntimeError) as error:
         sys.stderr.write(f"matte-inference: {error}\n")
         return 2
     local.stop()
     return 0
+
+
+def handle_signals(events: Events) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda number, _: events.put(number))
 
 
 def run(local: LocalServe, events: Events) -> None:
@@ -127,6 +133,12 @@ def exit_at_once(reason: str) -> None:
 
 
 if __name__ == "__main__":
-    status = main()
+    try:
+        status = main()
+    except SystemExit:  # by Ray's handler of SIGTERM
+        status = 0
+    except Exception:
+        traceback.print_exc()
+        status = 1
     sys.stderr.flush()
     os._exit(status)  # a download that waits for bytes would keep this process; its next start resumes it

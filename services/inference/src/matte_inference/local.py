@@ -64,6 +64,7 @@ class LocalServe:
         }
         #: cannot answer, after a download or a failure
         self._unavailable = {app for app, state in self._states.items() if state is State.DOWNLOADING}
+        self._pinned: dict[str, VersionConfig] = {}
         self._leases: dict[str, Ready] = {}
         self._began: dict[str, float] = {}
         self._table: RouteTable | None = None
@@ -84,11 +85,12 @@ class LocalServe:
         app = event.version.app
         if isinstance(event, FetchError):
             self._states[app] = State.FAILED if event.final else State.DOWNLOADING
-            _say(f"{app}: {event.text}{'' if event.final else '. It is tried again'}")
-            self._check_first(app, event.text)
+            _say(f"{app}: {event.text}{'' if event.final else ' (trying again)'}")
+            if event.final:
+                self._check_first(app, event.text)
             return
         # the replica finds the same content in the cache without asking the source
-        self._versions[app] = event.version.model_copy(update={"digest": event.ready.digest})
+        self._pinned[app] = event.version.model_copy(update={"digest": event.ready.digest})
         self._leases[app] = event.ready
         self._states[app] = State.HERE
         if self._table is None and not event.downloaded:  # a first start answers with the fallback model at once
@@ -103,7 +105,8 @@ class LocalServe:
         table = self._config.table(self._unavailable)
         first = [version.app for version in self._config.waves(self._unavailable)[0]]
         apps = next_to_load(self._states, [app for app in first if app in self._states])
-        targets = [RunTarget(model_version(self._versions[app].model_dump()), app, None) for app in apps]
+        versions = {app: self._pinned.get(app, self._versions[app]) for app in apps}
+        targets = [RunTarget(model_version(version.model_dump()), app, None) for app, version in versions.items()]
         for app in apps:
             self._states[app] = State.LOADING
             self._began[app] = time.monotonic()
@@ -129,9 +132,9 @@ class LocalServe:
         return "the configuration was read again, traffic moves"
 
     def stop(self) -> None:
+        """Ends all of it at once: the next start resumes downloads, and runs the jobs again that are running."""
         self._fetcher.stop()
         self._node.watched = False
-        serve.shutdown()
         ray.shutdown()
         self._node.end()
 
