@@ -37,6 +37,10 @@ def estimate_foreground(rgb: UInt8Array, alpha: UInt8Array) -> UInt8Array:
     scale = min(1.0, math.sqrt(_MAX_PIXELS / flat.size))
     size = max(1, round(flat.shape[0] * scale)), max(1, round(flat.shape[1] * scale))
     layers = _estimate_layers(resize(part, *size).astype(np.float32), to_float32(resize(flat, *size)))
+    if size == flat.shape:
+        soft = (flat != 0) & (flat != 255)
+        target[soft] = np.rint(layers[soft][:, :3])
+        return out
     front, back = np.ascontiguousarray(layers[..., :3]), np.ascontiguousarray(layers[..., 3:])
     for tile in tiles(*flat.shape, side=_TILE):
         opacity = flat[tile.part]
@@ -64,16 +68,27 @@ def _estimate_layers(image: Float32Array, alpha: Float32Array) -> Float32Array:
     """Colors of subject and background, float32 (H, W, 6) in 0 … 255, from coarse to fine."""
     height, width = alpha.shape
     levels = max(1, math.ceil(math.log2(max(height, width))))
-    layers = np.concatenate([_mean_color(image, alpha > 0.9), _mean_color(image, alpha < 0.1)])[None, None]
+    step = height // _SMALL_SIDE + 1, width // _SMALL_SIDE + 1
+    few, opacity = image[:: step[0], :: step[1]], alpha[:: step[0], :: step[1]]
+    layers = np.concatenate([_mean_color(few, opacity > 0.9), _mean_color(few, opacity < 0.1)])[None, None]
     for level in range(levels + 1):
         size = round(height ** (level / levels)), round(width ** (level / levels))
         small, flat = (cv2.resize(array, size[::-1], interpolation=cv2.INTER_NEAREST) for array in (image, alpha))
         layers = cv2.resize(layers, size[::-1], interpolation=cv2.INTER_NEAREST)
-        layers[flat == 1, :3] = small[flat == 1]
-        layers[flat == 0, 3:] = small[flat == 0]
+        _keep_hard(layers, small, flat)
         coarse = max(size) <= _SMALL_SIDE
         _relax(layers, small, flat, everywhere=coarse, steps=_SMALL_STEPS if coarse else _STEPS)
     return layers
+
+
+def _keep_hard(layers: Float32Array, image: Float32Array, alpha: Float32Array) -> None:
+    """Sets the colors that need no estimate, in ``layers``, next to those that do."""
+    soft = ((alpha > 0) & (alpha < 1)).view(np.uint8)
+    near = np.flatnonzero(cv2.dilate(soft, np.ones((3, 3), np.uint8)))
+    opacity, flat, colors = alpha.ravel()[near], layers.reshape(-1, 6), image.reshape(-1, 3)
+    subject, background = near[opacity == 1], near[opacity == 0]
+    flat[subject, :3] = colors[subject]
+    flat[background, 3:] = colors[background]
 
 
 def _mean_color(image: Float32Array, where: NDArray[np.bool_]) -> Float32Array:
