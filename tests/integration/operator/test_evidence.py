@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from matte_core.contracts.catalog import Replica
+from matte_core.contracts.catalog import Download, Replica
 from matte_core.contracts.evidence import (
     Agreement,
     AnswerSample,
@@ -105,6 +105,17 @@ def test_what_is_reported_of_a_model(reports: EvidenceClient, store_settings: St
     assert found.checks == {"2.0.0": PASSED}
     assert sorted(applied.weights["m"]["2.0.0"] for applied in found.applied) == [5, 10]
     assert (found.since, found.answers, found.pairs) == ("", {}, ())
+
+
+def test_the_downloads_of_replicas_are_read(reports: EvidenceClient, store_settings: StoreSettings) -> None:
+    download = Download(done=43_000_000, total=88_000_000)
+
+    async def report(_: EvidenceStore, catalog: CatalogStore) -> None:
+        await catalog.report_download("default", "m", "2.0.0", download)
+        await catalog.report_download("elsewhere", "m", "1.0.0", download)
+
+    do(store_settings, report)
+    assert reports.read(asking(QUESTION), time.time())["m"].downloads == {"2.0.0": download}
 
 
 def test_a_check_that_is_due_reads_what_was_measured(reports: EvidenceClient, store_settings: StoreSettings) -> None:
