@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -63,15 +63,28 @@ class Driven:
 
 
 @contextlib.contextmanager
-def driving(url: str, model: str, *arguments: str, side: int = 96) -> Iterator[Driven]:
-    """Traffic while the block runs, or until the arguments end it."""
+def driving(url: str, model: str, *arguments: str, side: int = 96, pictures: Sequence[Path] = ()) -> Iterator[Driven]:
+    """Traffic while the block runs, or until the arguments end it: the pictures, or one of the suite's own."""
     parts = urlsplit(url)
     assert parts.hostname is not None
     address = str(socket.getaddrinfo(parts.hostname, parts.port or 80)[0][4][0])
     with tempfile.TemporaryDirectory() as folder:
-        report, image = Path(folder) / "report.json", Path(folder) / "picture.png"
-        image.write_bytes(picture(side))
-        what = ["traffic", "drive", str(image), "--url", url, "--model", model, "--json", str(report), *arguments]
+        report = Path(folder) / "report.json"
+        if not pictures:
+            pictures = [Path(folder) / "picture.png"]
+            pictures[0].write_bytes(picture(side))
+        what = [
+            "traffic",
+            "drive",
+            *map(str, pictures),
+            "--url",
+            url,
+            "--model",
+            model,
+            "--json",
+            str(report),
+            *arguments,
+        ]
         command = [sys.executable, str(Path(__file__).with_name("drive.py")), parts.hostname, address, *what]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
             driven = Driven(process, report)

@@ -45,6 +45,7 @@ def arguments(chart: Path) -> list[str]:
     return [
         *("--values", str(chart / VALUES), "--set", f"expose.host={HOST},{memory}"),
         *("--set", f"images.registry={registry},images.tag={tag},registry.secret=store"),
+        *("--set-string", "env.MATTE_ROLLOUT_REPORTS=true"),
         *("--set-json", f"networkPolicy.inferenceEgress={json.dumps(egress)}"),
         *("--set-json", f"models.{MAIN}={json.dumps(main(default=True))}"),
     ]
