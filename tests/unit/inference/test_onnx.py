@@ -90,6 +90,8 @@ def test_scale_max_divides_by_the_largest_value_that_the_network_would_see(tmp_p
     loaded = segmenter(folder(tmp_path, channel(0), preprocessing={"scale": "max"}, **PLAIN, **ALPHA))
     small = cv2.resize(dark.rgb, (32, 32), interpolation=cv2.INTER_AREA)
     assert np.allclose(network_alpha(loaded, dark), small[..., 0] / small.max(), atol=1e-6)
+    plain = segmenter(folder(tmp_path, channel(0), preprocessing={"scale": 255}, **PLAIN, **ALPHA))
+    assert np.allclose(network_alpha(plain, dark), small[..., 0] / 255, atol=1e-6)
     black = Pixels(np.zeros((40, 40, 3), np.uint8))
     assert (network_alpha(loaded, black) == 0).all()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from matte_core.contracts.base import Contract
 from matte_core.contracts.catalog import Digest, Version
@@ -37,6 +37,10 @@ class Reason(StrEnum):
     DEVICE_UNAVAILABLE = "DeviceUnavailable"
 
 
+#: 255 may be written as a number
+Scale = Annotated[Literal["255", "max"], BeforeValidator(lambda value: "255" if value == 255 else value)]
+
+
 class Preprocessing(Contract):
     """How a picture becomes the network's input."""
 
@@ -46,9 +50,7 @@ class Preprocessing(Contract):
     filter: Literal["area", "lanczos"] = Field(
         "area", description="how the picture is resized; lanczos as in Pillow, which several published models expect"
     )
-    scale: Literal["255", "max"] = Field(
-        "255", description="pixel values are divided by 255, or by the picture's largest value"
-    )
+    scale: Scale = Field("255", description="pixel values are divided by 255, or by the picture's largest value")
     multiple: int | None = Field(
         None, ge=1, le=256, description="input sides are multiples of this, the longer one at most size; for networks"
         " with dynamic axes. By default the input is a square of size"

@@ -24,7 +24,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from matte_core.contracts.catalog import VersionConfig
-from matte_core.contracts.registry import Reason
+from matte_core.contracts.registry import Reason, Scale
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -57,7 +57,7 @@ class Parameters(PictureParameters):
     size: int | None = Field(None, ge=16, le=8192)
     multiple: int | None = Field(None, ge=1, le=256)
     filter: Filter = "area"
-    scale: Literal["255", "max"] = "255"
+    scale: Scale = "255"
     output: str | None = None
     activation: Activation = "sigmoid"
     classes: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | None = None
