@@ -1,21 +1,17 @@
-"""Regenerates the pictures of the README: python scripts/readme_pictures.py [--page URL]
+"""Regenerates docs/pictures/page.png: python scripts/readme_pictures.py URL
 
-``astronaut.jpg`` in docs/pictures is a photograph, ``astronaut-cutout.png`` the result of grabcut 2.0.0 for that file,
-and ``page.png``, with --page, the page of a running Matte with that result, as Chromium shows it.
+The page of a running Matte with its result for a photograph, as Chromium shows it. The README's other pictures are
+those of docs/gallery.md, which scripts/gallery.py makes.
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
+import tempfile
 from pathlib import Path
 
 import cv2
-from matte_core.contracts.catalog import VersionConfig
-from matte_core.contracts.job import Limits
-from matte_core.contracts.options import Options
-from matte_inference.families.grabcut import load
-from matte_inference.replica.stages import decode_job, finish_and_render
 from playwright.sync_api import expect, sync_playwright
 from skimage import data
 
@@ -33,25 +29,19 @@ def screenshot(url: str, photo: Path) -> bytes:
         page.goto(url)
         page.wait_for_selector("#facts .ready")
         page.set_input_files("#files", photo)
-        expect(page.locator("#result-title")).to_have_text("Cut-out ready", timeout=30_000)
+        expect(page.locator("#result-title")).to_have_text("Cut-out ready", timeout=60_000)
         return bytes(page.screenshot())
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Regenerates the pictures of the README.")
-    parser.add_argument("--page", metavar="URL", help="address of a running Matte whose page is photographed")
-    url = parser.parse_args().page
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    bgr = cv2.cvtColor(data.astronaut(), cv2.COLOR_RGB2BGR)
-    photo = bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1])
-    (FOLDER / "astronaut.jpg").write_bytes(photo)
-    segmenter = load(VersionConfig(model="grabcut", version="2.0.0", family="grabcut"))
-    decoded = decode_job(segmenter, [photo], Limits())
-    alpha = segmenter.forward([decoded.prepared])[0]
-    cutout = finish_and_render(segmenter, decoded, alpha, Options()).files["result"][0]
-    (FOLDER / "astronaut-cutout.png").write_bytes(cutout)
-    if url:
-        (FOLDER / "page.png").write_bytes(screenshot(url, FOLDER / "astronaut.jpg"))
+    parser = argparse.ArgumentParser(description="Regenerates docs/pictures/page.png.")
+    parser.add_argument("url", metavar="URL", help="address of a running Matte whose page is photographed")
+    url = parser.parse_args().url
+    with tempfile.TemporaryDirectory() as folder:
+        photo = Path(folder) / "astronaut.jpg"
+        bgr = cv2.cvtColor(data.astronaut(), cv2.COLOR_RGB2BGR)
+        cv2.imwrite(str(photo), bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+        (FOLDER / "page.png").write_bytes(screenshot(url, photo))
 
 
 if __name__ == "__main__":

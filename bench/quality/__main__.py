@@ -105,12 +105,12 @@ def save_cutout(folder: Path, picture: str, model: str, cutout: UInt8Array) -> N
 
 
 def models_part(arguments: argparse.Namespace) -> bool:
+    how = page.conditions(*(f"{name} {version(name)}" for name in ("onnxruntime", "opencv-python-headless")))
     log(f"making {arguments.pictures} composites")
     pictures = list(composites(arguments.pictures))
     if arguments.save:
         save_composites(arguments.save, pictures)
     figures = [measure(name, pictures, arguments.save) for name in arguments.models.split(",")]
-    how = page.conditions(*(f"{name} {version(name)}" for name in ("onnxruntime", "opencv-python-headless")))
     sources = [
         f"- {role}: " + "; ".join(f"{name} ({photo.package}, {photo.license})" for name, photo in photos.items()) + "."
         for role, photos in (("Subjects", SUBJECTS), ("Backgrounds", BACKGROUNDS))
@@ -122,6 +122,7 @@ def models_part(arguments: argparse.Namespace) -> bool:
 
 
 def parity_part(arguments: argparse.Namespace) -> bool:
+    how = page.conditions(f"onnxruntime {version('onnxruntime')}", f"rembg {locked_version('rembg')}")
     pictures = parity.read_folder(arguments.photographs) if arguments.photographs else parity.photographs()
     try:
         pairs = parity.side_by_side(
@@ -132,11 +133,10 @@ def parity_part(arguments: argparse.Namespace) -> bool:
     except (MeasureError, RegistryError, RuntimeError) as error:
         log(f"Matte beside rembg: {error}")
         return False
-    how = page.conditions(f"onnxruntime {version('onnxruntime')}", f"rembg {locked_version('rembg')}")
     text = parity.parity_section(pairs, how)
     sys.stdout.write(text + "\n")
     page.write_section(arguments.report, "parity", text)
-    return all(pair.iou >= parity.LEAST_IOU for pair in pairs)
+    return all(pair.iou >= parity.LEAST_IOU for pair in pairs if pair.has_subject)
 
 
 def main() -> int:

@@ -37,7 +37,8 @@ def conditions(*versions: str) -> str:
     command = ["git", "-C", str(PAGE.parent), "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
     today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    load = f"load average before {os.getloadavg()[0]:.1f}"
+    machine = f"{os.cpu_count()} cores, {load}, {platform.machine()}, Python {platform.python_version()}"
     return ", ".join((today, machine, *versions, f"commit {commit}")) + "."
 
 

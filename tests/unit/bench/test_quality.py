@@ -163,9 +163,14 @@ def test_arguments() -> None:
 
 
 def test_parity_names_the_least_agreement() -> None:
-    pairs = [Pair("cat", 0.14, 0.9994, 0.001, 2.0, 2.2), Pair("plant", 1.2, 0.95, 0.02, 2.0, 3.0)]
+    pairs = [
+        Pair("cat", 0.14, 0.9994, 0.001, 2.0, 2.2),
+        Pair("plant", 1.2, 0.95, 0.02, 2.0, 3.0),
+        Pair("grass", 1, 0, 1, 1, 1.3),
+    ]
     text = parity_section(pairs, "today")
     assert "Least IoU 0.9500 (plant), and 1 of 2 at 0.995 or above. rembg takes 1.30 times as long" in text
+    assert "| grass (no subject) | 1.00 | 0.0000" in text
     assert "| cat | 0.14 | 0.9994 | 0.0010 | 2.00 | 2.20 |" in text
 
 

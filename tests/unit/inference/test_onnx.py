@@ -85,6 +85,12 @@ def test_lanczos_is_that_of_pillow(tmp_path: Path) -> None:
     assert np.allclose(network_alpha(loaded), expected, atol=1e-6)
 
 
+def test_an_alpha_that_is_not_refined_is_resized_by_the_filter(tmp_path: Path) -> None:
+    loaded = segmenter(folder(tmp_path, channel(2), preprocessing={"filter": "lanczos"}, **PLAIN, **ALPHA))
+    small = Image.fromarray(np.rint(network_alpha(loaded) * 255).astype(np.uint8))
+    assert np.array_equal(full_alpha(loaded), np.asarray(small.resize((384, 512), Image.Resampling.LANCZOS)))
+
+
 def test_scale_max_divides_by_the_largest_value_that_the_network_would_see(tmp_path: Path) -> None:
     dark = Pixels(PHOTO.rgb // 4)
     loaded = segmenter(folder(tmp_path, channel(0), preprocessing={"scale": "max"}, **PLAIN, **ALPHA))

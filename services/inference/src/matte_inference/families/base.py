@@ -28,11 +28,12 @@ from pydantic import Field, ValidationError
 from matte_inference.pixels.arrays import (
     IMAGENET_MEAN,
     IMAGENET_STD,
+    Filter,
     Float32Array,
     Pixels,
     UInt8Array,
     fit_box,
-    resize,
+    resize_picture,
     to_uint8,
 )
 from matte_inference.pixels.guided import refine
@@ -94,11 +95,14 @@ class PictureParameters(FamilyParameters):
     resize: Literal["stretch", "letterbox"] = Field("stretch", description="letterbox keeps the aspect")
 
 
-def to_size(pixels: Pixels, alpha: Alpha, *, guided: bool, letterbox: bool = False) -> UInt8Array:
+def to_size(
+    pixels: Pixels, alpha: Alpha, *, guided: bool, letterbox: bool = False, filter_: Filter = "area"
+) -> UInt8Array:
     """A network's alpha at the picture's size, uint8 (H, W), changed where the caller's hints contradict it, and fitted
     to the picture's edges if ``guided``.
 
-    If ``letterbox``, the picture is in the top left of the alpha, with its aspect kept. NaN or infinity raise
+    If ``letterbox``, the picture is in the top left of the alpha, with its aspect kept. Without ``guided``, the alpha
+    is resized by ``filter_``. NaN or infinity raise
     ``Problem("internal_error")``.
     """
     if letterbox:
@@ -111,7 +115,7 @@ def to_size(pixels: Pixels, alpha: Alpha, *, guided: bool, letterbox: bool = Fal
         soft = refine_with_hints(pixels.rgb, soft, pixels.hints)
     if guided:
         return refine(pixels.rgb, soft)
-    return resize(to_uint8(soft), pixels.height, pixels.width)
+    return resize_picture(to_uint8(soft), pixels.height, pixels.width, filter_)
 
 
 def resolve_parameters(

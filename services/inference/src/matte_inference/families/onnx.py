@@ -4,7 +4,7 @@ Parameters of a version, else from matte.yaml:
     file: path of the ONNX file in the folder.
     size: side of the network's input in pixels; only where the file leaves it open, and needed there.
     multiple: the aspect is kept: the longer side is ``size``, and both sides are multiples of this.
-    filter: ``area``, or ``lanczos`` as in Pillow.
+    filter: ``area``, or ``lanczos`` as in Pillow: for the picture, and for the alpha if it is not refined.
     scale: values are divided by ``255``, or by the largest one of the picture (``max``).
     output: name of the output, by default the first.
     activation: ``sigmoid``, ``softmax`` or ``argmax`` over classes, or ``none``: the output is an alpha already.
@@ -107,7 +107,10 @@ class OnnxSegmenter(LocalSegmenter):
 
     def finish(self, pixels: Pixels, alpha: Alpha) -> UInt8Array:
         parameters = self._parameters
-        return to_size(pixels, alpha, guided=parameters.refine == "guided", letterbox=parameters.resize == "letterbox")
+        return to_size(
+            pixels, alpha, guided=parameters.refine == "guided", letterbox=parameters.resize == "letterbox",
+            filter_=parameters.filter,
+        )  # fmt: skip
 
     def _alpha(self, output: NDArray[Any], inner: tuple[int, int], picture: Float32Array) -> Float32Array:
         parameters = self._parameters

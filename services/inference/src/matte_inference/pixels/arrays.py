@@ -56,11 +56,11 @@ def resize(array: Array, height: int, width: int) -> Array:
     return out
 
 
-def resize_picture(rgb: UInt8Array, height: int, width: int, filter_: Filter = "area") -> UInt8Array:
-    """``rgb`` (H, W, 3) at another size. ``lanczos`` is Pillow's, which antialiases; OpenCV's does not."""
-    if filter_ == "area" or rgb.shape[:2] == (height, width):
-        return resize(rgb, height, width)
-    return np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.LANCZOS))
+def resize_picture(array: UInt8Array, height: int, width: int, filter_: Filter = "area") -> UInt8Array:
+    """A picture (H, W, 3) or a mask (H, W) at another size. ``lanczos`` is Pillow's: OpenCV's does not antialias."""
+    if filter_ == "area" or array.shape[:2] == (height, width):
+        return resize(array, height, width)
+    return np.asarray(Image.fromarray(array).resize((width, height), Image.Resampling.LANCZOS))
 
 
 def fit_within(height: int, width: int, *, side: int) -> tuple[int, int]:
