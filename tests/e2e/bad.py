@@ -89,7 +89,7 @@ _DIGEST = Bad(
 )
 _LICENSE = Bad(
     "disallowed license",
-    {"license": "CC-BY-NC-4.0"},
+    {"source": objects.source(objects.MAIN, objects.NOT_ALLOWED)},
     "Failed",
     "VerificationFailed",
     rf"LicenseRefused: .*CC-BY-NC-4\.0 is not allowed.*{objects.LICENSE}",

@@ -16,6 +16,8 @@ HOST = "matte.test"
 LICENSE = "Apache-2.0"
 #: the model that most of the suite's pictures go to: ONNX, in the cluster's S3 server
 MAIN = "disc"
+#: a version of it whose folder states a license for non-commercial use
+NOT_ALLOWED = "1.2.0"
 STORE_IMAGE, STORE_PORT, BUCKET = "docker.io/versity/versitygw:v1.2.0", 7070, "models"
 
 _RESTRICTED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}

@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 _SIDE = 64
 METADATA = f"""family: onnx
 version: {{version}}
-license: {objects.LICENSE}
+license: {{license}}
 size: {_SIDE}
 postprocessing: {{{{activation: none}}}}
 card: {{{{title: The subject is what is red rather than blue}}}}
@@ -52,12 +52,15 @@ def color_key(gain: float) -> bytes:
 
 
 def publish_main(kube: Kube) -> None:
-    """Both versions of the suite's main model."""
-    for version, gain in (("1.0.0", 4.0), ("1.1.0", 5.0)):
+    """The versions of the suite's main model."""
+    licenses = {objects.NOT_ALLOWED: "CC-BY-NC-4.0"}
+    for version, gain in (("1.0.0", 4.0), ("1.1.0", 5.0), (objects.NOT_ALLOWED, 5.0)):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             (folder / "model.onnx").write_bytes(color_key(gain))
-            (folder / "matte.yaml").write_text(METADATA.format(version=version))
+            (folder / "matte.yaml").write_text(
+                METADATA.format(version=version, license=licenses.get(version, objects.LICENSE))
+            )
             push(kube, str(folder), objects.source(objects.MAIN, version))
 
 
