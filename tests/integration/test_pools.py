@@ -63,7 +63,8 @@ def test_versions_and_an_empty_table_come_first_routes_when_they_run(harness: Po
     assert harness.get("/models").status_code == 503
     harness.pool.deploy(ONE, TWO, router_app(table(None)))
     harness.pool.wait_running("portrait-1-0-0", "portrait-2-0-0", "router")
-    eventually(lambda: harness.get("/models").json() == {"default_model": None, "models": []})
+    nothing: dict[str, Any] = {"default_model": None, "pending_default_model": None, "models": []}
+    eventually(lambda: harness.get("/models").json() == nothing)
     early = harness.cut("/v1/predict", photo)
     assert (early.status_code, early.json()["code"], early.headers["Retry-After"]) == (503, "model_not_ready", "5")
 

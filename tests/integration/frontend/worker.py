@@ -58,7 +58,7 @@ def cut_out(data: bytes) -> tuple[Image.Image, Image.Image]:
     picture = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
     mask = Image.radial_gradient("L").resize(picture.size).point(lambda v: 255 if v < 128 else 0)
     mask = mask.filter(ImageFilter.GaussianBlur(4))
-    if len(set(picture.resize((64, 64)).getdata())) == 1:
+    if len(picture.resize((64, 64)).getcolors(64 * 64) or ()) == 1:
         mask.paste(0, (0, 0, *mask.size))
     cutout = picture.copy()
     cutout.putalpha(mask)
