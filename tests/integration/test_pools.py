@@ -128,6 +128,7 @@ def test_a_router_that_comes_back_serves_what_there_is(harness: PoolHarness, pho
     eventually(lambda: harness.models() == {"portrait": True, "hair": False}, 60)
     assert harness.cut("/models/portrait/predict", photo).headers["X-Model-Version"] == "2.0.0"
     harness.pool.deploy(ONE, TWO, router_app(BOTH))
+    harness.pool.wait_running("portrait-1-0-0", "portrait-2-0-0", "router")
     eventually(lambda: harness.models() == {"portrait": True}, 60)
 
 
