@@ -28,6 +28,7 @@ from matte_core.contracts.options import Options
 from matte_inference.families.registry import load
 from matte_inference.pixels.arrays import UInt8Array, fit_within, resize
 from matte_inference.replica.stages import decode_job, finish_and_render
+from matte_registry.settings import user_cache
 from skimage import data
 from sklearn.datasets import load_sample_image
 
@@ -39,8 +40,7 @@ _LOCK = Path(__file__).with_suffix(".txt")
 
 
 def _cache() -> Path:
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return root / "matte/gallery" / hashlib.sha256(_LOCK.read_bytes()).hexdigest()[:12]
+    return user_cache() / "gallery" / hashlib.sha256(_LOCK.read_bytes()).hexdigest()[:12]
 
 
 @cache

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 from matte_cli.npm import npm_registry
 from matte_registry.errors import RegistryError
 from matte_registry.registry import Ready, Registry
-from matte_registry.settings import RegistrySettings
+from matte_registry.settings import RegistrySettings, user_cache
 from pydantic import SecretStr
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "matte" / "models"
+CACHE = user_cache() / "models"
 
 
 def known_model(source: str) -> Ready:

@@ -10,14 +10,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+from matte_registry.settings import user_cache
+
 LOCK = Path(__file__).with_name("rembg.txt")
 _ROOT = Path(__file__).parents[2]
 
 
 def rembg_python() -> Path:
     """The Python that has rembg; installs it at the first call. Raises RuntimeError if that fails."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "matte/bench" / f"rembg-{hashlib.sha256(LOCK.read_bytes()).hexdigest()[:12]}"
+    folder = user_cache() / "bench" / f"rembg-{hashlib.sha256(LOCK.read_bytes()).hexdigest()[:12]}"
     python, complete = folder / "bin/python", folder / "complete"
     if complete.exists():
         return python

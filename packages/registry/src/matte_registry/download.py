@@ -24,6 +24,7 @@ from matte_core.domain.backoff import exponential_backoff
 from matte_registry.errors import RegistryError
 from matte_registry.folder import file_hash
 from matte_registry.progress import OnProgress, Tally, ignore
+from matte_registry.settings import RegistrySettings
 
 _NUMBER = struct.Struct("<I")
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 8.0
@@ -46,6 +47,10 @@ class Options:
     block: int = 8 << 20
     attempts: int = 5
     sleep: Callable[[float], object] = time.sleep
+
+    @classmethod
+    def of(cls, settings: RegistrySettings) -> Options:
+        return cls(settings.download_parallel, settings.download_block_bytes, settings.download_attempts)
 
 
 @dataclass(slots=True)

@@ -142,7 +142,7 @@ class Registry:
         remote.check(policy)
         partial = target.with_name(f".{target.name}.partial")
         with disk_errors(target.absolute().parent):
-            remote.store.fetch(remote.listing.files, partial, self._options, on_progress)
+            remote.store.fetch(remote.listing.files, partial, Options.of(self._settings), on_progress)
         ready = self.check_folder(partial / "files", policy, remote.listing.source)
         if target.exists():
             target.rmdir()
@@ -214,11 +214,6 @@ class Registry:
         check_limits(listing, self._settings)
         return RemoteVersion(store, listing)
 
-    @property
-    def _options(self) -> Options:
-        s = self._settings
-        return Options(s.download_parallel, s.download_block_bytes, s.download_attempts)
-
     def _cached(self, cache: Cache, source: Source, digest: str, policy: VerificationPolicy) -> Ready | None:
         """The version from the cache, hashed again; a damaged one is removed, and None returned."""
         lease = cache.acquire(digest)
@@ -252,7 +247,7 @@ class Registry:
             f.path: f.sha256 for f in files if f.sha256 and cache.link(f.sha256, f.size, partial / "files" / f.path)
         }
         wanted = [file for file in files if file.path not in here]
-        hashes = remote.store.fetch(wanted, partial, self._options, on_progress) | here
+        hashes = remote.store.fetch(wanted, partial, Options.of(self._settings), on_progress) | here
         try:
             ready = self.check_folder(partial / "files", policy, remote.listing.source)
         except RegistryError:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from matte_core.contracts.registry import Listing, RemoteFile, StoredVersion
+from matte_core.contracts.registry import Listing, Reason, RemoteFile, StoredVersion
 
 from matte_registry.download import Options, download
+from matte_registry.errors import RegistryError
 from matte_registry.folder import file_hash, list_files
 from matte_registry.progress import OnProgress, Tally, ignore
 from matte_registry.settings import RegistrySettings
@@ -87,3 +88,20 @@ class Store(ABC):
 
     def _url_of(self, path: str) -> str:
         return f"{self._source}/{path}".rstrip("/")
+
+
+class ReadOnlyStore(Store):
+    """Names single versions, and takes none."""
+
+    def push(self, uploads: Sequence[Upload], tally: Tally) -> str:  # noqa: ARG002
+        raise self._read_only()
+
+    def versions(self) -> Iterator[StoredVersion]:
+        raise self._read_only()
+
+    def _read_only(self) -> RegistryError:
+        return RegistryError(
+            Reason.SOURCE_INVALID,
+            f"{self._source.scheme}:// names single versions and takes none: push to, or list, s3://, gs://, oci://,"
+            " hf://, mlflow://, pvc:// or a folder",
+        )

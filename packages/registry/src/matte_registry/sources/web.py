@@ -11,15 +11,15 @@ from functools import partial
 from pathlib import Path
 
 import httpx2
-from matte_core.contracts.registry import Listing, Reason, RemoteFile, StoredVersion
+from matte_core.contracts.registry import Listing, Reason, RemoteFile
 
 from matte_registry.download import Options, download
 from matte_registry.errors import RegistryError, http_failure, unreachable
 from matte_registry.manifest import folder_digest
-from matte_registry.progress import OnProgress, Tally, ignore
+from matte_registry.progress import OnProgress, ignore
 from matte_registry.settings import RegistrySettings
 from matte_registry.source_url import Scheme, Source
-from matte_registry.sources.base import PIECE, Store, Upload
+from matte_registry.sources.base import PIECE, ReadOnlyStore
 
 _MAX_REDIRECTS = 5
 _TOTAL = re.compile(r"bytes \d+-\d+/(\d+)")
@@ -109,7 +109,7 @@ class WebReader:
             raise unreachable(self._what, _cause(error)) from None
 
 
-class WebFile(Store):
+class WebFile(ReadOnlyStore):
     """A file of weights, as the only one of its version."""
 
     def __init__(self, source: Source, settings: RegistrySettings) -> None:
@@ -142,12 +142,6 @@ class WebFile(Store):
     def _read(self, file: RemoteFile, start: int, end: int) -> Iterator[bytes]:
         yield from self._web.read(file, start, end)
 
-    def push(self, uploads: Sequence[Upload], tally: Tally) -> str:  # noqa: ARG002
-        raise read_only(self._source)
-
-    def versions(self) -> Iterator[StoredVersion]:
-        raise read_only(self._source)
-
 
 def weights_name(source: Source) -> str:
     """The name of the only file of a version: by its format, so that the digest does not depend on the place.
@@ -162,14 +156,6 @@ def weights_name(source: Source) -> str:
         return "model.onnx"
     raise RegistryError(
         Reason.FILE_REFUSED, f"{source}: only .onnx and .safetensors are read. Other formats can run code"
-    )
-
-
-def read_only(source: Source) -> RegistryError:
-    return RegistryError(
-        Reason.SOURCE_INVALID,
-        f"{source.scheme}:// names single versions and takes none: push to, or list, s3://, gs://, oci://, hf://,"
-        " mlflow://, pvc:// or a folder",
     )
 
 
